@@ -1,0 +1,64 @@
+# make repro            environment, sample data, the whole pipeline, path of the report
+# make repro DATA=dir   the same pipeline on your own dataset folder, in runs/<name>/
+# make test             everything that is missing, then the tests
+# make lab              JupyterLab on the notebooks
+# make env / lock / sample / lint: the parts
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export JUPYTER_PLATFORM_DIRS := 1
+
+.PHONY: repro test lab env lock sample lint data clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+# The stamp holds the lock file's content: a new lock file is a new environment.
+env: $(VENV)/requirements.installed
+
+$(VENV)/requirements.installed: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or name it with PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# uv is in the lock file like everything else; pip installs it alone, hash checked.
+	@awk '/^[a-zA-Z]/{keep=/^uv==/} keep' requirements.lock > $(VENV)/uv.txt
+	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+	$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@cp requirements.lock $@
+
+data: env
+	$(BIN)/dvc pull -q data.dvc
+
+ifdef DATA
+repro: data
+	@$(BIN)/python -m gairlib.pipeline "$(DATA)" $(if $(NAME),--name "$(NAME)")
+else
+repro: data
+	$(BIN)/dvc repro
+	@echo "Report: $(CURDIR)/reports/index.html"
+endif
+
+test: data
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: env
+	$(BIN)/ruff check .
+
+lab: data
+	$(BIN)/jupyter lab notebooks
+
+# Writes requirements.lock anew from pyproject.toml's ranges (versions and hashes, no addresses).
+lock:
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header $(UPGRADE) pyproject.toml -o requirements.lock
+
+# Writes the sample world anew from its seed; `dvc add data && dvc push` then tracks a changed one.
+sample: env
+	$(BIN)/python -m gairlib.world --out data
+
+clean:
+	rm -rf outputs reports runs

@@ -1,0 +1,16 @@
+"""The two errors that a user's input can raise: each carries one sentence that says what to mend.
+
+Both derive from the built-in error that fits, so `except ValueError` works without knowing them.
+The notebook runner prints their sentence alone; anything else is a defect and keeps its traceback.
+"""
+
+
+class BadInput(ValueError):
+    """A value, row, key or file that cannot be used: the sentence names it and what would be right."""
+
+
+class Missing(FileNotFoundError):
+    """A file or folder that is not there: the sentence names it and how to get it."""
+
+    def __str__(self) -> str:  # FileNotFoundError would print "[Errno ...]" for two arguments
+        return " ".join(str(a) for a in self.args)
