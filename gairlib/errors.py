@@ -6,7 +6,7 @@ The notebook runner prints their sentence alone; anything else is a defect and k
 
 
 class BadInput(ValueError):
-    """A value, row, key or file that cannot be used: the sentence names it and what would be right."""
+    """A value, row, key or file that cannot be used: the sentence names it and what is right."""
 
 
 class Missing(FileNotFoundError):

@@ -1,0 +1,148 @@
+"""Probing tasks (rs-*, sv-*, location-*): frozen features, cheap probes, plain baselines.
+
+Features are computed once per encoder. Every probe sees the same training rows; its regularisation
+is chosen inside them. "random init" is the same architecture untrained, another initialisation for
+each probe seed. For location, k nearest neighbours and inverse distance weighting use the training
+rows directly, and a ridge on the bare coordinates shows what a straight line through the globe is
+worth.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from gairlib import features, probes, stats
+from gairlib.benchmark_table import OURS, RANDOM, Table
+from gairlib.dataset import Dataset
+from gairlib.model import GAIR
+from gairlib.tasks import TaskData
+
+Predict = Callable[[np.ndarray, np.ndarray, int], np.ndarray]  # train, test rows, seed -> guesses
+
+
+class Encoder:
+    """A named way to guess labels: predict(train rows, test rows, groups, seed) -> guesses."""
+
+    def __init__(self, name: str, probe: str, predict: Callable, bands="", normalisation=""):
+        self.name, self.probe, self.predict = name, probe, predict
+        self.bands, self.normalisation = bands, normalisation
+
+
+def _linear(data: TaskData, table_of: Callable[[int], np.ndarray]) -> Callable:
+    """A ridge or logistic probe on the features [n, D] that belong to a seed."""
+
+    def predict(train, test, groups, seed):
+        x = table_of(seed)
+        fit = probes.ridge if data.kind == "regression" else probes.logistic
+        return fit(x[train], data.labels[train], x[test], groups[train], seed=seed)[0]
+
+    return predict
+
+
+def _features(data: TaskData, model: GAIR, images, device: str) -> np.ndarray:
+    """Frozen features [n, D] for a probe."""
+    if data.modality == "rs":
+        return features.chips(model, data.inputs, device=device)
+    if data.modality == "sv":
+        return features.encode_photos(model, images, backbone=True, device=device)
+    return features.locations(model, data.inputs, normalize=False, device=device)
+
+
+def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: str):
+    """All that is compared on a task, and the images that were read for it (None for others)."""
+    labels = data.kind == "classification"
+    linear = "logistic" if labels else "ridge"
+    images = None
+    if data.modality == "sv":
+        images = features.read_photos(dataset, data.inputs, model.config.sv_size)
+    how = dict(bands=data.bands, normalisation=model.config.preprocessing)
+    if data.modality == "location":
+        how["normalisation"] = ""
+    ours = _features(data, model, images, device)
+    untrained = [
+        _features(data, features.random_init(model.config, s), images, device)
+        for s in range(seeds)
+    ]
+    found = [
+        Encoder(OURS, linear, _linear(data, lambda seed: ours), **how),
+        Encoder(RANDOM, linear, _linear(data, lambda seed: untrained[seed]), **how),
+    ]
+    if data.modality == "location":
+        found += _location_baselines(data, labels)
+    else:
+        pixels = data.inputs if images is None else images.numpy()
+        plain = dict(bands=data.bands, normalisation="none")
+        colours = features.colour_statistics(pixels)
+        coarse = features.thumbnails(pixels, 4 if data.modality == "rs" else 8)
+        found += [
+            Encoder("colour statistics", linear, _linear(data, lambda seed: colours), **plain),
+            Encoder("raw pixels", linear, _linear(data, lambda seed: coarse), **plain),
+        ]
+    name = "majority" if labels else "mean"
+    found.append(Encoder(name, "none", lambda train, test, groups, seed: probes.constant(
+        data.labels[train], len(test), labels)))
+    return found, images
+
+
+def _location_baselines(data: TaskData, labels: bool) -> list[Encoder]:
+    lonlat, y = data.inputs, data.labels
+    sphere = probes.sphere(lonlat)
+
+    def near(k, power):
+        return lambda train, test, groups, seed: probes.by_distance(
+            lonlat[train], y[train], lonlat[test], k=k, power=power, labels=labels)
+
+    return [
+        Encoder("5 nearest neighbours", "1/distance", near(5, 1.0)),
+        Encoder("inverse distance", "1/distance², 64 rows", near(64, 2.0)),
+        Encoder("coordinates", "logistic" if labels else "ridge", _linear(data, lambda s: sphere)),
+    ]
+
+
+def guesses(data: TaskData, encoder: Encoder, scheme, seed: int):
+    """Guesses for all rows that the scheme tests: (rows [m], guesses [m], training rows a fold)."""
+    rows, found, sizes = [], [], []
+    for train, test in scheme.folds(seed):
+        rows.append(test)
+        found.append(encoder.predict(train, test, scheme.groups, seed))
+        sizes.append(len(train))
+    rows, found = np.concatenate(rows), np.concatenate(found)
+    order = np.argsort(rows)
+    return rows[order], found[order], int(np.mean(sizes))
+
+
+def run(data: TaskData, dataset: Dataset, model: GAIR, *, seeds: int, device: str):
+    """All scores of a probing task, and the images read for it."""
+    table = Table(data.name, data.modality, data.cluster, dataset.name, data.synthetic)
+    found, images = encoders(data, dataset, model, seeds, device)
+    for scheme in data.schemes:
+        for encoder in found:
+            for seed in range(seeds):
+                rows, guess, n_train = guesses(data, encoder, scheme, seed)
+                codes, clusters = stats.encode_clusters(data.clusters[rows])
+                about = dict(probe=encoder.probe, n=len(rows), clusters=clusters, n_train=n_train,
+                             bands=encoder.bands, normalisation=encoder.normalisation)
+                found_scores = _scores(data, data.labels[rows], guess, codes)
+                for metric, score, support in found_scores:
+                    table.add(scheme.name, encoder.name, metric, score, independent=support,
+                              **about)
+    return table, images
+
+
+def _scores(data: TaskData, truth, guess, codes):
+    """(metric, score, clusters that support an interval) of one set of guesses."""
+    clusters = codes.max() + 1
+    if data.kind == "regression":
+        return [("R2", stats.r2(truth, guess, codes), clusters),
+                ("rmse", stats.rmse(truth, guess, codes), clusters)]
+    return [("accuracy", stats.mean(truth == guess, codes), clusters),
+            ("balanced accuracy", stats.balanced_accuracy(truth, guess, codes),
+             stats.class_clusters(truth, codes))]
+
+
+def mainline(data: TaskData) -> list[tuple[str, str, str]]:
+    """(key, split, metric) of what a task is judged by, the strictest split first."""
+    metric = "R2" if data.kind == "regression" else "accuracy"
+    names = [s.name for s in data.schemes][::-1]  # blocks after rows in the list of schemes
+    keys = [metric.lower()] + [f"{metric.lower()}_random_folds"] * (len(names) - 1)
+    return list(zip(keys, names, [metric] * len(names)))

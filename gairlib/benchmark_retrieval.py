@@ -1,0 +1,286 @@
+"""Cross-modal retrieval: a photo looks for the localised RS embedding of its own place.
+
+Three questions to the held-out pairs, from easy to hard:
+- all photos: whose place is it, among every held-out photo of the world?
+- within site: where in its own neighbourhood, where climate and season no longer help?
+- within chip: slide the photo over the decoded field of its chip (cells of 20 m or finer) and
+  measure the distance of the best cell to where the photo was taken.
+
+Against: chance, the same model untrained, the chip's mean (does *local* alignment matter?), the raw
+tokens read bilinearly (a mode the model was not trained in, and labelled so), and canonical
+correlation between colour statistics of photos and of local RS windows, fitted on training pairs.
+For positions also the chip's centre, and guesses from where training photos stand in their chips.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+from pyproj import Geod
+from tqdm.auto import tqdm
+
+from gairlib import features, geo, preprocess, probes, retrieval, stats
+from gairlib.benchmark_table import OURS, RANDOM, Table
+from gairlib.dataset import Dataset
+from gairlib.model import GAIR
+from gairlib.pairing import Pairs
+
+KS = (1, 5, 10)
+CELL_M = 20.0  # or finer
+MAX_CELLS = 64  # a side, for chips of many kilometres
+MIN_HELD_OUT = 10  # with fewer test photos all pairs are looked at, and labelled so
+GUESSES = 32  # random points a photo
+EXPECTED = "gair, least expected error"
+MEAN, RAW = "gair, chip mean", "gair, raw tokens bilinear (not its training mode)"
+COLOURS = "colour statistics"
+GEOD = Geod(ellps="WGS84")
+
+
+@dataclass
+class Query:
+    """The photos that ask, and their chips: rows [n] of the manifest (one a photo), `chip_of` [n]
+    into chips [c, 10, H, W], xy [n, 2], widths of the chips in metres [n, 2], images uint8."""
+
+    rows: pd.DataFrame
+    label: str
+    chips: np.ndarray
+    chip_of: np.ndarray
+    size_m: np.ndarray
+    images: torch.Tensor
+
+    @property
+    def xy(self) -> np.ndarray:
+        return self.rows[["x", "y"]].to_numpy(np.float64)
+
+    @property
+    def sites(self) -> np.ndarray:
+        column = "site" if "site" in self.rows and self.rows["site"].notna().all() else "scene_id"
+        return self.rows[column].astype(str).to_numpy(dtype=str)
+
+    @property
+    def cells(self) -> int:
+        """Cells a side of the dense field, of CELL_M or finer (UTM's scale factor aside)."""
+        return min(MAX_CELLS, max(1, math.ceil(float(self.size_m.max()) / CELL_M - 0.1)))
+
+
+@dataclass
+class Reading:
+    """One encoder's answers: photo and local embeddings [n, D], and guessed positions by name."""
+
+    photos: np.ndarray
+    local: np.ndarray
+    guesses: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def held_out(manifest: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Test rows, one a photo, and what to call them; all rows where the test split is too small."""
+    rows = manifest.sort_values(["photo_id", "chip"], kind="stable").drop_duplicates("photo_id")
+    test = rows[rows["split"] == "test"]
+    if len(test) >= MIN_HELD_OUT:
+        return test.reset_index(drop=True), "held-out sites"
+    return rows.reset_index(drop=True), "all pairs, none held out"
+
+
+def chip_size_m(crs: str, transform, pixels: int) -> tuple[float, float]:
+    """Ground width and height of a chip in metres, geodesics through its middle."""
+    ends = np.array([[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]])
+    lon, lat = geo.chip_lonlat(ends, crs, transform, (pixels, pixels)).T
+    return tuple(GEOD.inv(lon[[0, 2]], lat[[0, 2]], lon[[1, 3]], lat[[1, 3]])[2])
+
+
+def gather(pairs: Pairs, dataset: Dataset, rows: pd.DataFrame, label: str, photo_px: int) -> Query:
+    """Chips and photos of manifest rows, each read once."""
+    names, chip_of = np.unique(rows["chip"].to_numpy(), return_inverse=True)
+    chosen = pairs.chips.isel(chip=names)
+    chips = chosen["chips"].to_numpy()
+    sizes = np.array([chip_size_m(str(crs), transform, chips.shape[-1]) for crs, transform in
+                      zip(chosen["crs"].to_numpy(), chosen["transform"].to_numpy())])
+    images = features.read_photos(dataset, rows, photo_px)
+    return Query(rows, label, chips, chip_of, sizes[chip_of], images)
+
+
+@torch.inference_mode()
+def read(model: GAIR, query: Query, *, mode: str | None = None, device: str = "cpu",
+         batch: int = 8) -> Reading:
+    """Embeddings of photos and of the places where they stand, and positions by sliding.
+
+    Chips are encoded once; their dense fields are held `batch` at a time.
+    """
+    model = model.to(device).eval()
+    prep = preprocess.get(model.config.preprocessing)
+    temperature = float(model.temperatures()["incl"])
+    photos = features.encode_photos(model, query.images, device=device)
+    local = np.zeros_like(photos)
+    grid = retrieval.cell_centres(query.cells)  # [P, 2]
+    slide = mode != "mean"  # a chip's mean has no position
+    best = np.zeros((len(photos), 2)) if slide else None
+    expected = np.zeros((len(photos), 2)) if slide else None
+    for start in tqdm(range(0, len(query.chips), batch), desc="fields", mininterval=1, leave=False):
+        dn = torch.from_numpy(query.chips[start : start + batch].astype(np.float32))
+        encoded = model.encode_rs(prep.rs(dn, model.config.rs_size).to(device))
+        members = [np.flatnonzero(query.chip_of == start + i) for i in range(len(dn))]
+        slots = max(map(len, members))
+        xy = np.zeros((len(dn), slots, 2))  # an empty slot reads the middle and is dropped
+        for i, rows in enumerate(members):
+            xy[i, : len(rows)] = query.xy[rows]
+        at = model.query_rs(encoded, torch.from_numpy(xy).to(device), mode=mode, normalize=True)
+        for i, rows in enumerate(members):
+            local[rows] = at[i, : len(rows)].float().cpu().numpy()
+        if not slide:
+            continue
+        dense = torch.from_numpy(grid)[None].expand(len(dn), -1, -1).to(device)
+        fields = model.query_rs(encoded, dense, mode=mode, normalize=True).float().cpu().numpy()
+        for i, rows in enumerate(members):
+            similarity = photos[rows] @ fields[i].T  # [k, P]
+            best[rows] = retrieval.best_cell(similarity, grid)
+            expected[rows] = retrieval.least_expected_error(similarity, grid, temperature)
+    return Reading(photos, local, {"best": best, "expected": expected} if slide else {})
+
+
+def colour_reading(train: Query, query: Query) -> Reading:
+    """Colour statistics of photos and local RS windows, aligned on the training pairs by CCA."""
+
+    def of_photos(q):
+        images = q.images.numpy()
+        coarse = features.thumbnails(images, 4)
+        return np.concatenate([features.colour_statistics(images), coarse], 1)
+
+    def of_places(q):
+        return features.local_statistics(q.chips, q.chip_of, q.xy)
+
+    to_photo, to_place = probes.canonical_pairs(of_photos(train), of_places(train))
+    photos, local = to_photo(of_photos(query)), to_place(of_places(query))
+    grid = retrieval.cell_centres(query.cells)
+    best = np.zeros((len(photos), 2))
+    for chip in range(len(query.chips)):
+        rows = np.flatnonzero(query.chip_of == chip)
+        dense = features.local_statistics(query.chips[chip][None], np.zeros(len(grid), int), grid)
+        similarity = retrieval.unit(photos[rows]) @ retrieval.unit(to_place(dense)).T
+        best[rows] = retrieval.best_cell(similarity, grid)
+    return Reading(photos, local, {"best": best})
+
+
+# ---------------------------------------------------------------------------------------- scores
+
+
+class _Scorer:
+    """Adds scores of one query set to a table, under the right splits and clusters."""
+
+    def __init__(self, table: Table, query: Query, n_train: int):
+        self.table, self.query, self.n_train = table, query, n_train
+        self.codes, self.clusters = stats.encode_clusters(query.sites)
+        sizes = np.bincount(self.codes)[self.codes]
+        self.company = sizes > 1  # a photo alone at its site has nobody to be confused with
+        self.galleries = {f"{query.label}, all photos": np.ones(len(sizes), bool)}
+        if self.company.any():
+            self.galleries = {f"{query.label}, within site": self.company} | self.galleries
+
+    def _add(self, split, encoder, metric, make, values, rows, how, unit=""):
+        codes, clusters = stats.encode_clusters(self.query.sites[rows])
+        values = np.asarray(values)
+        if values.ndim == 2:  # several guesses a photo
+            codes = np.repeat(codes, values.shape[1])
+        self.table.add(split, encoder, metric, make(values.ravel(), codes), n=int(rows.sum()),
+                       clusters=clusters, n_train=self.n_train, unit=unit, **how)
+
+    def ranks(self, encoder: str, reading: Reading | None, **how) -> None:
+        """Recall and median rank in every gallery; reading None: a random order."""
+        for split, rows in self.galleries.items():
+            groups = self.query.sites[rows] if split.endswith("within site") else None
+            n = int(rows.sum())
+            # equal vectors are all tied, and ties count as broken at random: chance, exactly
+            photos = np.ones((n, 2)) if reading is None else reading.photos[rows]
+            local = np.ones((n, 2)) if reading is None else reading.local[rows]
+            found = retrieval.match_ranks(photos, local, groups)
+            for k in (k for k in KS if k < found.size.max()):  # all of a gallery is no finding
+                self._add(split, encoder, f"recall@{k}", stats.mean, found.recall_at(k), rows, how)
+            self._add(split, encoder, "median rank", stats.median, found.rank(), rows, how)
+
+    def positions(self, encoder: str, guesses, **how) -> None:
+        """Median distance in metres between guessed positions [n, 2] or [n, G, 2] and the truth."""
+        guesses = np.asarray(guesses)
+        several = guesses[:, None] if guesses.ndim == 2 else guesses
+        errors = np.stack(
+            [retrieval.errors_m(several[:, g], self.query.xy, self.query.size_m)
+             for g in range(several.shape[1])], 1
+        )
+        rows = np.ones(len(guesses), bool)
+        self._add(f"{self.query.label}, within chip", encoder, "localisation error", stats.median,
+                  errors, rows, how, unit="m")
+
+
+def run(pairs: Pairs, dataset: Dataset, model: GAIR, *, seeds: int, device: str):
+    """All scores of the retrieval task, notes, and one example (query, photo row, map)."""
+    config = model.config
+    rows, label = held_out(pairs.manifest)
+    query = gather(pairs, dataset, rows, label, config.sv_size)
+    training = pairs.manifest[pairs.manifest["split"] == "train"].drop_duplicates("photo_id")
+    outside = training[~training["photo_id"].isin(rows["photo_id"])]
+    table = Table("retrieval", "sv-rs", "site", dataset.name, dataset.synthetic)
+    score = _Scorer(table, query, len(outside))
+    how = dict(bands="10; RGB", normalisation=config.preprocessing)
+    notes = [f"{len(rows):,} photos in {len(query.chips):,} chips at {score.clusters} sites "
+             f"({label}); dense field of {query.cells} x {query.cells} cells a chip"]
+    if not score.company.all():
+        notes.append(f"{int((~score.company).sum())} photos are alone at their site and not ranked "
+                     "within it")
+
+    ours = read(model, query, device=device)
+    mode = config.query_mode
+    score.ranks(OURS, ours, probe=f"cosine, {mode}", **how)
+    if "best" in ours.guesses:
+        score.positions(OURS, ours.guesses["best"], probe=f"best cell, {mode}", **how)
+    for seed in range(seeds):
+        other = read(features.random_init(config, seed), query, device=device)
+        score.ranks(RANDOM, other, probe=f"cosine, {mode}", **how)
+        if "best" in other.guesses:
+            score.positions(RANDOM, other.guesses["best"], probe=f"best cell, {mode}", **how)
+    if "expected" in ours.guesses:
+        score.positions(EXPECTED, ours.guesses["expected"],
+                        probe=f"spatial median of softmax, {mode}", **how)
+    if mode == "nili":
+        raw = read(model, query, mode="bilinear", device=device)
+        score.ranks(RAW, raw, probe="cosine, bilinear", **how)
+        score.positions(RAW, raw.guesses["best"], probe="best cell, bilinear", **how)
+    if mode != "mean":
+        mean = read(model, query, mode="mean", device=device)
+        score.ranks(MEAN, mean, probe="cosine, mean", **how)
+    if len(outside) >= 50:
+        train = gather(pairs, dataset, outside, "train", config.sv_size)
+        colours = colour_reading(train, query)
+        plain = dict(bands="10; RGB", normalisation="none")
+        score.ranks(COLOURS, colours, probe="cosine, CCA", **plain)
+        score.positions(COLOURS, colours.guesses["best"], probe="best cell, CCA", **plain)
+    else:
+        notes.append(f"{len(outside)} training pairs: no colour baseline (50 are needed)")
+    score.ranks("chance", None, probe="none")
+    _constants(score, query, outside)
+    return table, notes, (query, ours)
+
+
+def _constants(score: _Scorer, query: Query, training: pd.DataFrame) -> None:
+    """Positions guessed without looking: random, the centre, and from the training positions."""
+    n, rng = len(query.rows), np.random.default_rng(0)
+    score.positions("random point", rng.uniform(-1, 1, (n, GUESSES, 2)), probe="none")
+    score.positions("chip centre", np.zeros((n, 2)), probe="none")
+    if len(training) >= 10:
+        xy = training[["x", "y"]].to_numpy(np.float64)
+        score.positions("a training position", xy[rng.integers(0, len(xy), (n, GUESSES))],
+                        probe="none")
+        score.positions("best constant", np.tile(retrieval.best_constant(xy), (n, 1)), probe="none")
+
+
+def mainline(label: str, table: Table) -> list[tuple[str, str, str]]:
+    """(key, split, metric) of what the task is judged by; the first is the headline."""
+    wanted = [
+        ("recall_at_1_site", "within site", "recall@1"),
+        ("recall_at_1_all", "all photos", "recall@1"),
+        ("recall_at_10_all", "all photos", "recall@10"),
+        ("median_rank_all", "all photos", "median rank"),
+        ("localisation_error_m", "within chip", "localisation error"),
+    ]
+    known = {(split, metric) for split, metric, _ in table.entries}
+    found = [(key, f"{label}, {gallery}", metric) for key, gallery, metric in wanted]
+    return [row for row in found if row[1:] in known]

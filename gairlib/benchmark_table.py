@@ -1,0 +1,111 @@
+"""Scores of several encoders on one task, gathered, then turned into rows and paired comparisons.
+
+A score is added once per (split, encoder, metric, seed). Within one (split, metric) all encoders
+answer for the same rows, and are drawn together by the bootstrap; that is checked.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from gairlib import stats
+from gairlib.errors import BadInput
+from gairlib.stats import Score
+
+ROW_COLUMNS = (
+    "task modality split encoder probe n seed bands normalisation metric unit value low high "
+    "clusters cluster n_train dataset data"
+).split()
+COMPARISON_COLUMNS = (
+    "task split metric unit encoder baseline difference low high better verdict clusters"
+).split()
+OURS, RANDOM = "gair", "random init"
+LOWER = ("median rank", "localisation error", "rmse")  # smaller is better
+
+
+@dataclass
+class Entry:
+    """Scores by probe seed of one encoder in one split and metric."""
+
+    probe: str
+    unit: str
+    n: int
+    clusters: int
+    n_train: int
+    independent: int  # clusters that support an interval
+    bands: str
+    normalisation: str
+    scores: list[Score] = field(default_factory=list)
+
+    @property
+    def least(self) -> int:
+        """`min_clusters` for the bootstrap: out of reach where the support is too small."""
+        return stats.MIN_CLUSTERS if self.independent >= stats.MIN_CLUSTERS else self.clusters + 1
+
+
+@dataclass
+class Table:
+    """All scores of one task."""
+
+    task: str
+    modality: str
+    cluster: str
+    dataset: str
+    synthetic: bool  # whether the labels are
+    entries: dict[tuple[str, str, str], Entry] = field(default_factory=dict)
+
+    def add(self, split: str, encoder: str, metric: str, score: Score, *, probe: str, n: int,
+            clusters: int, n_train: int = 0, bands: str = "", normalisation: str = "",
+            unit: str = "", independent: int | None = None) -> None:
+        """One seed's score; seeds are added in order. `independent`: how many clusters support an
+        interval, where that is fewer than there are."""
+        same = [e for (s, m, _), e in self.entries.items() if (s, m) == (split, metric)]
+        if same and same[0].clusters != clusters:
+            raise BadInput(f"{self.task}, {split}, {metric}: {encoder} answers for {clusters} "
+                           f"{self.cluster}s, the others for {same[0].clusters}")
+        key = (split, metric, encoder)
+        if key not in self.entries:
+            support = clusters if independent is None else independent
+            self.entries[key] = Entry(
+                probe, unit, n, clusters, n_train, support, bands, normalisation)
+        self.entries[key].scores.append(score)
+
+    def rows(self, draws: int) -> pd.DataFrame:
+        """Long format: one row a seed (text "0", "1", ...) and one for their "mean"."""
+        found = []
+        for (split, metric, encoder), e in self.entries.items():
+            kinds = [("mean", e.scores)]
+            if len(e.scores) > 1:
+                kinds += [(str(s), [score]) for s, score in enumerate(e.scores)]
+            for seed, scores in kinds:
+                got = stats.cluster_bootstrap(
+                    scores, e.clusters, draws=draws, min_clusters=e.least)
+                found.append(dict(
+                    task=self.task, modality=self.modality, split=split, encoder=encoder,
+                    probe=e.probe, n=e.n, seed=seed, bands=e.bands,
+                    normalisation=e.normalisation, metric=metric, unit=e.unit, value=got.value,
+                    low=got.low, high=got.high, clusters=e.clusters, cluster=self.cluster,
+                    n_train=e.n_train, dataset=self.dataset,
+                    data="synthetic" if self.synthetic else "real"))
+        return pd.DataFrame(found, columns=ROW_COLUMNS)
+
+    def comparison(self, draws: int) -> pd.DataFrame:
+        """`gair` minus each other encoder, on the same draws. The verdict is "wins" or "loses"
+        where the interval excludes zero, "tie" where it does not, "" without an interval."""
+        found = []
+        for (split, metric, baseline), e in self.entries.items():
+            ours = self.entries.get((split, metric, OURS))
+            if ours is None or baseline == OURS:
+                continue
+            got = stats.paired_difference(
+                ours.scores, e.scores, e.clusters, draws=draws, min_clusters=e.least)
+            lower = metric.startswith(LOWER)
+            verdict = "" if np.isnan(got.low) else "tie"
+            if got.excludes_zero():
+                verdict = "wins" if (got.value < 0) == lower else "loses"
+            found.append(dict(
+                task=self.task, split=split, metric=metric, unit=e.unit, encoder=OURS,
+                baseline=baseline, difference=got.value, low=got.low, high=got.high,
+                better="lower" if lower else "higher", verdict=verdict, clusters=e.clusters))
+        return pd.DataFrame(found, columns=COMPARISON_COLUMNS)

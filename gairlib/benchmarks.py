@@ -1,0 +1,221 @@
+"""One benchmark: from a task, a dataset folder and a checkpoint to rows and a headline number.
+
+    data, model, pairs = Dataset("data"), "outputs/pretrain/model", "outputs/pair"
+    result = benchmarks.run("rs-landcover", data, model, pairs)
+    result.save("outputs/benchmark/rs-landcover", "metrics/benchmark/rs-landcover.json")
+
+A task that the dataset cannot run gives a result with status "skipped" and the reason; an unknown
+task name or a broken file is an error. All intervals are 95% bootstraps over sites, blocks or
+images (`gairlib.stats`), never over rows.
+"""
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from gairlib import benchmark_probe, benchmark_retrieval, pairing, tasks
+from gairlib.benchmark_table import COMPARISON_COLUMNS, LOWER, OURS, RANDOM, ROW_COLUMNS
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput
+from gairlib.figures import benchmarks as figures
+from gairlib.model import GAIR
+
+BLIND = ("majority", "mean", "chance", "random point")  # what knows nothing of the input
+
+
+@dataclass
+class Result:
+    """What a benchmark found. `rows`: one line a (split, encoder, metric, seed or "mean").
+    `comparison`: gair minus each baseline, paired. `headline`: the number to quote, as a dict."""
+
+    task: str
+    dataset: str
+    synthetic: bool
+    status: str = "ran"
+    reason: str = ""
+    rows: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=ROW_COLUMNS))
+    comparison: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=COMPARISON_COLUMNS)
+    )
+    mainline: list[tuple[str, str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    example: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def data(self) -> str:
+        return "synthetic" if self.synthetic else "real"
+
+    def row(self, split: str, encoder: str, metric: str) -> pd.Series | None:
+        """The mean row of an encoder, None where there is none."""
+        r = self.rows
+        found = r[(r.split == split) & (r.encoder == encoder) & (r.metric == metric)
+                  & (r.seed == "mean")]
+        return found.iloc[0] if len(found) else None
+
+    def versus(self, split: str, baseline: str, metric: str) -> pd.Series | None:
+        """The paired comparison of gair with a baseline, None where there is none."""
+        c = self.comparison
+        found = c[(c.split == split) & (c.baseline == baseline) & (c.metric == metric)]
+        return found.iloc[0] if len(found) else None
+
+    def blind(self, split: str, metric: str) -> pd.Series | None:
+        """The row of what guesses without looking."""
+        rows = (self.row(split, name, metric) for name in BLIND)
+        return next((r for r in rows if r is not None), None)
+
+    @property
+    def headline(self) -> dict:
+        """metric, split, unit, value, low, high; baseline (the same encoder untrained) with
+        difference, its interval and verdict; chance; best_baseline; n, clusters, cluster, better.
+        Empty for a skipped task."""
+        if not self.mainline:
+            return {}
+        _, split, metric = self.mainline[0]
+        ours, chance = self.row(split, OURS, metric), self.blind(split, metric)
+        found = {k: ours[k] for k in ("metric", "split", "unit", "value", "low", "high", "n",
+                                      "clusters", "cluster")}
+        lower = metric.startswith(LOWER)
+        found["better"] = "lower" if lower else "higher"
+        untrained, gap = self.row(split, RANDOM, metric), self.versus(split, RANDOM, metric)
+        found |= {"baseline": RANDOM, "baseline_value": untrained["value"],
+                  "difference": gap["difference"], "difference_low": gap["low"],
+                  "difference_high": gap["high"], "verdict": gap["verdict"],
+                  "chance": chance["value"], "chance_name": chance["encoder"]}
+        r = self.rows
+        others = r[(r.split == split) & (r.metric == metric) & (r.seed == "mean")
+                   & ~r.encoder.str.startswith(OURS)]
+        best = others.loc[others["value"].idxmin() if lower else others["value"].idxmax()]
+        found |= {"best_baseline": best["encoder"], "best_baseline_value": best["value"]}
+        return {k: v.item() if hasattr(v, "item") else v for k, v in found.items()}
+
+    def metrics(self) -> dict[str, float]:
+        """Flat numbers for DVC: `ran`, and for each judged metric its value, interval and the same
+        encoder untrained; for the first also the paired difference, chance and the counts."""
+        found: dict[str, float] = {"ran": int(self.status == "ran")}
+        for key, split, metric in self.mainline:
+            ours, untrained = self.row(split, OURS, metric), self.row(split, RANDOM, metric)
+            found |= {key: ours["value"], f"{key}_low": ours["low"], f"{key}_high": ours["high"],
+                      f"{key}_random_init": untrained["value"]}
+        head = self.headline
+        names = {"difference": "gain", "difference_low": "gain_low", "difference_high": "gain_high",
+                 "chance": "chance", "best_baseline_value": "best_baseline", "n": "n",
+                 "clusters": "clusters"}
+        found |= {new: head[old] for old, new in names.items() if head}
+        return {k: _short(v) for k, v in found.items() if math.isfinite(v)}
+
+    def conclusions(self) -> str:
+        """The result in Markdown sentences, true for whatever data it came from."""
+        if self.status != "ran":
+            return f"**{self.task} was skipped** on `{self.dataset}`: {self.reason}."
+        lines = [f"`{self.task}` on `{self.dataset}` ({self.data} data):", ""]
+        for _, split, metric in self.mainline:
+            lines.append(f"- {self._sentence(split, metric)}")
+        judged = [(split, metric) for _, split, metric in self.mainline]
+        for _, c in self.comparison[self.comparison.verdict == "loses"].iterrows():
+            if (c.split, c.metric) not in judged:
+                continue
+            lines.append(f"- Behind *{c.baseline}* in {c.metric} ({c.split}) by "
+                         f"{_interval(abs(c.difference), *sorted((abs(c.low), abs(c.high))))}"
+                         f"{_unit(c.unit)}.")
+        return "\n".join(lines + [f"- Note: {note}." for note in self.notes])
+
+    def _sentence(self, split: str, metric: str) -> str:
+        ours, blind = self.row(split, OURS, metric), self.blind(split, metric)
+        gap, untrained = self.versus(split, RANDOM, metric), self.row(split, RANDOM, metric)
+        unit = _unit(ours.unit)
+        verdict = {"wins": "better, beyond the interval", "loses": "worse, beyond the interval",
+                   "tie": "no difference beyond the interval",
+                   "": f"no interval from {ours.clusters} {ours.cluster}(s)"}[gap.verdict]
+        return (f"**{metric}** ({split}): **{_interval(ours.value, ours.low, ours.high)}{unit}** "
+                f"({ours.n:,} examples, {ours.clusters} {ours.cluster}s); {blind.encoder} "
+                f"{blind.value:.3g}{unit}; the same encoder untrained {untrained.value:.3g}{unit}, "
+                f"difference {_interval(gap.difference, gap.low, gap.high)}: {verdict}.")
+
+    def figure(self) -> Figure:
+        """Every encoder with its interval, one panel a judged metric."""
+        return figures.scores(self)
+
+    def sample(self) -> Figure:
+        """One example (or a few) of what the task asks."""
+        return figures.sample(self)
+
+    def save(self, folder: str | Path, metrics: str | Path | None = None) -> None:
+        """rows.parquet, rows.csv, comparison.csv and result.json (status, reason, headline, notes)
+        into `folder`; the flat numbers into the file `metrics`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.rows.to_parquet(folder / "rows.parquet", index=False)
+        self.rows.to_csv(folder / "rows.csv", index=False, float_format="%.6g")
+        self.comparison.to_csv(folder / "comparison.csv", index=False, float_format="%.6g")
+        head = {k: None if isinstance(v, float) and not math.isfinite(v) else v
+                for k, v in self.headline.items()}
+        about = {"task": self.task, "status": self.status, "reason": self.reason,
+                 "dataset": self.dataset, "data": self.data, "headline": head,
+                 "notes": self.notes, "conclusions": self.conclusions()}
+        (folder / "result.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        if metrics is not None:
+            Path(metrics).parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(self.metrics(), indent=1) + "\n"
+            Path(metrics).write_text(text, encoding="utf-8")
+
+
+def _short(value) -> float | int:
+    """Six digits: enough to compare, few enough that a committed file changes for a reason."""
+    number = float(f"{float(value):.6g}")
+    return int(number) if number.is_integer() and isinstance(value, int) else number
+
+
+def _unit(unit: str) -> str:
+    return f" {unit}" if unit else ""
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{value:.3g}" + (f" [{low:.3g}, {high:.3g}]" if math.isfinite(low) else "")
+
+
+def run(task: str, dataset: Dataset, checkpoint: str | Path, pairs_folder: str | Path, *,
+        seeds: int = 3, bootstrap: int = 1000, device: str = "cpu") -> Result:
+    """Run one task with frozen encoders; see the module's header.
+
+    pairs_folder is read by the retrieval task only. Raises BadInput for an unknown task name or
+    fewer than one seed or draw, Missing for an absent checkpoint or pairs folder.
+    """
+    if seeds < 1 or bootstrap < 1:
+        raise BadInput(f"seeds={seeds}, bootstrap={bootstrap}: both must be 1 or more")
+    if not re.fullmatch(r"[\w.-]+", task):
+        raise BadInput(f"task {task!r}: letters, digits, dash, dot and underscore only")
+    model = GAIR.from_pretrained(checkpoint)
+    why = tasks.reason(task, dataset)
+    if why:
+        return Result(task, dataset.name, dataset.synthetic, "skipped", why)
+    if task == "retrieval":
+        return _retrieval(dataset, model, pairs_folder, seeds, bootstrap, device)
+    data = tasks.load(task, dataset)
+    table, images = benchmark_probe.run(data, dataset, model, seeds=seeds, device=device)
+    result = Result(task, dataset.name, data.synthetic, rows=table.rows(bootstrap),
+                    comparison=table.comparison(bootstrap), notes=data.notes,
+                    mainline=benchmark_probe.mainline(data))
+    result.example = {"data": data, "images": images}
+    return result
+
+
+def _retrieval(dataset, model, pairs_folder, seeds, bootstrap, device) -> Result:
+    pairs = pairing.load(pairs_folder)
+    result = Result("retrieval", dataset.name, dataset.synthetic)
+    count = pairs.manifest["photo_id"].nunique() if len(pairs.manifest) else 0
+    if count < 2:
+        result.status, result.reason = "skipped", f"{count} pairs in {pairs_folder}, two are needed"
+        return result
+    table, notes, (query, reading) = benchmark_retrieval.run(
+        pairs, dataset, model, seeds=seeds, device=device
+    )
+    result.rows, result.comparison = table.rows(bootstrap), table.comparison(bootstrap)
+    result.mainline = benchmark_retrieval.mainline(query.label, table)
+    result.notes = notes
+    result.example = {"query": query, "reading": reading, "model": model}
+    return result

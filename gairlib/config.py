@@ -1,0 +1,139 @@
+"""One frozen dataclass that says everything needed to rebuild a model; stored beside its weights.
+
+The default is the "small" preset, sized for two CPU cores; "base" has the published sizes (two
+ViT-B towers, D = 768). Training settings (batch, queue, schedule) are not the model's and live in
+params.yaml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from gairlib.errors import BadInput
+
+QUERY_MODES = ("nili", "bilinear", "bicubic", "nearest", "mean")
+_CHOICES = {
+    "query_mode": QUERY_MODES,
+    "decoder": ("linear", "mlp"),
+    "sv_pooler": ("tanh", "linear"),
+    "interpolation_padding": ("border", "zeros"),
+}
+
+
+def _small_sv() -> dict[str, Any]:
+    return {"img_size": 64, "patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4}
+
+
+@dataclass(frozen=True)
+class GAIRConfig:
+    """Architecture of the three encoders and of the field; every value is JSON."""
+
+    dim: int = 128  # D, the shared space
+    # Remote sensing: pre-norm ViT with 2D-ALiBi, no class token (the CROMA optical encoder)
+    rs_bands: int = 10  # order in spec: B02 B03 B04 B05 B06 B07 B08 B8A B11 B12
+    rs_size: int = 64  # pixels a side the chips are resized to; 10 m each in our own pairs
+    # 8 x 8 tokens, of 80 m at 10 m a pixel. 4 resolves more and costs five times the time
+    rs_patch: int = 8
+    rs_depth: int = 4
+    rs_heads: int = 4
+    rs_width: int | None = None  # None: dim, then there is no projection (published)
+    rs_final_norm: bool = True  # the published encoder ends without a norm
+    # Street view: any timm model
+    sv_model: str = "vit_tiny_patch16_224"
+    sv_options: dict[str, Any] = field(default_factory=_small_sv)  # for timm.create_model
+    sv_size: int = 64  # pixels a side
+    sv_pooler: str = "linear"  # "tanh" as published keeps every value within +-1
+    sv_norm_eps: float | None = None  # None: timm's own; published 1e-12
+    # Location
+    location: str = "rff-xyz"  # a name of gairlib.location.names()
+    location_options: dict[str, Any] = field(default_factory=dict)
+    # The field over a chip: the mode it is trained in, and its decoder (modes other than "nili"
+    # have none)
+    query_mode: str = "nili"
+    decoder: str = "mlp"
+    decoder_hidden: tuple[int, ...] = (256, 256)  # for decoder "mlp"
+    interpolation_padding: str = "border"  # published "zeros" fade within half a token of the edge
+    float32_centres: bool = False  # the published rounding of token centres, see inr.taps
+    # Objective and input scale that belong to the weights
+    temperature: float = 0.07
+    learn_temperature: bool = True
+    preprocessing: str = "gairlib"  # a name of gairlib.preprocess.names()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "decoder_hidden", tuple(self.decoder_hidden))
+        for key, allowed in _CHOICES.items():
+            if getattr(self, key) not in allowed:
+                raise BadInput(
+                    f"config: {key} is {getattr(self, key)!r}, choose one of {', '.join(allowed)}."
+                )
+        for key in ("dim", "rs_bands", "rs_size", "rs_patch", "rs_depth", "rs_heads", "sv_size"):
+            if not isinstance(getattr(self, key), int) or getattr(self, key) < 1:
+                raise BadInput(
+                    f"config: {key} is {getattr(self, key)!r}, a positive whole number is needed."
+                )
+        if self.width % self.rs_heads:
+            raise BadInput(
+                f"config: rs width {self.width} does not divide into rs_heads = {self.rs_heads}."
+            )
+        if self.rs_size % self.rs_patch:
+            raise BadInput(
+                f"config: rs_size {self.rs_size} is no multiple of rs_patch {self.rs_patch}."
+            )
+        if not self.decoder_hidden or min(self.decoder_hidden) < 1:
+            raise BadInput("config: decoder_hidden needs at least one positive layer width.")
+        if not self.temperature > 0:
+            raise BadInput(f"config: temperature is {self.temperature}, it must be above 0.")
+
+    @property
+    def width(self) -> int:
+        """Channels of the RS encoder's tokens."""
+        return self.rs_width or self.dim
+
+    @classmethod
+    def preset(cls, name: str = "small", **changes: Any) -> GAIRConfig:
+        """`"small"` (the default, for a CPU) or `"base"` (published), with `changes` applied."""
+        if name not in _PRESETS:
+            raise BadInput(f"config: no preset {name!r}, choose one of {', '.join(_PRESETS)}.")
+        return cls.from_dict({**_PRESETS[name], **changes})
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GAIRConfig:
+        """Inverse of to_dict; absent keys take their defaults, unknown ones are an error."""
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise BadInput(
+                f"config: unknown key {', '.join(unknown)}; known are {', '.join(sorted(known))}."
+            )
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {**asdict(self), "decoder_hidden": list(self.decoder_hidden)}
+
+    def replace(self, **changes: Any) -> GAIRConfig:
+        """A copy with `changes` applied."""
+        return replace(self, **changes)
+
+
+_PRESETS: dict[str, dict[str, Any]] = {
+    "small": {},
+    "base": {
+        "dim": 768,
+        "rs_size": 96,
+        "rs_patch": 8,
+        "rs_depth": 12,
+        "rs_heads": 16,
+        "rs_final_norm": False,
+        "sv_model": "vit_base_patch16_224",
+        "sv_options": {},
+        "sv_size": 224,
+        "sv_pooler": "tanh",
+        "sv_norm_eps": 1e-12,
+        "location": "rff",
+        "decoder": "linear",
+        "learn_temperature": False,
+        "preprocessing": "published",
+    },
+}

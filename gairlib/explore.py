@@ -1,0 +1,163 @@
+"""What the exploration notebook looks at: which scene, which photo, and where the photos are found.
+
+A photo's vector is compared with every cell of the scene's field; the most similar cell is the
+guess, and its distance from the photo's true position the error.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gairlib import scenes as scene_files
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput
+from gairlib.field import Colours, Field, Finding, cell_centres, colours, find, read_chip_field
+from gairlib.scenes import Scene
+
+MAX_PHOTOS = 200  # of one scene are looked for; more are drawn by the seed
+DRAWS = 1000  # of the bootstrap over photos
+FEW = 10  # with fewer photos no interval is given
+
+
+def choose_scene(dataset: Dataset, manifest: pd.DataFrame, wanted: str = "") -> Scene:
+    """The scene of that id; else the first test scene with photos, any with photos, any at all."""
+    if wanted:
+        return dataset.scene(wanted)
+    usable = {s.id: s for s in dataset.scenes()}
+    if not usable:
+        raise BadInput(f"{dataset.folder}: no usable scene in scenes/, so no field to look at")
+    for rows in (manifest[manifest["split"] == "test"], manifest):
+        found = sorted(set(rows["scene_id"]) & set(usable))
+        if found:
+            return usable[found[0]]
+    return next(iter(usable.values()))
+
+
+def scene_photos(manifest: pd.DataFrame, scene: Scene) -> pd.DataFrame:
+    """One row a photo (or cut view) that was paired with a chip of this scene, by photo_id."""
+    rows = manifest[manifest["scene_id"] == scene.id].drop_duplicates("photo_id")
+    return rows.sort_values("photo_id").reset_index(drop=True)
+
+
+def choose_photo(photos: pd.DataFrame, wanted: str = "", seed: int = 0) -> int | None:
+    """Position of the photo of that id, else of one drawn by the seed; None without photos."""
+    if wanted:
+        found = np.flatnonzero(photos["photo_id"].astype(str) == wanted)
+        if not len(found):
+            raise BadInput(
+                f"photo {wanted!r} is not among the {len(photos)} paired photos of this scene"
+            )
+        return int(found[0])
+    return int(np.random.default_rng(seed).integers(len(photos))) if len(photos) else None
+
+
+def chip_at(scene: Scene, lon: float | None, lat: float | None, chip_px: int, chip_m: float):
+    """(uint16 [10, px, px], ground width in m) around a position, default the scene's centre; the
+    whole scene, resampled, where it is smaller than a chip."""
+    if lon is None:
+        column, row = scene.width / 2, scene.height / 2
+    else:
+        column, row = (float(v) for v in scene.to_pixels(lon, lat))
+    try:
+        chip, transform = scene_files.read_chip(scene, column, row, size_px=chip_px, size_m=chip_m)
+    except BadInput:
+        chip, transform = next(scene_files.tiles(scene, chip_px, chip_m))
+    across = abs(transform.a / scene.transform.a) * chip_px  # in the scene's pixels
+    return chip, across * scene.pixel_metres(column, row)[0]
+
+
+def three_readings(model, chip: np.ndarray, cells: int) -> dict[str, np.ndarray]:
+    """One chip as raw tokens, as tokens interpolated, and as the decoded field: name -> RGB
+    [cells, cells, 3]. Colours agree as far as the two spaces do (see `field.colours`)."""
+    at = cell_centres(cells)
+
+    def read(mode):
+        return read_chip_field(model, chip, at, at, mode=mode)
+
+    own = read(None)
+    axes = colours(own)
+    tokens, between = read("nearest"), read("bilinear")
+    turned = colours(between, like=(own - axes.mean) @ axes.axes)
+    name = model.config.query_mode
+    return {
+        "raw tokens": turned.rgb(tokens),
+        "tokens, bilinear": turned.rgb(between),
+        f"continuous field ({name})": axes.rgb(own),
+    }
+
+
+def scene_colours(field: Field) -> tuple[np.ndarray, Colours]:
+    """(RGBA [h, w, 4] of the field's principal components, transparent without data; the axes)."""
+    axes = colours(field.values[field.valid] if field.valid.any() else field.values)
+    alpha = np.where(field.valid, 255, 0).astype(np.uint8)
+    return np.dstack([axes.rgb(field.values), alpha]), axes
+
+
+def find_all(field: Field, vectors: np.ndarray, photos: pd.DataFrame) -> list[Finding]:
+    """The finding of each photo; vectors [n, D] in the order of the rows."""
+    return [
+        find(field, field.similarity(vector), row.lon, row.lat)
+        for vector, row in zip(vectors, photos.itertuples())
+    ]
+
+
+def summary(findings: list[Finding], field: Field, chosen: int | None, seed: int = 0) -> dict:
+    """Flat numbers for DVC; without photos only the size of the field."""
+    h, w = field.valid.shape
+    numbers = {"photos": len(findings), "field_cells": h * w}
+    if not findings:
+        return numbers
+    errors = np.array([f.error_m for f in findings])
+    numbers["median_error_m"] = float(np.median(errors))
+    if len(errors) >= FEW:
+        draws = np.random.default_rng(seed).choice(errors, (DRAWS, len(errors)))
+        low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
+        numbers |= {"median_error_low_m": float(low), "median_error_high_m": float(high)}
+    numbers |= {
+        "median_guess_m": float(np.median([f.guess_m for f in findings])),
+    }
+    if chosen is not None:
+        numbers |= {
+            "chosen_error_m": findings[chosen].error_m,
+            "chosen_cosine": findings[chosen].cosine,
+        }
+    return {k: round(v, 4) if isinstance(v, float) else v for k, v in numbers.items()}
+
+
+def write(numbers: dict, findings: list[Finding], photos: pd.DataFrame, out: str, metrics: str):
+    """`metrics` (JSON) and out/findings.csv: one row a photo."""
+    Path(metrics).parent.mkdir(parents=True, exist_ok=True)
+    Path(metrics).write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    Path(out).mkdir(parents=True, exist_ok=True)
+    columns = list(Finding.__dataclass_fields__)
+    frame = pd.DataFrame([asdict(f) for f in findings], columns=columns)
+    frame = frame.rename(columns={"lon": "found_lon", "lat": "found_lat"})
+    photos = photos[["photo_id", "lon", "lat", "split", "scene_id"]].reset_index(drop=True)
+    pd.concat([photos, frame], axis=1).to_csv(Path(out) / "findings.csv", index=False)
+
+
+def conclusions(numbers: dict, scene: Scene, dataset: Dataset, trained: str) -> str:
+    """The notebook's last words, in this run's numbers. trained: where the weights are from."""
+    kind = "synthetic" if dataset.synthetic else "real"
+    start = f"Scene `{scene.id}` ({kind} data; weights: {trained}): "
+    if not numbers["photos"]:
+        return start + "**no photo was paired with it**, so there is nothing to look for."
+    n, plural = numbers["photos"], "" if numbers["photos"] == 1 else "s"
+    if "median_error_low_m" in numbers:
+        low, high = numbers["median_error_low_m"], numbers["median_error_high_m"]
+        guess = numbers["median_guess_m"]
+        verdict = "better than" if high < guess else "not clearly different from"
+        verdict = "worse than" if low > guess else verdict
+        verdict = f" (95% bootstrap over photos {low:.0f} to {high:.0f} m), {verdict}"
+    else:
+        verdict = ", from too few photos to say more, against"
+    return (
+        f"{start}over {n} photo{plural} the most similar place is off by a median of "
+        f"**{numbers['median_error_m']:.0f} m**{verdict} a random point of the scene "
+        f"({numbers['median_guess_m']:.0f} m). The photo above is off by "
+        f"{numbers['chosen_error_m']:.0f} m. One scene is an illustration; the retrieval "
+        "benchmark judges over all held-out sites."
+    )

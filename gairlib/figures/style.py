@@ -1,0 +1,115 @@
+"""One Matplotlib style for every figure, and the two formats in which a figure is kept.
+
+Colours are Okabe and Ito's eight (distinguishable under the common forms of colour blindness and
+in grey print); maps are perceptually even. Sizes are chosen so that a figure of WIDTH inches is
+legible in a report column and, scaled down, on a phone. SVG keeps its text as text and carries no
+date, so that the same figure gives the same file.
+"""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from cycler import cycler
+from matplotlib.figure import Figure
+
+# Okabe & Ito (2008), reordered: the first three are far apart in lightness as well as in hue.
+BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
+VERMILION, PURPLE, SKY, YELLOW, BLACK = "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#222222"
+CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, YELLOW)
+GREY = "#8A8A8A"  # for chance, baselines and anything that is only there for scale
+
+SEQUENTIAL = "viridis"  # amounts from low to high
+SIMILARITY = "magma"  # cosine similarity: dark is unlike
+DIVERGING = "RdBu_r"  # signed values around zero
+CATEGORICAL = "tab20"  # land-cover classes without colours of their own
+
+WIDTH = 8.0  # inches: a full-width figure
+DPI = 150
+
+RC = {
+    "figure.dpi": 110,
+    "figure.figsize": (WIDTH, 4.0),
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": DPI,
+    "savefig.facecolor": "white",
+    "font.family": ["DejaVu Sans"],  # shipped with Matplotlib: the same on every machine
+    "font.size": 10.5,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10.5,
+    "axes.prop_cycle": cycler(color=CYCLE),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "lines.linewidth": 1.8,
+    "image.cmap": SEQUENTIAL,
+    "image.interpolation": "nearest",  # pixels are data: never blur them on the way to the page
+    "svg.fonttype": "none",
+    "svg.hashsalt": "gairlib",
+}
+
+
+def use() -> None:
+    """Set the style for every figure that this process draws from now on."""
+    mpl.rcParams.update(RC)
+
+
+@contextmanager
+def context():
+    """The style inside a `with` block only."""
+    with mpl.rc_context(RC):
+        yield
+
+
+def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
+    """Write `path`.png and `path`.svg (a suffix in `path` is dropped), creating folders.
+
+    Returns the two paths. Only the known image suffixes are dropped: "r2-0.5" keeps its ".5".
+    """
+    path = Path(path)
+    if path.suffix in (".png", ".svg", ".pdf"):
+        path = path.with_suffix("")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    png, svg = path.with_name(path.name + ".png"), path.with_name(path.name + ".svg")
+    with context():
+        fig.savefig(png, metadata={"Software": None})
+        fig.savefig(svg, metadata={"Date": None})
+    return png, svg
+
+
+def image_axes(ax, title: str = ""):
+    """An axes for a picture: no ticks, no grid, an outline; returns it."""
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set(visible=True, color="#BBBBBB", linewidth=0.8)
+    if title:
+        ax.set_title(title)
+    return ax
+
+
+def mark(fig: Figure, synthetic: bool) -> Figure:
+    """Say in the lower right corner whether the data are synthetic; returns the figure."""
+    text = "synthetic data" if synthetic else "real data"
+    fig.text(0.998, 0.002, text, ha="right", va="bottom", fontsize=8, color=GREY)
+    return fig
+
+
+def true_colour(chip: np.ndarray, limit: float = 3000.0, gamma: float = 1.4) -> np.ndarray:
+    """chip [10, h, w] of harmonised DN (reflectance x 10000) -> uint8 RGB [h, w, 3].
+
+    The stretch is fixed (0 to `limit`, then a power 1/gamma), not taken from the chip, so that two
+    chips side by side can be compared. B04, B03, B02 are rows 2, 1, 0 in the order of the spec.
+    """
+    rgb = np.asarray(chip)[[2, 1, 0]].astype(np.float32)
+    rgb = np.clip(rgb / limit, 0.0, 1.0) ** (1.0 / gamma)
+    return np.round(255.0 * rgb).astype(np.uint8).transpose(1, 2, 0)

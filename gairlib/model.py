@@ -1,0 +1,239 @@
+"""GAIR: three factorised encoders and a continuous field, in one D-dimensional space.
+
+Section 3 of arXiv 2503.16683. `encode_rs` turns chips into token grids, `query_rs` reads a grid at
+the photos' positions; the two are kept apart, so a chip is encoded once for all its photos.
+Training contrasts the decoded field, not the raw tokens: a chip's vector in the shared space is
+the mean of its decoded field (`chip_vector`). Reading a field in a mode that it was not trained
+with is possible, except NILI without a decoder; `config.query_mode` tells.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from gairlib import geo, location, preprocess
+from gairlib.config import QUERY_MODES, GAIRConfig
+from gairlib.errors import BadInput, Missing
+from gairlib.inr import NILI, check_query, interpolate
+from gairlib.rs import Features, RSEncoder
+from gairlib.sv import SVEncoder
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+OBJECTIVES = ("incl", "secl", "rs_location")  # each has a temperature of its own
+
+
+class GAIR(nn.Module):
+    """The model; see the methods. Images are preprocessed: `preprocess.get(config.preprocessing)`.
+
+    Coordinates are taken as lists, arrays or tensors, in any precision up to float64, whatever the
+    model's dtype. `normalize=True` gives vectors of unit length.
+    """
+
+    def __init__(self, config: GAIRConfig | None = None) -> None:
+        super().__init__()
+        c = self.config = config or GAIRConfig()
+        if c.preprocessing not in preprocess.names():
+            preprocess.get(c.preprocessing)
+        self.rs = RSEncoder(
+            c.dim,
+            bands=c.rs_bands,
+            size=c.rs_size,
+            patch=c.rs_patch,
+            depth=c.rs_depth,
+            heads=c.rs_heads,
+            width=c.rs_width,
+            final_norm=c.rs_final_norm,
+        )
+        self.sv = SVEncoder(
+            c.dim,
+            model=c.sv_model,
+            options=c.sv_options,
+            pooler=c.sv_pooler,
+            norm_eps=c.sv_norm_eps,
+        )
+        self.location = location.create(c.location, c.dim, **c.location_options)
+        # Other modes read the raw tokens: a decoder there would be weights that nothing trains.
+        self.field = None
+        if c.query_mode == "nili":
+            self.field = NILI(
+                c.dim,
+                c.decoder,
+                hidden=c.decoder_hidden,
+                float32_centres=c.float32_centres,
+            )
+        log = torch.full((len(OBJECTIVES),), math.log(c.temperature))
+        if c.learn_temperature:
+            self.log_temperature = nn.Parameter(log)
+        else:
+            self.register_buffer("log_temperature", log)
+
+    # ---- encode and query
+
+    def encode_rs(self, images: Any, normalize: bool = False) -> Features:
+        """Chips [B, C, H, W], preprocessed -> .grid [B, h, w, D], .pooled [B, D] (token mean).
+
+        `normalize` applies to .pooled; .grid stays as it is.
+        """
+        features = self.rs(self._images(images, "RS"))
+        if normalize:
+            features = features._replace(pooled=F.normalize(features.pooled, dim=-1))
+        return features
+
+    def query_rs(
+        self,
+        features: Features,
+        xy: Any,
+        mode: str | None = None,
+        normalize: bool = False,
+        cell: Any = None,
+    ) -> Float[Tensor, "b q d"]:
+        """Read chips at xy [B, Q, 2] in [-1, 1] (x east, y south) -> [B, Q, D].
+
+        mode: "nili", "bilinear", "bicubic", "nearest", or "mean" (the chip's vector for every
+        query; xy=None then means one); default `config.query_mode`. `cell`: see NILI.
+        """
+        mode = mode or self.config.query_mode
+        if mode not in QUERY_MODES:
+            raise BadInput(f"query mode {mode!r} is not one of {', '.join(QUERY_MODES)}.")
+        grid = features.grid
+        if mode == "mean":
+            q = 1 if xy is None else self._positions(xy, grid).shape[1]
+            out = self.chip_vector(features)[:, None].expand(-1, q, -1)
+        else:
+            if xy is None:
+                raise BadInput(f"xy: None, but mode {mode!r} needs positions [B, Q, 2].")
+            out = self._read(grid, self._positions(xy, grid), mode, cell)
+        return F.normalize(out, dim=-1) if normalize else out
+
+    def chip_vector(self, features: Features, normalize: bool = False) -> Float[Tensor, "b d"]:
+        """A chip in the shared space: mean of the decoded field, or of the tokens without NILI."""
+        grid = features.grid
+        out = grid.mean((1, 2)) if self.field is None else self.field.mean(grid)
+        return F.normalize(out, dim=-1) if normalize else out
+
+    def encode_sv(self, images: Any, normalize: bool = False) -> Float[Tensor, "b d"]:
+        """Photos [B, 3, H, W], preprocessed -> [B, D]."""
+        out = self.sv(self._images(images, "SV"))
+        return F.normalize(out, dim=-1) if normalize else out
+
+    def sv_backbone(self, images: Any) -> Float[Tensor, "b width"]:
+        """The SV tower's pooled features before the projection to D, for probing."""
+        return self.sv.backbone(self._images(images, "SV"))
+
+    def encode_location(self, lonlat: Any, normalize: bool = False) -> Float[Tensor, "n d"]:
+        """(lon, lat) [N, 2] in degrees -> [N, D]."""
+        out = self.location(lonlat)
+        return F.normalize(out, dim=-1) if normalize else out
+
+    def temperatures(self) -> dict[str, Tensor]:
+        """The temperature of each objective, held in [0.01, 1]."""
+        return dict(zip(OBJECTIVES, self.log_temperature.exp().clamp(0.01, 1.0)))
+
+    def _read(self, grid: Tensor, xy: Tensor, mode: str, cell: Any) -> Tensor:
+        if mode != "nili":
+            return interpolate(grid, xy, mode, self.config.interpolation_padding)
+        if self.field is None:
+            raise BadInput(
+                f"query mode 'nili': this model was trained with {self.config.query_mode!r} and "
+                "has no decoder; choose that mode, or another interpolation."
+            )
+        return self.field(grid, xy, cell)
+
+    def _positions(self, xy: Any, grid: Tensor) -> Tensor:
+        xy = xy if isinstance(xy, Tensor) else geo.as_float64(xy)
+        check_query(grid, xy)
+        geo.check_xy(xy)
+        return xy.to(grid.device)
+
+    def _images(self, images: Any, name: str) -> Tensor:
+        weight = self.rs.embed.weight
+        x = torch.as_tensor(images, device=weight.device)
+        if not x.is_floating_point():
+            raise BadInput(
+                f"{name} images: {x.dtype} values, but preprocessed floats are needed: use "
+                f"gairlib.preprocess.get({self.config.preprocessing!r})."
+            )
+        if geo.checkable(x) and x.numel() and not float(x.detach().abs().amax()) <= 64:
+            raise BadInput(
+                f"{name} images: values up to {float(x.detach().abs().amax()):g} look unprocessed; "
+                f"use gairlib.preprocess.get({self.config.preprocessing!r})."
+            )
+        return x.to(weight.dtype)
+
+    # ---- save and load
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors; an interrupted write leaves the old files."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / (WEIGHTS + ".part")
+        save_file({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, part)
+        os.replace(part, folder / WEIGHTS)
+        part = folder / (CONFIG + ".part")
+        part.write_text(json.dumps(self.config.to_dict(), indent=1) + "\n")
+        os.replace(part, folder / CONFIG)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> GAIR:
+        """A folder that save_pretrained wrote, or a Hugging Face hub id ("owner/name").
+
+        The hub is asked only when there is no such folder and the name can be an id.
+        """
+        folder = Path(source)
+        if not folder.is_dir():
+            folder = _from_hub(str(source))
+        for name in (CONFIG, WEIGHTS):
+            if not (folder / name).is_file():
+                raise Missing(f"{folder} holds no {name}; save_pretrained writes it.")
+        try:
+            config = GAIRConfig.from_dict(json.loads((folder / CONFIG).read_text()))
+            state = load_file(folder / WEIGHTS)
+        except (json.JSONDecodeError, SafetensorError) as error:
+            raise BadInput(f"{folder}: config or weights cannot be read: {error}") from None
+        model = cls(config)
+        load_strict(model, state, str(folder / WEIGHTS))
+        return model.eval()
+
+
+def load_strict(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Load a state dict; missing, unknown and misshapen tensors are named in one BadInput."""
+    own = model.state_dict()
+    faults = [f"{k} is missing" for k in own if k not in state]
+    faults += [f"{k} is unknown" for k in state if k not in own]
+    faults += [
+        f"{k} is {list(state[k].shape)} instead of {list(own[k].shape)}"
+        for k in own
+        if k in state and state[k].shape != own[k].shape
+    ]
+    if faults:
+        more = f" and {len(faults) - 6} more" if len(faults) > 6 else ""
+        raise BadInput(f"{source} does not fit its config: {'; '.join(faults[:6])}{more}.")
+    model.load_state_dict(state)
+
+
+def _from_hub(name: str) -> Path:
+    """Download a snapshot; a path that cannot be a hub id, or a failure, raises Missing."""
+    is_id = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).parent.exists()
+    if not is_id:
+        raise Missing(f"{name}: no such folder; the pretraining stage (save_pretrained) makes it.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
+    except Exception as error:  # no network, no such repository, no access
+        raise Missing(
+            f"{name}: no such folder here, and the Hugging Face hub did not give it "
+            f"({type(error).__name__}); give a folder, or try again with a network."
+        ) from None

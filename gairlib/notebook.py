@@ -1,0 +1,274 @@
+"""Runs one stage: a parameterised notebook, executed by papermill and kept as an HTML page.
+
+    python -m gairlib.notebook notebooks/20-pair-photos-and-chips.ipynb \\
+        --params params.yaml --section data --section pair --html reports/20-pair.html
+
+papermill's own command line does not create folders, only logs an unknown parameter, hands `false`
+to `-p` over as the true string 'false', and follows whatever `python3` kernel the user has
+registered. Here the sections of params.yaml are merged and checked against the notebook's
+parameters cell (names and types) before a kernel starts, the kernel is this very interpreter with
+gairlib importable, and a user's mistake (BadInput, Missing) ends in its one sentence, without a
+traceback. Beside the page, NAME.json keeps notebook, title, parameters, seconds and time of finish.
+"""
+
+import argparse
+import ast
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nbformat
+import yaml
+
+from gairlib import notebook_html
+from gairlib.errors import BadInput, Missing
+
+ROOT = Path(__file__).resolve().parents[1]
+DPI = 140  # of figures in notebooks
+SENTENCES = ("BadInput", "Missing")  # errors whose sentence is for the user
+# In a kernel tqdm.auto draws widgets, of which neither a terminal nor a page would show anything.
+BARS = "__import__('sys').modules['tqdm.auto'] = __import__('tqdm.std', fromlist=['tqdm'])"
+
+
+def enter() -> Path:
+    """Go to the project's root when the notebook was opened from notebooks/; returns the folder.
+
+    JupyterLab starts a kernel in the notebook's own folder, the pipeline in the run's; every path
+    in a notebook is relative to the latter. In a kernel, figures made without pyplot are then
+    shown as pictures too.
+    """
+    here = Path.cwd()
+    if here.name == "notebooks" and (here.parent / "gairlib").is_dir():
+        os.chdir(here.parent)
+    if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()):
+        from IPython.core.pylabtools import select_figure_formats
+
+        select_figure_formats(shell, {"png"}, bbox_inches=None, dpi=DPI)
+    return Path.cwd()
+
+
+# ---------------------------------------------------------------------------- parameters
+
+
+def parameters(path: str | Path) -> dict:
+    """The literals of the cell tagged `parameters`: name -> default, in the cell's order."""
+    nb = _read(path)
+    tagged = [c for c in nb.cells if "parameters" in c.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        raise BadInput(f"{path}: one cell must carry the tag 'parameters', not {len(tagged)}")
+    found = {}
+    for line in ast.parse(tagged[0].source).body:
+        try:
+            (target,) = line.targets
+            value = ast.literal_eval(line.value)
+            if isinstance(target, ast.Tuple):  # a, b = 1, 2
+                found |= {t.id: v for t, v in zip(target.elts, value, strict=True)}
+            else:
+                found[target.id] = value
+        except (AttributeError, TypeError, ValueError) as problem:
+            raise BadInput(
+                f"{path}: the parameters cell may only set names to literals, "
+                f"not {ast.unparse(line)!r}"
+            ) from problem
+    return found
+
+
+def merge_sections(path: str | Path, sections: list[str]) -> dict:
+    """The keys of the named sections of a YAML file, in one dict; "a.b" is section b inside a."""
+    try:
+        everything = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as problem:
+        raise Missing(f"{path}: there is no such parameter file") from problem
+    except yaml.YAMLError as problem:
+        raise BadInput(f"{path}: not readable as YAML ({problem})") from problem
+    merged, origin = {}, {}
+    for name in sections:
+        section = everything
+        for part in name.split("."):
+            section = section.get(part) if isinstance(section, dict) else None
+        if not isinstance(section, dict):
+            raise BadInput(f"{path}: there is no section {name!r}; it has {sorted(everything)}")
+        for key, value in section.items():
+            if key in merged:
+                raise BadInput(
+                    f"{path}: {key!r} is in section {origin[key]!r} and in {name!r}; "
+                    "a notebook's parameters need names of their own"
+                )
+            merged[key], origin[key] = value, name
+    return merged
+
+
+def fit(name: str, value, default, where: str):
+    """`value` as the type of the notebook's default; BadInput where it is of another kind."""
+    if default is None or value is None:
+        return value
+    if isinstance(default, bool) or isinstance(value, bool):
+        good = isinstance(default, bool) and isinstance(value, bool)
+    elif isinstance(default, float):
+        good = isinstance(value, int | float)
+        value = float(value) if good else value
+    elif isinstance(default, list | tuple):
+        good = isinstance(value, list | tuple)
+    else:
+        good = isinstance(value, type(default))
+    if not good:
+        hint = " (YAML reads 1e-5 as text: write 1.0e-5)" if isinstance(default, float) else ""
+        raise BadInput(
+            f"{where}: parameter {name!r} is {value!r}, but the notebook's default {default!r} "
+            f"is of type {type(default).__name__}{hint}"
+        )
+    return value
+
+
+def collect(
+    notebook: str | Path, params: str | Path | None, sections: list[str], single: list[str]
+) -> dict:
+    """What is handed to the notebook: the sections' keys, then each `-p name=value` over them.
+
+    A single value is text where the notebook's default is text, and read as YAML elsewhere.
+    """
+    defaults = parameters(notebook)
+    given = merge_sections(params, sections) if params else {}
+    origin = dict.fromkeys(given, str(params))
+    for item in single:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise BadInput(f"-p {item}: write -p name=value")
+        given[name] = text if isinstance(defaults.get(name), str) else yaml.safe_load(text)
+        origin[name] = f"-p {item}"
+    for name in given:
+        if name not in defaults:
+            raise BadInput(
+                f"{origin[name]}: {Path(notebook).name} has no parameter {name!r}; "
+                f"it has {', '.join(defaults)}"
+            )
+    return {k: fit(k, v, defaults[k], origin[k]) for k, v in given.items()}
+
+
+# ---------------------------------------------------------------------------- running
+
+
+@contextmanager
+def _kernel():
+    """Make `python3` mean this interpreter, with gairlib importable, whatever is installed."""
+    with tempfile.TemporaryDirectory(prefix="gairlib-kernel-") as folder:
+        launch = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        # ERROR: ipykernel warns on stderr of its local sockets, over the sentence of a failure
+        spec = {
+            "argv": [*launch, "--log-level=ERROR", f"--IPKernelApp.exec_lines={BARS}"],
+            "display_name": "Python 3",
+            "language": "python",
+        }
+        home = Path(folder) / "share/kernels/python3"
+        home.mkdir(parents=True)
+        (home / "kernel.json").write_text(json.dumps(spec))
+
+        def before(name: str, first: str) -> str:
+            return os.pathsep.join(x for x in (first, os.environ.get(name)) if x)
+
+        new = {
+            "JUPYTER_PATH": before("JUPYTER_PATH", str(Path(folder) / "share")),
+            "PYTHONPATH": before("PYTHONPATH", str(ROOT)),
+            # Stages that run side by side must not share a history file or need a home directory.
+            "IPYTHONDIR": str(Path(folder) / "ipython"),
+            "JUPYTER_RUNTIME_DIR": str(Path(folder) / "runtime"),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger's warning about frozen modules
+        }
+        old = {k: os.environ.get(k) for k in new}
+        os.environ.update(new)
+        try:
+            yield
+        finally:
+            for key, value in old.items():
+                os.environ.pop(key) if value is None else os.environ.update({key: value})
+
+
+def run(notebook: str | Path, values: dict, html: str | Path, index: str = "index.html") -> Path:
+    """Execute `notebook` with `values` in the current directory and write `html` and its .json.
+
+    Raises papermill's PapermillExecutionError; the executed notebook is then beside the page, as
+    NAME.failed.ipynb. Progress bars and prints of the notebook appear on stdout as they come.
+    """
+    import papermill
+
+    notebook, html = Path(notebook), Path(html)
+    html.parent.mkdir(parents=True, exist_ok=True)
+    failed = html.with_suffix(".failed.ipynb")
+    failed.unlink(missing_ok=True)
+    effective = parameters(notebook) | values
+    started = time.monotonic()
+    # papermill does not see `a, b = 1, 2` and would warn of unknown names; ours are checked.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    with _kernel():
+        nb = papermill.execute_notebook(
+            notebook,
+            failed,
+            parameters=values,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            start_timeout=180,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stdout,  # bars go to stderr; ours is for the sentence of an error
+        )
+    notebook_html.write(nb, html, back=None if html.name == index else index)
+    failed.unlink(missing_ok=True)
+    record = {
+        "notebook": notebook.name,
+        "title": notebook_html.title(nb),
+        "html": html.name,
+        "seconds": round(time.monotonic() - started, 1),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "parameters": effective,
+    }
+    html.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return html
+
+
+def _read(path: str | Path):
+    try:
+        return nbformat.read(str(path), as_version=4)
+    except FileNotFoundError as problem:
+        raise Missing(f"{path}: there is no such notebook") from problem
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as problem:
+        raise BadInput(f"{path}: not a Jupyter notebook") from problem
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m gairlib.notebook", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("notebook")
+    parser.add_argument("--html", required=True, help="page to write")
+    parser.add_argument("--params", help="YAML file with the sections")
+    parser.add_argument("--section", action="append", default=[], help="section of it; repeatable")
+    parser.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", dest="single")
+    options = parser.parse_args(arguments)
+    from papermill.exceptions import PapermillExecutionError
+
+    try:
+        if options.section and not options.params:
+            raise BadInput("--section needs --params, the file that has the section")
+        values = collect(options.notebook, options.params, options.section, options.single)
+        page = run(options.notebook, values, options.html)
+    except (BadInput, Missing) as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    except PapermillExecutionError as problem:
+        failed = Path(options.html).with_suffix(".failed.ipynb")
+        print(f"\n{options.notebook} stopped; as far as it came: {failed}", flush=True)
+        sentence = problem.evalue if problem.ename in SENTENCES else str(problem)
+        print(sentence, file=sys.stderr)
+        return 1
+    print(f"{page}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""An executed notebook as one HTML page: no script, style sheet or font from outside.
+
+nbconvert's lab template asks a CDN for require.js, MathJax and Mermaid; its page is taken without
+them (formulas in the notebooks are written in Unicode), follows the reader's light or dark setting
+and is narrow enough for a phone. Progress bars are folded to their last state.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+
+from gairlib.errors import BadInput
+from gairlib.offline import external_loads
+
+# The blocks of nbconvert's lab/index.html.j2 that load from outside are emptied.
+TEMPLATE = """{%- extends 'index.html.j2' -%}
+{%- block html_head_js -%}{%- endblock html_head_js -%}
+{%- block jupyter_widgets -%}{%- endblock jupyter_widgets -%}
+{%- block html_head_js_mathjax -%}{%- endblock html_head_js_mathjax -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock html_head_js_mermaidjs -%}
+"""
+
+STYLE = """
+:root { color-scheme: light dark; }
+body.jp-Notebook { max-width: 1000px; margin: 0 auto; padding: 12px 16px 48px; overflow-x: hidden; }
+.jp-InputPrompt, .jp-OutputPrompt { display: none; }
+.jp-Cell { padding: 4px 0; }
+.jp-RenderedHTMLCommon, .jp-RenderedText pre { font-size: 15px; line-height: 1.5; }
+.jp-OutputArea-output { overflow-x: auto; max-width: 100%; }
+.jp-InputArea-editor { overflow-x: auto; }
+.jp-OutputArea-output img, .jp-OutputArea-output svg { max-width: 100%; height: auto; }
+.jp-OutputArea-output img { background: white; border-radius: 4px; }
+.jp-RenderedHTMLCommon table { font-size: 13px; margin: 8px 0; border-collapse: collapse; }
+.jp-RenderedHTMLCommon td, .jp-RenderedHTMLCommon th { padding: 4px 10px; text-align: right; }
+.jp-RenderedHTMLCommon td:first-child, .jp-RenderedHTMLCommon th:first-child { text-align: left; }
+.jp-OutputArea-output iframe { width: 100%; border: 0; border-radius: 4px; }
+.jp-RenderedText[data-mime-type="application/vnd.jupyter.stderr"] { background: none; }
+.jp-RenderedText[data-mime-type="application/vnd.jupyter.stderr"] pre { opacity: 0.65; }
+.back { font: 14px/1.4 system-ui, sans-serif; }
+@media (max-width: 600px) {
+  body.jp-Notebook { padding: 8px 8px 32px; }
+  .jp-RenderedHTMLCommon h1 { font-size: 24px; }
+  .jp-CodeCell .jp-InputArea { font-size: 11px; }
+}
+"""
+
+
+def title(nb) -> str:
+    """The text of the notebook's first H1, "" without one."""
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            match = re.search(r"^#\s+(.+)$", cell.source, re.M)
+            if match:
+                return match.group(1).strip()
+    return ""
+
+
+def convert(nb, back: str | None = None) -> str:
+    """nb: executed notebook node -> HTML text; `back`: relative address of the index page."""
+    from nbconvert import HTMLExporter  # a second of imports that `enter()` must not pay
+    from nbconvert.preprocessors import coalescestreams
+
+    class Page(HTMLExporter):
+        template_name = "lab"
+        raw_template = TEMPLATE
+
+    exporter = Page(embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True)
+    name = title(nb) or "Notebook"
+    nb = nbformat.from_dict(json.loads(json.dumps(nb)))  # what follows writes into its input
+    nb.metadata.pop("widgets", None)
+    nb, _ = coalescestreams.CoalesceStreamsPreprocessor().preprocess(nb, {})
+    for cell in nb.cells:  # a bar that cleans up behind itself leaves blanks
+        if "outputs" in cell:
+            cell.outputs = [o for o in cell.outputs if o.get("text", "something").strip()]
+    page, _ = exporter.from_notebook_node(nb, resources={"metadata": {"name": name}})
+    dark = exporter.environment.loader.get_source(exporter.environment, "static/theme-dark.css")[0]
+    head = f'<style media="(prefers-color-scheme: dark)">{dark}</style><style>{STYLE}</style>'
+    page = page.replace("</head>", head + "</head>", 1)
+    if back:
+        link = f'<p class="back"><a href="{back}">All results</a></p>'
+        page = page.replace("<main>", "<main>" + link, 1)
+    return page
+
+
+def write(nb, path: str | Path, back: str | None = None) -> Path:
+    """Write the page to `path`, creating folders; BadInput if it would need a network."""
+    page = convert(nb, back)
+    loads = external_loads(page)
+    if loads:
+        raise BadInput(
+            f"{path}: the page would need a network for {loads[0]}; draw into the notebook instead"
+        )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path

@@ -1,0 +1,122 @@
+"""Reads street-level photos: upright, as RGB, and out of 360-degree panoramas as perspective views.
+
+Every reading goes through `load`, so that EXIF orientation, colour modes and refusal of broken or
+oversized files are the same everywhere. Spherical (equirectangular) photos are cut on the fly: a
+view is an ordinary pinhole picture whose optical axis is `view_yaw` degrees clockwise of the
+panorama's centre column; nothing is written to disk.
+"""
+
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+
+from gairlib.errors import BadInput, Missing
+
+MAX_PIXELS = 120_000_000  # more is taken for a decompression bomb; a 15k panorama has 112M
+VIEW_YAWS = (0.0, 90.0, 180.0, 270.0)  # the views a spherical photo is cut into; 90 degrees wide
+
+assert not ImageFile.LOAD_TRUNCATED_IMAGES  # a half photo must fail, not come back half grey
+
+
+def load(
+    path: str | Path, view_yaw: float | None = None, fov: float = 90.0, size: int | None = None
+) -> np.ndarray:
+    """One photo as uint8 RGB [H, W, 3], EXIF orientation applied.
+
+    view_yaw: degrees clockwise from the centre of an equirectangular photo; None or NaN: the photo
+    itself. fov: the square view's opening angle in degrees. size: squash to size x size px.
+    Raises Missing or BadInput naming the file.
+    """
+    cut = view_yaw is not None and math.isfinite(view_yaw)
+    with _open(path) as image:
+        if size is not None and not cut:
+            image.draft("RGB", (2 * size, 2 * size))  # JPEG: decode at the scale that is needed
+        image = _upright_rgb(image, path)
+    if cut:
+        view = perspective(np.asarray(image), view_yaw, fov)
+        image = Image.fromarray(view)
+    if size is not None and image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image).copy()
+
+
+def check(path: str | Path) -> tuple[int, int]:
+    """Decode a photo at its cheapest scale; returns (width, height), upright. Raises like `load`.
+
+    A JPEG is decoded at an eighth: all of its data are read, so a truncated file is found, at a
+    fraction of the time.
+    """
+    with _open(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        image.draft("RGB", (width // 8 or 1, height // 8 or 1))
+        _upright_rgb(image, path)
+    return (height, width) if turned else (width, height)
+
+
+def perspective(
+    panorama: np.ndarray, yaw: float, fov: float = 90.0, size: int | None = None
+) -> np.ndarray:
+    """A pinhole view out of an equirectangular panorama.
+
+    panorama: uint8 [H, W, 3] covering 360 x 180 degrees, horizon in the middle row. yaw: degrees
+    clockwise from its centre column. Returns uint8 [size, size, 3]; size defaults to the number of
+    panorama columns that the view spans, so nothing is lost. Bilinear; columns wrap around.
+    """
+    if not 0.0 < fov < 180.0:
+        raise BadInput(f"fov must lie between 0 and 180 degrees, not {fov}")
+    height, width = panorama.shape[:2]
+    size = size or max(1, round(width * fov / 360.0))
+    half = math.tan(math.radians(fov) / 2.0)
+    steps = ((np.arange(size) + 0.5) / size * 2.0 - 1.0) * half  # pixel centres on the image plane
+    x, y = np.meshgrid(steps, steps)  # [size, size]; right and down, the plane lies at z = 1
+    longitude = np.arctan2(x, 1.0) + math.radians(yaw)
+    latitude = np.arctan2(-y, np.hypot(x, 1.0))
+    column = (longitude / (2.0 * math.pi) + 0.5) * width - 0.5
+    row = np.clip((0.5 - latitude / math.pi) * height - 0.5, 0.0, height - 1.0)
+    c0, r0 = np.floor(column).astype(int), np.floor(row).astype(int)
+    fc, fr = (column - c0)[..., None], (row - r0)[..., None]
+    c1, r1 = (c0 + 1) % width, np.minimum(r0 + 1, height - 1)
+    c0 = c0 % width
+    top = panorama[r0, c0] * (1.0 - fc) + panorama[r0, c1] * fc
+    bottom = panorama[r1, c0] * (1.0 - fc) + panorama[r1, c1] * fc
+    return np.rint(top * (1.0 - fr) + bottom * fr).astype(np.uint8)
+
+
+def _open(path: str | Path) -> Image.Image:
+    """Open without decoding; refuses what is not there, empty, unreadable or far too large."""
+    path = Path(path)
+    if not path.is_file():
+        raise Missing(f"{path}: there is no such photo")
+    if path.stat().st_size == 0:
+        raise BadInput(f"{path}: the file is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is below
+            image = Image.open(path)
+    except Image.DecompressionBombError as problem:
+        raise BadInput(f"{path}: far too many pixels (decompression bomb?)") from problem
+    except (OSError, SyntaxError, ValueError) as problem:
+        raise BadInput(f"{path}: not readable as an image") from problem
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        image.close()
+        raise BadInput(
+            f"{path}: {width} x {height} px is more than the limit of {MAX_PIXELS / 1e6:.0f} "
+            "million pixels (decompression bomb?)"
+        )
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        image.close()
+        raise BadInput(f"{path}: 16- or 32-bit values; a photo must have 8 bits a channel")
+    return image
+
+
+def _upright_rgb(image: Image.Image, path: str | Path) -> Image.Image:
+    try:
+        image.load()
+        return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as problem:
+        raise BadInput(f"{path}: the image is damaged or cut short ({problem})") from problem

@@ -1,0 +1,126 @@
+"""The same pipeline on other data: `python -m gairlib.pipeline FOLDER` (`make repro DATA=FOLDER`).
+
+A run lives in `runs/<name>/`, a DVC project of its own (without git) inside this one. It holds a
+copy of `dvc.yaml` and a `params.yaml` that differs from the sample's in four places: `root`, the
+data folder, the list of tasks that this data can run, and `pretrain.init`, the sample's
+checkpoint, which is taken as it is where there are too few pairs to train on. Nothing outside
+`runs/` is touched, so `git status` stays clean and the sample's pipeline up to date.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from gairlib import tasks
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput, Missing
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE_ONLY = ("world",)
+
+
+def run_name(folder: Path) -> str:
+    """A folder's name as a run's name: letters, digits, dot, dash and underscore."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.") or "data"
+
+
+def prepare(folder: str | Path, name: str | None = None, root: Path = ROOT) -> Path:
+    """Writes `runs/<name>/` for a dataset folder and returns it."""
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise Missing(f"{folder}: no such dataset folder; DATA= takes a folder that holds scenes/, "
+                      "street.csv, tables/ or benchmark folders (README, 'Your own data')")
+    if folder.resolve() == (root / "data").resolve():
+        raise BadInput("DATA=data is the sample itself: run `make repro` without DATA")
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    dataset = Dataset(folder, layouts=params["data"]["layouts"])
+    run = root / "runs" / (name or run_name(folder))
+    run.mkdir(parents=True, exist_ok=True)
+    owner = run / ".folder"
+    if owner.exists() and owner.read_text() != str(folder.resolve()):
+        raise BadInput(f"runs/{run.name} already belongs to {owner.read_text()}: choose another "
+                       "name with NAME=")
+    owner.write_text(str(folder.resolve()))
+
+    params["root"] = os.path.relpath(root, run)
+    params["data"]["folder"] = os.path.relpath(folder.resolve(), run.resolve())
+    params["pretrain"]["init"] = os.path.join(params["root"], "outputs/pretrain/model")
+    params["tasks"] = tasks.default_for(dataset)
+    for section in SAMPLE_ONLY:
+        params.pop(section, None)
+    _merge(params, run / "params.local.yaml")
+    (run / "params.yaml").write_text(
+        f"# Written by gairlib.pipeline for {folder.name}; put changes into params.local.yaml.\n"
+        + yaml.safe_dump(params, sort_keys=False))
+
+    pipeline = yaml.safe_load((root / "dvc.yaml").read_text())
+    for stage in SAMPLE_ONLY:
+        pipeline["stages"].pop(stage, None)
+    if params["pretrain"]["init"]:  # where a run starts from belongs to what it depends on
+        pipeline["stages"]["pretrain"]["deps"].append("${pretrain.init}")
+    if not params["tasks"]:  # DVC refuses an empty matrix
+        pipeline["stages"].pop("benchmark")
+        pipeline["stages"]["report"]["deps"].remove("outputs/benchmark")
+    (run / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False, width=1000))
+    if not (run / ".dvc").exists():
+        run_dvc(run, "init", "-q", "--no-scm")
+        for key in ("core.analytics", "core.check_update"):
+            run_dvc(run, "config", key, "false")
+    return run
+
+
+def _merge(params: dict, local: Path) -> None:
+    """Section by section, the user's own changes over the generated parameters."""
+    if not local.exists():
+        return
+    for section, changes in (yaml.safe_load(local.read_text()) or {}).items():
+        if section not in params:
+            raise BadInput(f"{local}: params.yaml has no section '{section}'")
+        if isinstance(changes, dict):
+            params[section].update(changes)
+        else:
+            params[section] = changes
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, in which stages find this python and this gairlib."""
+    env = dict(os.environ)
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])
+    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
+    return env
+
+
+def run_dvc(where: Path, *arguments: str) -> None:
+    """Runs DVC in a folder; raises CalledProcessError when it fails (it has said why)."""
+    subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=where, env=environment(),
+                   check=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m gairlib.pipeline", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", help="dataset folder")
+    parser.add_argument("--name", help="name below runs/ (default: the folder's name)")
+    options = parser.parse_args(argv)
+    try:
+        run = prepare(options.folder, options.name)
+        checkpoint = yaml.safe_load((run / "params.yaml").read_text())["pretrain"]["init"]
+        if checkpoint and (run / checkpoint).resolve() == ROOT / "outputs/pretrain/model":
+            run_dvc(ROOT, "repro", "pretrain")  # nothing to do where the sample has been run
+        run_dvc(run, "repro")
+    except (BadInput, Missing) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        return error.returncode  # DVC and the stage have said why
+    print(f"Report: {run / 'reports/index.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""What pretraining does with the pairs at hand: train, start from other weights, or take them.
+
+A handful of pairs cannot train a model. With fewer than `min_pairs` training pairs the weights in
+`init` (for runs on a user's own data: the sample's checkpoint) are taken as they are, and the
+provenance written beside the weights says so in a sentence that the report repeats.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from gairlib.batches import PairBatches
+from gairlib.config import GAIRConfig
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput, Missing
+from gairlib.model import GAIR
+from gairlib.pairing import Pairs
+from gairlib.train import PretrainOptions
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`train`: whether there is anything to train; `init`: weights to start from, "" for none."""
+
+    train: bool
+    init: str
+    pairs: int
+    sentence: str
+
+
+def make_plan(pairs: Pairs, *, init: str, min_pairs: int) -> Plan:
+    """Decides before any time is spent; Missing or BadInput where nothing can be done."""
+    rows = pairs.manifest
+    n = rows.loc[rows["split"] == "train", "photo_id"].nunique() if len(rows) else 0
+    if init and not (Path(init) / "model.safetensors").is_file():
+        raise Missing(f"{init}: no model.safetensors there; `init` takes a folder that "
+                      "`save_pretrained` wrote (for the sample's: run `make repro` first)")
+    if n >= min_pairs:
+        start = f"starting from the weights in `{init}`" if init else "from scratch"
+        return Plan(True, init, n, f"{n:,} photos with a chip in the training split: training "
+                                   f"{start}.")
+    if init:
+        return Plan(False, init, n, f"{n:,} photos with a chip in the training split, fewer than "
+                    f"the {min_pairs:,} that training needs: the weights in `{init}` are taken as "
+                    "they are, nothing is trained here.")
+    raise BadInput(f"{n} photos with a chip in the training split and no weights to start from: "
+                   f"pretrain.min_pairs asks for {min_pairs}; pair more photos, lower it, or name "
+                   "a folder of weights in pretrain.init")
+
+
+def batches(pairs: Pairs, dataset: Dataset, config: GAIRConfig,
+            options: PretrainOptions) -> dict[str, PairBatches]:
+    """Batches of `train` and, where the data has that split, `val`."""
+    found = [s for s in ("train", "val") if (pairs.manifest["split"] == s).any()]
+    return {split: PairBatches(pairs, dataset, split=split, photo_size=config.sv_size,
+                               chips_per_batch=options.chips_per_batch,
+                               photos_per_chip=options.photos_per_chip, seed=options.seed)
+            for split in found}
+
+
+def take_as_is(model: GAIR, out: str | Path) -> dict:
+    """Writes the weights that were loaded from `init` as this run's model; no training."""
+    out = Path(out)
+    shutil.rmtree(out / "live", ignore_errors=True)
+    model.save_pretrained(out / "model")
+    return {"steps": 0}
+
+
+def write_records(summary: dict, plan: Plan, *, out: str | Path, metrics: str | Path) -> None:
+    """Metrics (what repeats), speed (what does not) and provenance (where the weights are from)."""
+    out, metrics = Path(out), Path(metrics)
+    speed = {k: summary[k] for k in ("seconds", "pairs_per_second", "device", "resumed_from_step")
+             if k in summary}
+    kept = {k: v for k, v in summary.items() if k not in speed}
+    source = "trained here" if plan.train else "taken as they are"
+    provenance = {"source": source, "init": plan.init, "steps": summary["steps"],
+                  "reason": plan.sentence}
+    metrics.parent.mkdir(parents=True, exist_ok=True)
+    metrics.write_text(json.dumps(kept, indent=1) + "\n")
+    (out / "speed.json").write_text(json.dumps(speed, indent=1) + "\n")
+    (out / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+
+
+def conclusions(summary: dict, plan: Plan, dataset: Dataset) -> str:
+    """The stage's last words, in numbers of this run."""
+    kind = "synthetic" if dataset.synthetic else "real"
+    if not plan.train:
+        return (f"**Nothing was trained on these {kind} data.** {plan.sentence} What the "
+                "benchmarks show below is how these weights transfer.")
+    lines = [f"On {kind} data, {summary['train_photos']:,} photos in {summary['train_chips']:,} "
+             f"chips, {summary['steps']:,} steps: {summary['pairs_per_second']:.0f} pairs/s, "
+             f"{summary['seconds'] / 60:.1f} minutes on {summary['device']}."]
+    if "val_recall_at_1" in summary:
+        n = int(summary["val_photos"])
+        lines.append(
+            f"A photo of the {n} validation photos finds its own place first in "
+            f"**{summary['val_recall_at_1']:.1%}** of the cases (chance {1 / n:.1%}) and among "
+            f"the first ten in {summary['val_recall_at_10']:.1%} (chance {min(1, 10 / n):.1%}); "
+            f"median rank {summary['val_median_rank']:.0f} (chance {(n + 1) / 2:.0f}).")
+    else:
+        lines.append("There is no validation split, so nothing is said here about retrieval.")
+    lines.append("These sites steer no decision of the run; the test sites, which nobody has seen, "
+                 "are judged in the benchmarks.")
+    return "\n\n".join(lines)

@@ -1,0 +1,325 @@
+"""Gathers what the stages left behind and writes one index page: reports/index.html.
+
+Reads the runner's records (reports/*.json), the metrics, the figures and tables under outputs/ and
+the dataset folder. Whatever is absent is left out or listed as skipped, so the page can be built at
+any time. `gairlib.report_html` turns the result into a page.
+"""
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from gairlib import report_gallery, report_html, tasks
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput
+from gairlib.offline import external_loads
+
+# stage -> (number of its notebook, its figure, keys of its headline numbers; the first one there is
+# shown large, with its interval where the metrics hold one)
+STAGES = {
+    "world": (10, "", ()),
+    "inspect": (11, "", ("scenes", "photos")),
+    "pair": (20, "", ("paired", "pairs", "photos_in")),
+    "pretrain": (30, "curves", ("val_recall_at_1", "steps")),
+    "embed": (40, "one_space", ("cosine_true_photo_place", "chips")),
+    "explore": (50, "similarity", ("median_error_m", "photos")),
+}
+BENCHMARK = (60, "scores", ())
+OWN = "70-report"
+
+
+@dataclass
+class Card:
+    """One stage of the page."""
+
+    name: str
+    title: str
+    group: str  # "stage" or "benchmark"
+    figure: Path | None = None
+    headline: str = ""  # "Validation recall@1"
+    value: str = ""  # "14.2% [12.1, 16.0]"
+    note: str = ""  # what to compare with
+    page: str = ""  # address relative to the index
+    map: str = ""
+    seconds: float = math.nan
+    parameters: dict = field(default_factory=dict)
+    numbers: dict = field(default_factory=dict)
+    status: str = "ran"
+
+
+@dataclass
+class Report:
+    """Everything on the page; tables as data frames."""
+
+    dataset: str
+    synthetic: bool
+    description: str
+    weights: dict
+    cards: list[Card]
+    results: pd.DataFrame  # one row a task: the headlines
+    rows: pd.DataFrame  # every encoder, split and metric
+    inventory: pd.DataFrame
+    skipped: list[tuple[str, str]]  # what, why
+    rejected: pd.DataFrame  # kind, item, reason
+    pairing: dict
+    gallery: list[report_gallery.Picture]
+
+    def results_table(self) -> pd.DataFrame:
+        """The headlines, formatted."""
+        columns = "task metric value untrained baseline chance verdict".split()
+        found = []
+        for h in self.results.to_dict("records"):
+            unit = f" {h['unit']}" if h.get("unit") else ""
+            best = h.get("best_baseline") or ""
+            best_value = number(h.get("best_baseline_value"))
+            found.append([
+                h["task"], f"{h['metric']} ({h['split']})",
+                with_interval(h["value"], h.get("low"), h.get("high")) + unit,
+                number(h.get("baseline_value")), f"{best_value} ({best})" if best else "",
+                number(h.get("chance")), h.get("verdict") or "",
+            ])  # fmt: skip
+        return pd.DataFrame(found, columns=columns)
+
+    def stages_table(self) -> pd.DataFrame:
+        """One row a card: stage, headline, value, seconds."""
+        rows = [(c.name, c.headline, c.value, c.seconds) for c in self.cards]
+        return pd.DataFrame(rows, columns=["stage", "measure", "value", "seconds"])
+
+    def skipped_table(self) -> pd.DataFrame:
+        """Parts and tasks that did not run: part, why."""
+        return pd.DataFrame(self.skipped, columns=["part", "why"])
+
+
+# ---------------------------------------------------------------------------- reading
+
+
+def provenance(checkpoint: str | Path) -> str:
+    """Where a model folder's weights come from, in a few words."""
+    about = _json(Path(checkpoint).parent / "provenance.json")
+    return str(about.get("source") or "unknown")
+
+
+def gather(
+    dataset: Dataset,
+    *,
+    outputs: str | Path = "outputs",
+    metrics: str | Path = "metrics",
+    reports: str | Path = "reports",
+) -> Report:
+    """Read everything that there is. No stage needs to have run."""
+    outputs, metrics, reports = Path(outputs), Path(metrics), Path(reports)
+    records = {r.get("html", ""): r for r in map(_json, sorted(reports.glob("*.json")))}
+    results = {
+        p.parent.name: _json(p) for p in sorted((outputs / "benchmark").glob("*/result.json"))
+    }
+    cards = []
+    for name, (nr, figure, keys) in STAGES.items():
+        record = records.get(f"{nr}-{name}.html", {})
+        numbers = _flat(_json(metrics / f"{name}.json"))
+        if record or numbers:
+            cards.append(_card(name, "stage", record, numbers, outputs / name, figure, keys))
+    for name, result in results.items():
+        record = records.get(f"{BENCHMARK[0]}-{name}.html", {})
+        numbers = _flat(_json(metrics / "benchmark" / f"{name}.json"))
+        folder = outputs / "benchmark" / name
+        card = _card(name, "benchmark", record, numbers, folder, BENCHMARK[1], ())
+        cards.append(_judged(card, result))
+    if (outputs / "explore/map.html").is_file():
+        for card in cards:
+            if card.name == "explore":
+                card.map = _relative(outputs / "explore/map.html", reports)
+    headlines = [
+        {"task": n, **r["headline"]} for n, r in results.items() if r.get("headline")
+    ]
+    return Report(
+        dataset=dataset.name,
+        synthetic=dataset.synthetic,
+        description=str(dataset.about.get("description", "")),
+        weights=_json(outputs / "pretrain/provenance.json"),
+        cards=cards,
+        results=pd.DataFrame(headlines),
+        rows=_rows(outputs / "benchmark"),
+        inventory=dataset.inventory(),
+        skipped=_skipped(dataset, results),
+        rejected=_rejected(dataset, outputs),
+        pairing=_json(outputs / "pair/report.json"),
+        gallery=report_gallery.pictures(dataset, outputs / "pair"),
+    )
+
+
+def build(
+    dataset: Dataset,
+    *,
+    outputs: str | Path = "outputs",
+    metrics: str | Path = "metrics",
+    reports: str | Path = "reports",
+) -> Path:
+    """Gather and write reports/index.html; returns its path."""
+    return write(gather(dataset, outputs=outputs, metrics=metrics, reports=reports), reports)
+
+
+def write(report: Report, reports: str | Path) -> Path:
+    """Write the page; BadInput if it would need a network."""
+    path = Path(reports) / "index.html"
+    page = report_html.page(report)
+    if loads := external_loads(page):
+        raise BadInput(f"{path}: the page would need a network for {loads[0]}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def conclusions(report: Report) -> str:
+    """What the report holds, in Markdown, for whatever data it is."""
+    kind = "synthetic" if report.synthetic else "real"
+    lines = [
+        f"`{report.dataset}` ({kind} data), weights {report.weights.get('source', 'unknown')}: "
+        f"{len(report.results)} benchmarks ran, {len(report.skipped)} parts were skipped, "
+        f"{len(report.rejected)} rows were rejected."
+    ]
+    if len(report.results):
+        verdicts = report.results["verdict"].fillna("").value_counts()
+        lines.append(
+            "Against the same encoder untrained, beyond the 95% interval: "
+            f"{verdicts.get('wins', 0)} better, {verdicts.get('loses', 0)} worse, "
+            f"{verdicts.get('tie', 0)} undecided."
+        )
+    return "\n\n".join(lines)
+
+
+def _card(name, group, record, numbers, folder: Path, figure: str, keys) -> Card:
+    figures = sorted((folder / "figures").glob("*.png"))
+    chosen = next((f for f in figures if f.stem == figure), figures[0] if figures else None)
+    card = Card(
+        name, record.get("title") or name, group, chosen, numbers=numbers,
+        page=record.get("html", ""), parameters=record.get("parameters", {}),
+        seconds=record.get("seconds", math.nan),
+    )  # fmt: skip
+    key = next((k for k in keys if k in numbers), next(iter(numbers), None))
+    if key is not None:
+        card.headline, card.value = label(key), quantity(key, numbers)
+        if f"{key.removesuffix('_m')}_low_m" in numbers or f"{key}_low" in numbers:
+            card.note = "in brackets: 95% interval"
+        if key == "median_error_m":
+            card.note += f"; a random point: {numbers['median_guess_m']:.0f} m"
+    return card
+
+
+def _judged(card: Card, result: dict) -> Card:
+    """Put a benchmark's own headline on its card."""
+    card.status = result.get("status", "ran")
+    h = result.get("headline") or {}
+    if card.status != "ran" or not h:
+        card.headline, card.value = "skipped", result.get("reason", "")
+        return card
+    unit = f" {h['unit']}" if h.get("unit") else ""
+    card.headline = f"{h['metric']} ({h['split']})"
+    card.value = with_interval(h["value"], h.get("low"), h.get("high")) + unit
+    card.note = f"the same encoder untrained {number(h.get('baseline_value'))}{unit}"
+    if h.get("best_baseline") and h["best_baseline"] != h.get("baseline"):
+        best = number(h.get("best_baseline_value"))
+        card.note += f"; best baseline {best} ({h['best_baseline']})"
+    card.note += f"; {h.get('chance_name', 'chance')} {number(h.get('chance'))}"
+    return card
+
+
+def _rows(folder: Path) -> pd.DataFrame:
+    found = [pd.read_parquet(p) for p in sorted(folder.glob("*/rows.parquet"))]
+    found = [f[f["seed"] == "mean"] for f in found if len(f)]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def _skipped(dataset: Dataset, results: dict) -> list[tuple[str, str]]:
+    inventory = dataset.inventory()
+    absent = inventory[inventory["note"].str.startswith("absent")]
+    found = [(row.part, row.note) for row in absent.itertuples()]
+    found += [
+        (name, str(r.get("reason"))) for name, r in results.items() if r.get("status") == "skipped"
+    ]
+    told = {name for name, _ in found}
+    for name, why in tasks.available(dataset).items():
+        if why and name not in told:
+            found.append((name, why))
+        elif not why and name not in results:
+            found.append((name, "can run on this data; not in the list of tasks of this run"))
+    return found
+
+
+def _rejected(dataset: Dataset, outputs: Path) -> pd.DataFrame:
+    columns = ["kind", "item", "reason"]
+    parts = [pd.DataFrame(dataset.rejected, columns=columns)]
+    path = outputs / "pair/rejected.csv"
+    if path.is_file():
+        frame = pd.read_csv(path, dtype=str).rename(columns={"photo_id": "item"})
+        parts.append(frame.assign(kind="pairing").reindex(columns=columns))
+    return pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)
+
+
+def _json(path: Path) -> dict:
+    """A JSON object, {} where there is no such file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, OSError) as problem:
+        raise BadInput(f"{path}: not readable as JSON ({problem}); run its stage again") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _flat(numbers: dict, before: str = "") -> dict:
+    """Leaves of nested metrics: {"a": {"b": 1}} -> {"a.b": 1}."""
+    found = {}
+    for key, value in numbers.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{before}{key}.")
+        elif isinstance(value, int | float | str):
+            found[before + key] = value
+    return found
+
+
+def _relative(path: Path, reports: Path) -> str:
+    return Path(os.path.relpath(path, reports)).as_posix()
+
+
+# ---------------------------------------------------------------------------- words for numbers
+
+
+def label(key: str) -> str:
+    """A metric's key in words: "val_recall_at_1" -> "Validation recall@1"."""
+    words = key.replace("_at_", "@").removesuffix("_m").replace("_", " ").replace(".", ", ")
+    words = words.replace("val ", "validation ", 1) if words.startswith("val ") else words
+    return words[:1].upper() + words[1:]
+
+
+def quantity(key: str, numbers: dict) -> str:
+    """numbers[key] with unit, and its interval where the metrics hold <key>_low and _high."""
+    stem, unit = (key.removesuffix("_m"), " m") if key.endswith("_m") else (key, "")
+    end = "_m" if unit else ""
+    low, high = numbers.get(f"{stem}_low{end}"), numbers.get(f"{stem}_high{end}")
+    value = numbers[key]
+    if isinstance(value, float) and "recall" in key:
+        return f"{value:.1%}" + (f" [{low:.1%}, {high:.1%}]" if low is not None else "")
+    return with_interval(value, low, high) + unit
+
+
+def number(value) -> str:
+    """Three significant digits, four decimals at most; "" where there is no number."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    if isinstance(value, str | bool):
+        return str(value)
+    if isinstance(value, int) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    if abs(value) < 1e-3:
+        return f"{value:.4f}"
+    return f"{value:.3g}"
+
+
+def with_interval(value, low=None, high=None) -> str:
+    """ "0.52 [0.48, 0.55]"."""
+    ends = [number(low), number(high)]
+    return number(value) + (f" [{ends[0]}, {ends[1]}]" if all(ends) else "")

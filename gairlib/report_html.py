@@ -1,0 +1,348 @@
+"""The index page as HTML: cards, tables and pictures in one file, light and dark, wide and narrow.
+
+Pictures are embedded; pages of the notebooks and the map are linked by relative addresses.
+"""
+
+import html
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from gairlib.overlays import data_uri
+
+FIGURE_WIDTH = 1000  # pixels
+LIST = 200  # rows of a long table that are written out
+
+STYLE = """
+:root { color-scheme: light dark; --bg: #f5f6f7; --card: #fff; --ink: #1d2329; --soft: #5b6670;
+  --line: #dfe3e7; --accent: #0b65a3; --synthetic: #8a5a00; --synthetic-bg: #fdf1d8;
+  --real: #0b6b4c; --real-bg: #ddf3ea; --ours: #0b65a3; }
+@media (prefers-color-scheme: dark) { :root { --bg: #13171b; --card: #1d2329; --ink: #e8ebee;
+  --soft: #a2adb7; --line: #343c44; --accent: #7cc0f4; --synthetic: #f3c876;
+  --synthetic-bg: #3d3013;  --real: #7fd9b5; --real-bg: #123529; --ours: #7cc0f4; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--bg); color: var(--ink);
+  font: 16px/1.55 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+main { max-width: 1120px; margin: 0 auto; padding: 28px 20px 64px; }
+h1 { font-size: 30px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -.01em; }
+h2 { font-size: 21px; margin: 44px 0 12px; }
+h3 { font-size: 16.5px; line-height: 1.35; margin: 0; }
+p { margin: 6px 0; max-width: 76ch; }
+a { color: var(--accent); }
+.soft, figcaption, summary { color: var(--soft); font-size: 14px; }
+.badge { display: inline-block; padding: 1px 9px; border-radius: 99px; font-size: 12.5px;
+  font-weight: 600; vertical-align: 2px; white-space: nowrap; }
+.synthetic { color: var(--synthetic); background: var(--synthetic-bg); }
+.real { color: var(--real); background: var(--real-bg); }
+.banner { border-radius: 10px; padding: 12px 16px; margin: 16px 0; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr));
+  gap: 16px; }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 16px;
+  display: flex; flex-direction: column; gap: 8px; min-width: 0; }
+.card img { width: 100%; height: 250px; object-fit: contain; background: #fff; border-radius: 8px;
+  border: 1px solid var(--line); }
+.name { font: 600 12.5px ui-monospace, monospace; color: var(--soft); overflow-wrap: anywhere; }
+.value { font-size: 22px; font-weight: 650; line-height: 1.25; overflow-wrap: anywhere; }
+.value small { font-size: 14px; font-weight: 400; color: var(--soft); white-space: nowrap; }
+.links { margin-top: auto; display: flex; gap: 16px; flex-wrap: wrap; align-items: baseline;
+  font-size: 15px; padding-top: 4px; }
+details > summary { cursor: pointer; }
+details dl { display: grid; grid-template-columns: auto 1fr; gap: 1px 12px; font-size: 13px;
+  margin: 6px 0; overflow-wrap: anywhere; }
+dt { color: var(--soft); } dd { margin: 0; }
+.scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line);
+  border-radius: 12px; margin: 10px 0; }
+table { border-collapse: collapse; width: 100%; font-size: 14px;
+  font-variant-numeric: tabular-nums; }
+th, td { padding: 7px 12px; text-align: left; vertical-align: top;
+  border-bottom: 1px solid var(--line); }
+th { font-weight: 600; color: var(--soft); white-space: nowrap; }
+tr:last-child td { border-bottom: 0; }
+td.strip { min-width: 190px; } td small { white-space: nowrap; color: var(--soft); }
+svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
+.wins { color: var(--real); font-weight: 600; } .loses { color: #c2410c; font-weight: 600; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px; }
+.gallery.pair { grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); }
+figure { margin: 0; min-width: 0; } figcaption { font-size: 12.5px; line-height: 1.4;
+  overflow-wrap: anywhere; }
+.gallery img { width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 8px;
+  display: block; }
+.gallery.pair .two { display: grid; grid-template-columns: 1fr 1fr; gap: 4px; }
+@media (max-width: 600px) { main { padding: 18px 12px 48px; } h1 { font-size: 25px; }
+  .card img { height: auto; max-height: 300px; }
+  th, td { padding: 6px 9px; } .gallery { grid-template-columns: 1fr 1fr; } }
+"""
+
+
+def page(report) -> str:
+    """report: gairlib.report.Report -> HTML text."""
+    kind = "synthetic" if report.synthetic else "real"
+    stages = [c for c in report.cards if c.group == "stage"]
+    benchmarks = [c for c in report.cards if c.group == "benchmark"]
+    body = [
+        f"<h1>GAIR on <em>{text(report.dataset)}</em></h1>",
+        '<p class="soft">Satellite chips, street-level photos and coordinates in one embedding '
+        "space: every stage of the pipeline, with its numbers.</p>",
+        _banner(report, kind),
+        _results(report, kind),
+        _cards("Benchmarks", benchmarks, kind),
+        _cards("Stages", stages, kind),
+        _gallery(report, kind),
+        _data(report),
+        '<p class="soft">Made by <a href="70-report.html">the report notebook</a>. This page and '
+        "the pages that it links open without a network.</p>",
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>GAIR on {text(report.dataset)}: report</title><style>{STYLE}</style></head>"
+        f"<body><main>{''.join(body)}</main></body></html>\n"
+    )
+
+
+def text(value) -> str:
+    """Any value, escaped."""
+    return html.escape(str(value), quote=True)
+
+
+def _badge(kind: str) -> str:
+    return f'<span class="badge {kind}">{kind} data</span>'
+
+
+def _banner(report, kind: str) -> str:
+    said = (
+        "<strong>These data are synthetic.</strong> Every number on this page was measured in a "
+        "simulated world; it says that the pipeline works, not how well GAIR does on the Earth."
+        if report.synthetic
+        else "<strong>These data are real.</strong>"
+    )
+    lines = [f"<p>{said} {text(report.description)}</p>"]
+    if report.weights:
+        source = text(report.weights.get("source", "unknown"))
+        steps = report.weights.get("steps")
+        steps = f", {steps:,} steps" if isinstance(steps, int) and steps else ""
+        reason = text(report.weights.get("reason", ""))
+        lines.append(f"<p><strong>Weights: {source}</strong>{steps}. {_code(reason)}</p>")
+    if report.pairing:
+        n, paired = report.pairing.get("photos_in", 0), report.pairing.get("paired", 0)
+        chips = report.pairing.get("chips", 0)
+        lines.append(
+            f"<p>{paired:,} of {n:,} photos paired with {chips:,} chips; "
+            f"{len(report.rejected):,} rows rejected in all.</p>"
+        )
+    return f'<div class="banner {kind}">{"".join(lines)}</div>'
+
+
+def _code(escaped: str) -> str:
+    """`x` in backticks as code; the text is escaped already."""
+    parts = escaped.split("`")
+    if len(parts) % 2 == 0:
+        return escaped
+    return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(parts))
+
+
+# ---------------------------------------------------------------------------- tables
+
+
+def _results(report, kind: str) -> str:
+    if not len(report.results):
+        return "<h2>Results</h2><p>No benchmark has run on this data.</p>"
+    table = report.results_table()
+    heads = ["Task", "Measure", "GAIR", "", "Untrained", "Best baseline", "Chance", "Verdict"]
+    rows = []
+    for row, raw in zip(table.itertuples(index=False), report.results.to_dict("records")):
+        said = {"wins": "better", "loses": "worse", "tie": "undecided"}.get(row.verdict, "")
+        rows.append(
+            f'<tr><td><a href="#{text(row.task)}">{text(row.task)}</a></td><td>{text(row.metric)}'
+            f'</td><td>{_value(row.value)}</td><td class="strip">{strip(raw)}</td>'
+            f"<td>{text(row.untrained)}</td><td>{text(row.baseline)}</td><td>{text(row.chance)}</td>"
+            f'<td class="{text(row.verdict)}">{said}</td></tr>'
+        )
+    every = ""
+    if len(report.rows):
+        columns = "task split metric encoder probe value low high unit n cluster clusters".split()
+        frame = report.rows[[c for c in columns if c in report.rows]]
+        every = _more(f"Every encoder, split and measure ({len(frame)} rows)", frame)
+    return (
+        f"<h2>Results {_badge(kind)}</h2>"
+        '<p class="soft">Frozen encoders. Brackets: 95% bootstrap over sites, blocks or images. '
+        "Verdict: against the same encoder untrained, paired. Dot and line: GAIR and its interval; "
+        "&#9675; untrained, &#9661; chance, | best baseline.</p>"
+        f'<div class="scroll"><table><tr>{"".join(f"<th>{h}</th>" for h in heads)}</tr>'
+        f"{''.join(rows)}</table></div>{every}"
+    )
+
+
+def strip(head: dict) -> str:
+    """One row's numbers on a common axis, as inline SVG in the page's own colours."""
+    keys = ("value", "low", "high", "baseline_value", "best_baseline_value", "chance")
+    at = {k: head.get(k) for k in keys}
+    at = {k: float(v) for k, v in at.items() if v is not None and math.isfinite(v)}
+    if "value" not in at:
+        return ""
+    least, most = min([*at.values(), 0.0]), max(at.values())
+    span = (most - least) or 1.0
+    x = {k: 8 + 174 * (v - least) / span for k, v in at.items()}
+    parts = ['<line x1="8" x2="182" y1="12" y2="12" stroke="var(--line)"/>']
+    if "chance" in x:
+        c = x["chance"]
+        parts.append(f'<path d="M{c - 4:.1f} 5h8l-4 6z" fill="none" stroke="var(--soft)"/>')
+    if "best_baseline_value" in x:
+        c = x["best_baseline_value"]
+        parts.append(f'<line x1="{c:.1f}" x2="{c:.1f}" y1="5" y2="19" stroke="var(--ink)"/>')
+    if "baseline_value" in x:
+        c = x["baseline_value"]
+        parts.append(
+            f'<circle cx="{c:.1f}" cy="12" r="4" fill="var(--card)" stroke="var(--soft)" '
+            'stroke-width="1.5"/>'
+        )
+    if "low" in x and "high" in x:
+        parts.append(
+            f'<line x1="{x["low"]:.1f}" x2="{x["high"]:.1f}" y1="12" y2="12" stroke="var(--ours)" '
+            'stroke-width="3"/>'
+        )
+    parts.append(f'<circle cx="{x["value"]:.1f}" cy="12" r="5" fill="var(--ours)"/>')
+    return f'<svg width="190" height="24" role="img" aria-label="scale">{"".join(parts)}</svg>'
+
+
+def frame_html(frame: pd.DataFrame) -> str:
+    """A data frame as a table, floats to three digits, NaN as nothing, at most LIST rows."""
+
+    def cell(value) -> str:
+        if value is None or (isinstance(value, float | np.floating) and not math.isfinite(value)):
+            return ""
+        return f"{value:.3g}" if isinstance(value, float | np.floating) else text(value)
+
+    head = "".join(f"<th>{text(c)}</th>" for c in frame.columns)
+    rows = "".join(
+        f"<tr>{''.join(f'<td>{cell(v)}</td>' for v in row)}</tr>"
+        for row in frame.head(LIST).itertuples(index=False)
+    )
+    more = f"<p class='soft'>and {len(frame) - LIST:,} more</p>" if len(frame) > LIST else ""
+    return f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>{more}'
+
+
+def _more(title: str, frame: pd.DataFrame) -> str:
+    return f"<details><summary>{text(title)}</summary>{frame_html(frame)}</details>"
+
+
+def _value(value: str) -> str:
+    """ "0.5 [0.4, 0.6] m": the interval smaller."""
+    main, bracket, rest = text(value).partition(" [")
+    if not bracket:
+        return main
+    interval, _, unit = rest.partition("]")
+    return f"{main}{unit} <small>[{interval}]</small>"
+
+
+def _data(report) -> str:
+    parts = ["<h2>The data</h2>", frame_html(report.inventory)]
+    skipped = pd.DataFrame(report.skipped, columns=["part", "why"])
+    parts.append(f"<h2>Skipped ({len(skipped)})</h2>")
+    if len(skipped):
+        body = frame_html(skipped)
+        long = len(skipped) > 12
+        parts.append(f"<details><summary>Show</summary>{body}</details>" if long else body)
+    else:
+        parts.append("<p>Nothing: every part is there, and every task that can run has run.</p>")
+    parts.append(f"<h2>Rejected rows ({len(report.rejected):,})</h2>")
+    if len(report.rejected):
+        groups = report.rejected.groupby(["kind", "reason"], sort=False)["item"]
+        counts = groups.agg(rows="size", first="first").reset_index()
+        counts = counts.sort_values("rows", ascending=False)
+        parts.append(frame_html(counts[["kind", "reason", "rows", "first"]]))
+        parts.append(_more("Every rejected row", report.rejected))
+    else:
+        parts.append("<p>None.</p>")
+    return "".join(parts)
+
+
+# ---------------------------------------------------------------------------- cards and pictures
+
+
+def _cards(title: str, cards, kind: str) -> str:
+    if not cards:
+        return ""
+    return f'<h2>{title}</h2><div class="cards">{"".join(_card(c, kind) for c in cards)}</div>'
+
+
+def _card(card, kind: str) -> str:
+    image = ""
+    if card.figure is not None:
+        image = f'<img src="{picture(card.figure)}" alt="Figure of {text(card.name)}">'
+        if card.page:
+            image = f'<a href="{text(card.page)}">{image}</a>'
+    links = []
+    if card.page:
+        links.append(f'<a href="{text(card.page)}">Notebook</a>')
+    if card.map:
+        links.append(f'<a href="{text(card.map)}">Map</a>')
+    if math.isfinite(card.seconds):
+        links.append(f'<span class="soft">{duration(card.seconds)}</span>')
+    value = ""
+    if card.value:
+        value = f'<div><div class="soft">{text(card.headline)}</div>'
+        value += f'<div class="value">{_value(card.value)}</div></div>'
+    if card.note:
+        value += f'<div class="soft">{text(card.note)}</div>'
+    return (
+        f'<section class="card" id="{text(card.name)}"><div><span class="name">{text(card.name)}'
+        f"</span> {_badge(kind)}</div><h3>{text(card.title)}</h3>{image}{value}"
+        f"{_pairs('Numbers', card.numbers)}{_pairs('Parameters', card.parameters)}"
+        f'<div class="links">{"".join(links)}</div></section>'
+    )
+
+
+def _pairs(title: str, values: dict) -> str:
+    if not values:
+        return ""
+    rows = "".join(
+        f"<dt>{text(k)}</dt><dd>{text(f'{v:.4g}' if isinstance(v, float) else v)}</dd>"
+        for k, v in values.items()
+    )
+    return f"<details><summary>{title}</summary><dl>{rows}</dl></details>"
+
+
+def _gallery(report, kind: str) -> str:
+    titles = {
+        "pair": ("Pairs", "A chip with the photo's position, and the photo."),
+        "scene": ("More scenes", "True colour, 0 to 0.3 reflectance."),
+        "photo": ("More photos", ""),
+    }
+    parts = []
+    for group, (title, note) in titles.items():
+        found = [p for p in report.gallery if p.kind == group]
+        if not found:
+            continue
+        tiles = "".join(
+            f'<figure><div class="two">{"".join(_img(i, p.caption) for i in p.images)}</div>'
+            f"<figcaption>{text(p.caption)}<br>{text(p.detail)}</figcaption></figure>"
+            for p in found
+        )
+        parts.append(f"<h2>{title} {_badge(kind)}</h2><p class='soft'>{note}</p>")
+        parts.append(f'<div class="gallery {group}">{tiles}</div>')
+    return "".join(parts)
+
+
+def _img(address: str, caption: str) -> str:
+    return f'<img src="{address}" alt="{text(caption)}" loading="lazy">'
+
+
+def picture(path: Path) -> str:
+    """A figure file as a data URI, at most FIGURE_WIDTH wide; PNG, or JPEG where that is smaller
+    by far (figures full of photos)."""
+    with Image.open(path) as image:
+        image = image.convert("RGB")
+        image.thumbnail((FIGURE_WIDTH, 4 * FIGURE_WIDTH))
+        pixels = np.asarray(image)
+    png, jpeg = data_uri(pixels), data_uri(pixels, "jpeg", 85)
+    return jpeg if len(jpeg) < 0.5 * len(png) else png
+
+
+def duration(seconds: float) -> str:
+    """ "41 s", "3 min 20 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,337 @@
+"""A Sentinel-2 scene on disk: what it is, where it lies, and its pixels as harmonised DN.
+
+`open_scene` reads only headers (and a thumbnail where the baseline offset must be guessed) and
+refuses, with one sentence, what cannot be used. `Reader` cuts chips: where the ground size that is
+asked for is a whole number of the scene's pixels (give or take half a percent, which covers UTM's
+scale factor) a chip is an exact window of the scene; elsewhere it is resampled bilinearly on the
+scene's own grid, averaging where it shrinks. Pixels are never warped into another CRS.
+
+Positions inside a scene are (column, row) in pixels as floats, (0, 0) the outer corner of the
+first pixel; `Scene.transform` takes them to the scene's CRS.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyproj
+import rasterio
+from affine import Affine
+from rasterio.windows import Window
+from shapely.geometry import Polygon
+
+from gairlib import bands, scene_metadata
+from gairlib.errors import BadInput, Missing
+
+SNAP = 0.005  # a chip whose size in pixels is this close to a whole number is cut, not resampled
+WHOLE = 4_000_000  # scenes up to this many pixels are read once and kept while they are cut
+CLOUD_CLASSES = (8, 9, 10)  # SCL: cloud of medium and high probability, thin cirrus
+_GEOD = pyproj.Geod(ellps="WGS84")
+
+
+@lru_cache(maxsize=256)
+def transformer(source: str, target: str) -> pyproj.Transformer:
+    """Cached pyproj transformer between CRS strings, always (x, y) = (lon, lat) order."""
+    return pyproj.Transformer.from_crs(source, target, always_xy=True)
+
+
+@lru_cache(maxsize=256)
+def _geographic(crs: str) -> bool:
+    return pyproj.CRS.from_user_input(crs).is_geographic
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One raster file that holds the ten bands; see the module's docstring."""
+
+    id: str
+    path: Path
+    crs: str  # "EPSG:32654", or WKT where there is no code
+    transform: Affine  # (column, row) in pixels -> CRS, float64
+    width: int
+    height: int
+    band_indexes: tuple[int, ...]  # 1-based positions of bands.BANDS
+    layout: str  # "named" or a key of bands.LAYOUTS
+    offset: int  # DN to subtract, 0 or 1000
+    offset_source: str  # "stac", "tags", "scenes.csv", "layout", "guessed from pixels"
+    nodata: float = 0.0
+    datetime: str | None = None
+    cloud_cover: float = math.nan  # percent, of the whole product
+    scl_index: int | None = None
+    footprint: Polygon = field(default=None, repr=False)  # lon/lat; may run past +-180 degrees
+
+    def to_pixels(self, lon, lat) -> tuple[np.ndarray, np.ndarray]:
+        """lon/lat in degrees -> (column, row) in pixels, float64; not finite if there is none."""
+        x, y = transformer("EPSG:4326", self.crs).transform(np.asarray(lon), np.asarray(lat))
+        if _geographic(self.crs):
+            centre = self.transform @ (self.width / 2, self.height / 2)
+            x = x - 360.0 * np.round((x - centre[0]) / 360.0)  # the turn that the scene is drawn in
+        t = ~self.transform
+        with np.errstate(invalid="ignore"):  # inf, for places that the projection has no value for
+            return t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
+
+    def to_lonlat(self, column, row) -> tuple[np.ndarray, np.ndarray]:
+        """(column, row) in pixels -> lon, lat in degrees; lon as the CRS gives it."""
+        t, column, row = self.transform, np.asarray(column, float), np.asarray(row, float)
+        x, y = t.a * column + t.b * row + t.c, t.d * column + t.e * row + t.f
+        return transformer(self.crs, "EPSG:4326").transform(x, y)
+
+    def pixel_metres(self, column: float, row: float) -> tuple[float, float]:
+        """Ground width and height of a pixel there, in metres on the ellipsoid."""
+        lon, lat = self.to_lonlat(
+            [column - 5, column + 5, column, column], [row, row, row - 5, row + 5]
+        )
+        across = _GEOD.inv(lon[0], lat[0], lon[1], lat[1])[2] / 10.0
+        return across, _GEOD.inv(lon[2], lat[2], lon[3], lat[3])[2] / 10.0
+
+    def chip_pixels(self, chip_m: float, column: float, row: float) -> tuple[float, float]:
+        """Width and height, in the scene's pixels, of a chip of chip_m metres around there."""
+        return tuple(_snapped(chip_m / m) for m in self.pixel_metres(column, row))
+
+
+def _snapped(pixels: float) -> float:
+    whole = max(1.0, round(pixels))
+    return whole if abs(pixels - whole) <= SNAP * whole else pixels
+
+
+def open_scene(
+    path: str | Path, *, id: str | None = None, layout: str | None = None, row: dict | None = None
+) -> Scene:
+    """Look at a file's header and its metadata; BadInput or Missing says why it cannot be used.
+
+    layout: declared band layout; row: its row of scenes.csv (layout, processing_baseline,
+    datetime, cloud_cover are read, all optional). What is declared in `layout` comes first.
+    """
+    path, row = Path(path), row or {}
+    id = id or path.stem
+    what = f"scene {id} ({path.name})"
+    if not path.is_file():
+        raise Missing(f"{what}: there is no such file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # said below
+            with rasterio.open(path) as source:
+                return _scene(source, path, id, what, layout or row.get("layout"), row)
+    except rasterio.errors.RasterioError as problem:
+        raise BadInput(f"{what}: not readable as a raster, or cut short") from problem
+
+
+def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict) -> Scene:
+    if source.crs is None:
+        raise BadInput(f"{what}: has no CRS; write the coordinate reference system into the file")
+    if source.transform == Affine.identity():
+        raise BadInput(f"{what}: has no geotransform; the file does not say where its pixels lie")
+    item = scene_metadata.sidecar(path)
+    names = list(source.descriptions)
+    if not any(bands.canonical(n) in bands.BANDS for n in names):
+        names = scene_metadata.band_names(item, path.name) or names
+    if len(names) != source.count:
+        raise BadInput(
+            f"{what}: its STAC item names {len(names)} bands, but the file has {source.count}"
+        )
+    layout, indexes, scl = bands.find(names, layout, what)
+    nodata = 0.0 if source.nodata is None else float(source.nodata)
+    scale = max(1.0, max(source.shape) / 256)
+    small = tuple(max(1, round(n / scale)) for n in source.shape)
+    sample = _clean(source.read(indexes, out_shape=(10, *small)), nodata)[0].reshape(10, -1)
+    if source.dtypes[0].startswith("float") and 0 < sample.max() <= 10:
+        raise BadInput(f"{what}: values up to {sample.max():.3g} look like reflectance; store DN "
+                       "(reflectance x 10000)")  # fmt: skip
+    tags = source.tags()
+    offset, known = scene_metadata.offset(
+        item, tags, row.get("processing_baseline"), layout, sample, what
+    )
+    when, cloud = scene_metadata.date_and_cloud(item, tags, row)
+    epsg = source.crs.to_epsg()
+    crs = f"EPSG:{epsg}" if epsg else source.crs.to_wkt()
+    return Scene(
+        id, path, crs, source.transform, source.width, source.height, indexes, layout, offset,
+        known, nodata, when, cloud, scl,
+        outline(source.transform, crs, source.width, source.height, what),
+    )  # fmt: skip
+
+
+def outline(
+    transform: Affine, crs: str, width: float, height: float, what: str = "raster", steps: int = 16
+) -> Polygon:
+    """The true outline of a raster in lon/lat: each edge in `steps` pieces.
+
+    Longitudes run on across the antimeridian (a ring may reach 181 degrees), centre in
+    [-180, 180). BadInput where the outline goes around a pole.
+    """
+    t = np.linspace(0.0, 1.0, steps, endpoint=False)
+    column = np.concatenate([t, np.ones(steps), 1 - t, np.zeros(steps)]) * width
+    row = np.concatenate([np.zeros(steps), t, np.ones(steps), 1 - t]) * height
+    x = transform.a * column + transform.b * row + transform.c
+    y = transform.d * column + transform.e * row + transform.f
+    lon, lat = transformer(crs, "EPSG:4326").transform(x, y)
+    if not (np.isfinite(lon).all() and np.isfinite(lat).all() and (np.abs(lat) <= 90).all()):
+        raise BadInput(f"{what}: its outline has no place on the globe; is the CRS right?")
+    ring = np.unwrap(np.append(lon, lon[0]), period=360.0)
+    if abs(ring[-1] - ring[0]) > 180.0:
+        raise BadInput(f"{what}: goes around a pole, which is not supported")
+    turn = 360.0 * math.floor((ring.mean() + 180.0) / 360.0)
+    return Polygon(np.column_stack([ring[:-1] - turn, lat]))
+
+
+def _clean(raw: np.ndarray, nodata: float) -> tuple[np.ndarray, np.ndarray]:
+    """Raw DN [10, h, w] with nodata 0, and the mask [h, w] of pixels that have any value."""
+    raw = np.asarray(raw)
+    if raw.dtype.kind == "f":
+        raw = np.nan_to_num(raw, nan=nodata)
+    missing = (raw == nodata) | (raw <= 0)
+    return np.where(missing, 0, raw), ~missing.all(axis=0)
+
+
+def read(scene: Scene, window: Window | None = None) -> np.ndarray:
+    """The ten bands as uint16 [10, h, w], harmonised DN, nodata 0. The window must lie inside."""
+    with Reader(scene) as reader:
+        if window is None:
+            return reader.window(0, 0, scene.width, scene.height)[0]
+        return reader.window(*(int(v) for v in window.flatten()))[0]
+
+
+@dataclass(frozen=True)
+class Chip:
+    """values uint16 [10, px, px] harmonised DN; transform: chip pixels -> CRS; shares in [0, 1]."""
+
+    values: np.ndarray
+    transform: Affine
+    nodata_share: float
+    cloud_share: float  # of the pixels that have data; NaN without a scene classification
+
+
+class Reader:
+    """Cuts windows and chips out of one scene; a context manager that holds the file open."""
+
+    def __init__(self, scene: Scene):
+        self.scene = scene
+
+    def __enter__(self):
+        try:
+            self._file = rasterio.open(self.scene.path)
+        except rasterio.errors.RasterioError as problem:
+            raise BadInput(f"scene {self.scene.id}: can no longer be opened") from problem
+        small = self.scene.width * self.scene.height <= WHOLE
+        self._all = self._read(0, 0, self.scene.width, self.scene.height) if small else None
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+        self._all = None
+
+    def _read(self, column: int, row: int, width: int, height: int):
+        scene, window = self.scene, Window(column, row, width, height)
+        try:
+            raw = self._file.read(scene.band_indexes, window=window)
+            scl = self._file.read(scene.scl_index, window=window) if scene.scl_index else None
+        except rasterio.errors.RasterioError as problem:
+            raise BadInput(
+                f"scene {scene.id} ({scene.path.name}): pixels cannot be read; is it cut short?"
+            ) from problem
+        raw, valid = _clean(raw, scene.nodata)
+        values = np.clip(raw.astype(np.float64) - scene.offset, 0, 65535).astype(np.uint16)
+        return values, valid, scl
+
+    def window(self, column: int, row: int, width: int, height: int):
+        """(values uint16 [10, h, w], valid bool [h, w], SCL [h, w] or None) of a pixel window."""
+        if min(column, row) < 0 or column + width > self.scene.width or (
+            row + height > self.scene.height
+        ):  # fmt: skip
+            raise BadInput(f"scene {self.scene.id}: window reaches outside the scene")
+        if self._all is None:
+            return self._read(column, row, width, height)
+        part = np.s_[row : row + height, column : column + width]
+        values, valid, scl = self._all
+        return values[:, *part], valid[part], None if scl is None else scl[part]
+
+    def chip(self, column: float, row: float, width: float, height: float, size_px: int) -> Chip:
+        """The chip whose upper-left corner and extent are given in the scene's pixels."""
+        c0, r0 = math.floor(column), math.floor(row)
+        c1, r1 = math.ceil(column + width), math.ceil(row + height)
+        values, valid, scl = self.window(c0, r0, c1 - c0, r1 - r0)
+        cloud = math.nan
+        if scl is not None:
+            cloud = float(np.isin(scl, CLOUD_CLASSES)[valid].mean()) if valid.any() else 0.0
+        nodata = 1.0 - float(valid.mean())
+        if (column, row, width, height) != (c0, r0, size_px, size_px):
+            across = _weights(column - c0, width, size_px, c1 - c0)
+            down = _weights(row - r0, height, size_px, r1 - r0)
+            values = _resample(values, valid, across, down)
+        transform = (
+            self.scene.transform
+            @ Affine.translation(column, row)
+            @ Affine.scale(width / size_px, height / size_px)
+        )
+        return Chip(np.ascontiguousarray(values), transform, nodata, cloud)
+
+
+def _weights(start: float, extent: float, size: int, available: int) -> np.ndarray:
+    """[size, available] rows that sum to 1: bilinear, or a triangle as wide as a target pixel
+    where the target is coarser, so that nothing is skipped. Clamped at the border."""
+    step = extent / size
+    centre = start + (np.arange(size) + 0.5) * step - 0.5
+    centre = np.clip(centre, 0.0, available - 1.0)
+    distance = np.abs(centre[:, None] - np.arange(available)[None, :])
+    weights = np.maximum(0.0, 1.0 - distance / max(1.0, step))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _resample(values: np.ndarray, valid: np.ndarray, across, down) -> np.ndarray:
+    """Weighted means of the pixels that have data; nodata (0) where they are the minority."""
+    weight = down @ valid.astype(np.float64) @ across.T  # [px, px]
+    total = down @ (values * valid).astype(np.float64) @ across.T  # [10, px, px]
+    mean = total / np.maximum(weight, 1e-12)
+    return np.where(weight >= 0.5, np.rint(mean), 0.0).astype(np.uint16)
+
+
+def read_chip(
+    scene: Scene, column: float, row: float, *, size_px: int, size_m: float
+) -> tuple[np.ndarray, Affine]:
+    """A chip of size_m metres around (column, row), shifted into the scene where it would reach
+    out. Returns uint16 [10, size_px, size_px] and its transform."""
+    width, height = scene.chip_pixels(size_m, column, row)
+    if width > scene.width or height > scene.height:
+        raise BadInput(f"scene {scene.id}: smaller than a chip of {size_m:g} m")
+    c = corner(column - width / 2, width, scene.width)
+    r = corner(row - height / 2, height, scene.height)
+    with Reader(scene) as reader:
+        chip = reader.chip(c, r, width, height, size_px)
+    return chip.values, chip.transform
+
+
+def corner(start: float, extent: float, available: int) -> float:
+    """A chip's first column (or row), shifted into the scene; whole where its extent is whole."""
+    start = min(max(0.0, start), available - extent)
+    return float(round(start)) if extent == round(extent) else start
+
+
+def tiles(
+    scene: Scene, chip_px: int, chip_m: float, stride_px: int | None = None
+) -> Iterator[tuple[np.ndarray, Affine]]:
+    """Chips that cover the scene, row by row: (uint16 [10, px, px], transform).
+
+    stride_px: in chip pixels, default chip_px (side by side). The last of a row and of a column is
+    shifted into the scene. A scene smaller than a chip gives one chip of the whole scene, stretched
+    to chip_px x chip_px; its transform tells the ground size that it really has.
+    """
+    width, height = scene.chip_pixels(chip_m, scene.width / 2, scene.height / 2)
+    with Reader(scene) as reader:
+        if width > scene.width or height > scene.height:
+            chip = reader.chip(0.0, 0.0, scene.width, scene.height, chip_px)
+            yield chip.values, chip.transform
+            return
+        share = (stride_px or chip_px) / chip_px
+        for r in _starts(height, share, scene.height):
+            for c in _starts(width, share, scene.width):
+                chip = reader.chip(c, r, width, height, chip_px)
+                yield chip.values, chip.transform
+
+
+def _starts(extent: float, share: float, available: int) -> list[float]:
+    count = math.ceil((available - extent) / (extent * share) - 1e-9) + 1
+    return [corner(i * extent * share, extent, available) for i in range(count)]

@@ -1,0 +1,289 @@
+"""Which benchmarks a dataset folder can run, and the examples, labels and splits of each.
+
+Names: `rs-landcover`, `rs-eurosat`, `sv-<column of street.csv>`, `location-<table>-<column>` and
+`retrieval`. Numbers become a regression (R2), text a classification (accuracy).
+
+A task brings its splits as *schemes*. Where the data has a split by site, that split is used, and
+probe seed s trains on its own nine tenths of the training sites. Where it has none, five folds with
+an assignment of its own per seed: over rows (flattering: neighbours of the test rows are in the
+training rows) and over spatial blocks (what the representation knows about a place it has not
+seen), side by side.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedKFold
+
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput
+from gairlib.probes import inner_folds
+
+FOLDS = 5
+TRAIN_SHARE = 0.9  # of the training sites, drawn anew for each probe seed
+MIN_ROWS = 20  # fewer labelled examples are not a task
+MIN_CLASS = 20  # a class with fewer examples is left out, and the result says so
+MAX_CLASSES = 100
+MAX_ROWS = 20_000  # of a location table; more are thinned out by a fixed seed
+BLOCK_DEGREES = (10.0, 2.0, 0.5)  # the first that gives at least MIN_BLOCKS blocks
+MIN_BLOCKS = 30
+PHOTO_BLOCK_DEGREES = 0.1  # about 10 km: a "site" where photos name none
+TILE_PX, TILE_STRIDE, TILE_M = 64, 32, 640.0
+
+# columns of street.csv and of location tables that say where, when or whence rather than what
+NOT_LABELS = set(
+    "photo_id path lon lat captured_at heading fov pitch roll split site scene_id source licence "
+    "license width height note is_spherical view_yaw sequence sequence_id image_id id url sha256 "
+    "altitude compass_angle camera make model geometry bytes".split()
+)
+
+Folds = list[tuple[np.ndarray, np.ndarray]]  # (training rows, test rows)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A way of splitting: folds(seed), and the groups [n] that must not be torn apart in training.
+
+    A row is tested at most once a seed, and the same rows are tested under every seed.
+    """
+
+    name: str
+    folds: Callable[[int], Folds]
+    groups: np.ndarray
+
+
+@dataclass
+class TaskData:
+    """Examples of one task. inputs: photo rows (sv), chips in DN [n, 10, px, px] (rs), (lon, lat)
+    [n, 2] (location). labels: [n] float or str. clusters: [n] what the bootstrap draws.
+    synthetic: whether the labels are (a synthetic dataset may list `real_tables` in dataset.json).
+    """
+
+    name: str
+    modality: str
+    kind: str
+    target: str
+    inputs: object
+    labels: np.ndarray
+    clusters: np.ndarray
+    cluster: str
+    schemes: list[Scheme]
+    synthetic: bool
+    bands: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+# ---------------------------------------------------------------------------------------- splits
+
+
+def blocks(lonlat, degrees: float) -> np.ndarray:
+    """Names [n] of the degrees x degrees cells that hold the points, longitude modulo 360."""
+    lon, lat = np.asarray(lonlat, dtype=np.float64).T
+    column = np.floor(np.mod(lon + 180, 360) / degrees).astype(int)
+    row = np.floor((lat + 90) / degrees).astype(int)
+    return np.char.add(np.char.add(column.astype(str), "_"), row.astype(str))
+
+
+def folds(groups, k: int, seed: int) -> Folds:
+    """k folds with whole groups: every row is tested once."""
+    fold = inner_folds(groups, k, seed)
+    return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(fold.max() + 1)]
+
+
+def held_out(split, sites, seed: int, share: float = TRAIN_SHARE) -> Folds:
+    """One fold: test rows as given, training rows of a random `share` of the other sites."""
+    split, sites = np.asarray(split).astype(str), np.asarray(sites).astype(str)
+    test, rest = np.flatnonzero(split == "test"), np.flatnonzero(split != "test")
+    names = np.unique(sites[rest])
+    keep = max(min(len(names), 5), int(round(share * len(names))))
+    chosen = np.random.default_rng(seed).permutation(names)[:keep]
+    return [(rest[np.isin(sites[rest], chosen)], test)]
+
+
+def _site_schemes(split: pd.Series | None, sites: np.ndarray) -> list[Scheme]:
+    """By the data's own split where it has a test part, else over rows and over sites."""
+    if split is not None and (split == "test").any() and (split != "test").any():
+        names = split.to_numpy(dtype=str)
+        return [Scheme("held-out sites", lambda seed: held_out(names, sites, seed), sites)]
+    rows = np.arange(len(sites))
+    return [
+        Scheme(f"random, {FOLDS} folds", lambda seed: folds(rows, FOLDS, seed), rows),
+        Scheme(f"sites, {FOLDS} folds", lambda seed: folds(sites, FOLDS, seed), sites),
+    ]
+
+
+# ---------------------------------------------------------------------------------------- labels
+
+
+def label_kind(values: pd.Series) -> tuple[str, str]:
+    """("regression" | "classification", "") or ("", why the column is no target)."""
+    values = values.dropna()
+    if len(values) < MIN_ROWS:
+        return "", f"{len(values)} labelled rows, fewer than {MIN_ROWS}"
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        return ("regression", "") if values.nunique() > 1 else ("", "all values are equal")
+    counts = values.astype(str).value_counts()
+    classes = int((counts >= MIN_CLASS).sum())
+    if classes < 2:
+        return "", f"fewer than two classes have {MIN_CLASS} rows"
+    if classes > MAX_CLASSES or len(counts) > len(values) / 2:
+        return "", f"{len(counts)} different texts in {len(values)} rows are no classes"
+    return "classification", ""
+
+
+def _labelled(table: pd.DataFrame, column: str, kind: str, what: str, notes: list[str]):
+    """Rows with a usable label; classes that are too small are dropped, with a note."""
+    table = table[table[column].notna()]
+    if kind == "regression":
+        table = table[np.isfinite(table[column].astype(float))].reset_index(drop=True)
+        return table, table[column].to_numpy(dtype=np.float64)
+    counts = table[column].astype(str).value_counts()
+    kept = counts.index[counts >= MIN_CLASS]
+    if len(kept) < len(counts):
+        rows = int(counts[kept].sum())
+        notes.append(
+            f"restricted to the {len(kept)} of {len(counts)} classes of `{column}` with at least "
+            f"{MIN_CLASS} {what} ({rows:,} of {len(table):,})"
+        )
+        table = table[table[column].astype(str).isin(kept)]
+    table = table.reset_index(drop=True)
+    return table, table[column].astype(str).to_numpy(dtype=str)
+
+
+# -------------------------------------------------------------------------------------- inventory
+
+
+def available(dataset: Dataset) -> dict[str, str]:
+    """Task name -> "" where this folder can run it, else the reason why not."""
+    found: dict[str, str] = {}
+    scenes = dataset.scenes()
+    covered = sum((dataset.folder / "landcover" / f"{s.id}.tif").is_file() for s in scenes)
+    found["rs-landcover"] = (
+        "" if covered >= 2 else f"landcover/ holds maps for {covered} scenes, two are needed"
+    )
+    eurosat = "eurosat_rgb" in dataset.benchmarks()
+    found["rs-eurosat"] = "" if eurosat else "no folder eurosat_rgb/<class>/*.jpg"
+    street = dataset.street()
+    for column in street.columns:
+        if column not in NOT_LABELS:
+            found[f"sv-{column}"] = label_kind(street[column])[1]
+    for name, table in dataset.tables().items():
+        for column in table.columns:
+            if column not in NOT_LABELS:
+                found[f"location-{name}-{column}"] = label_kind(table[column])[1]
+    found["retrieval"] = "" if len(scenes) and len(street) else "needs scenes and street photos"
+    return found
+
+
+def reason(name: str, dataset: Dataset) -> str:
+    """Why this folder cannot run the task, "" if it can; BadInput for a name of no known form."""
+    found = available(dataset)
+    if name in found:
+        return found[name]
+    for prefix, part in (("sv-", "street.csv has no column"), ("location-", "tables/ hold no")):
+        if name.startswith(prefix):
+            return f"{part} `{name.removeprefix(prefix)}`"
+    raise BadInput(
+        f"unknown task {name!r}: tasks are retrieval, rs-landcover, rs-eurosat, sv-<column of "
+        "street.csv> and location-<table>-<column>"
+    )
+
+
+def default_for(dataset: Dataset) -> list[str]:
+    """The tasks worth running by default: all that run, but from location tables only numbers and
+    countries (a table may hold a dozen other texts), and of street labels one of each kind."""
+    found = [name for name, why in available(dataset).items() if not why]
+    street = dataset.street()
+    chosen, kinds = [], set()
+    for name in found:
+        if name.startswith("sv-"):
+            kind = label_kind(street[name.removeprefix("sv-")])[0]
+            if kind in kinds:
+                continue
+            kinds.add(kind)
+        if name.startswith("location-"):
+            table, column = _table_column(name, dataset)
+            if label_kind(dataset.tables()[table][column])[0] == "classification":
+                if column != "country" or len(dataset.tables()[table].columns) > 8:
+                    continue
+        chosen.append(name)
+    return chosen
+
+
+# ---------------------------------------------------------------------------------------- loading
+
+
+def load(name: str, dataset: Dataset) -> TaskData:
+    """Examples, labels and schemes of a probing task (retrieval reads the pairs instead)."""
+    why = reason(name, dataset)
+    if why:
+        raise BadInput(f"{dataset.name} cannot run {name}: {why}")
+    if name.startswith("sv-"):
+        return _street(name, dataset)
+    if name.startswith("location-"):
+        return _location(name, dataset)
+    from gairlib import tasks_rs  # the raster tasks are a module of their own
+
+    return tasks_rs.landcover(dataset) if name == "rs-landcover" else tasks_rs.eurosat(dataset)
+
+
+def photo_sites(street: pd.DataFrame) -> tuple[np.ndarray, str]:
+    """What counts as one place for photos: the site, else a block of 0.1 degrees; and its name."""
+    if "site" in street and street["site"].notna().all():
+        return street["site"].astype(str).to_numpy(dtype=str), "site"
+    return blocks(street[["lon", "lat"]], PHOTO_BLOCK_DEGREES), f"{PHOTO_BLOCK_DEGREES}° block"
+
+
+def _street(name: str, dataset: Dataset) -> TaskData:
+    column, notes = name.removeprefix("sv-"), []
+    street = dataset.street()
+    kind = label_kind(street[column])[0]
+    if "is_spherical" in street and street["is_spherical"].any():
+        notes.append(f"{int(street['is_spherical'].sum())} spherical photos left out")
+        street = street[~street["is_spherical"]]
+    street, labels = _labelled(street, column, kind, "photos", notes)
+    sites, cluster = photo_sites(street)
+    schemes = _site_schemes(street["split"] if "split" in street else None, sites)
+    return TaskData(name, "sv", kind, column, street, labels, sites, cluster, schemes,
+                    dataset.synthetic, "RGB", notes)
+
+
+def _table_column(name: str, dataset: Dataset) -> tuple[str, str]:
+    """Table and column of a location task (either may hold dashes)."""
+    for table, rows in dataset.tables().items():
+        for column in rows.columns:
+            if name == f"location-{table}-{column}":
+                return table, column
+    raise BadInput(f"{dataset.name} has no table and column for {name}")
+
+
+def _location(name: str, dataset: Dataset) -> TaskData:
+    table, column = _table_column(name, dataset)
+    notes, rows = [], dataset.tables()[table]
+    kind = label_kind(rows[column])[0]
+    rows, labels = _labelled(rows, column, kind, "rows", notes)
+    if len(rows) > MAX_ROWS:
+        pick = np.sort(np.random.default_rng(0).choice(len(rows), MAX_ROWS, replace=False))
+        notes.append(f"{MAX_ROWS:,} of {len(rows):,} rows, drawn with seed 0")
+        rows, labels = rows.iloc[pick].reset_index(drop=True), labels[pick]
+    lonlat = rows[["lon", "lat"]].to_numpy(dtype=np.float64)
+    degrees = next(
+        (d for d in BLOCK_DEGREES if len(np.unique(blocks(lonlat, d))) >= MIN_BLOCKS),
+        BLOCK_DEGREES[-1],
+    )
+    cells, row = blocks(lonlat, degrees), np.arange(len(rows))
+    synthetic = dataset.synthetic and table not in dataset.about.get("real_tables", [])
+    schemes = [
+        Scheme(f"random, {FOLDS} folds", lambda seed: folds(row, FOLDS, seed), row),
+        Scheme(f"{degrees:g}° blocks, {FOLDS} folds", lambda s: folds(cells, FOLDS, s), cells),
+    ]
+    return TaskData(name, "location", kind, column, lonlat, labels, cells, f"{degrees:g}° block",
+                    schemes, synthetic, "", notes)
+
+
+def stratified(labels, k: int, seed: int) -> Folds:
+    """k random folds with each class spread evenly over them."""
+    split = StratifiedKFold(k, shuffle=True, random_state=seed)
+    return list(split.split(np.zeros(len(labels)), labels))

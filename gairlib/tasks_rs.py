@@ -1,0 +1,109 @@
+"""The two remote-sensing tasks: land cover of scene tiles, and EuroSAT in RGB.
+
+`rs-landcover`: each scene is cut into 64-px tiles (640 m) every 32 px; the label is the class that
+covers most of the tile. Tiles overlap, so only whole sites are held out and resampled.
+
+`rs-eurosat`: 64-px RGB JPEGs in folders named by class. The missing bands are filled with the
+training mean by the band adapter; no coordinates are given, so folds are random and stratified, and
+the bootstrap is over images: its intervals are optimistic about new places.
+"""
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from gairlib import bands, scenes, tasks
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput
+
+
+def scene_sites(dataset: Dataset) -> tuple[dict[str, str], dict[str, str]]:
+    """Scene id -> site, and scene id -> split, as far as scenes.csv and sites.csv tell."""
+    site, split = {}, {}
+    table, places = dataset.folder / "scenes.csv", dataset.folder / "sites.csv"
+    if table.is_file():
+        rows = pd.read_csv(table, dtype=str)
+        for column, found in (("site", site), ("split", split)):
+            if column in rows:
+                known = rows[rows[column].notna()]
+                found.update(zip(known["scene_id"], known[column]))
+    if places.is_file() and site:
+        rows = pd.read_csv(places, dtype=str)
+        if {"site", "split"} <= set(rows):
+            by_site = dict(zip(rows["site"], rows["split"]))
+            split.update({s: by_site[p] for s, p in site.items() if p in by_site})
+    return site, split
+
+
+def _majority(cover: np.ndarray, scene, transform, size: int, classes: dict) -> str:
+    """Name of the class that covers most of a tile, "" where none is known."""
+    col, row = ~scene.transform @ (transform.c, transform.f)
+    col_end, row_end = ~scene.transform @ (transform @ (size, size))
+    window = cover[
+        max(int(round(row)), 0) : int(round(row_end)), max(int(round(col)), 0) : int(round(col_end))
+    ]
+    values, counts = np.unique(window, return_counts=True)
+    known = [(n, v) for v, n in zip(values.tolist(), counts.tolist()) if v in classes]
+    return classes[max(known)[1]] if known else ""
+
+
+def landcover(dataset: Dataset) -> tasks.TaskData:
+    """Tiles [n, 10, 64, 64] in DN with the name of their dominant class."""
+    site_of, split_of = scene_sites(dataset)
+    chips, labels, sites, splits = [], [], [], []
+    for scene in dataset.scenes():
+        found = dataset.landcover(scene.id)
+        if found is None:
+            continue
+        cover, classes = found
+        for chip, transform in scenes.tiles(
+            scene, tasks.TILE_PX, tasks.TILE_M, tasks.TILE_STRIDE
+        ):
+            label = _majority(cover, scene, transform, tasks.TILE_PX, classes)
+            if label:
+                chips.append(chip)
+                labels.append(label)
+                sites.append(site_of.get(scene.id, scene.id))
+                splits.append(split_of.get(scene.id, ""))
+    notes: list[str] = []
+    table = pd.DataFrame({"landcover": labels, "site": sites, "split": splits,
+                          "row": np.arange(len(labels))})
+    table, labels = tasks._labelled(table, "landcover", "classification", "tiles", notes)
+    if table["landcover"].nunique() < 2:
+        raise BadInput(f"{dataset.name}: fewer than two land-cover classes dominate "
+                       f"{tasks.MIN_CLASS} tiles; rs-landcover needs two")
+    sites = table["site"].to_numpy(dtype=str)
+    split = table["split"] if (table["split"] != "").all() else None
+    data = np.stack(chips)[table["row"]]
+    return tasks.TaskData("rs-landcover", "rs", "classification", "dominant land cover", data,
+                          labels, sites, "site", tasks._site_schemes(split, sites),
+                          dataset.synthetic, "10", notes)
+
+
+def eurosat(dataset: Dataset) -> tasks.TaskData:
+    """EuroSAT RGB images as chips [n, 10, 64, 64] in DN; missing bands hold the training mean."""
+    folder = dataset.benchmarks()["eurosat_rgb"]
+    images, labels = [], []
+    for path in sorted(folder.glob("*/*.jp*g")):
+        with Image.open(path) as image:
+            rgb = np.asarray(image.convert("RGB"))
+        if rgb.shape != (tasks.TILE_PX, tasks.TILE_PX, 3):
+            raise BadInput(f"{path}: {rgb.shape[1]} x {rgb.shape[0]} pixels; EuroSAT images are "
+                           f"{tasks.TILE_PX} x {tasks.TILE_PX}")
+        images.append(rgb)
+        labels.append(path.parent.name)
+    if len(set(labels)) < 2 or len(labels) < tasks.MIN_ROWS:
+        raise BadInput(f"{folder}: {len(labels)} images in {len(set(labels))} class folders; "
+                       f"rs-eurosat needs two classes and {tasks.MIN_ROWS} images")
+    chips, present = bands.from_rgb(np.stack(images))
+    labels, rows = np.array(labels), np.arange(len(labels))
+    k = min(tasks.FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
+    if k < 2:
+        raise BadInput(f"{folder}: every class folder needs two images or more")
+    scheme = tasks.Scheme(f"random stratified, {k} folds",
+                          lambda seed: tasks.stratified(labels, k, seed), rows)
+    notes = [f"only {', '.join(present)} are given; the other bands hold the training mean",
+             "EuroSAT has no coordinates: random folds, bootstrap over images"]
+    return tasks.TaskData("rs-eurosat", "rs", "classification", "EuroSAT class", chips, labels,
+                          rows.astype(str), "image", [scheme], dataset.synthetic,
+                          ",".join(present), notes)

@@ -1,0 +1,97 @@
+"""What a climate and a continent steer: plants, soils, crops, building styles, seasons."""
+
+import math
+from dataclasses import dataclass
+
+from gairlib.world.sites import Site
+
+
+@dataclass(frozen=True)
+class Climate:
+    """forest, crop, bare: how much wild or farmed land there is (weights); grass, dry: ground
+    covers; season: how far greenness falls (0: evergreen); snow: months with snow (northern)."""
+
+    forest: float
+    crop: float
+    bare: float
+    grass: str
+    dry: str
+    soil: str
+    trees: tuple[str, ...]
+    crops: tuple[str, ...]
+    dirt: str
+    season: float
+    snow: tuple[int, ...] = ()
+    rain: float = 0.12
+    fog: float = 0.07
+
+
+CLIMATES = {
+    "tropical": Climate(1.2, .7, .3, "lush grass", "grass", "laterite",
+                        ("broadleaf", "palm", "light broadleaf"),
+                        ("rice", "maize", "lush grass", "red tilled soil"), "laterite", .05,
+                        rain=.2),
+    "savanna": Climate(.6, .8, .8, "grass", "dry grass", "laterite",
+                       ("light broadleaf", "palm", "red blossom", "broadleaf"),
+                       ("maize", "rice", "red tilled soil", "stubble"), "laterite", .45),
+    "arid": Climate(.1, .7, 2.0, "steppe", "sand", "sand", ("palm", "olive", "broadleaf"),
+                    ("wheat", "ripe wheat", "tilled soil", "vineyard"), "sand", .3,
+                    rain=.03, fog=.05),
+    "mediterranean": Climate(.5, .9, .6, "dry grass", "steppe", "brown soil",
+                             ("olive", "conifer", "broadleaf"),
+                             ("vineyard", "ripe wheat", "sunflower", "tilled soil", "wheat"),
+                             "gravel", .3),
+    "oceanic": Climate(.7, 1.0, .3, "lush grass", "grass", "brown soil",
+                       ("broadleaf", "light broadleaf", "conifer"),
+                       ("wheat", "rapeseed", "maize", "tilled soil", "lush grass"), "gravel", .55,
+                       rain=.2, fog=.1),
+    "subtropical": Climate(1.0, .8, .3, "grass", "lush grass", "brown soil",
+                           ("broadleaf", "conifer", "red blossom", "light broadleaf"),
+                           ("rice", "maize", "wheat", "red tilled soil"), "gravel", .35, rain=.15),
+    "continental": Climate(.8, 1.0, .3, "grass", "dry grass", "black soil",
+                           ("broadleaf", "conifer", "autumn tree", "light broadleaf"),
+                           ("wheat", "maize", "sunflower", "rapeseed", "tilled soil", "ripe wheat"),
+                           "brown soil", .8, (12, 1, 2)),
+    "boreal": Climate(1.4, .4, .5, "grass", "steppe", "rock",
+                      ("conifer", "autumn tree", "light broadleaf"),
+                      ("wheat", "stubble", "tilled soil"), "gravel", .9, (11, 12, 1, 2, 3)),
+    "highland": Climate(.7, .9, .5, "grass", "dry grass", "laterite",
+                        ("broadleaf", "conifer", "red blossom"),
+                        ("maize", "wheat", "red tilled soil", "vineyard"), "laterite", .25,
+                        rain=.15, fog=.1),
+}
+
+_STYLES = {
+    "Europe": ("terracotta", "red", "shingle", "gravel", "brick"),
+    "Asia": ("blue", "gravel", "shingle", "tin", "terracotta", "green"),
+    "Africa": ("rusty", "tin", "terracotta", "gravel", "blue", "white"),
+    "North America": ("shingle", "brick", "gravel", "red", "white"),
+    "South America": ("terracotta", "gravel", "rusty", "brick", "white"),
+    "Oceania": ("tin", "red", "shingle", "green", "white"),
+}
+_BY_CLIMATE = {
+    "arid": ("adobe", "white"), "mediterranean": ("terracotta", "white"),
+    "tropical": ("rusty", "tin"), "savanna": ("rusty", "white"), "oceanic": ("brick", "shingle"),
+    "boreal": ("red", "green"), "continental": ("red", "green"), "highland": ("terracotta", "tin"),
+    "subtropical": ("blue", "shingle"),
+}
+
+
+def styles_of(site: Site) -> list[str]:
+    """Residential styles that may be met at a site, likelier ones repeated."""
+    local = _BY_CLIMATE[site.climate]
+    if site.climate == "arid":
+        return [*local, *local, *_STYLES[site.continent]]
+    return [*local, *_STYLES[site.continent]]
+
+
+def greenness(site: Site, day: int) -> float:
+    """0 (dormant) to 1 (full leaf) on a day of the year; peaks in each hemisphere's summer."""
+    fall = CLIMATES[site.climate].season
+    phase = math.cos(2 * math.pi * (day - (200 if site.lat >= 0 else 17)) / 365.0)
+    return 1.0 - fall * min(1.0, max(0.0, 0.45 - 0.75 * phase))
+
+
+def may_snow(site: Site, month: int) -> bool:
+    northern = month if site.lat >= 0 else (month + 5) % 12 + 1
+    return northern in CLIMATES[site.climate].snow

@@ -1,0 +1,355 @@
+"""The plan of a site: quarters, roads and water on a 2.5 m grid, each quarter with its own use.
+
+A site is a patchwork of quarters of about 200 m (the cells of a jittered lattice). Each draws its
+use (towers, rows, sheds, park, field ...), its building style, its trees and its ground
+independently of its neighbours, under the site's climate and population. That is what makes the
+world local: what stands around a photo differs from what stands 300 m away, and both differ
+less from site to site than from quarter to quarter.
+
+Coordinates here: metres east (x) and south (y) of the padded grid's upper-left corner. The grid
+reaches MARGIN beyond the scene on all sides, so that photos near the edge see a full world.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from gairlib.world.climate import CLIMATES, styles_of
+from gairlib.world.noise import grid_noise
+from gairlib.world.sites import SITE_M, Site
+from gairlib.world.spectra import INDEX, STYLE_NAMES
+
+CELL = 2.5
+MARGIN = 240.0
+EXTENT = SITE_M + 2 * MARGIN
+N = int(EXTENT / CELL)
+
+
+@dataclass(frozen=True)
+class Use:
+    """A kind of quarter. u, spread: the urbanity where it is likely; block: street spacing (m) in
+    two directions; street: half-width (m); lot: size (m); fill: footprint over lot; height: range
+    of a quarter's mean (m); trees: share of 5 m spots with a tree; green: share of plant cover."""
+
+    u: float
+    spread: float
+    weight: float
+    block: tuple[float, float] = (0.0, 0.0)
+    street: float = 3.0
+    lot: tuple[float, float] = (0.0, 0.0)
+    fill: tuple[float, float] = (0.0, 0.0)
+    height: tuple[float, float] = (0.0, 0.0)
+    trees: float = 0.0
+    green: float = 0.0
+    tracks: str = ""
+
+
+USES: dict[str, Use] = {
+    "core": Use(1.0, .2, 1.0, (96, 96), 4.5, (33, 33), (.88, .86), (34, 95), .01, .05),
+    "commercial": Use(.85, .22, .9, (104, 84), 3.5, (24, 31), (.96, .84), (12, 28), .02, .05),
+    "apartments": Use(.72, .24, 1.0, (140, 96), 3.5, (42, 28), (.88, .5), (14, 38), .09, .5),
+    "terraced": Use(.62, .22, 1.0, (120, 52), 3, (8.5, 21), (1.0, .56), (6, 11), .07, .45),
+    "informal": Use(.6, .22, .8, (64, 42), 2, (9.5, 10), (.88, .9), (2.8, 5.5), .02, .1),
+    "detached": Use(.42, .24, 1.3, (132, 58), 3, (17, 24), (.68, .5), (3.6, 8.0), .14, .75),
+    "industrial": Use(.5, .24, .5, (170, 130), 4.5, (48, 38), (.88, .84), (6, 13), .012, .1),
+    "park": Use(.6, .5, .6, (150, 125), 1.8, trees=.24, green=.95, tracks="gravel"),
+    "sports": Use(.6, .3, .25, (0, 0), 0, trees=.015, green=.6),
+    "parking": Use(.75, .3, .15, (0, 0), 0, trees=.01, green=0),
+    "forest": Use(.12, .28, 1.0, (150, 170), 1.6, trees=.8, green=.9, tracks="dirt"),
+    "field": Use(.1, .26, 1.4, (170, 150), 1.8, trees=.0, green=1, tracks="dirt"),
+    "orchard": Use(.18, .25, .5, (140, 120), 1.6, trees=.45, green=.6, tracks="dirt"),
+    "meadow": Use(.2, .3, .5, (180, 170), 1.5, trees=.012, green=.95, tracks="dirt"),
+    "bare": Use(.2, .35, .5, (160, 170), 2, trees=.004, green=.1, tracks="dirt"),
+    "lake": Use(.3, .5, .16),
+}
+USE_NAMES = tuple(USES)
+BUILT = ("core", "commercial", "apartments", "terraced", "informal", "detached", "industrial")
+
+
+@dataclass
+class Quarters:
+    """One value a quarter: centre x, y (m), use, style (indices), angle (rad), block spacing,
+    half street width, trees' kind and density, ground materials, mean building height (m)."""
+
+    x: np.ndarray
+    y: np.ndarray
+    use: np.ndarray
+    style: np.ndarray
+    angle: np.ndarray
+    block: np.ndarray
+    street: np.ndarray
+    street_material: np.ndarray
+    tree: np.ndarray
+    tree2: np.ndarray
+    trees: np.ndarray
+    street_trees: np.ndarray
+    ground: np.ndarray
+    ground2: np.ndarray
+    mix: np.ndarray
+    crops: np.ndarray
+    parcel: np.ndarray
+    height: np.ndarray
+    main: np.ndarray
+
+
+@dataclass
+class World:
+    """A finished site. Rasters are [N, N] on the padded 2.5 m grid, rows from north to south.
+
+    quarter: index; road, water: signed distances (m, negative inside); ground: material under
+    trees; top: material seen from above; light: brightness factor of top (1 = the material's own);
+    building: index or -1; solid: building height; canopy: crown top; growth: field height (m).
+    buildings, trees: tables as dicts of equal-length arrays.
+    """
+
+    site: Site
+    seed: int
+    quarters: Quarters
+    quarter: np.ndarray
+    road: np.ndarray
+    main: np.ndarray
+    water: np.ndarray
+    ground: np.ndarray
+    light: np.ndarray
+    parcel: np.ndarray
+    top: np.ndarray = field(default_factory=lambda: np.empty(0))
+    building: np.ndarray = field(default_factory=lambda: np.empty(0))
+    solid: np.ndarray = field(default_factory=lambda: np.empty(0))
+    canopy: np.ndarray = field(default_factory=lambda: np.empty(0))
+    growth: np.ndarray = field(default_factory=lambda: np.empty(0))
+    buildings: dict = field(default_factory=dict)
+    trees: dict = field(default_factory=dict)
+    water_material: int = 0
+
+    def at(self, raster: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The raster's cell values at x, y (m); beyond the grid the nearest cell's."""
+        i = np.clip((y / CELL).astype(np.int32), 0, N - 1)
+        j = np.clip((x / CELL).astype(np.int32), 0, N - 1)
+        return raster[i, j]
+
+    def smooth(self, raster: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Bilinear values of a distance raster: edges come out crisper than the grid."""
+        u = np.clip(x / CELL - 0.5, 0, N - 1.001)
+        v = np.clip(y / CELL - 0.5, 0, N - 1.001)
+        j, i = u.astype(np.int32), v.astype(np.int32)
+        fu, fv = (u - j).astype(np.float32), (v - i).astype(np.float32)
+        top = raster[i, j] * (1 - fu) + raster[i, j + 1] * fu
+        low = raster[i + 1, j] * (1 - fu) + raster[i + 1, j + 1] * fu
+        return top * (1 - fv) + low * fv
+
+
+def urban_base(site: Site) -> float:
+    """Urbanity of a site's middle, 0 (open country) to 1 (towers), from its population."""
+    return float(np.clip(0.42 + 0.13 * (math.log10(site.population) - 4.7), 0.35, 0.85))
+
+
+def _quarters(site: Site, rng: np.random.Generator) -> tuple[Quarters, float]:
+    climate = CLIMATES[site.climate]
+    spacing = rng.uniform(180, 240)
+    turn, jitter = rng.uniform(0, math.pi / 2), rng.choice([0.08, 0.2, 0.34])
+    steps = int(EXTENT * 0.75 / spacing) + 2
+    p, q = np.meshgrid(np.arange(-steps, steps + 1.0), np.arange(-steps, steps + 1.0))
+    p, q = (a.ravel() + rng.uniform(-jitter, jitter, a.size) for a in (p, q))
+    x = EXTENT / 2 + spacing * (p * math.cos(turn) - q * math.sin(turn))
+    y = EXTENT / 2 + spacing * (p * math.sin(turn) + q * math.cos(turn))
+    keep = (np.abs(x - EXTENT / 2) < EXTENT / 2 + 1.3 * spacing) & (
+        np.abs(y - EXTENT / 2) < EXTENT / 2 + 1.3 * spacing)
+    x, y = x[keep], y[keep]
+    k = x.size
+
+    # Urbanity falls from a middle that need not be the scene's, with a large random part.
+    cx, cy = EXTENT / 2 + rng.normal(0, 350, 2)
+    away = np.hypot(x - cx, y - cy) / 1000
+    u = urban_base(site) + 0.27 - rng.uniform(0.3, 0.55) * away + rng.normal(0, 0.17, k)
+    poor = {"Africa": 1.0, "South America": 0.7, "Asia": 0.6}.get(site.continent, 0.05)
+    factor = {"informal": poor, "forest": climate.forest, "field": climate.crop,
+              "bare": climate.bare, "orchard": climate.crop, "lake": 0.4 + climate.forest / 2}
+    weights = np.stack([
+        use.weight * factor.get(name, 1.0) * np.exp(-(((u - use.u) / use.spread) ** 2))
+        for name, use in USES.items()
+    ], axis=1) + 1e-9
+    total = np.cumsum(weights, axis=1)
+    use = (total < rng.random((k, 1)) * total[:, -1:]).sum(axis=1)
+    if site.coast or rng.random() < 0.4:
+        use[use == USE_NAMES.index("lake")] = USE_NAMES.index("park")
+
+    own = rng.choice(styles_of(site), size=5)
+    style = np.array([STYLE_NAMES.index(s) for s in rng.choice(own, size=k)])
+    special = {"core": ("glass", "glass", "gravel", "white"),
+               "commercial": ("gravel", "glass", "brick", *own),
+               "apartments": ("gravel", "white", *own),
+               "industrial": ("shed", "blue shed", "works", "white"),
+               "informal": ("rusty", "tin", "blue", "adobe" if site.climate == "arid" else "rusty")}
+    for name, choice in special.items():
+        mine = np.flatnonzero(use == USE_NAMES.index(name))
+        style[mine] = [STYLE_NAMES.index(s) for s in rng.choice(choice, size=mine.size)]
+
+    table = [USES[USE_NAMES[i]] for i in use]
+    of = lambda attribute: np.array([getattr(t, attribute) for t in table])  # noqa: E731
+    aligned = jitter < 0.15
+    angle = turn + (rng.choice([0, math.pi / 2], k) if aligned else rng.uniform(0, math.pi / 2, k))
+    dirt = INDEX[climate.dirt]
+    paved = rng.choice([INDEX["asphalt"], INDEX["worn asphalt"], INDEX["asphalt"]], k)
+    name = np.array(USE_NAMES)[use]
+    tracks = of("tracks")
+    street_material = np.where(tracks == "dirt", dirt, np.where(
+        tracks == "gravel", INDEX["gravel"], paved))
+    street_material[(name == "informal")] = dirt
+    old = (name == "commercial") & (rng.random(k) < 0.4)
+    street_material[old] = INDEX["cobbles"]
+
+    kinds = np.array([INDEX[t] for t in climate.trees])
+    tree, tree2 = rng.choice(kinds, k), rng.choice(kinds, k)
+    density = of("trees") * rng.uniform(0.4, 1.6, k)
+    density[name == "forest"] = rng.uniform(0.55, 0.95, (name == "forest").sum())
+    grass, dry, soil = INDEX[climate.grass], INDEX[climate.dry], INDEX[climate.soil]
+    hard = rng.choice([INDEX["concrete"], INDEX["worn asphalt"], INDEX["cobbles"]], k)
+    green = rng.choice([grass, grass, grass, dry], k)
+    bare = rng.choice([soil, soil, INDEX["gravel"], INDEX["rock"], INDEX["sand"]], k)
+    bare[name == "informal"] = soil
+    ground, ground2 = green.copy(), np.where(rng.random(k) < 0.5, dry, soil)
+    ground2[np.isin(name, ("core", "commercial", "apartments", "terraced"))] = hard[
+        np.isin(name, ("core", "commercial", "apartments", "terraced"))]
+    works = np.isin(name, ("industrial", "parking"))
+    ground2[works] = rng.choice([INDEX["concrete"], INDEX["worn asphalt"], INDEX["gravel"]],
+                                works.sum())
+    ground2[np.isin(name, ("bare", "informal"))] = bare[np.isin(name, ("bare", "informal"))]
+    mix = np.clip(of("green") * rng.uniform(0.6, 1.25, k), 0, 1)
+    crops = rng.choice([INDEX[c] for c in climate.crops], (k, 3))
+    low, high = of("height")[:, 0], of("height")[:, 1]
+    height = low * (np.maximum(high, 0.1) / np.maximum(low, 0.1)) ** rng.random(k)
+    main = np.where(np.isin(name, BUILT), rng.choice([3.6, 5.0, 7.0], k, p=[.45, .4, .15]), 2.2)
+    main[np.isin(name, ("park", "sports", "parking"))] = 3.6
+    return Quarters(
+        x=x, y=y, use=use, style=style, angle=angle,
+        block=of("block") * rng.uniform(0.88, 1.15, (k, 2)), street=of("street"),
+        street_material=street_material, tree=tree, tree2=tree2, trees=density,
+        street_trees=(rng.random(k) < 0.4) & np.isin(name, (*BUILT, "park", "parking")),
+        ground=ground, ground2=ground2, mix=mix, crops=crops,
+        parcel=rng.uniform((70, 35), (150, 80), (k, 2)), height=height, main=main,
+    ), spacing
+
+
+def _winding(rng, x, y, half: float, swing: float) -> np.ndarray:
+    """Signed distance (m, negative inside) to a winding band of half-width `half` through a random
+    point; where half is infinite, to the sea beyond a winding coast 450 m from that point."""
+    turn = rng.uniform(0, 2 * math.pi)
+    x0, y0 = EXTENT / 2 + rng.uniform(-500, 500, 2) * (0.4 if math.isinf(half) else 1)
+    p = (x - x0) * math.cos(turn) + (y - y0) * math.sin(turn)
+    q = -(x - x0) * math.sin(turn) + (y - y0) * math.cos(turn)
+    curve, slope = 0.0, 0.0
+    for wave in (1400.0, 520.0, 190.0):
+        amplitude, phase = swing * wave / 1400 * rng.uniform(0.4, 1), rng.uniform(0, 2 * math.pi)
+        curve = curve + amplitude * np.sin(2 * math.pi * p / wave + phase)
+        slope = slope + amplitude * 2 * math.pi / wave * np.cos(2 * math.pi * p / wave + phase)
+    across = (q - curve) / np.sqrt(1 + slope**2)
+    return 450 - across if math.isinf(half) else np.abs(across) - half
+
+
+def plan(site: Site, seed: int = 0) -> World:
+    """Quarters, roads, water and ground of a site: a World without buildings and trees yet."""
+    rng = site.rng(seed, 0)
+    quarters, spacing = _quarters(site, rng)
+    axis = (np.arange(N, dtype=np.float64) + 0.5) * CELL
+    x, y = (a.astype(np.float64) for a in np.meshgrid(axis, axis))
+    name = np.array(USE_NAMES)[quarters.use]
+
+    water = np.full((N, N), 1e4)
+    if site.coast:
+        water = np.minimum(water, _winding(rng, x, y, math.inf, 90.0))
+    elif rng.random() < (0.35 if site.climate == "arid" else 0.6):
+        water = np.minimum(water, _winding(rng, x, y, rng.choice([6.0, 16.0, 35.0, 60.0]), 150.0))
+    water_material = INDEX[rng.choice(["clear water", "green water", "muddy water"])]
+    if site.coast:
+        water_material = INDEX["clear water" if site.lat % 1 < 0.5 else "green water"]
+
+    # Main roads run between quarters: distance to the bisector of the two nearest centres.
+    bend = rng.uniform(0, 9)
+    wx = x + bend * np.sin(y / rng.uniform(60, 110) + rng.uniform(0, 6))
+    wy = y + bend * np.sin(x / rng.uniform(60, 110) + rng.uniform(0, 6))
+    tree = cKDTree(np.stack([quarters.x, quarters.y], 1))
+    d, near = tree.query(np.stack([wx.ravel(), wy.ravel()], 1), k=2)
+    a, b = near[:, 0], near[:, 1]
+    gap = np.hypot(quarters.x[a] - quarters.x[b], quarters.y[a] - quarters.y[b])
+    width = np.maximum(quarters.main[a], quarters.main[b])
+    open_land = ~np.isin(name, BUILT)
+    width = np.where(open_land[a] & open_land[b], np.minimum(width, 2.6), width)
+    main = ((d[:, 1] ** 2 - d[:, 0] ** 2) / (2 * gap) - width).reshape(N, N)
+    width, quarter = width.reshape(N, N), a.reshape(N, N).astype(np.int16)
+
+    # Streets of a quarter: a grid of its own angle.
+    cos, sin = np.cos(quarters.angle)[quarter], np.sin(quarters.angle)[quarter]
+    dx, dy = x - quarters.x[quarter], y - quarters.y[quarter]
+    p, q = dx * cos + dy * sin, -dx * sin + dy * cos
+    streets = np.full((N, N), 1e3)
+    for along, k in ((p, 0), (q, 1)):
+        step = np.where(quarters.block[:, k] > 0, quarters.block[:, k], 1e6)[quarter]
+        phase = along / step + 0.5
+        streets = np.minimum(streets, np.abs(phase - np.floor(phase + 0.5)) * step
+                             - quarters.street[quarter])
+    streets[(quarters.block[:, 0] <= 0)[quarter]] = 1e3
+
+    # Lakes: round-ish, inside their quarter.
+    radius = np.hypot(dx, dy)
+    wave = np.arctan2(dy, dx)
+    lake = np.isin(name, ("lake",))[quarter]
+    shore = spacing * (0.36 + 0.05 * np.sin(3 * wave + quarters.angle[quarter] * 7))
+    pond = (name == "park") & (quarters.mix > 0.9) & (quarters.trees > 0.25)
+    shore = np.where(pond[quarter], 0.4 * shore, shore)
+    lakes = np.where(lake | pond[quarter], radius - shore, 1e4)
+    water = np.minimum(water, lakes)
+    sea = water < 0
+    bridge = (width >= 5.0) & (not site.coast)  # wide roads cross rivers
+    road = np.minimum(np.where(sea & ~bridge, 1e3, main), np.where(water < 4, 1e3, streets))
+
+    return _ground(World(
+        site=site, seed=seed, quarters=quarters, quarter=quarter, road=road.astype(np.float32),
+        main=main.astype(np.float32), water=water.astype(np.float32),
+        ground=np.zeros((N, N), np.uint8), light=np.ones((N, N), np.float32),
+        parcel=np.zeros((N, N), np.float32), water_material=water_material,
+    ), p, q, rng)
+
+
+def _ground(world: World, p, q, rng) -> World:
+    """Fill in the ground materials: plant cover, parcels, pavements, roads, banks, water."""
+    from gairlib.world.noise import hash01
+
+    quarters, quarter, site = world.quarters, world.quarter, world.site
+    climate = CLIMATES[site.climate]
+    name = np.array(USE_NAMES)[quarters.use]
+    patch = 0.75 * grid_noise(rng, N, CELL, 18.0) + 0.25 * rng.random((N, N), dtype=np.float32)
+    ground = np.where(patch < quarters.mix[quarter], quarters.ground[quarter],
+                      quarters.ground2[quarter]).astype(np.uint8)
+    light = 0.86 + 0.28 * grid_noise(rng, N, CELL, 60.0)
+    fields = np.isin(name, ("field",))[quarter]
+    i = np.floor(p / quarters.parcel[quarter, 0] + 0.5)
+    j = np.floor(q / quarters.parcel[quarter, 1] + 0.5)
+    mark = hash01(i + 131 * quarter.astype(np.int64), j, world.seed + 17)
+    crop = quarters.crops[quarter, (mark * 3).astype(np.int8)]
+    ground = np.where(fields, crop, ground).astype(np.uint8)
+    light = np.where(fields, light * (0.82 + 0.36 * (mark * 7.0 % 1)), light)
+    pitch = (np.isin(name, ("sports",))[quarter]) & (np.abs(p) < 52) & (np.abs(q) < 34)
+    ground[pitch] = INDEX[climate.grass]
+    ground[(world.road < 2.2) & np.isin(name, BUILT)[quarter]
+           & (name != "informal")[quarter]] = INDEX["concrete"]
+    asphalt = world.main <= world.road + 1e-3
+    minor = quarters.street_material[quarter]
+    both = np.where(asphalt, np.where(quarters.main[quarter] < 3, minor, INDEX["asphalt"]), minor)
+    ground = np.where(world.road < 0, both, ground).astype(np.uint8)
+    bank = (world.water >= 0) & (world.water < (16 if site.coast else 5)) & (world.road > 0)
+    ground[bank] = INDEX["sand" if site.coast else climate.grass]
+    wet = (world.water < 0) & (world.road > 0)
+    ground[wet] = world.water_material
+    light[wet] = 1.0
+    light *= 1 + rng.normal(0, 0.05, (N, N))
+    world.ground, world.light, world.parcel = ground, light.astype(np.float32), mark
+    return world
+
+
+def build(site: Site, seed: int = 0) -> World:
+    """The whole site: plan, buildings, trees; deterministic for a site and seed."""
+    from gairlib.world.objects import furnish
+
+    return furnish(plan(site, seed))

@@ -1,0 +1,102 @@
+"""Where the photos of a site stand, where they look, and when they were taken.
+
+Most stand on a road and look along it, in short series down one street (as mapping cars and
+pedestrians leave them); some stand in parks, on tracks and squares, looking anywhere.
+"""
+
+import math
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from gairlib.world.climate import CLIMATES, may_snow
+from gairlib.world.layout import EXTENT, MARGIN, World
+from gairlib.world.light import at_solar_hour, sun_position
+from gairlib.world.rays import Camera
+from gairlib.world.sentinel import scene_time
+
+PER_SITE = 48
+
+
+def _along(world: World, x: float, y: float) -> float:
+    """Direction (rad, x towards y) of the road at a point: across the gradient of its distance."""
+    gx = world.smooth(world.road, x + 2.5, y) - world.smooth(world.road, x - 2.5, y)
+    gy = world.smooth(world.road, x, y + 2.5) - world.smooth(world.road, x, y - 2.5)
+    return math.atan2(float(gx), -float(gy))
+
+
+def _free(world: World, x: float, y: float) -> bool:
+    inner = MARGIN + 15 <= min(x, y) and max(x, y) <= EXTENT - MARGIN - 15
+    wet = world.at(world.water, np.float64(x), np.float64(y)) < 1
+    if not inner or (wet and world.at(world.road, np.float64(x), np.float64(y)) > -0.5):
+        return False  # a bridge will do
+    return all(world.at(world.building, np.float64(x + dx), np.float64(y + dy)) < 0
+               for dx in (-2.5, 0, 2.5) for dy in (-2.5, 0, 2.5))
+
+
+def positions(world: World, rng: np.random.Generator) -> list[tuple[float, float, float]]:
+    """PER_SITE places (x, y, heading in degrees), rounded to millimetres."""
+    out: list[tuple[float, float, float]] = []
+    low, high = MARGIN + 20, EXTENT - MARGIN - 20
+
+    def taken(x: float, y: float) -> bool:
+        return any(math.hypot(x - a, y - b) < 11 for a, b, _ in out)
+
+    for _ in range(20000):
+        if len(out) >= PER_SITE:
+            break
+        x, y = rng.uniform(low, high, 2)
+        edge = float(world.smooth(world.road, np.float64(x), np.float64(y)))
+        wide = float(world.at(world.main, np.float64(x), np.float64(y))) < 0
+        if edge <= -0.5 and wide and rng.random() < 0.6:
+            continue  # more photos on the streets within a quarter than on the roads between
+        if edge > -0.5:
+            # Off the road: a few, where one may walk, more of them along the water.
+            shore = 1.5 < float(world.smooth(world.water, np.float64(x), np.float64(y))) < 16
+            if (edge > 3 and rng.random() < (0.16 if shore else 0.014)
+                    and _free(world, x, y) and not taken(x, y)):
+                out.append((round(x, 3), round(y, 3), round(rng.uniform(0, 360), 2)))
+            continue
+        for _ in range(int(rng.integers(2, 7))):
+            if len(out) >= PER_SITE:
+                break
+            if not _free(world, x, y) or float(
+                    world.smooth(world.road, np.float64(x), np.float64(y))) > -0.5:
+                break
+            way = _along(world, x, y)
+            if not taken(x, y):
+                heading = math.degrees(math.atan2(math.cos(way), -math.sin(way)))
+                heading += 180 * rng.integers(0, 2) + rng.normal(0, 18)
+                if rng.random() < 0.14:
+                    heading = rng.uniform(0, 360)
+                out.append((round(x, 3), round(y, 3), round(heading % 360, 2)))
+            step = rng.uniform(25, 75)
+            x, y = x + step * math.cos(way), y + step * math.sin(way)
+    return out
+
+
+def shots(world: World) -> list[tuple[Camera, datetime, str]]:
+    """The site's photos: camera, UTC time, weather."""
+    site, rng = world.site, world.site.rng(world.seed, 4)
+    climate, scene = CLIMATES[site.climate], scene_time(world)
+    out = []
+    for x, y, heading in positions(world, rng):
+        spread = 35 if rng.random() < 0.7 else 182
+        day = scene + timedelta(days=int(rng.integers(-spread, spread + 1)),
+                                weeks=52 * int(rng.integers(-1, 2)))
+        light = rng.choice(["day", "dusk", "night"], p=[0.84, 0.09, 0.07])
+        when = at_solar_hour(site.lon, day, rng.uniform(9, 15))
+        for _ in range(60):
+            hour = rng.uniform(7.5, 17) if light == "day" else rng.uniform(0, 24)
+            when = at_solar_hour(site.lon, day, hour)
+            up = math.degrees(sun_position(site.lon, site.lat, when)[0])
+            if {"day": up > 7, "dusk": -6 < up < 4, "night": up < -9}[light]:
+                break
+        p = np.array([0.55, 0.27, climate.rain, climate.fog, 0.0])
+        if may_snow(site, when.month):
+            p[2], p[4] = 0.03, 0.2
+        weather = str(rng.choice(["clear", "cloudy", "rain", "fog", "snow"], p=p / p.sum()))
+        camera = Camera(x, y, round(rng.uniform(1.6, 2.5), 2), heading,
+                        round(rng.uniform(90, 100), 1), round(rng.uniform(0.08, 0.42), 3))
+        out.append((camera, when, weather))
+    return out

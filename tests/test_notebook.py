@@ -1,0 +1,206 @@
+"""The notebook runner: parameters, the kernel that it takes, pages without a network, failures."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from gairlib import notebook, notebook_html
+from gairlib.errors import BadInput, Missing
+from gairlib.offline import external_loads
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def write_notebook(path: Path, parameters: str, *code: str, title: str = "Does it run?") -> Path:
+    v4 = nbformat.v4
+    nb = v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    nb.cells = [v4.new_markdown_cell(f"# {title}\n\nText with a formula, x² + 1.")]
+    nb.cells += [v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+    nb.cells += [v4.new_code_cell(c) for c in code]
+    nbformat.write(nb, str(path))
+    return path
+
+
+def runner(folder: Path, *arguments, **environment):
+    """The command line in another process, in `folder`, without an installed package's help."""
+    env = {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"} | environment
+    env["PYTHONPATH"] = str(ROOT)
+    command = [sys.executable, "-m", "gairlib.notebook", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+
+
+# ---------------------------------------------------------------------------- parameters
+
+
+def test_parameters_are_read_as_written(tmp_path):
+    cell = "folder = 'data'  # a comment\nlayouts = {\n    'a': 'b',\n}\nrate, n = 1.0, -3"
+    found = notebook.parameters(write_notebook(tmp_path / "a.ipynb", cell))
+    assert found == {"folder": "data", "layouts": {"a": "b"}, "rate": 1.0, "n": -3}
+
+
+@pytest.mark.parametrize("cell", ["import os", "a = 1 + b", "a = b = 2"])
+def test_parameters_cell_takes_literals_only(tmp_path, cell):
+    with pytest.raises(BadInput, match="literals"):
+        notebook.parameters(write_notebook(tmp_path / "a.ipynb", cell))
+
+
+def params(folder: Path, **sections) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(sections))
+    return path
+
+
+def test_sections_are_merged_and_keep_their_types(tmp_path):
+    nb = write_notebook(tmp_path / "a.ipynb", "folder='x'\nlayouts={}\nlr=1.0\nfast=False\ntask=''")
+    file = params(
+        tmp_path, data={"folder": "data", "layouts": {"e*": "l1c"}}, fit={"lr": 3, "fast": True}
+    )
+    got = notebook.collect(nb, file, ["data", "fit"], ["task=007", "fast=false"])
+    assert got == {
+        "folder": "data",
+        "layouts": {"e*": "l1c"},
+        "lr": 3.0,
+        "fast": False,
+        "task": "007",
+    }
+    assert type(got["lr"]) is float
+
+
+@pytest.mark.parametrize(
+    "sections, single, words",
+    [
+        (["a", "b"], [], "'x' is in section 'a' and in 'b'"),
+        (["absent"], [], "no section 'absent'"),
+        (["c"], [], "no parameter 'y'"),
+        (["d"], [], "write 1.0e-5"),
+        ([], ["x=yes please"], "'x'"),
+        ([], ["nothing"], "name=value"),
+    ],
+)
+def test_wrong_parameters_end_before_a_kernel_starts(tmp_path, sections, single, words):
+    nb = write_notebook(tmp_path / "a.ipynb", "x = 1.0")
+    file = params(tmp_path, a={"x": 1}, b={"x": 2}, c={"y": 1}, d={"x": "1e-5"})
+    with pytest.raises(BadInput, match=words):
+        notebook.collect(nb, file, sections, single)
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(Missing, match="absent.ipynb"):
+        notebook.parameters(tmp_path / "absent.ipynb")
+    with pytest.raises(Missing, match="absent.yaml"):
+        notebook.merge_sections(tmp_path / "absent.yaml", ["a"])
+    (tmp_path / "text.ipynb").write_text("not a notebook")
+    with pytest.raises(BadInput, match="text.ipynb"):
+        notebook.parameters(tmp_path / "text.ipynb")
+
+
+def test_enter_leaves_the_notebooks_folder_only(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert notebook.enter() == tmp_path / "notebooks"  # not a project: no gairlib beside it
+    (tmp_path / "gairlib").mkdir()
+    assert notebook.enter() == tmp_path
+    assert notebook.enter() == tmp_path
+
+
+# ---------------------------------------------------------------------------- running
+
+
+def test_a_run_from_elsewhere_with_a_wrong_python_first_on_the_path(tmp_path):
+    """One run for everything that needs a kernel: it takes seconds to start one."""
+    trap = tmp_path / "bin"
+    trap.mkdir()
+    for name in ("python", "python3"):
+        (trap / name).write_text("#!/bin/sh\nexit 3\n")
+        (trap / name).chmod(0o755)
+    wrong = tmp_path / "jupyter/kernels/python3"  # a user's own python3 kernel, broken
+    wrong.mkdir(parents=True)
+    (wrong / "kernel.json").write_text(
+        json.dumps({"argv": ["/nowhere", "{connection_file}"], "display_name": "x"})
+    )
+    here = tmp_path / "runs" / "mine"
+    here.mkdir(parents=True)
+    nb = write_notebook(
+        tmp_path / "10-see.ipynb",
+        "n = 1\nname = 'x'",
+        "import sys, gairlib\nfrom pathlib import Path\n"
+        "print('PYTHON', sys.executable, 'WHERE', Path.cwd(), 'N', n + 1, name)",
+        "import time\nfrom tqdm.auto import tqdm\nfor _ in tqdm(range(3)):\n    time.sleep(0.01)",
+        "import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nax.plot([1, 2])\nfig",
+        "import pandas as pd\npd.DataFrame({'recall': [0.5]})",
+    )
+    file = params(tmp_path, a={"n": 41})
+    options = ["--params", file, "--section", "a", "-p", "name=true", "--html", "reports/10.html"]
+    path = f"{trap}{os.pathsep}{os.environ['PATH']}"
+    done = runner(here, nb, *options, PATH=path, JUPYTER_PATH=str(tmp_path / "jupyter"))
+    assert done.returncode == 0, done.stderr
+    assert f"PYTHON {sys.executable} WHERE {here} N 42 true" in done.stdout
+    assert "3/3" in done.stdout  # the progress bar is seen, and is not an error
+    page = (here / "reports/10.html").read_text()
+    assert external_loads(page) == []
+    assert page.count("3/3") == 1 and "0/3" not in page.split("<main>")[1]
+    assert "data:image/png;base64" in page and "prefers-color-scheme: dark" in page
+    assert 'href="index.html"' in page and "<title>Does it run?</title>" in page
+    record = json.loads((here / "reports/10.json").read_text())
+    assert record["parameters"] == {"n": 41, "name": "true"}
+    assert record["title"] == "Does it run?" and record["seconds"] > 0
+    assert {p.name for p in (here / "reports").iterdir()} == {"10.html", "10.json"}
+
+
+def test_a_users_mistake_gives_its_sentence_alone(tmp_path):
+    nb = write_notebook(
+        tmp_path / "a.ipynb",
+        "n = 1",
+        "from gairlib.errors import Missing\nraise Missing('folder x: put scenes there')",
+    )
+    done = runner(tmp_path, nb, "--html", "out/a.html")
+    assert done.returncode == 1
+    assert done.stderr == "folder x: put scenes there\n"
+    assert (tmp_path / "out/a.failed.ipynb").exists() and "a.failed.ipynb" in done.stdout
+    assert not (tmp_path / "out/a.html").exists()
+
+
+def test_a_defect_keeps_its_traceback(tmp_path, capsys):
+    nb = write_notebook(tmp_path / "a.ipynb", "n = 0", "1 / n")
+    assert notebook.main([str(nb), "--html", str(tmp_path / "a.html")]) == 1
+    error = capsys.readouterr().err
+    assert "ZeroDivisionError" in error and "1 / n" in error
+
+
+def test_a_page_that_needs_a_network_is_refused(tmp_path):
+    nb = nbformat.v4.new_notebook()
+    nb.cells = [nbformat.v4.new_markdown_cell("# T\n<img src='https://example.org/a.png' alt='a'>")]
+    with pytest.raises(BadInput, match="example.org"):
+        notebook_html.write(nb, tmp_path / "a.html")
+
+
+# ---------------------------------------------------------------------------- offline
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        '<script src="https://x.org/a.js"></script>',
+        '<link rel="stylesheet" href="//x.org/a.css">',
+        "<style>@import 'https://x.org/a.css';</style>",
+        '<style>a { background: url( "https://x.org/a.png" ) }</style>',
+        '<p style="background:url(http://x.org/a.png)">',
+        '<script type="module">await import("https://x.org/a.mjs")</script>',
+        '<img srcset="a.png 1x, https://x.org/b.png 2x">',
+        '<iframe srcdoc="&lt;script src=&quot;https://x.org/a.js&quot;&gt;&lt;/script&gt;"></iframe>',
+        '<script>L.tileLayer("https://x.org/{z}/{x}/{y}.png")</script>',
+    ],
+)
+def test_external_loads_finds(page):
+    assert len(external_loads(page)) == 1
+
+
+def test_external_loads_lets_links_and_data_pass():
+    page = '<a href="https://x.org">x</a><img src="data:image/png;base64,AA"><img src="a/b.png">'
+    assert external_loads(page + "<script>// see https://x.org\nlet a = 1</script>") == []

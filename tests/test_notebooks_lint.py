@@ -1,0 +1,139 @@
+"""Every notebook in notebooks/ is as the pipeline and a reader need it."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from gairlib import notebook
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CELLS, LINES = 15, 15
+
+pytestmark = pytest.mark.skipif(not NOTEBOOKS, reason="no notebooks/ in this checkout")
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=[p.stem for p in NOTEBOOKS])
+def nb(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+def code(nb):
+    return [c for c in nb.cells if c.cell_type == "code"]
+
+
+def test_names_say_number_verb_object():
+    assert not [p.name for p in NOTEBOOKS if not re.fullmatch(r"\d\d-[a-z0-9-]+\.ipynb", p.name)]
+    numbers = [p.name[:2] for p in NOTEBOOKS]
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_is_valid_and_clean(nb):
+    nbformat.validate(nb)
+    assert (nb.nbformat, nb.nbformat_minor) == (4, 5)
+    assert nb.metadata.kernelspec.name == "python3" and "widgets" not in nb.metadata
+    for cell in code(nb):
+        assert not cell.outputs and cell.execution_count is None
+
+
+def test_one_title_then_parameters_then_imports(nb):
+    prose = "\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
+    assert len(re.findall(r"^# ", prose, re.M)) == 1
+    assert nb.cells[0].source.startswith("# ") and "untime" in nb.cells[0].source
+    assert "parameters" in nb.cells[1].metadata.get("tags", [])
+    assert sum("parameters" in c.metadata.get("tags", []) for c in nb.cells) == 1
+    first = code(nb)[1].source.splitlines()
+    assert first[:2] == ["from gairlib import notebook", "notebook.enter()"]
+
+
+def test_ends_with_conclusions(nb):
+    heads = [c.source for c in nb.cells if c.cell_type == "markdown" and c.source.startswith("##")]
+    assert heads[-1].startswith("## Conclusions")
+
+
+def test_cells_are_short_and_compile(nb):
+    assert len(code(nb)) <= CELLS
+    for cell in code(nb):
+        ast.parse(cell.source)
+        assert len(cell.source.splitlines()) <= LINES, cell.source
+
+
+def test_parameters_are_used(nb):
+    """A knob that nothing reads is no knob. Reading `globals()` reads them all."""
+    path = next(p for p in NOTEBOOKS if nbformat.read(p, as_version=4) == nb)
+    rest = "\n".join(c.source for c in code(nb)[1:])
+    if "globals()" not in rest:
+        names = {n.id for n in ast.walk(ast.parse(rest)) if isinstance(n, ast.Name)}
+        assert set(notebook.parameters(path)) <= names
+
+
+def test_formulas_are_written_without_mathjax(nb):
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            assert not re.search(r"\$\$|\$[^$\n`]*\\[a-zA-Z]+[^$\n]*\$", cell.source)
+
+
+# ---------------------------------------------------------------------------- the pipeline's side
+
+
+def commands() -> list[list[str]]:
+    """Words of each dvc.yaml command that runs a notebook, variables put in."""
+    file = ROOT / "dvc.yaml"
+    if not file.exists():
+        pytest.skip("no dvc.yaml in this checkout")
+    pipeline, params = yaml.safe_load(file.read_text()), yaml.safe_load(read_params())
+    words = {k: str(v) for given in pipeline.get("vars", []) for k, v in dict(given).items()}
+    words["root"] = str(params["root"])
+    found = []
+    for stage in pipeline["stages"].values():
+        text = stage.get("cmd", "")
+        for _ in range(3):
+            text = re.sub(r"\$\{(\w+)\}", lambda m: words.get(m.group(1), m.group(0)), text)
+        if "gairlib.notebook" in text:
+            found.append(text.split())
+    return found
+
+
+def read_params() -> str:
+    return (ROOT / "params.yaml").read_text()
+
+
+def options(words: list[str], name: str) -> list[str]:
+    return [b for a, b in zip(words, words[1:]) if a == name]
+
+
+def test_every_passed_parameter_exists_with_its_type():
+    found = commands()
+    assert found
+    for words in found:
+        path = ROOT / next(w for w in words if w.endswith(".ipynb"))
+        sections, single = options(words, "--section"), options(words, "-p")
+        notebook.collect(path, ROOT / "params.yaml", sections, single)
+
+
+def test_floats_in_params_load_as_floats():
+    if not (ROOT / "params.yaml").exists():
+        pytest.skip("no params.yaml in this checkout")
+
+    def leaves(value):
+        if isinstance(value, dict):
+            for item in value.values():
+                yield from leaves(item)
+        elif isinstance(value, list):
+            for item in value:
+                yield from leaves(item)
+        else:
+            yield value
+
+    texts = [v for v in leaves(yaml.safe_load(read_params())) if isinstance(v, str)]
+    assert not [t for t in texts if re.fullmatch(r"[-+]?\d[\d_]*\.?\d*[eE][-+]?\d+", t)]
+
+
+def test_the_float_check_would_catch_one():
+    assert yaml.safe_load("1e-5") == "1e-5" and yaml.safe_load("1.0e-5") == 1e-5
+    assert json.loads("1e-5") == 1e-5

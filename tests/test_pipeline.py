@@ -1,0 +1,105 @@
+"""`make repro DATA=` on a tiny dataset: every stage runs, a second run does nothing."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gairlib import pipeline
+from gairlib.errors import BadInput, Missing
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = {  # the tiny dataset's sizes
+    "pair": {"chip_px": 32, "chip_m": 320.0, "max_photos": 4, "repeats_train": 2},
+    "model": {"changes": {"dim": 32, "rs_size": 32, "rs_patch": 8, "rs_depth": 1, "rs_heads": 2,
+                          "sv_size": 32, "sv_options": {"img_size": 32, "patch_size": 8,
+                                                        "embed_dim": 32, "depth": 1,
+                                                        "num_heads": 2}}},
+    "pretrain": {"init": "", "min_pairs": 5, "steps": 4, "chips_per_batch": 4,
+                 "photos_per_chip": 3, "validate_every": 2, "checkpoint_every": 2},
+    "benchmark": {"seeds": 2, "bootstrap": 50},
+    "tasks": ["sv-green_view", "location-warmth-warmth", "retrieval"],
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """The parts of the repository that a run reads."""
+    root = tmp_path_factory.mktemp("project")
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, root)
+    for name in ("notebooks", "gairlib"):
+        (root / name).symlink_to(ROOT / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(project, tiny):
+    folder = project / "runs/tiny"
+    folder.mkdir(parents=True)
+    (folder / "params.local.yaml").write_text(yaml.safe_dump(SMALL))
+    run = pipeline.prepare(tiny, root=project)
+    pipeline.run_dvc(run, "repro")
+    return run
+
+
+def test_every_stage_leaves_metrics_and_a_readable_report(run):
+    index = (run / "reports/index.html").read_text()
+    assert "synthetic" in index.lower() and "tiny" in index
+    for stage in ("inspect", "pair", "pretrain", "embed", "explore"):
+        assert json.loads((run / f"metrics/{stage}.json").read_text()), stage
+    for task in SMALL["tasks"]:
+        assert json.loads((run / f"metrics/benchmark/{task}.json").read_text()), task
+        assert (run / f"reports/60-{task}.html").stat().st_size > 10_000
+    pair = json.loads((run / "outputs/pair/report.json").read_text())
+    assert pair["photos_in"] == pair["paired"] + sum(pair["rejected"].values())
+    assert pair["paired"] == 36
+
+
+def test_bad_rows_are_listed_with_their_reasons(run):
+    inspected = (run / "outputs/inspect/rejected.csv").read_text()
+    paired = (run / "outputs/pair/rejected.csv").read_text()
+    for bad in ("broken", "gone", "swapped"):
+        assert bad in inspected, bad
+    assert "far-away" in paired
+
+
+def test_second_run_does_nothing(run):
+    done = subprocess.run(["dvc", "repro"], cwd=run, capture_output=True, text=True,
+                          env=pipeline.environment())
+    assert done.returncode == 0, done.stderr
+    assert "Running stage" not in done.stdout and "up to date" in done.stdout
+
+
+def test_metrics_are_readable_with_dvc(run):
+    done = subprocess.run(["dvc", "metrics", "show", "--json"], cwd=run, capture_output=True,
+                          text=True, env=pipeline.environment())
+    shown = json.loads(done.stdout)
+    assert "metrics/benchmark/retrieval.json" in json.dumps(shown)
+
+
+def test_wrong_folders_end_in_one_sentence(project, tiny, tmp_path, capsys):
+    with pytest.raises(Missing, match="no such dataset folder"):
+        pipeline.prepare(tmp_path / "nothing", root=project)
+    (project / "data").mkdir(exist_ok=True)
+    with pytest.raises(BadInput, match="sample itself"):
+        pipeline.prepare(project / "data", root=project)
+    other = tmp_path / "other"
+    shutil.copytree(tiny, other)
+    pipeline.prepare(tiny, "mine", root=project)
+    with pytest.raises(BadInput, match="already belongs to"):
+        pipeline.prepare(other, "mine", root=project)
+    assert pipeline.main([str(tmp_path / "nothing")]) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and "nothing" in said[0]
+
+
+def test_local_changes_must_name_a_section(project, tiny):
+    folder = project / "runs/typo"
+    folder.mkdir(parents=True)
+    (folder / "params.local.yaml").write_text("pretrian: {steps: 3}\n")
+    with pytest.raises(BadInput, match="no section 'pretrian'"):
+        pipeline.prepare(tiny, "typo", root=project)

@@ -1,0 +1,280 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pyproj
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.windows import Window
+from small_files import UTM, ramp, write_scene
+
+from gairlib import scene_metadata, scenes
+from gairlib.errors import BadInput, Missing
+
+REAL = Path(__file__).resolve().parents[2] / "shared/real"
+
+
+def test_named_scene_with_offset_scl_and_stac(tmp_path):
+    values = ramp(10, 40, 50, low=900)
+    values[:, 0, 0] = 0
+    path = write_scene(tmp_path / "a.tif", values, baseline="05.09", scl=np.full((40, 50), 4))
+    scene = scenes.open_scene(path)
+    assert (scene.layout, scene.offset, scene.offset_source) == ("named", 1000, "stac")
+    assert (scene.scl_index, scene.cloud_cover) == (11, 12.5)
+    assert scene.datetime == "2023-05-01T10:00:00Z"
+    read = scenes.read(scene)
+    assert read.dtype == np.uint16
+    np.testing.assert_array_equal(read, np.clip(values.astype(int) - 1000, 0, None))
+    part = scenes.read(scene, Window(3, 5, 7, 11))
+    np.testing.assert_array_equal(part, read[:, 5:16, 3:10])
+    with pytest.raises(BadInput, match="outside the scene"):
+        scenes.read(scene, Window(45, 0, 10, 10))
+
+
+def test_nodata_stays_0(tmp_path):
+    values = ramp(10, 40, 40, low=2000).astype(np.int16)
+    values[:, :20] = -9999
+    scene = scenes.open_scene(write_scene(tmp_path / "a.tif", values, nodata=-9999, baseline="5.0"))
+    read = scenes.read(scene)
+    assert (read[:, :20] == 0).all() and (read[:, 20:] > 0).all()
+    with scenes.Reader(scene) as reader:
+        assert reader.chip(0, 0, 40, 40, 40).nodata_share == 0.5
+
+
+def sample_of(low):
+    return np.full((10, 50), low, float)
+
+
+@pytest.mark.parametrize(
+    "item, tags, declared, layout, low, expected",
+    [
+        ({"s2:processing_baseline": "05.09"}, {}, None, "named", 100, (1000, "stac")),
+        ({"s2:processing_baseline": "03.01"}, {}, "05.00", "named", 2000, (0, "stac")),
+        ({"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": True}, {}, None,
+         "named", 2000, (0, "stac (offset already removed)")),
+        ({}, {"PROCESSING_BASELINE": "05.11"}, "02.00", "named", 100, (1000, "tags")),
+        ({}, {"PROCESSING_BASELINE": "05.11", "LICENSE": "x/COPERNICUS_S2_SR_HARMONIZED#terms"},
+         None, "named", 100, (0, "tags (harmonised collection)")),
+        ({}, {}, "04.00", "l2a-12", 100, (1000, "scenes.csv")),
+        ({}, {}, "N0301", "l2a-12", 2000, (0, "scenes.csv")),
+        ({}, {}, None, "eurosat-ms", 2000, (0, "layout")),
+        ({}, {}, None, "l2a-12", 950, (1000, "guessed from pixels")),
+        ({}, {}, None, "l2a-12", 600, (0, "guessed from pixels")),
+        ({}, {}, None, "l2a-12", 0, (0, "guessed from pixels")),
+    ],
+)  # fmt: skip
+def test_offset_by_order_of_trust(item, tags, declared, layout, low, expected):
+    item = {"properties": item}
+    assert scene_metadata.offset(item, tags, declared, layout, sample_of(low)) == expected
+
+
+@pytest.mark.parametrize(
+    "text, number", [("05.09", 5.09), ("N0509", 5.09), ("4.00", 4.0), (3.01, 3.01), ("5", 5.0),
+                     ("0400", 4.0), (4.0, 4.0)]
+)  # fmt: skip
+def test_baseline_number(text, number):
+    assert scene_metadata.baseline_number(text) == pytest.approx(number)
+
+
+def test_bad_baseline_is_named():
+    with pytest.raises(BadInput, match="'new' is not of the form"):
+        scene_metadata.baseline_number("new")
+
+
+def test_unusable_files_are_refused(tmp_path):
+    values = ramp(10, 32, 32)
+
+    def refused(name, match, **options):
+        path = write_scene(tmp_path / name, options.pop("values", values), **options)
+        with pytest.raises(BadInput, match=match):
+            scenes.open_scene(path)
+
+    refused("crs.tif", r"scene crs \(crs.tif\): has no CRS", crs=None)
+    with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
+        refused("grid.tif", "no geotransform", transform=Affine.identity())
+    refused("bands.tif", "13 bands without", values=ramp(13, 32, 32), names=None)
+    refused("refl.tif", "look like reflectance", values=(values / 10000.0).astype(np.float32))
+    refused("pole.tif", "goes around a pole", crs="EPSG:3995", origin=(-1000, 1000), pixel=100.0)
+    path = write_scene(tmp_path / "cut.tif", values)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(BadInput, match="cut.tif.*cut short"):
+        scenes.open_scene(path)
+    (tmp_path / "text.tif").write_text("no raster")
+    with pytest.raises(BadInput, match="not readable as a raster"):
+        scenes.open_scene(tmp_path / "text.tif")
+    with pytest.raises(Missing, match="no such file"):
+        scenes.open_scene(tmp_path / "absent.tif")
+    path = write_scene(tmp_path / "json.tif", values)
+    path.with_suffix(".json").write_text("{")
+    with pytest.raises(BadInput, match="json.json: not readable as a STAC item"):
+        scenes.open_scene(path)
+
+
+def test_band_names_from_the_stac_item(tmp_path):
+    values = ramp(10, 32, 32)
+    path = write_scene(tmp_path / "a.tif", values[::-1].copy(), names=None)
+    order = ["B12", "B11", "B8A", "B08", "B07", "B06", "B05", "B04", "B03", "B02"]
+    item = {"assets": {"data": {"href": "./a.tif", "eo:bands": [{"name": n} for n in order]}}}
+    path.with_suffix(".json").write_text(json.dumps(item))
+    scene = scenes.open_scene(path)
+    np.testing.assert_array_equal(scenes.read(scene), values)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0, 50), st.floats(0, 40), st.sampled_from([UTM, "EPSG:4326", "EPSG:3857"]))
+def test_pixels_and_lonlat_round_trip(column, row, crs):
+    scene = placed(crs)
+    lon, lat = scene.to_lonlat(column, row)
+    np.testing.assert_allclose(scene.to_pixels(lon, lat), (column, row), atol=1e-6)
+    np.testing.assert_allclose(scene.to_pixels(lon + 360, lat), (column, row), atol=1e-6)
+
+
+def placed(crs="EPSG:32654", origin=None, pixel=None, size=(50, 40)):
+    """A Scene without a file, for geometry."""
+    x, y = {"EPSG:32654": (388_000, 3_950_000), "EPSG:4326": (139.7, 35.7),
+            "EPSG:3857": (15_560_000, 4_260_000)}.get(crs, origin)  # fmt: skip
+    x, y = origin or (x, y)
+    pixel = pixel or (9e-5 if crs == "EPSG:4326" else 10.0)
+    transform = Affine(pixel, 0, x, 0, -pixel, y)
+    return scenes.Scene("s", Path("s.tif"), crs, transform, *size, tuple(range(1, 11)), "named",
+                        0, "stac", footprint=scenes.outline(transform, crs, *size))  # fmt: skip
+
+
+def test_outline_is_the_densified_true_outline():
+    scene = placed("EPSG:32633", (445_100, 7_800_000), 10.0, (10980, 10980))
+    to = pyproj.Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
+    west, south, east, north = scene.footprint.bounds
+    side = (0, 109_800)
+    corners = [to.transform(445_100 + dx, 7_800_000 - dy) for dx in side for dy in side]
+    # At 70 degrees north the upper edge is an arc: higher at its middle than at its corners.
+    assert north > max(lat for _, lat in corners) + 0.004
+    assert west == pytest.approx(min(lon for lon, _ in corners), abs=1e-9)
+    assert len(scene.footprint.exterior.coords) == 65
+
+
+@pytest.mark.parametrize("crs, x", [("EPSG:32660", 770_000), ("EPSG:32701", 130_000)])
+def test_outline_across_the_antimeridian(crs, x):
+    y = 1_000_000 if crs == "EPSG:32660" else 8_200_000
+    scene = placed(crs, (x, y), 10.0, (10980, 10980))
+    west, _, east, _ = scene.footprint.bounds
+    assert east - west < 1.5 and (east > 180 or west < -180)
+    for lon in (179.99, -179.99):
+        column, row = scene.to_pixels(lon, scene.footprint.centroid.y)
+        assert 0 < column < 10980 and 0 < row < 10980
+
+
+def test_ground_size_of_pixels():
+    np.testing.assert_allclose(placed().pixel_metres(25, 20), 10, rtol=1e-3)
+    width, height = placed("EPSG:4326").pixel_metres(25, 20)
+    assert width == pytest.approx(9e-5 * 111_320 * math.cos(math.radians(35.7)), rel=3e-3)
+    assert height == pytest.approx(9e-5 * 110_950, rel=1e-3)
+    # Web Mercator stretches by 1 / cos(lat): 10 "metres" are about 8 there.
+    assert placed("EPSG:3857").pixel_metres(25, 20)[0] == pytest.approx(8.12, abs=0.05)
+    assert placed().chip_pixels(640, 25, 20) == (64, 64)
+    assert placed().chip_pixels(1280, 25, 20) == (128, 128)
+
+
+def test_utm_chip_is_an_exact_window(tmp_path):
+    scene = scenes.open_scene(write_scene(tmp_path / "a.tif", ramp(10, 90, 100), baseline="3.0"))
+    everything = scenes.read(scene)
+    values, transform = scenes.read_chip(scene, 50.3, 40.2, size_px=32, size_m=320.0)
+    np.testing.assert_array_equal(values, everything[:, 24:56, 34:66])
+    assert transform == scene.transform @ Affine.translation(34, 24)
+    values, transform = scenes.read_chip(scene, 99.5, 1.0, size_px=32, size_m=320.0)
+    np.testing.assert_array_equal(values, everything[:, :32, 68:])  # shifted into the scene
+    with pytest.raises(BadInput, match="smaller than a chip of 2000 m"):
+        scenes.read_chip(scene, 50, 40, size_px=32, size_m=2000.0)
+
+
+def naive_bilinear(band, column, row):
+    """One value at (column, row), in pixels from the outer corner, clamped at the border."""
+    h, w = band.shape
+    c, r = min(max(column - 0.5, 0), w - 1), min(max(row - 0.5, 0), h - 1)
+    c0, r0 = min(int(c), w - 2), min(int(r), h - 2)
+    fc, fr = c - c0, r - r0
+    top = band[r0, c0] * (1 - fc) + band[r0, c0 + 1] * fc
+    return top * (1 - fr) + (band[r0 + 1, c0] * (1 - fc) + band[r0 + 1, c0 + 1] * fc) * fr
+
+
+def test_resampling_up_is_bilinear_on_the_scenes_grid(tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.integers(1, 9000, (10, 40, 50)).astype(np.uint16)
+    scene = scenes.open_scene(write_scene(tmp_path / "a.tif", values, baseline="3.0"))
+    with scenes.Reader(scene) as reader:
+        chip = reader.chip(3.3, 5.7, 14.9, 11.2, 16)
+        column, row = np.meshgrid(np.arange(16), np.arange(16))
+        x, y = chip.transform @ (column + 0.5, row + 0.5)
+        column, row = ~scene.transform @ (x, y)
+        for i in range(16):
+            for j in range(16):
+                # The neighbourhood ends where the chip's window ends, hence the tolerance inside.
+                if 1 <= i < 15 and 1 <= j < 15:
+                    expected = naive_bilinear(values[4].astype(float), column[i, j], row[i, j])
+                    assert abs(chip.values[4, i, j] - expected) <= 0.5 + 1e-6
+
+
+def test_resampling_down_by_two_is_a_mean_that_skips_nothing(tmp_path):
+    values = np.zeros((10, 64, 64), np.uint16) + 1000
+    values[:, :, 31] = 9000  # a thin line; plain bilinear sampling at every other pixel loses it
+    scene = scenes.open_scene(write_scene(tmp_path / "a.tif", values, baseline="3.0"))
+    chip, transform = scenes.read_chip(scene, 32, 32, size_px=32, size_m=640.0)
+    assert chip.mean() == pytest.approx(values.mean(), rel=0.01)
+    assert transform.a == pytest.approx(20.0)
+
+
+def test_resampling_keeps_nodata_out_of_the_means(tmp_path):
+    values = np.full((10, 40, 40), 3000, np.uint16)
+    values[:, :, :20] = 0
+    scene = scenes.open_scene(write_scene(tmp_path / "a.tif", values, baseline="3.0"))
+    with scenes.Reader(scene) as reader:
+        chip = reader.chip(0, 0, 40, 40, 33)
+    assert set(np.unique(chip.values)) == {0, 3000}
+    assert chip.nodata_share == 0.5
+
+
+def test_cloud_share_counts_pixels_with_data(tmp_path):
+    scl = np.full((40, 40), 4)
+    scl[:, 30:] = 9
+    values = ramp(10, 40, 40)
+    values[:, :, :20] = 0
+    path = write_scene(tmp_path / "a.tif", values, baseline="3.0", scl=scl)
+    with scenes.Reader(scenes.open_scene(path)) as reader:
+        chip = reader.chip(0, 0, 40, 40, 40)
+    assert (chip.nodata_share, chip.cloud_share) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("whole", [4_000_000, 10])  # kept in memory, or read window by window
+def test_tiles_cover_the_scene(tmp_path, monkeypatch, whole):
+    monkeypatch.setattr(scenes, "WHOLE", whole)
+    scene = scenes.open_scene(write_scene(tmp_path / "a.tif", ramp(10, 70, 100), baseline="3.0"))
+    everything, seen = scenes.read(scene), np.zeros((70, 100), int)
+    for values, transform in scenes.tiles(scene, 32, 320.0, 32):
+        column, row = (round(v) for v in ~scene.transform @ (transform.c, transform.f))
+        np.testing.assert_array_equal(
+            values, everything[:, row : row + 32, column : column + 32]
+        )
+        seen[row : row + 32, column : column + 32] += 1
+    assert (seen > 0).all() and seen.max() <= 4
+    assert len(list(scenes.tiles(scene, 32, 320.0, 16))) == 4 * 6
+
+
+def test_tile_of_a_small_scene_is_the_whole_scene(tmp_path):
+    scene = scenes.open_scene(write_scene(tmp_path / "a.tif", ramp(10, 20, 30), baseline="3.0"))
+    ((values, transform),) = scenes.tiles(scene, 64, 640.0)
+    assert values.shape == (10, 64, 64)
+    assert transform @ (64, 64) == pytest.approx(scene.transform @ (30, 20))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="shared/real is not there")
+def test_real_harmonised_export_is_not_shifted_again():
+    scene = scenes.open_scene(REAL / "scenes/gair_tokyo.tif")
+    assert (scene.layout, scene.offset) == ("named", 0)
+    assert scene.offset_source == "tags (harmonised collection)"  # though its baseline is 05.10
+    values, transform = scenes.read_chip(scene, 44.9, 198.2, size_px=64, size_m=640.0)
+    assert values.shape == (10, 64, 64) and 300 < np.median(values) < 3000
+    bottom = (transform @ (0, 64))[1]
+    assert bottom == pytest.approx((scene.transform @ (0, scene.height))[1], abs=1e-12)

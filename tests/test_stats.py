@@ -1,0 +1,120 @@
+"""Intervals against a loop that really resamples the rows, and against known coverage."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, r2_score
+
+from gairlib import stats
+from gairlib.errors import BadInput
+
+
+def table(seed, n=60, clusters=7):
+    rng = np.random.default_rng(seed)
+    codes = np.concatenate([np.arange(clusters), rng.integers(0, clusters, n - clusters)])
+    target = rng.normal(size=n) + codes
+    return rng, codes, target, target + rng.normal(size=n)
+
+
+def naive(codes, counts, metric):
+    """Repeat the rows of every cluster as often as it was drawn, then compute the metric."""
+    return np.array(
+        [metric(np.concatenate([np.repeat(np.flatnonzero(codes == g), int(c))
+                                for g, c in enumerate(row)])) for row in counts]
+    )
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_scores_equal_metrics_of_resampled_rows(seed):
+    rng, codes, y, p = table(seed)
+    labels, guess = rng.integers(0, 3, len(y)), rng.integers(0, 3, len(y))
+    counts = stats.resamples(7, 9, seed)
+    assert (counts.sum(1) == 7).all()
+    cases = [
+        (stats.mean(y, codes), lambda i: y[i].mean()),
+        (stats.median(y, codes, chunk=4), lambda i: np.median(y[i])),
+        (stats.r2(y, p, codes), lambda i: r2_score(y[i], p[i])),
+        (stats.rmse(y, p, codes), lambda i: np.sqrt(((y[i] - p[i]) ** 2).mean())),
+    ]
+    for score, metric in cases:
+        np.testing.assert_allclose(score(counts), naive(codes, counts, metric), rtol=1e-9)
+    present = [  # scikit-learn warns about labels that are predicted but never true
+        balanced_accuracy_score(labels[i], np.where(np.isin(guess[i], labels[i]), guess[i], -1))
+        if np.isin(guess[i], labels[i]).all() else None
+        for i in (np.arange(len(y)),)
+    ]
+    if present[0] is not None:
+        got = stats.balanced_accuracy(labels, guess, codes)(np.ones((1, 7)))[0]
+        assert got == pytest.approx(present[0])
+
+
+def test_r2_of_a_far_offset_keeps_its_digits():
+    _, codes, y, p = table(1)
+    far = stats.r2(y + 1e7, p + 1e7, codes)(np.ones((1, 7)))[0]
+    assert far == pytest.approx(r2_score(y, p), abs=1e-6)
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits, wide = 0, 0
+    for trial in range(200):
+        codes = np.repeat(np.arange(30), 8)
+        values = rng.normal(size=30)[codes] + 0.3 * rng.normal(size=240)  # rows of a site agree
+        e = stats.cluster_bootstrap([stats.mean(values, codes)], 30, draws=300, seed=trial)
+        rows = stats.cluster_bootstrap(
+            [stats.mean(values, np.arange(240))], 240, draws=300, seed=trial
+        )
+        hits += e.low <= 0 <= e.high
+        wide += rows.low <= 0 <= rows.high
+    assert 0.88 <= hits / 200 <= 0.98
+    assert wide / 200 < 0.7  # what ignoring the clusters would have claimed
+
+
+def test_pairing_cancels_what_is_hard_about_a_cluster():
+    rng = np.random.default_rng(3)
+    codes = np.repeat(np.arange(12), 20)
+    hard = rng.normal(size=12)[codes]
+    a = [stats.mean(hard + 0.1 + 0.01 * rng.normal(size=240), codes) for _ in range(3)]
+    b = [stats.mean(hard + 0.01 * rng.normal(size=240), codes) for _ in range(3)]
+    gap = stats.paired_difference(a, b, 12)
+    alone = stats.cluster_bootstrap(a, 12)
+    assert gap.value == pytest.approx(0.1, abs=0.01) and gap.excludes_zero()
+    assert gap.high - gap.low < 0.1 * (alone.high - alone.low)
+    same = stats.paired_difference(a, a, 12)
+    assert (same.draws == 0).all()
+
+
+def test_one_score_serves_every_seed_and_other_counts_are_refused():
+    _, codes, y, p = table(5)
+    a = [stats.mean(y + s, codes) for s in range(3)]
+    b = [stats.mean(p, codes)]
+    gap = stats.paired_difference(a, b, 7)
+    assert gap.value == pytest.approx(np.mean(y) + 1 - np.mean(p))
+    with pytest.raises(BadInput, match="2 and 3 seeds"):
+        stats.paired_difference(a[:2], a, 7)
+
+
+def test_interval_carries_the_spread_between_seeds():
+    codes = np.arange(50)
+    seeds = [stats.mean(np.full(50, float(s)), codes) for s in range(3)]  # clusters all alike
+    e = stats.cluster_bootstrap(seeds, 50)
+    assert e.value == 1 and e.low < 0.7 and e.high > 1.3
+
+
+@pytest.mark.parametrize("clusters", [1, 3, 4])
+def test_too_few_clusters_support_no_interval(clusters):
+    codes = np.arange(clusters)
+    e = stats.cluster_bootstrap([stats.mean(np.arange(clusters), codes)], clusters)
+    assert np.isnan(e.low) and np.isnan(e.high) and not e.excludes_zero()
+    assert e.value == pytest.approx((clusters - 1) / 2)
+
+
+def test_draws_repeat_with_the_seed_and_clusters_may_be_named():
+    codes, count = stats.encode_clusters(["b", "a", "b"])
+    assert count == 2 and codes.tolist() == [1, 0, 1]
+    assert (stats.resamples(4, 8, 1) == stats.resamples(4, 8, 1)).all()
+    assert (stats.resamples(4, 8, 1) != stats.resamples(4, 8, 2)).any()
+    with pytest.raises(BadInput):
+        stats.cluster_bootstrap([], 3)

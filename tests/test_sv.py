@@ -1,0 +1,58 @@
+"""SV encoder: any timm tower, the two poolers, refusals."""
+
+import pytest
+import torch
+from torch import nn
+
+from gairlib.config import GAIRConfig
+from gairlib.errors import BadInput
+from gairlib.sv import SVEncoder
+
+SMALL = GAIRConfig().sv_options
+
+
+@pytest.mark.parametrize(
+    "model, options",
+    [
+        ("vit_tiny_patch16_224", SMALL),
+        ("vit_tiny_patch16_224", {**SMALL, "class_token": False, "global_pool": "avg"}),
+        ("resnet10t", {}),
+        ("convnext_atto", {"depths": (1, 1, 1, 1), "dims": (8, 16, 24, 32)}),
+        ("mobilenetv3_small_050", {}),  # its pooled features are wider than its last map
+    ],
+)
+def test_any_timm_tower(model, options):
+    encoder = SVEncoder(24, model=model, options=options).eval()
+    images = torch.randn(2, 3, 64, 64)
+    out, features = encoder(images), encoder.backbone(images)
+    assert out.shape == (2, 24) and features.shape == (2, encoder.width)
+    out.sum().backward()
+    assert encoder.dense.weight.grad.isfinite().all()
+
+
+def test_poolers():
+    images = 3 * torch.randn(2, 3, 64, 64)
+    for pooler, apply in (("tanh", torch.tanh), ("linear", lambda x: x)):
+        encoder = SVEncoder(24, options=SMALL, pooler=pooler).eval()
+        want = apply(encoder.dense(encoder.backbone(images)))
+        assert torch.equal(encoder(images), want)
+
+
+def test_published_pooling_is_the_normed_class_token():
+    encoder = SVEncoder(24, options=SMALL, norm_eps=1e-12).eval()
+    images = torch.randn(2, 3, 64, 64)
+    tokens = encoder.tower.forward_features(images)  # ends in the tower's norm
+    torch.testing.assert_close(encoder.backbone(images), tokens[:, 0])
+    assert {m.eps for m in encoder.modules() if isinstance(m, nn.LayerNorm)} == {1e-12}
+
+
+def test_refusals():
+    encoder = SVEncoder(24, options=SMALL)
+    with pytest.raises(BadInput, match=r"\[B, 3, H, W\]"):
+        encoder(torch.zeros(2, 64, 64, 3))
+    with pytest.raises(BadInput, match="takes 64 x 64"):
+        encoder(torch.zeros(2, 3, 96, 96))
+    with pytest.raises(BadInput, match="no_such_model"):
+        SVEncoder(24, model="no_such_model")
+    with pytest.raises(BadInput, match="colour"):
+        SVEncoder(24, options={"colour": "red"})

@@ -1,0 +1,152 @@
+"""Splits that do not leak, labels that are labels, and what a folder can run."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from gairlib import tasks
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput
+
+
+@pytest.fixture()
+def folder(tiny, tmp_path):
+    """The tiny folder with land cover, EuroSAT-like images and text labels added."""
+    folder = shutil.copytree(tiny, tmp_path / "rich")
+    (folder / "landcover").mkdir()
+    for path in (folder / "scenes").glob("*.tif"):
+        with rasterio.open(path) as source:
+            profile = source.profile | {"count": 1, "dtype": "uint8"}
+        classes = np.ones((1, 96, 96), np.uint8)
+        classes[..., 48:] = 2
+        classes[0, :20, :] = 9  # a value without a name
+        with rasterio.open(folder / "landcover" / path.name, "w", **profile) as file:
+            file.write(classes)
+    (folder / "landcover/classes.csv").write_text("value,name\n1,grass\n2,paved\n")
+    rng = np.random.default_rng(0)
+    for name, level in (("Forest", 60), ("River", 150)):
+        (folder / "eurosat_rgb" / name).mkdir(parents=True)
+        for i in range(12):
+            pixels = np.full((64, 64, 3), level) + rng.integers(-9, 9, (64, 64, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(
+                folder / f"eurosat_rgb/{name}/{name}_{i}.jpg"
+            )
+    return folder
+
+
+@given(st.floats(-179.9, 179.9), st.floats(-89.9, 89.9), st.sampled_from([0.5, 2.0, 10.0]))
+@settings(max_examples=50, deadline=None)
+def test_blocks_hold_what_lies_together_modulo_360(lon, lat, degrees):
+    same = tasks.blocks([[lon, lat], [lon + 360, lat]], degrees)
+    near_edge = min((lon + 180) % degrees, degrees - (lon + 180) % degrees) < 1e-6
+    assert same[0] == same[1] or near_edge
+    apart = tasks.blocks([[lon, lat], [lon + degrees, lat]], degrees)
+    assert apart[0] != apart[1] or near_edge
+
+
+@given(st.lists(st.integers(0, 12), min_size=5, max_size=60), st.integers(0, 50))
+@settings(max_examples=40, deadline=None)
+def test_folds_test_every_row_once_and_never_split_a_group(groups, seed):
+    groups = np.array(groups)
+    tested = []
+    for train, test in tasks.folds(groups, 5, seed):
+        assert not set(groups[train]) & set(groups[test])
+        assert sorted([*train, *test]) == list(range(len(groups)))
+        tested += test.tolist()
+    assert sorted(tested) == list(range(len(groups)))
+
+
+def test_held_out_keeps_the_test_rows_and_draws_training_sites_by_seed():
+    sites = np.repeat([f"s{i:02d}" for i in range(22)], 3)
+    split = np.where(np.isin(sites, ["s00", "s01"]), "test", "train")
+    chosen = []
+    for seed in range(3):
+        ((train, test),) = tasks.held_out(split, sites, seed)
+        assert set(sites[test]) == {"s00", "s01"} and len(test) == 6
+        assert len(train) == 18 * 3 and len(set(sites[train])) == 18
+        chosen.append(tuple(sorted(set(sites[train]))))
+    assert len(set(chosen)) == 3
+    assert chosen[0] == tuple(sorted(set(sites[tasks.held_out(split, sites, 0)[0][0]])))
+
+
+@pytest.mark.parametrize(
+    "values, kind, why",
+    [
+        (np.linspace(0, 1, 30), "regression", ""),
+        (["a"] * 25 + ["b"] * 25, "classification", ""),
+        ([True, False] * 25, "classification", ""),
+        ([1.0] * 30, "", "equal"),
+        ([1.0] * 10, "", "fewer than 20"),
+        (["a"] * 30, "", "two classes"),
+        ([f"https://x/{i}" for i in range(60)] + ["a"] * 20 + ["b"] * 20, "", "no classes"),
+    ],
+)
+def test_label_kinds(values, kind, why):
+    found, reason = tasks.label_kind(pd.Series(values))
+    assert found == kind and why in reason and bool(kind) != bool(reason)
+
+
+def test_available_says_what_runs_and_why_not(tiny, folder):
+    found = tasks.available(Dataset(tiny))
+    assert found["sv-green_view"] == found["location-warmth-warmth"] == found["retrieval"] == ""
+    assert "landcover" in found["rs-landcover"] and "eurosat" in found["rs-eurosat"]
+    assert not any(n in found for n in ("sv-heading", "sv-site", "sv-split", "sv-path"))
+    rich = Dataset(folder)
+    assert tasks.available(rich)["rs-landcover"] == tasks.available(rich)["rs-eurosat"] == ""
+    assert tasks.default_for(rich) == [
+        "rs-landcover", "rs-eurosat", "sv-green_view", "location-warmth-warmth", "retrieval",
+    ]  # fmt: skip
+    assert "no column `mood`" in tasks.reason("sv-mood", rich)
+    with pytest.raises(BadInput, match="unknown task 'landcover'"):
+        tasks.reason("landcover", rich)
+
+
+def test_an_empty_folder_runs_nothing(tmp_path):
+    assert tasks.default_for(Dataset(tmp_path)) == []
+
+
+def test_landcover_needs_tiles_enough_and_names_them_by_majority(folder, monkeypatch):
+    with pytest.raises(BadInput, match="fewer than two land-cover classes"):
+        tasks.load("rs-landcover", Dataset(folder))
+    monkeypatch.setattr(tasks, "MIN_CLASS", 2)
+    data = tasks.load("rs-landcover", Dataset(folder))
+    assert data.inputs.shape == (12, 10, 64, 64) and data.inputs.dtype == np.uint16
+    assert data.labels.tolist() == ["grass", "paved"] * 6  # west tile, east tile, two rows
+    assert [s.name for s in data.schemes] == ["random, 5 folds", "sites, 5 folds"]
+    (folder / "scenes.csv").write_text(
+        "scene_id,path,site\n" + "".join(f"{s},scenes/{s}.tif,{s}\n"
+                                         for s in ("bern", "quito", "perth")))
+    (folder / "sites.csv").write_text("site,split\nbern,train\nquito,val\nperth,test\n")
+    data = tasks.load("rs-landcover", Dataset(folder))
+    assert [s.name for s in data.schemes] == ["held-out sites"]
+    ((train, test),) = data.schemes[0].folds(0)
+    assert set(data.clusters[test]) == {"perth"} and set(data.clusters[train]) == {"bern", "quito"}
+
+
+def test_eurosat_reads_folders_and_names_a_wrong_file(folder):
+    data = tasks.load("rs-eurosat", Dataset(folder))
+    assert data.inputs.shape == (24, 10, 64, 64) and set(data.labels) == {"Forest", "River"}
+    assert data.bands == "B02,B03,B04" and data.cluster == "image"
+    for train, test in data.schemes[0].folds(0):
+        assert {"Forest", "River"} == set(data.labels[test]) and not set(train) & set(test)
+    Image.new("RGB", (32, 64)).save(folder / "eurosat_rgb/River/odd.jpg")
+    with pytest.raises(BadInput, match="odd.jpg: 32 x 64 pixels"):
+        tasks.load("rs-eurosat", Dataset(folder))
+
+
+def test_location_restricts_to_classes_with_enough_rows_and_says_so(folder):
+    rng = np.random.default_rng(1)
+    country = np.repeat(["Chile", "Ghana", "Fiji"], [40, 35, 6])
+    pd.DataFrame({"lon": rng.uniform(-180, 180, 81), "lat": rng.uniform(-60, 60, 81),
+                  "country": country}).to_csv(folder / "tables/towns.csv", index=False)
+    data = tasks.load("location-towns-country", Dataset(folder))
+    assert set(data.labels) == {"Chile", "Ghana"} and len(data.inputs) == 75
+    assert "2 of 3 classes" in data.notes[0] and "75 of 81" in data.notes[0]
+    assert [s.name for s in data.schemes] == ["random, 5 folds", "10° blocks, 5 folds"]
+    assert data.synthetic  # the tiny dataset says so, and lists no real tables

@@ -1,0 +1,164 @@
+"""The training loop: it learns, repeats itself exactly, survives kill -9 and refuses NaN."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gairlib import GAIR, GAIRConfig, checkpoint, pairing, plan, train
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput, Missing
+from gairlib.train import PretrainOptions
+
+CONFIG = GAIRConfig.preset("small", dim=32, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2,
+                           sv_size=32, sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 32,
+                                                   "depth": 1, "num_heads": 2})
+OPTIONS = PretrainOptions(steps=12, chips_per_batch=4, photos_per_chip=3, checkpoint_every=3,
+                          validate_every=6, log_every=2, seed=3)
+
+
+def pair_up(tiny):
+    dataset = Dataset(tiny)
+    pairs = pairing.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0,
+                         max_photos=3, repeats_train=2, seed=0, progress=False)
+    return dataset, pairs
+
+
+def run_training(tiny, out, options=OPTIONS, model=None):
+    """Used by the tests here and, through `python test_train.py`, by the process that is killed."""
+    dataset, pairs = pair_up(tiny)
+    torch.manual_seed(0)
+    model = model or GAIR(CONFIG)
+    data = plan.batches(pairs, dataset, CONFIG, options)
+    return train.pretrain(model, data["train"], data.get("val"), out, options,
+                          checkpoints=out / "checkpoints", accelerator="cpu", progress=False)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny, tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed")
+    return out, run_training(tiny, out)
+
+
+def test_a_run_repeats_itself_bit_for_bit(tiny, undisturbed, tmp_path):
+    run_training(tiny, tmp_path)
+    first = (undisturbed[0] / "model/model.safetensors").read_bytes()
+    assert (tmp_path / "model/model.safetensors").read_bytes() == first
+
+
+def test_killed_run_ends_in_the_same_weights(tiny, undisturbed, tmp_path):
+    command = [sys.executable, __file__, str(tiny), str(tmp_path)]
+    environment = {**os.environ, "SLOW_STEPS": "0.15"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    target = tmp_path / "checkpoints/step-0000006"
+    deadline = time.monotonic() + 120
+    while not target.exists():
+        assert process.poll() is None, "training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "model").exists()
+    summary = run_training(tiny, tmp_path)
+    assert summary["resumed_from_step"] >= 6
+    first, second = (load_file(p / "model/model.safetensors") for p in (undisturbed[0], tmp_path))
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    curves = [(p / "live/plots/metrics/loss.tsv").read_text().split("\n") for p in
+              (undisturbed[0], tmp_path)]
+    assert [c.split("\t")[-2:] for c in curves[0]] == [c.split("\t")[-2:] for c in curves[1]]
+
+
+def test_checkpoint_of_other_options_is_not_resumed(tiny, tmp_path):
+    dataset, pairs = pair_up(tiny)
+    model = GAIR(CONFIG)
+    optimiser = torch.optim.AdamW(model.parameters())
+    checkpoint.save(tmp_path, step=5, model=model, optimiser=optimiser, buffers={}, history=[],
+                    run="another run")
+    assert checkpoint.latest(tmp_path, "this run") is None
+    assert checkpoint.latest(tmp_path, "another run").name == "step-0000005"
+
+
+def test_half_written_checkpoint_is_never_read(tmp_path):
+    model = GAIR(CONFIG)
+    optimiser = torch.optim.AdamW(model.parameters())
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, step=step, model=model, optimiser=optimiser, buffers={},
+                        history=[], run="r")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-0000002", "step-0000003"]
+    (tmp_path / "step-0000003/state.json").write_text('{"step": 3, "ru')  # as a full disk leaves it
+    assert checkpoint.latest(tmp_path, "r").name == "step-0000002"
+
+
+def test_loss_falls_and_validation_is_logged(tiny, tmp_path):
+    options = replace(OPTIONS, steps=60, validate_every=30, checkpoint_every=1000, log_every=1)
+    summary = run_training(tiny, tmp_path, options)
+    lines = (tmp_path / "live/plots/metrics/incl_loss.tsv").read_text().splitlines()[1:]
+    values = [float(line.split("\t")[-1]) for line in lines]
+    assert len(values) == 60
+    assert np.mean(values[-10:]) < np.mean(values[:10]) - 0.1
+    assert summary["val_photos"] == 12 and 0 <= summary["val_recall_at_1"] <= 1
+
+
+def test_nan_stops_with_step_and_photos(tiny, tmp_path):
+    model = GAIR(CONFIG)
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    with pytest.raises(BadInput, match=r"loss is nan at step 0 .*bern-"):
+        run_training(tiny, tmp_path, model=model)
+
+
+def test_batches_are_a_function_of_the_step_and_serve_every_chip(tiny):
+    dataset, pairs = pair_up(tiny)
+    data = plan.batches(pairs, dataset, CONFIG, OPTIONS)["train"]
+    for step in (0, 7):
+        one, two = data.batch(step), data.batch(step)
+        assert torch.equal(one.chips, two.chips) and torch.equal(one.photos, two.photos)
+        assert one.photo_ids == two.photo_ids and len(one.photo_ids) == int(one.valid.sum())
+    steps = -(-data.chips // data.chips_per_batch)
+    drawn = np.concatenate([data.chips_of_step(s) for s in range(steps)])
+    assert set(drawn[: data.chips]) == set(range(data.chips))
+
+
+def test_few_pairs_take_the_given_weights_and_say_so(tiny, tmp_path):
+    _, pairs = pair_up(tiny)
+    GAIR(CONFIG).save_pretrained(tmp_path / "weights")
+    todo = plan.make_plan(pairs, init=str(tmp_path / "weights"), min_pairs=1000)
+    assert not todo.train and "nothing is trained" in todo.sentence
+    assert plan.make_plan(pairs, init="", min_pairs=5).train
+    with pytest.raises(BadInput, match="min_pairs asks for 1000"):
+        plan.make_plan(pairs, init="", min_pairs=1000)
+    with pytest.raises(Missing, match="no model.safetensors"):
+        plan.make_plan(pairs, init=str(tmp_path / "nothing"), min_pairs=5)
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    options = replace(OPTIONS, steps=100, warmup=0.1, lr=1.0)
+    rates = [train.learning_rate(s, options) for s in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(1.0)
+    assert rates.index(max(rates)) in (9, 10) and rates[-1] < 0.001
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:]))
+
+
+def test_queue_is_at_most_a_quarter_of_the_photos():
+    assert train.limit_queue(4096, 1000) == 250
+    assert train.limit_queue(100, 1000) == 100
+
+
+if __name__ == "__main__":  # the process that gets killed: slowed down so that the kill hits it
+    from pathlib import Path
+
+    original = train.objectives
+
+    def slowly(*arguments, **options):
+        time.sleep(float(os.environ["SLOW_STEPS"]))
+        return original(*arguments, **options)
+
+    train.objectives = slowly
+    run_training(Path(sys.argv[1]), Path(sys.argv[2]))
