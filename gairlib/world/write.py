@@ -55,7 +55,8 @@ def write_dataset(out: Path | str, sites: list[str] | None = None, seed: int = 0
              "description": "A synthetic world at real city coordinates: procedural land cover, "
                             "Sentinel-2-like scenes, perspective street-level renderings.",
              "chip": {"scene_px": PIXELS, "pixel_m": 10.0, "bands": list(SCENE_BANDS)},
-             "sites": len(chosen), "photos": len(photos)}
+             "sites": len(chosen), "photos": len(photos),
+             "real_tables": ["cities"]}
     (out / "dataset.json").write_text(json.dumps(about, indent=1) + "\n")
     (out / "README.md").write_text(_README)
     return out
