@@ -15,7 +15,8 @@ from gairlib import features, probes, stats
 from gairlib.benchmark_table import OURS, RANDOM, Table
 from gairlib.dataset import Dataset
 from gairlib.model import GAIR
-from gairlib.tasks import TaskData
+from gairlib.tasks import FEW, TaskData
+from gairlib.tasks_rs import Places
 
 Predict = Callable[[np.ndarray, np.ndarray, int], np.ndarray]  # train, test rows, seed -> guesses
 
@@ -41,6 +42,10 @@ def _linear(data: TaskData, table_of: Callable[[int], np.ndarray]) -> Callable:
 
 def _features(data: TaskData, model: GAIR, images, device: str) -> np.ndarray:
     """Frozen features [n, D] for a probe."""
+    if isinstance(data.inputs, Places):
+        at = data.inputs
+        # the backbone's tokens, as in the other RS probes, read bilinearly at the position
+        return features.local(model, at.chips, at.chip, at.xy, mode="bilinear", device=device)
     if data.modality == "rs":
         return features.chips(model, data.inputs, device=device)
     if data.modality == "sv":
@@ -69,6 +74,15 @@ def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: 
     ]
     if data.modality == "location":
         found += _location_baselines(data, labels)
+    elif isinstance(data.inputs, Places):
+        at = data.inputs
+        chip = features.chips(model, at.chips, device=device)[at.chip]  # [n, D]
+        colours = features.local_statistics(at.chips, at.chip, at.xy)
+        found += [
+            Encoder("chip mean", linear, _linear(data, lambda seed: chip), **how),
+            Encoder("colour statistics", linear, _linear(data, lambda seed: colours),
+                    bands=data.bands, normalisation="none"),
+        ]
     else:
         pixels = data.inputs if images is None else images.numpy()
         plain = dict(bands=data.bands, normalisation="none")
@@ -143,6 +157,9 @@ def _scores(data: TaskData, truth, guess, codes):
 def mainline(data: TaskData) -> list[tuple[str, str, str]]:
     """(key, split, metric) of what a task is judged by, the strictest split first."""
     metric = "R2" if data.kind == "regression" else "accuracy"
-    names = [s.name for s in data.schemes][::-1]  # blocks after rows in the list of schemes
-    keys = [metric.lower()] + [f"{metric.lower()}_random_folds"] * (len(names) - 1)
+    names = [s.name for s in data.schemes][::-1]  # blocks after rows, all labels after few
+    keys = [metric.lower()] + [
+        f"{metric.lower()}_{FEW}_labels" if "labels" in name else f"{metric.lower()}_random_folds"
+        for name in names[1:]
+    ]
     return list(zip(keys, names, [metric] * len(names)))

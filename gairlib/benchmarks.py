@@ -182,8 +182,8 @@ def run(task: str, dataset: Dataset, checkpoint: str | Path, pairs_folder: str |
         seeds: int = 3, bootstrap: int = 1000, device: str = "cpu") -> Result:
     """Run one task with frozen encoders; see the module's header.
 
-    pairs_folder is read by the retrieval task only. Raises BadInput for an unknown task name or
-    fewer than one seed or draw, Missing for an absent checkpoint or pairs folder.
+    pairs_folder is read by retrieval and rs-street-* only. Raises BadInput for an unknown task name
+    or fewer than one seed or draw, Missing for an absent checkpoint or pairs folder.
     """
     if seeds < 1 or bootstrap < 1:
         raise BadInput(f"seeds={seeds}, bootstrap={bootstrap}: both must be 1 or more")
@@ -195,7 +195,7 @@ def run(task: str, dataset: Dataset, checkpoint: str | Path, pairs_folder: str |
         return Result(task, dataset.name, dataset.synthetic, "skipped", why)
     if task == "retrieval":
         return _retrieval(dataset, model, pairs_folder, seeds, bootstrap, device)
-    data = tasks.load(task, dataset)
+    data = tasks.load(task, dataset, pairs_folder)
     table, images = benchmark_probe.run(data, dataset, model, seeds=seeds, device=device)
     result = Result(task, dataset.name, data.synthetic, rows=table.rows(bootstrap),
                     comparison=table.comparison(bootstrap), notes=data.notes,

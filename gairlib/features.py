@@ -98,6 +98,27 @@ def chips(
 
 
 @torch.inference_mode()
+def local(
+    model: GAIR, dn, chip_of, xy, *, mode: str | None = None, batch: int = 64, device: str = "cpu"
+) -> np.ndarray:
+    """The field of chips [c, 10, H, W] read at xy [n, 2] of chip chip_of [n] -> float32 [n, D]."""
+    model = model.to(device).eval()
+    prep, size = preprocess.get(model.config.preprocessing), model.config.rs_size
+    chip_of, xy = np.asarray(chip_of), np.asarray(xy, dtype=np.float64)
+    out = np.zeros((len(chip_of), model.config.dim), np.float32)
+    for part in _batches(len(dn), batch, "chips"):
+        x = torch.from_numpy(np.asarray(dn[part], dtype=np.float32))
+        encoded = model.encode_rs(prep.rs(x, size).to(device))
+        for k in range(len(x)):  # chips hold different numbers of positions
+            rows = np.flatnonzero(chip_of == part.start + k)
+            if len(rows):
+                one = type(encoded)(*(v[k : k + 1] for v in encoded))
+                read = model.query_rs(one, torch.from_numpy(xy[rows])[None].to(device), mode=mode)
+                out[rows] = read[0].float().cpu()
+    return out
+
+
+@torch.inference_mode()
 def locations(
     model: GAIR, lonlat, *, normalize: bool = True, batch: int = 4096, device: str = "cpu"
 ) -> np.ndarray:

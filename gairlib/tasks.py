@@ -1,7 +1,8 @@
 """Which benchmarks a dataset folder can run, and the examples, labels and splits of each.
 
-Names: `rs-landcover`, `rs-eurosat`, `sv-<column of street.csv>`, `location-<table>-<column>` and
-`retrieval`. Numbers become a regression (R2), text a classification (accuracy).
+Names: `rs-landcover`, `rs-eurosat`, `rs-street-<column>` and `sv-<column of street.csv>`,
+`location-<table>-<column>` and `retrieval`. Numbers become a regression (R2), text a
+classification (accuracy).
 
 A task brings its splits as *schemes*. Where the data has a split by site, that split is used, and
 probe seed s trains on its own nine tenths of the training sites. Where it has none, five folds with
@@ -23,6 +24,7 @@ from gairlib.probes import inner_folds
 
 FOLDS = 5
 TRAIN_SHARE = 0.9  # of the training sites, drawn anew for each probe seed
+FEW = 100  # labels of the few-label split: labels are what a pretrained encoder should save
 MIN_ROWS = 20  # fewer labelled examples are not a task
 MIN_CLASS = 20  # a class with fewer examples is left out, and the result says so
 MAX_CLASSES = 100
@@ -106,7 +108,13 @@ def _site_schemes(split: pd.Series | None, sites: np.ndarray) -> list[Scheme]:
     """By the data's own split where it has a test part, else over rows and over sites."""
     if split is not None and (split == "test").any() and (split != "test").any():
         names = split.to_numpy(dtype=str)
-        return [Scheme("held-out sites", lambda seed: held_out(names, sites, seed), sites)]
+
+        def few(seed: int) -> Folds:
+            ((train, test),) = held_out(names, sites, seed)
+            return [(np.sort(np.random.default_rng(seed).permutation(train)[:FEW]), test)]
+
+        return [Scheme(f"held-out sites, {FEW} labels", few, sites),
+                Scheme("held-out sites", lambda seed: held_out(names, sites, seed), sites)]
     rows = np.arange(len(sites))
     return [
         Scheme(f"random, {FOLDS} folds", lambda seed: folds(rows, FOLDS, seed), rows),
@@ -169,6 +177,9 @@ def available(dataset: Dataset) -> dict[str, str]:
     for column in street.columns:
         if column not in NOT_LABELS:
             found[f"sv-{column}"] = label_kind(street[column])[1]
+            found[f"rs-street-{column}"] = found[f"sv-{column}"] or (
+                "" if len(scenes) else "no scenes to read the label from"
+            )
     for name, table in dataset.tables().items():
         for column in table.columns:
             if column not in NOT_LABELS:
@@ -182,12 +193,13 @@ def reason(name: str, dataset: Dataset) -> str:
     found = available(dataset)
     if name in found:
         return found[name]
-    for prefix, part in (("sv-", "street.csv has no column"), ("location-", "tables/ hold no")):
+    for prefix, part in (("sv-", "street.csv has no column"), ("location-", "tables/ hold no"),
+                         ("rs-street-", "street.csv has no column")):
         if name.startswith(prefix):
             return f"{part} `{name.removeprefix(prefix)}`"
     raise BadInput(
-        f"unknown task {name!r}: tasks are retrieval, rs-landcover, rs-eurosat, sv-<column of "
-        "street.csv> and location-<table>-<column>"
+        f"unknown task {name!r}: tasks are retrieval, rs-landcover, rs-eurosat, rs-street-<column> "
+        "and sv-<column of street.csv>, location-<table>-<column>"
     )
 
 
@@ -198,11 +210,12 @@ def default_for(dataset: Dataset) -> list[str]:
     street = dataset.street()
     chosen, kinds = [], set()
     for name in found:
-        if name.startswith("sv-"):
-            kind = label_kind(street[name.removeprefix("sv-")])[0]
-            if kind in kinds:
+        if name.startswith(("sv-", "rs-street-")):
+            family, column = name.split("-", 1)
+            kind = label_kind(street[column.removeprefix("street-")])[0]
+            if (family, kind) in kinds:
                 continue
-            kinds.add(kind)
+            kinds.add((family, kind))
         if name.startswith("location-"):
             table, column = _table_column(name, dataset)
             if label_kind(dataset.tables()[table][column])[0] == "classification":
@@ -215,8 +228,8 @@ def default_for(dataset: Dataset) -> list[str]:
 # ---------------------------------------------------------------------------------------- loading
 
 
-def load(name: str, dataset: Dataset) -> TaskData:
-    """Examples, labels and schemes of a probing task (retrieval reads the pairs instead)."""
+def load(name: str, dataset: Dataset, pairs_folder=None) -> TaskData:
+    """Examples, labels and schemes of a probing task; rs-street-* reads the pairs as well."""
     why = reason(name, dataset)
     if why:
         raise BadInput(f"{dataset.name} cannot run {name}: {why}")
@@ -226,6 +239,8 @@ def load(name: str, dataset: Dataset) -> TaskData:
         return _location(name, dataset)
     from gairlib import tasks_rs  # the raster tasks are a module of their own
 
+    if name.startswith("rs-street-"):
+        return tasks_rs.street_from_above(name, dataset, pairs_folder)
     return tasks_rs.landcover(dataset) if name == "rs-landcover" else tasks_rs.eurosat(dataset)
 
 

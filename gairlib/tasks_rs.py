@@ -1,4 +1,8 @@
-"""The two remote-sensing tasks: land cover of scene tiles, and EuroSAT in RGB.
+"""The remote-sensing tasks: land cover of tiles, EuroSAT in RGB, and street labels from above.
+
+`rs-street-<column>`: what a photo is labelled with (its visible green, its buildings) is guessed
+from the chip alone, read at the photo's position: the local embedding must know what a street
+looks like. No photo is used.
 
 `rs-landcover`: each scene is cut into 64-px tiles (640 m) every 32 px; the label is the class that
 covers most of the tile. Tiles overlap, so only whole sites are held out and resampled.
@@ -8,11 +12,13 @@ training mean by the band adapter; no coordinates are given, so folds are random
 the bootstrap is over images: its intervals are optimistic about new places.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from gairlib import bands, scenes, tasks
+from gairlib import bands, pairing, scenes, tasks
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
 
@@ -107,3 +113,40 @@ def eurosat(dataset: Dataset) -> tasks.TaskData:
     return tasks.TaskData("rs-eurosat", "rs", "classification", "EuroSAT class", chips, labels,
                           rows.astype(str), "image", [scheme], dataset.synthetic,
                           ",".join(present), notes)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Positions in chips: row i lies at xy[i] (in [-1, 1]) of chips[chip[i]]."""
+
+    chips: np.ndarray  # [c, 10, px, px] uint16, DN
+    chip: np.ndarray  # [n]
+    xy: np.ndarray  # [n, 2] float64
+
+    def __len__(self) -> int:
+        return len(self.chip)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.chips[self.chip[row]]
+
+
+def street_from_above(name: str, dataset: Dataset, pairs_folder) -> tasks.TaskData:
+    """A label of the paired photos, to be read off their chips. One chip a photo, its first."""
+    column = name.removeprefix("rs-street-")
+    notes = ["features are the RS tokens, read bilinearly where the photo stands; `chip mean` is "
+             "their mean over the chip, by the same encoder"]
+    pairs = pairing.load(pairs_folder)
+    rows = pairs.manifest.drop_duplicates("photo_id").reset_index(drop=True)
+    if column not in rows or len(rows) < tasks.MIN_ROWS:
+        raise BadInput(f"{name}: {len(rows)} paired photos"
+                       + ("" if column in rows else f" without a column `{column}`")
+                       + f"; {tasks.MIN_ROWS} with that label are needed")
+    kind = tasks.label_kind(rows[column])[0]
+    rows, labels = tasks._labelled(rows, column, kind, "photos", notes)
+    sites, cluster = tasks.photo_sites(rows)
+    used, chip = np.unique(rows["chip"].to_numpy(), return_inverse=True)
+    chips = pairs.chips["chips"].isel(chip=used).to_numpy()
+    places = Places(chips, chip, rows[["x", "y"]].to_numpy(np.float64))
+    return tasks.TaskData(name, "rs", kind, f"{column} from above", places, labels, sites, cluster,
+                          tasks._site_schemes(rows["split"], sites), dataset.synthetic, "10",
+                          notes)

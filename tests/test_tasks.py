@@ -150,3 +150,35 @@ def test_location_restricts_to_classes_with_enough_rows_and_says_so(folder):
     assert "2 of 3 classes" in data.notes[0] and "75 of 81" in data.notes[0]
     assert [s.name for s in data.schemes] == ["random, 5 folds", "10° blocks, 5 folds"]
     assert data.synthetic  # the tiny dataset says so, and lists no real tables
+
+
+def test_few_labels_are_a_hundred_rows_of_training_sites(tmp_path):
+    split = np.array(["train"] * 300 + ["test"] * 50)
+    sites = np.array([f"s{i % 12}" for i in range(300)] + ["t"] * 50)
+    few, full = tasks._site_schemes(pd.Series(split), sites)
+    (train, test), = few.folds(0)
+    (everything, _), = full.folds(0)
+    assert len(train) == tasks.FEW and len(test) == 50
+    assert set(train) <= set(everything) and not set(train) & set(test)
+    assert set(few.folds(0)[0][0]) != set(few.folds(1)[0][0])
+
+
+def test_street_labels_are_read_at_the_photos_position(tiny, tmp_path):
+    """The tiny world is green in the west: the local read knows, the chip's mean does not."""
+    from gairlib import GAIR, GAIRConfig, features, pairing, tasks_rs
+    from gairlib.dataset import Dataset
+
+    dataset = Dataset(tiny)
+    pairing.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=6,
+                 seed=0, progress=False).save(tmp_path)
+    data = tasks_rs.street_from_above("rs-street-green_view", dataset, tmp_path)
+    at = data.inputs
+    assert len(at) == len(data.labels) == 36 and at[0].shape == (10, 32, 32)
+    model = GAIR(GAIRConfig(rs_size=32, rs_patch=8, rs_depth=1))
+    local = features.local(model, at.chips, at.chip, at.xy)
+    chip = features.local(model, at.chips, at.chip, at.xy, mode="mean")
+    for c in np.unique(at.chip):
+        rows = at.chip == c
+        assert np.allclose(chip[rows], chip[rows][0], atol=1e-5)
+    assert np.ptp(local[at.chip == at.chip[0]], axis=0).max() > 1e-4 or (
+        (at.chip == at.chip[0]).sum() == 1)

@@ -27,7 +27,8 @@ from gairlib.world import (
     spectra,
     write,
 )
-from gairlib.world.layout import CELL, EXTENT, MARGIN, N, build, plan
+from gairlib.world.layout import CELL, EXTENT, MARGIN, N, plan
+from gairlib.world.objects import build
 from gairlib.world.sky import make_air
 
 DATA = Path(__file__).resolve().parents[1] / "data"

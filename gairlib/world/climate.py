@@ -95,3 +95,8 @@ def greenness(site: Site, day: int) -> float:
 def may_snow(site: Site, month: int) -> bool:
     northern = month if site.lat >= 0 else (month + 5) % 12 + 1
     return northern in CLIMATES[site.climate].snow
+
+
+def urban_base(site: Site) -> float:
+    """Urbanity of a site's middle, 0 (open country) to 1 (towers), from its population."""
+    return min(0.85, max(0.35, 0.42 + 0.13 * (math.log10(site.population) - 4.7)))

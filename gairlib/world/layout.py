@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial import cKDTree
 
-from gairlib.world.climate import CLIMATES, styles_of
-from gairlib.world.noise import grid_noise
+from gairlib.world.climate import CLIMATES, styles_of, urban_base
+from gairlib.world.noise import grid_noise, hash01
 from gairlib.world.sites import SITE_M, Site
 from gairlib.world.spectra import INDEX, STYLE_NAMES
 
@@ -138,11 +138,6 @@ class World:
         top = raster[i, j] * (1 - fu) + raster[i, j + 1] * fu
         low = raster[i + 1, j] * (1 - fu) + raster[i + 1, j + 1] * fu
         return top * (1 - fv) + low * fv
-
-
-def urban_base(site: Site) -> float:
-    """Urbanity of a site's middle, 0 (open country) to 1 (towers), from its population."""
-    return float(np.clip(0.42 + 0.13 * (math.log10(site.population) - 4.7), 0.35, 0.85))
 
 
 def _quarters(site: Site, rng: np.random.Generator) -> tuple[Quarters, float]:
@@ -314,8 +309,6 @@ def plan(site: Site, seed: int = 0) -> World:
 
 def _ground(world: World, p, q, rng) -> World:
     """Fill in the ground materials: plant cover, parcels, pavements, roads, banks, water."""
-    from gairlib.world.noise import hash01
-
     quarters, quarter, site = world.quarters, world.quarter, world.site
     climate = CLIMATES[site.climate]
     name = np.array(USE_NAMES)[quarters.use]
@@ -346,10 +339,3 @@ def _ground(world: World, p, q, rng) -> World:
     light *= 1 + rng.normal(0, 0.05, (N, N))
     world.ground, world.light, world.parcel = ground, light.astype(np.float32), mark
     return world
-
-
-def build(site: Site, seed: int = 0) -> World:
-    """The whole site: plan, buildings, trees; deterministic for a site and seed."""
-    from gairlib.world.objects import furnish
-
-    return furnish(plan(site, seed))

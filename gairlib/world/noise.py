@@ -1,6 +1,7 @@
 """Seeded texture: hashed value noise at any coordinates, without a table and without state."""
 
 import numpy as np
+from scipy.ndimage import zoom
 
 _M1, _M2, _M3 = np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35), np.uint32(0x9E3779B1)
 
@@ -43,8 +44,6 @@ def grid_noise(rng: np.random.Generator, size: int, cell: float, scale: float) -
 
     Ranked to a uniform distribution, so that `noise < share` covers that share of the grid.
     """
-    from scipy.ndimage import zoom
-
     coarse = int(np.ceil(size * cell / scale)) + 3
     fine = zoom(rng.random((coarse, coarse)), scale / cell, order=1)[:size, :size]
     ranks = np.sort(fine[::7, ::7], axis=None)

@@ -8,7 +8,8 @@ import numpy as np
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 
-from gairlib.world.layout import BUILT, CELL, EXTENT, USE_NAMES, USES, N, World
+from gairlib.world.layout import BUILT, CELL, EXTENT, USE_NAMES, USES, N, World, plan
+from gairlib.world.sites import Site
 from gairlib.world.spectra import FIELD_HEIGHT, INDEX, MATERIALS, STYLE_NAMES, STYLES
 
 # crown radius (m), height (m), height of the crown's base over tree height, shape
@@ -18,6 +19,11 @@ TREE_FORMS = {
     "autumn tree": (2.7, 9.0, .28, "round"), "palm": (2.6, 10.0, .72, "flat"),
     "red blossom": (3.0, 7.5, .32, "round"),
 }
+
+
+def build(site: Site, seed: int = 0) -> World:
+    """The whole site: plan, buildings, trees; the same for the same site and seed."""
+    return furnish(plan(site, seed))
 
 
 def furnish(world: World) -> World:

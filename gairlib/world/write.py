@@ -20,7 +20,8 @@ from rasterio.transform import from_origin
 from tqdm.auto import tqdm
 
 from gairlib.world import spectra
-from gairlib.world.layout import MARGIN, USE_NAMES, World, build
+from gairlib.world.layout import MARGIN, USE_NAMES, World
+from gairlib.world.objects import build
 from gairlib.world.photos import shots
 from gairlib.world.render import render
 from gairlib.world.sentinel import PIXELS, Scene, observe
@@ -174,6 +175,10 @@ vegetation, soils, building styles and density; nothing else is taken from the c
 | `landcover/<site>.tif` | land cover on the scene's grid; names in `classes.csv` |
 | `street.csv`, `street/` | photos of 96 x 96 px, exact position, heading, field of view, labels |
 | `tables/cities.csv` | real cities: log10 of the population |
+
+To keep the files small, digital numbers are rounded to steps of 16 (B02, B03, B04) and 32 (the
+other bands). On the same machine and lock file the generator writes the same bytes again; on
+another processor a number may fall on the neighbouring step.
 
 Labels of photos are measured on the rendering: `green_view`, `building_view`, `sky_view`,
 `water_view` are shares of the picture; `building_height` is the mean height (m) of the buildings
