@@ -43,7 +43,7 @@ repro: data
 endif
 
 test: data
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: env
 	$(BIN)/ruff check .

@@ -100,7 +100,8 @@ def test_available_says_what_runs_and_why_not(tiny, folder):
     rich = Dataset(folder)
     assert tasks.available(rich)["rs-landcover"] == tasks.available(rich)["rs-eurosat"] == ""
     assert tasks.default_for(rich) == [
-        "rs-landcover", "rs-eurosat", "sv-green_view", "location-warmth-warmth", "retrieval",
+        "rs-landcover", "rs-eurosat", "sv-green_view", "rs-street-green_view",
+        "location-warmth-warmth", "retrieval",
     ]  # fmt: skip
     assert "no column `mood`" in tasks.reason("sv-mood", rich)
     with pytest.raises(BadInput, match="unknown task 'landcover'"):
@@ -124,7 +125,7 @@ def test_landcover_needs_tiles_enough_and_names_them_by_majority(folder, monkeyp
                                          for s in ("bern", "quito", "perth")))
     (folder / "sites.csv").write_text("site,split\nbern,train\nquito,val\nperth,test\n")
     data = tasks.load("rs-landcover", Dataset(folder))
-    assert [s.name for s in data.schemes] == ["held-out sites"]
+    assert [s.name for s in data.schemes] == ["held-out sites, 100 labels", "held-out sites"]
     ((train, test),) = data.schemes[0].folds(0)
     assert set(data.clusters[test]) == {"perth"} and set(data.clusters[train]) == {"bern", "quito"}
 

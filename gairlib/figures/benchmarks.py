@@ -128,6 +128,10 @@ def _images(data, images) -> Figure:
         label = data.labels[row]
         style.image_axes(ax, label if isinstance(label, str) else f"{label:.3g}")
         ax.imshow(image)
+        if hasattr(data.inputs, "xy"):  # where in the chip the label was taken
+            x, y = (data.inputs.xy[row] + 1) / 2 * len(image) - 0.5
+            ax.plot(x, y, "o", ms=10, mfc="none", mec="white", mew=3)
+            ax.plot(x, y, "o", ms=10, mfc="none", mec="black", mew=1.2)
         ax.title.set_fontsize(10)
     for ax in fig.axes[len(rows):]:
         ax.axis("off")
