@@ -21,7 +21,7 @@ from gairlib.offline import external_loads
 # stage -> (number of its notebook, its figure, keys of its headline numbers; the first one there is
 # shown large, with its interval where the metrics hold one)
 STAGES = {
-    "world": (10, "", ()),
+    "world": (10, "sites", ("sites",)),
     "inspect": (11, "", ("scenes", "photos")),
     "pair": (20, "", ("paired", "pairs", "photos_in")),
     "pretrain": (30, "curves", ("val_recall_at_1", "steps")),
@@ -49,6 +49,7 @@ class Card:
     parameters: dict = field(default_factory=dict)
     numbers: dict = field(default_factory=dict)
     status: str = "ran"
+    data: str = ""  # "synthetic" or "real" where it differs from the dataset's
 
 
 @dataclass
@@ -192,7 +193,7 @@ def conclusions(report: Report) -> str:
 
 
 def _card(name, group, record, numbers, folder: Path, figure: str, keys) -> Card:
-    figures = sorted((folder / "figures").glob("*.png"))
+    figures = sorted((folder / "figures").glob("*.png")) or sorted(folder.glob("*.png"))
     chosen = next((f for f in figures if f.stem == figure), figures[0] if figures else None)
     card = Card(
         name, record.get("title") or name, group, chosen, numbers=numbers,
@@ -210,8 +211,9 @@ def _card(name, group, record, numbers, folder: Path, figure: str, keys) -> Card
 
 
 def _judged(card: Card, result: dict) -> Card:
-    """Put a benchmark's own headline on its card."""
-    card.status = result.get("status", "ran")
+    """Put a benchmark's own question, headline and kind of data on its card."""
+    card.status, card.data = result.get("status", "ran"), result.get("data", "")
+    card.title = question(card.name)
     h = result.get("headline") or {}
     if card.status != "ran" or not h:
         card.headline, card.value = "skipped", result.get("reason", "")
@@ -225,6 +227,20 @@ def _judged(card: Card, result: dict) -> Card:
         card.note += f"; best baseline {best} ({h['best_baseline']})"
     card.note += f"; {h.get('chance_name', 'chance')} {number(h.get('chance'))}"
     return card
+
+
+def question(task: str) -> str:
+    """What a benchmark asks, in plain words."""
+    known = {"retrieval": "Does a photo find the place where it was taken?",
+             "rs-landcover": "Does the chip tell its dominant land cover?",
+             "rs-eurosat": "Does the chip tell its EuroSAT class?"}
+    families = {"rs-street-": "Does the chip, read at a photo's position, tell the photo's {}?",
+                "sv-": "Does the photo tell its {}?",
+                "location-": "Do coordinates alone tell {}?"}
+    for start, sentence in families.items():
+        if task.startswith(start):
+            return sentence.format(task.removeprefix(start).replace("_", " ").replace("-", ": "))
+    return known.get(task, task)
 
 
 def _rows(folder: Path) -> pd.DataFrame:

@@ -114,8 +114,9 @@ def _badge(kind: str) -> str:
 
 def _banner(report, kind: str) -> str:
     said = (
-        "<strong>These data are synthetic.</strong> Every number on this page was measured in a "
-        "simulated world; it says that the pipeline works, not how well GAIR does on the Earth."
+        "<strong>These data are synthetic.</strong> Unless marked as real, a number on this page "
+        "was measured in a simulated world; it says that the pipeline works, not how well GAIR "
+        "does on the Earth."
         if report.synthetic
         else "<strong>These data are real.</strong>"
     )
@@ -290,7 +291,7 @@ def _card(card, kind: str) -> str:
         value += f'<div class="soft">{text(card.note)}</div>'
     return (
         f'<section class="card" id="{text(card.name)}"><div><span class="name">{text(card.name)}'
-        f"</span> {_badge(kind)}</div><h3>{text(card.title)}</h3>{image}{value}"
+        f"</span> {_badge(card.data or kind)}</div><h3>{text(card.title)}</h3>{image}{value}"
         f"{_pairs('Numbers', card.numbers)}{_pairs('Parameters', card.parameters)}"
         f'<div class="links">{"".join(links)}</div></section>'
     )
