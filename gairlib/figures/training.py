@@ -29,6 +29,7 @@ def batch_sheet(batches, model, options, *, chips: int = 3, photos: int = 4) -> 
     with style.context():
         batch = batches.batch(0)
         inputs = train.make_inputs(batch, model, options, step=0)
+        chips, photos = min(chips, len(batch.valid)), min(photos, batch.valid.shape[1])
         figure = Figure(figsize=(style.WIDTH, 1.75 * chips))
         axes = figure.subplots(chips, photos + 1, squeeze=False)
         slots = batch.valid.shape[1]
