@@ -61,8 +61,8 @@ def photos(model: GAIR, dataset: Dataset, *, device: str = "cpu") -> gpd.GeoData
     """Every photo (spherical ones as their four views): one row a view, position as geometry."""
     street = pairing.expand_views(dataset.street())
     vectors = features.photos(model, dataset, street, device=device)
-    keep = [c for c in ("photo_id", "path", "view_yaw", "heading", "captured_at", "split", "licence")
-            if c in street]
+    kept = "photo_id path view_yaw heading captured_at split licence".split()
+    keep = [c for c in kept if c in street]
     frame = street[keep].assign(embedding=list(vectors))
     return gpd.GeoDataFrame(frame, geometry=gpd.points_from_xy(street["lon"], street["lat"]),
                             crs="EPSG:4326")
