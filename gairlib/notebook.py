@@ -159,9 +159,10 @@ def _kernel():
     """Make `python3` mean this interpreter, with gairlib importable, whatever is installed."""
     with tempfile.TemporaryDirectory(prefix="gairlib-kernel-") as folder:
         launch = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        # ERROR: ipykernel warns on stderr of its local sockets, over the sentence of a failure
+        # ipykernel logs on stderr, over the sentence of a failure: of its local sockets, and of
+        # the interrupt that ends it. A defect in a notebook reaches us as papermill's exception.
         spec = {
-            "argv": [*launch, "--log-level=ERROR", f"--IPKernelApp.exec_lines={BARS}"],
+            "argv": [*launch, "--log-level=CRITICAL", f"--IPKernelApp.exec_lines={BARS}"],
             "display_name": "Python 3",
             "language": "python",
         }
