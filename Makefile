@@ -2,6 +2,7 @@
 # make repro DATA=dir   the same pipeline on your own dataset folder, in runs/<name>/
 # make test             everything that is missing, then the tests
 # make lab              JupyterLab on the notebooks
+# make bench            measure speed and memory, side by side (metrics/bench.json; minutes)
 # make env / lock / sample / lint: the parts
 
 PYTHON ?= python3.11
@@ -11,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: repro test lab env lock sample lint data clean
+.PHONY: repro test lab bench env lock sample lint data clean
 .DEFAULT_GOAL := help
 
 help:
@@ -47,6 +48,9 @@ test: data
 
 lint: env
 	$(BIN)/ruff check .
+
+bench: data
+	$(BIN)/python -m gairlib.bench $(NAMES)
 
 lab: data
 	$(BIN)/jupyter lab notebooks

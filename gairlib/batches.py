@@ -3,22 +3,33 @@
 The batch of step k does not depend on what was drawn before it, so a resumed run meets exactly
 the batches that an undisturbed one meets, and no loader position has to be stored.
 
-Photos are decoded once, resized to the model's input and held as 8-bit numbers: 12 kB each at
-64 px, 150 kB at 224 px. That serves up to some 100,000 photos; chips stay on disk as they are and
-are read when needed.
+Photos come from the pairs' own store where they were stored there, else from the dataset folder.
+Two ways, chosen by size, with the same batches to the last bit:
+- what fits is decoded once, squashed to the model's input and held as 8-bit numbers (12 kB a photo
+  at 64 px, 150 kB at 224 px), and so are the chips (16 bits);
+- what does not is read and decoded batch by batch, by threads that work some batches ahead: the
+  decoder gives up Python's lock, so threads are enough.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+import math
+import threading
+import weakref
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from gairlib import photos
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.pairing import Pairs
+from gairlib.pairs_store import Pairs
+from gairlib.photo_store import Photos
+
+MEMORY_BYTES = 4 << 30  # some 25,000 photos of 224 px with their chips
 
 
 @dataclass
@@ -33,28 +44,77 @@ class Batch:
     photo_ids: list[str]  # of the valid slots, row by row
 
 
-def load_photos(dataset: Dataset, rows, size: int, *, workers: int = 2) -> Tensor:
-    """Photos of the manifest's rows, [n, 3, size, size] uint8, squashed as published."""
-    from gairlib import photos
+class PhotoReader:
+    """Photos of table rows by position, squashed as published, from the store or from files."""
 
-    out = np.empty((len(rows), size, size, 3), np.uint8)
+    def __init__(self, dataset: Dataset, rows: pd.DataFrame, size: int,
+                 stored: Photos | None = None):
+        """rows: path and view_yaw; where there are `stored` photos, `photo` too (-1: not there)."""
+        self.folder, self.size, self.stored = dataset.folder, size, stored
+        self.path, self.yaw = rows["path"].to_numpy(), rows["view_yaw"].to_numpy()
+        known = stored is not None and "photo" in rows
+        self.number = rows["photo"].to_numpy() if known else np.full(len(rows), -1)
 
-    def load(item):
-        i, (path, yaw) = item
-        out[i] = photos.load(dataset.folder / path, view_yaw=yaw, size=size)
+    def __len__(self) -> int:
+        return len(self.path)
 
-    items = list(enumerate(zip(rows["path"], rows["view_yaw"])))
-    with ThreadPoolExecutor(workers) as pool:
-        list(tqdm(pool.map(load, items), total=len(items), desc="photos", unit="photo",
-                  mininterval=1))
-    return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous()
+    def read(self, i: int, out: np.ndarray) -> None:
+        """Fill `out`, uint8 [3, size, size], with the photo of row i."""
+        if self.number[i] >= 0:  # a stored view is cut already
+            self.stored.decode_into(out, int(self.number[i]))
+        else:
+            path = self.folder / self.path[i]
+            values = photos.load(path, view_yaw=self.yaw[i], size=self.size)
+            out[...] = values.transpose(2, 0, 1)
+
+    def read_all(self, *, workers: int = 2) -> Tensor:
+        """uint8 [n, 3, size, size], with a progress bar."""
+        out = np.empty((len(self), 3, self.size, self.size), np.uint8)
+
+        with ThreadPoolExecutor(workers) as pool:
+            list(tqdm(pool.map(self.read, range(len(self)), out), total=len(self), desc="photos",
+                      unit="photo", mininterval=1))
+        return torch.from_numpy(out)
+
+
+def load_photos(dataset: Dataset, rows: pd.DataFrame, size: int, *, workers: int = 2) -> Tensor:
+    """Photos of a table's rows from the dataset folder, [n, 3, size, size] uint8, squashed as
+    published."""
+    return PhotoReader(dataset, rows, size).read_all(workers=workers)
+
+
+class Buffers:
+    """Arrays for batches, given out again when the batch before is gone.
+
+    A batch of 256 photos of 224 px is 38 MB, which the system hands out as fresh pages and takes
+    back at once; to touch them for the first time costs a tenth of the decoding.
+    """
+
+    def __init__(self):
+        self._lent: list[tuple[np.ndarray, weakref.ref]] = []
+        self._lock = threading.Lock()
+
+    def take(self, shape: tuple, dtype) -> np.ndarray:
+        """An array with any content. It counts as free once the object returned here is gone; a
+        tensor made of it keeps it, a slice of it does not."""
+        with self._lock:
+            free = [(array, holder) for array, holder in self._lent if holder() is None
+                    and array.shape == shape and array.dtype == dtype]  # fmt: skip
+            array = free[0][0] if free else np.empty(shape, dtype)
+            view = array.view()
+            self._lent = [pair for pair in self._lent if pair[0] is not array]
+            self._lent.append((array, weakref.ref(view)))
+            return view
 
 
 class PairBatches:
-    """Batches of one split of paired data, held in memory as 8- and 16-bit numbers."""
+    """Batches of one split of paired data, held in memory as 8- and 16-bit numbers or streamed."""
 
     def __init__(self, pairs: Pairs, dataset: Dataset, *, split: str | None, photo_size: int,
-                 chips_per_batch: int, photos_per_chip: int, seed: int = 0):
+                 chips_per_batch: int, photos_per_chip: int, seed: int = 0,
+                 memory_bytes: int = MEMORY_BYTES, workers: int = 2):
+        """memory_bytes: photos and chips that need more are streamed. workers: threads that
+        decode; 0 makes each batch when it is asked for, in the calling thread."""
         rows = pairs.manifest
         if split is not None:
             rows = rows[rows["split"] == split]
@@ -64,27 +124,45 @@ class PairBatches:
         self.rows, self.seed = rows, seed
         self.chips_per_batch, self.photos_per_chip = chips_per_batch, photos_per_chip
 
+        codes, ids = pd.factorize(rows["photo_id"])  # in order of appearance
         unique = rows.drop_duplicates("photo_id")
-        self.photos = load_photos(dataset, unique, photo_size)
-        index = {p: i for i, p in enumerate(unique["photo_id"])}
-        self._photo = rows["photo_id"].map(index).to_numpy()
+        self._photo, self._count = codes, len(ids)
         self._xy = rows[["x", "y"]].to_numpy(np.float64)
         self._lonlat = rows[["lon", "lat"]].to_numpy(np.float64)
-        self._ids = rows["photo_id"].to_numpy()
-        chip_ids, start = np.unique(rows["chip"].to_numpy(), return_index=True)
-        self._members = np.split(np.arange(len(rows)), start[1:])  # rows of each chip
-        self._chips = pairs.chips["chips"].isel(chip=chip_ids).to_numpy()  # [n, C, H, W] uint16
+        self._ids = rows["photo_id"].to_numpy(object)
+        self._chip_ids, start = np.unique(rows["chip"].to_numpy(), return_index=True)
+        self._start, self._stop = start, np.append(start[1:], len(rows))  # rows of each chip
+
+        self._reader = PhotoReader(dataset, unique, photo_size, pairs.photos())
+        self._pairs, self._orders = pairs, {}
+        chip_bytes = 2 * math.prod(pairs.chips["chips"].shape[1:])
+        need = 3 * photo_size**2 * self._count + chip_bytes * self.chips
+        self.streams = need > memory_bytes
+        if self.streams:
+            self._pool = ThreadPoolExecutor(workers) if workers else None
+            self._ahead: dict[int, Future] = {}  # batches being made, by step
+            self._lead = workers  # so many beyond the one that is asked for
+            self._buffers = Buffers()
+        else:
+            self._photos = self._reader.read_all(workers=max(1, workers))
+            self._chips = pairs.read_chips(self._chip_ids)  # uint16 [n, C, H, W]
 
     def __len__(self) -> int:
         """Photos, not counting how many chips each is in."""
-        return len(self.photos)
+        return self._count
 
     @property
     def chips(self) -> int:
-        return len(self._members)
+        return len(self._chip_ids)
 
     def _order(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, 1, epoch)).permutation(self.chips)
+        """Chips in the order of an epoch, kept while it lasts: a million take 20 ms to shuffle."""
+        order = self._orders.get(epoch)
+        if order is None:
+            order = np.random.default_rng((self.seed, 1, epoch)).permutation(self.chips)
+            self._orders = {e: o for e, o in self._orders.items() if abs(e - epoch) < 2}
+            self._orders[epoch] = order
+        return order
 
     def chips_of_step(self, step: int) -> np.ndarray:
         """Chips of a step: consecutive places in an endless row of shuffled epochs."""
@@ -95,21 +173,54 @@ class PairBatches:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step (0, 1, ...), the same whenever it is asked for."""
+        if not self.streams or self._pool is None:
+            return self._make(step)
+        window = range(step, step + 1 + self._lead)
+        for old in [s for s in self._ahead if s not in window]:
+            self._ahead.pop(old).cancel()
+        for ahead in window:
+            if ahead not in self._ahead:
+                self._ahead[ahead] = self._pool.submit(self._make, ahead)
+        return self._ahead.pop(step).result()
+
+    def _make(self, step: int) -> Batch:
         rng = np.random.default_rng((self.seed, 2, step))
         chips = self.chips_of_step(step)
         b, q = len(chips), self.photos_per_chip
         rows = np.zeros((b, q), np.int64)
         valid = np.zeros((b, q), bool)
         for i, chip in enumerate(chips):
-            members = self._members[chip]
+            members = np.arange(self._start[chip], self._stop[chip])
             chosen = rng.permutation(members)[:q]
             rows[i, : len(chosen)], valid[i, : len(chosen)] = chosen, True
             rows[i, len(chosen):] = chosen[0]  # an empty slot repeats a photo; `valid` drops it
         return Batch(
-            chips=torch.from_numpy(self._chips[chips].astype(np.float32)),
-            photos=self.photos[torch.from_numpy(self._photo[rows])],
+            chips=self._chip_values(chips),
+            photos=self._photo_values(self._photo[rows]),
             xy=torch.from_numpy(self._xy[rows]),
             lonlat=torch.from_numpy(self._lonlat[rows]),
             valid=torch.from_numpy(valid),
             photo_ids=list(self._ids[rows[valid]]),
         )
+
+    def _chip_values(self, chips: np.ndarray) -> Tensor:
+        """float32 [B, C, H, W]."""
+        if not self.streams:
+            return torch.from_numpy(self._chips[chips].astype(np.float32))
+        shape = (len(chips), *self._pairs.chips["chips"].shape[1:])
+        out = self._buffers.take(shape, np.float32)
+        return torch.from_numpy(self._pairs.read_chips(self._chip_ids[chips], out))
+
+    def _photo_values(self, numbers: np.ndarray) -> Tensor:
+        """uint8 [B, Q, 3, S, S] of the photos with these numbers [B, Q]."""
+        if not self.streams:
+            return self._photos[torch.from_numpy(numbers)]
+        size, first = self._reader.size, {}
+        out = self._buffers.take((*numbers.shape, 3, size, size), np.uint8)
+        for at, number in np.ndenumerate(numbers):
+            if number in first:  # an empty slot
+                out[at] = out[first[number]]
+            else:
+                first[number] = at
+                self._reader.read(number, out[at])
+        return torch.from_numpy(out)

@@ -1,10 +1,14 @@
 """A dataset folder: scenes, street-level photos, location tables, benchmark folders.
 
     scenes/*.tif            Sentinel-2 rasters in any CRS; STAC items (same stem, .json) beside them
+    scenes/<id>/            or a folder of one raster a band, as products are unpacked
+    scenes.json             or a STAC ItemCollection (also items.json, catalog.json)
     scenes.csv              optional: scene_id, path, datetime, processing_baseline, cloud_cover,
                             layout; files in scenes/ that it does not list are taken as well
     street.csv | .parquet   photo_id, path, lon, lat; heading, captured_at, is_spherical and
-                            whatever else is there are kept
+                            whatever else is there are kept (also .geoparquet; or the tables of
+                            Global Streetscapes in streetscapes/)
+    street/                 the photos; without a table their EXIF positions serve
     tables/*.csv            lon, lat, target columns
     landcover/*.tif         class values on a scene's grid, with classes.csv (value, name)
     <name>/<class>/*.jpg    benchmark of images in class folders, such as eurosat_rgb
@@ -26,12 +30,14 @@ import numpy as np
 import pandas as pd
 import rasterio
 
-from gairlib import photos, scene_metadata, tables
+from gairlib import exif, photo_tables, photos, scene_assets, scene_metadata, stac, tables
 from gairlib import scenes as scene_files
 from gairlib.errors import BadInput, Missing
 from gairlib.scenes import Scene
 
-PARTS = ("scenes", "street", "tables", "landcover")
+PARTS = ("scenes", "street", "tables", "landcover", "streetscapes")
+STREET = ("street.parquet", "street.geoparquet", "street.csv", "streetscapes")
+STAC = ("scenes.json", "items.json", "catalog.json")
 IMAGES = (".jpg", ".jpeg", ".png")
 
 
@@ -40,7 +46,8 @@ class Dataset:
 
     layouts: band layout by scene id, patterns allowed: {"eurosatms_*": "eurosat-ms"}.
     check_photos: decode every photo (at an eighth of its size) when the table is read, so that a
-    broken one is found before any training time is spent.
+    broken one is found before any training time is spent. remote: also take STAC items whose pixels
+    lie on a server; nothing is contacted otherwise.
     """
 
     def __init__(
@@ -48,12 +55,13 @@ class Dataset:
         folder: str | Path,
         layouts: Mapping[str, str] | None = None,
         check_photos: bool = True,
+        remote: bool = False,
     ):
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise Missing(f"{folder}: there is no such dataset folder")
         self.layouts = dict(layouts or {})
-        self.check_photos = check_photos
+        self.check_photos, self.remote = check_photos, remote
         self.about = self._about()
         self.name = str(self.about.get("name") or self.folder.resolve().name)
         self.synthetic = bool(self.about.get("synthetic", False))
@@ -116,13 +124,19 @@ class Dataset:
                 (v for k, v in self.layouts.items() if fnmatch.fnmatchcase(scene_id, k)), None
             )
             try:
+                where = self.inside(path)
                 found.append(
-                    scene_files.open_scene(
-                        self.inside(path), id=scene_id, layout=declared, row=row
-                    )
-                )
+                    scene_assets.open_folder(where, id=scene_id, row=row) if where.is_dir() else
+                    scene_files.open_scene(where, id=scene_id, layout=declared, row=row)
+                )  # fmt: skip
             except (BadInput, Missing) as problem:
                 self._reject("scene", scene_id, problem)
+        for scene in self._stac_scenes():
+            if scene.id in seen:
+                self._reject("scene", scene.id, "scene_id stands more than once; first one kept")
+                continue
+            seen.add(scene.id)
+            found.append(scene)
         guessed = [s for s in found if s.offset_source == scene_metadata.GUESSED]
         if guessed:
             high = [s.id for s in guessed if s.offset]
@@ -134,6 +148,20 @@ class Dataset:
                 stacklevel=3,
             )
         return sorted(found, key=lambda s: s.id)
+
+    def _stac_scenes(self) -> list[Scene]:
+        """Scenes that STAC files in the folder itself list."""
+        found: list[Scene] = []
+        for path in [self.folder / name for name in STAC if (self.folder / name).is_file()]:
+            try:
+                scenes, rejected = stac.from_file(path, remote=self.remote, inside=self.folder)
+            except (BadInput, Missing) as problem:
+                self._reject("scene", path.name, problem)
+                continue
+            found += scenes
+            for row in rejected:
+                self._reject(**row)
+        return found
 
     def _scene_rows(self) -> list[tuple[str, str, dict]]:
         """(scene_id, path relative to the folder, row of scenes.csv) of every scene."""
@@ -151,7 +179,11 @@ class Dataset:
         folder = self.folder / "scenes"
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             relative = f"scenes/{path.name}"
-            if path.suffix.lower() in (".tif", ".tiff") and relative not in listed:
+            if relative in listed or path.name.startswith("."):
+                continue
+            if path.is_dir():
+                rows.append((path.name.removesuffix(".SAFE"), relative, {}))
+            elif path.suffix.lower() in (".tif", ".tiff"):
                 rows.append((path.stem, relative, {}))
         return rows
 
@@ -161,11 +193,10 @@ class Dataset:
         Judged by the path's text, not by where a link points: data that DVC has linked into the
         folder from its cache are still the folder's.
         """
-        text = str(path).replace("\\", "/")
-        normal = os.path.normpath(text)
-        if os.path.isabs(text) or normal.split("/")[0] in ("..", "~") or ":" in normal[:3]:
-            raise BadInput(f"path {path!r} leaves the dataset folder; paths are relative to it")
-        return self.folder / normal
+        reason = tables.path_reason(path)
+        if reason is not None:
+            raise BadInput(reason)
+        return self.folder / os.path.normpath(str(path).replace("\\", "/"))
 
     def landcover(self, scene_id: str) -> tuple[np.ndarray, dict[int, str]] | None:
         """(classes uint8 [H, W] on the scene's grid, value -> name), or None if there is none."""
@@ -189,22 +220,31 @@ class Dataset:
         """The usable photos: photo_id, path, lon, lat (degrees), is_spherical, heading, captured_at
         and every other column of the table. Longitudes are brought into [-180, 180]."""
         if "street" not in self._kept:
-            path = self.street_table()
-            self._kept["street"] = tables.no_photos() if path is None else self._read_street(path)
+            self._kept["street"] = self._read_street()
         return self._kept["street"].copy()
 
     def street_table(self) -> Path | None:
-        """street.parquet, else street.csv, else None."""
-        both = [self.folder / "street.parquet", self.folder / "street.csv"]
-        return next((p for p in both if p.is_file()), None)
+        """The first of STREET that is there, or None."""
+        return next((p for p in (self.folder / n for n in STREET) if p.exists()), None)
 
-    def _read_street(self, path: Path) -> pd.DataFrame:
-        frame, reasons = tables.street(path)
-        for i in reasons.index[reasons.isna()]:
-            try:
-                self.inside(frame.at[i, "path"])
-            except BadInput as problem:
-                reasons[i] = str(problem)
+    def photo_table(self) -> Path | tables.Piece:
+        """What `pairing.pair` takes: the table's path, or (photos, reasons) by EXIF positions."""
+        path = self.street_table()
+        if path is not None:
+            return path
+        if (self.folder / "street").is_dir():
+            return exif.folder_table(self.folder)
+        none = tables.no_photos()
+        return none, tables.no_reasons(none.index)
+
+    def _read_street(self) -> pd.DataFrame:
+        table = self.photo_table()
+        pieces = list(photo_tables.chunks(table)) if isinstance(table, Path) else [table]
+        frame = pd.concat([p for p, _ in pieces]).reset_index(drop=True)
+        reasons = pd.concat([r for _, r in pieces]).reset_index(drop=True)
+        good = reasons.isna()
+        double = frame.index[good][frame.loc[good, "photo_id"].duplicated()]
+        reasons[double] = "photo_id stands more than once; first row kept"
         if self.check_photos:
             good = reasons.index[reasons.isna()]
             with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
@@ -266,7 +306,9 @@ class Dataset:
         note = "baseline offset from: " + ", ".join(f"{k} ({n})" for k, n in sources.items())
         rows = [("scenes", len(scenes), note if scenes else "absent: scenes/*.tif")]
         extra = [c for c in street if c not in ("photo_id", "path", "lon", "lat")]
-        note = f"columns: {', '.join(extra)}" if self.street_table() else "absent: street.csv"
+        note = f"columns: {', '.join(extra)}"
+        if not self.street_table():
+            note = "positions from EXIF" if len(street) else "absent: street.csv"
         rows.append(("street", len(street), note))
         covered = sum((self.folder / "landcover" / f"{s.id}.tif").is_file() for s in scenes)
         rows.append(("landcover", covered, "" if covered else "absent: landcover/<scene_id>.tif"))

@@ -1,12 +1,18 @@
 """Embeddings that leave the notebook: chips, photos and places as GeoParquet, one shared space.
 
 Each row holds a vector of unit length in the shared space, so rows of the three files compare by
-dot product. A chip's vector is the mean of its decoded field (`query_rs(mode="mean")`). File-level
-metadata say which weights made them, under which licence and whether the data are synthetic.
+dot product. A chip's vector is the mean of its decoded field (`query_rs(mode="mean")`).
+
+Every row says which weights made it (`model`, a hash), under which licence its source is, and when
+it was taken (`captured_at`) and embedded (`embedded_on`), since rows of several files end up in one
+table; the file's own metadata say the same once (key `gairlib`), with the kind of its rows and
+whether the data are synthetic. `gairlib.nearest` searches such files.
 """
 
 import hashlib
 import json
+import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,17 +22,33 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 from pyproj import Transformer
+from safetensors.torch import save
 from shapely import Polygon
 from tqdm.auto import tqdm
 
 from gairlib import features, pairing, preprocess, scenes
 from gairlib.dataset import Dataset
+from gairlib.errors import BadInput
 from gairlib.model import GAIR
+
+UNKNOWN = "unknown: the dataset states none"
 
 
 def weights_hash(checkpoint: str | Path) -> str:
     """First 16 hex digits of the SHA-256 of a model folder's weights."""
     return hashlib.sha256((Path(checkpoint) / "model.safetensors").read_bytes()).hexdigest()[:16]
+
+
+def model_hash(model: GAIR) -> str:
+    """The same for a model in memory: what `weights_hash` gives once it is saved."""
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    return hashlib.sha256(save(state)).hexdigest()[:16]
+
+
+def sentinel_notice(acquired: str | None = None) -> str:
+    """The notice that the Copernicus licence asks of derived products, with the year if known."""
+    year = re.match(r"\d{4}", acquired or "")
+    return f"contains modified Copernicus Sentinel data{f' {year[0]}' if year else ''}"
 
 
 def chip_outline(transform, crs, size_px: int) -> Polygon:
@@ -51,10 +73,11 @@ def chips(model: GAIR, dataset: Dataset, *, chip_px: int, chip_m: float,
         vectors = model.query_rs(field, centre, mode="mean", normalize=True)[:, 0]
         for i, ((_, transform), vector) in enumerate(zip(tiles, vectors.float().cpu().numpy())):
             rows.append({"chip_id": f"{scene.id}/{i}", "scene_id": scene.id,
-                         "embedding": vector,
+                         "embedding": vector, "captured_at": scene.datetime,
+                         "licence": _licence(dataset) or sentinel_notice(scene.datetime),
                          "geometry": chip_outline(transform, scene.crs, chip_px)})
-    return gpd.GeoDataFrame(rows, columns=["chip_id", "scene_id", "embedding", "geometry"],
-                            geometry="geometry", crs="EPSG:4326")
+    columns = ["chip_id", "scene_id", "embedding", "captured_at", "licence", "geometry"]
+    return gpd.GeoDataFrame(rows, columns=columns, geometry="geometry", crs="EPSG:4326")
 
 
 def photos(model: GAIR, dataset: Dataset, *, device: str = "cpu") -> gpd.GeoDataFrame:
@@ -63,7 +86,7 @@ def photos(model: GAIR, dataset: Dataset, *, device: str = "cpu") -> gpd.GeoData
     vectors = features.photos(model, dataset, street, device=device)
     kept = "photo_id path view_yaw heading captured_at split licence".split()
     keep = [c for c in kept if c in street]
-    frame = street[keep].assign(embedding=list(vectors))
+    frame = street[keep].assign(embedding=list(vectors), licence=_licences(dataset, street))
     return gpd.GeoDataFrame(frame, geometry=gpd.points_from_xy(street["lon"], street["lat"]),
                             crs="EPSG:4326")
 
@@ -72,20 +95,64 @@ def places(model: GAIR, street: pd.DataFrame, *, device: str = "cpu") -> gpd.Geo
     """Every photo's place by its coordinates alone."""
     lonlat = street[["lon", "lat"]].to_numpy(np.float64).reshape(-1, 2)
     vectors = features.locations(model, lonlat, device=device) if len(lonlat) else []
-    frame = street[["photo_id"]].assign(embedding=list(vectors))
+    keep = [c for c in ("photo_id", "captured_at", "licence") if c in street]
+    frame = street[keep].assign(embedding=list(vectors))
     return gpd.GeoDataFrame(frame, geometry=gpd.points_from_xy(lonlat[:, 0], lonlat[:, 1]),
                             crs="EPSG:4326")
 
 
+def _licence(dataset: Dataset) -> str | None:
+    """What dataset.json says, or that nothing was photographed."""
+    stated = dataset.about.get("licence") or dataset.about.get("license")
+    return str(stated) if stated else "synthetic data" if dataset.synthetic else None
+
+
+def _licences(dataset: Dataset, street: pd.DataFrame) -> pd.Series:
+    """Of each photo: the table's column, else the dataset's."""
+    column = next((c for c in ("licence", "license") if c in street), None)
+    default = _licence(dataset) or UNKNOWN
+    if column is None:
+        return pd.Series(default, index=street.index, dtype=object)
+    return street[column].astype(object).where(street[column].notna(), default)
+
+
 def write(frame: gpd.GeoDataFrame, path: Path, *, checkpoint: str | Path, dataset: Dataset,
           preprocessing: str) -> None:
-    """GeoParquet with provenance in the file's metadata under `gairlib`."""
+    """GeoParquet with provenance in columns and in the file's metadata under `gairlib`.
+
+    The frame is one of `chips`, `photos` or `places`; BadInput if its vectors are not of unit
+    length. An interrupted write leaves the old file.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_parquet(path, index=False)
-    table = pq.read_table(path)
-    about = {"weights_sha256": weights_hash(checkpoint), "preprocessing": preprocessing,
+    vectors = np.stack(frame["embedding"].to_list()) if len(frame) else np.zeros((0, 1))
+    if not (np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3).all():
+        raise BadInput(f"{path.name}: embeddings must be of unit length (normalize=True)")
+    weights, day = weights_hash(checkpoint), datetime.now(UTC).strftime("%Y-%m-%d")
+    frame = frame.assign(model=weights, embedded_on=day)
+    frame["licence"] = _licences(dataset, frame)
+    part = path.with_name(path.name + ".part")
+    frame.to_parquet(part, index=False)
+    table = pq.read_table(part)
+    facts = {"kind": kind_of(frame), "weights_sha256": weights, "preprocessing": preprocessing,
+             "dim": int(vectors.shape[1]) if len(frame) else None,
              "dataset": dataset.name, "synthetic": dataset.synthetic,
              "licence_of_weights": "MIT; data keep their own licences",
-             "date": datetime.now(UTC).strftime("%Y-%m-%d"), "unit_length": True}
-    metadata = dict(table.schema.metadata) | {b"gairlib": json.dumps(about).encode()}
-    pq.write_table(table.replace_schema_metadata(metadata), path)
+             "licence_of_data": sorted(set(map(str, frame["licence"]))),
+             "date": day, "unit_length": True}
+    metadata = dict(table.schema.metadata) | {b"gairlib": json.dumps(facts).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), part)
+    os.replace(part, path)
+
+
+def kind_of(frame: pd.DataFrame) -> str:
+    """"chips", "photos" or "places", by the columns."""
+    return "chips" if "chip_id" in frame else "photos" if "path" in frame else "places"
+
+
+def about(path: str | Path) -> dict:
+    """The provenance that `write` put into a file; BadInput if it has none."""
+    found = (pq.read_schema(path).metadata or {}).get(b"gairlib")
+    if found is None:
+        raise BadInput(f"{path}: no provenance of gairlib in it; embed.write makes such files")
+    return json.loads(found)

@@ -14,8 +14,9 @@ import torch
 from affine import Affine
 from numpy.typing import ArrayLike
 
-from gairlib import geo, preprocess
+from gairlib import geo, pca, preprocess
 from gairlib.errors import BadInput
+from gairlib.pca import PCA as Colours
 from gairlib.scenes import Reader, Scene, corner
 
 MAX_SIDE = 512  # cells a side: 512 x 512 x 128 float32 are 128 MiB
@@ -166,45 +167,14 @@ def _inside(centres: np.ndarray, start: float, extent: float) -> tuple[np.ndarra
 # ---------------------------------------------------------------------------- colours
 
 
-@dataclass(frozen=True)
-class Colours:
-    """Three principal axes of some vectors: mean [D], axes [D, 3], low and high [3]."""
-
-    mean: np.ndarray
-    axes: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-    def rgb(self, values: np.ndarray) -> np.ndarray:
-        """vectors [..., D] -> uint8 RGB [..., 3]; low and high are the ends of each channel."""
-        scores = (np.asarray(values, np.float64) - self.mean) @ self.axes
-        share = (scores - self.low) / np.maximum(self.high - self.low, 1e-12)
-        flat = self.high - self.low <= 1e-9  # a constant field is grey
-        return np.round(255 * np.where(flat, 0.5, np.clip(share, 0, 1))).astype(np.uint8)
-
-
 def colours(values: ArrayLike, like: np.ndarray | None = None) -> Colours:
-    """Axes of the vectors [..., D] with the 2nd and 98th percentile as the ends of the channels.
+    """Three axes of the vectors [..., D] with the 2nd and 98th percentile as the channels' ends.
 
-    Signs are fixed (each axis' largest entry is positive), so that a second run gives the same
-    picture. like: scores [..., 3] of another field at the same places; the axes are then turned
-    (orthogonal Procrustes) to agree with them, so that two pictures can be compared by colour.
+    like: scores [..., 3] of another field at the same places; the axes are then turned to agree
+    with them, so that two pictures can be compared by colour. See `gairlib.pca`.
     """
     rows = np.asarray(values, dtype=np.float64).reshape(-1, np.shape(values)[-1])
-    mean = rows.mean(axis=0)
-    covariance = np.cov((rows - mean).T) if len(rows) > 1 else np.zeros((rows.shape[1],) * 2)
-    axes = np.linalg.eigh(covariance)[1][:, ::-1][:, :3]
-    axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), range(3)] < 0, -1.0, 1.0)
-    if like is not None:
-        scores, other = (rows - mean) @ axes, like.reshape(-1, 3)
-        u, _, v = np.linalg.svd(_standard(scores).T @ _standard(other))
-        axes = axes / np.maximum(scores.std(axis=0), 1e-12) @ (u @ v)
-    scores = (rows - mean) @ axes
-    return Colours(mean, axes, *np.percentile(scores, [2, 98], axis=0))
-
-
-def _standard(scores: np.ndarray) -> np.ndarray:
-    return (scores - scores.mean(axis=0)) / np.maximum(scores.std(axis=0), 1e-12)
+    return pca.fit(rows, 3, like=None if like is None else like.reshape(-1, 3))
 
 
 # ---------------------------------------------------------------------------- where a photo is

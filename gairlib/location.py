@@ -1,12 +1,19 @@
 """Location encoders `e`: (lon, lat) in degrees -> [N, D], one registry.
 
-| name    | features                                                  | antimeridian | a pole is |
-|---------|-----------------------------------------------------------|--------------|-----------|
-| rff-xyz | random Fourier features of the unit sphere (default)      | continuous   | one value |
-| rff     | Equal Earth, random Fourier features (arXiv 2309.16020)   | jumps        | a line    |
-| direct  | lon/180, lat/90                                           | jumps        | a line    |
-| wrap    | sin, cos of pi lon/180 and pi lat/90 (arXiv 1906.05272)   | continuous   | a circle  |
-| xyz     | unit sphere                                               | continuous   | one value |
+| name                 | features                                           | antimeridian | pole |
+|----------------------|----------------------------------------------------|--------------|------|
+| rff-xyz              | random Fourier features, unit sphere (the default) | continuous   | one  |
+| rff                  | Equal Earth, random Fourier features (2309.16020)  | jumps        | many |
+| direct               | lon/180, lat/90                                    | jumps        | many |
+| wrap                 | sin, cos of pi lon/180, pi lat/90 (1906.05272)     | continuous   | many |
+| xyz                  | unit sphere                                        | continuous   | one  |
+| space2vec-*          | grid, theory (2003.00824)                          | jumps        | many |
+| sphere2vec-*         | c, c+, m, m+, dfs (2306.17624)                     | jumps        | many |
+| sphere2vec-*-integer | the same, whole longitude frequencies              | continuous   | many |
+| spherical-harmonics  | real spherical harmonics, SIREN (2310.06743)       | continuous   | one  |
+
+Numbers are arXiv's. "one" value at a pole or "many", one for each longitude. An encoder says so
+itself: `continuous_at_antimeridian` and `one_value_per_pole`.
 
 Every name builds from (name, dim) alone. Longitudes count modulo 360. Projections and Fourier
 phases are computed in float64 and cast afterwards (at sigma 256 a float32 phase is off by 1e-4);
@@ -15,6 +22,7 @@ the frequencies stay float64 whatever the module is cast to.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,29 +35,38 @@ from gairlib.errors import BadInput
 from gairlib.geo import check_lonlat, unit_sphere, wrap_lon
 
 _REGISTRY: dict[str, Callable[..., nn.Module]] = {}
+# Modules that register more names. They import this one, so they are imported on the first look.
+_FAMILIES = ("location_space2vec", "location_sphere2vec", "spherical_harmonics")
 
 
-def register(name: str) -> Callable[[type[nn.Module]], type[nn.Module]]:
+def register(name: str) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
     """Class decorator: `create(name, dim, **options)` builds it as cls(dim, **options)."""
 
-    def add(cls: type[nn.Module]) -> type[nn.Module]:
+    def add(cls: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
         _REGISTRY[name] = cls
         return cls
 
     return add
 
 
+def _registry() -> dict[str, Callable[..., nn.Module]]:
+    for module in _FAMILIES:
+        importlib.import_module(f"gairlib.{module}")
+    return _REGISTRY
+
+
 def names() -> list[str]:
     """Names that `create` knows."""
-    return sorted(_REGISTRY)
+    return sorted(_registry())
 
 
 def create(name: str, dim: int, **options: Any) -> nn.Module:
     """A location encoder: nn.Module, forward(lonlat [N, 2]) -> [N, dim]."""
-    if name not in _REGISTRY:
+    registry = _registry()
+    if name not in registry:
         raise BadInput(f"location encoder {name!r} is not one of {', '.join(names())}.")
     try:
-        return _REGISTRY[name](dim, **options)
+        return registry[name](dim, **options)
     except TypeError as error:
         raise BadInput(f"location encoder {name!r}: {error}") from None
 
@@ -57,26 +74,33 @@ def create(name: str, dim: int, **options: Any) -> nn.Module:
 class LocationEncoder(nn.Module):
     """Base: check, features in float64, then a network in the module's own dtype."""
 
+    continuous_at_antimeridian = False  # the same vector from the east and from the west
+    one_value_per_pole = False  # whatever the longitude says there
+
     def features(self, lonlat: Float[Tensor, "n 2"]) -> Tensor:
-        """Float64 degrees, lon in [-180, 180) -> float64 features."""
+        """Float64 degrees, lon in [-180, 180] -> float64 features."""
         raise NotImplementedError
 
     def network(self, features: Tensor) -> Float[Tensor, "n d"]:
         raise NotImplementedError
 
-    def forward(self, lonlat: Any) -> Float[Tensor, "n d"]:
-        """(lon, lat) [N, 2] in degrees, list, array or tensor of any dtype -> [N, D]."""
-        weight = next(self.parameters())
-        points = torch.as_tensor(check_lonlat(lonlat)).to(weight.device)
+    def points(self, lonlat: Any) -> Float[Tensor, "n 2"]:
+        """Checked (lon, lat) in float64 on the module's device, lon in [-180, 180]."""
+        points = torch.as_tensor(check_lonlat(lonlat)).to(next(self.parameters()).device)
         if points.ndim != 2:
             raise BadInput(f"lonlat: shape {list(points.shape)}, but [N, 2] is needed.")
         lon, lat = points.unbind(-1)
         # Modulo 360 only where it is needed: the operation itself rounds.
         lon = torch.where((lon >= -180) & (lon <= 180), lon, wrap_lon(lon))
-        return self.network(self.features(torch.stack([lon, lat], -1)).to(weight.dtype))
+        return torch.stack([lon, lat], -1)
+
+    def forward(self, lonlat: Any) -> Float[Tensor, "n d"]:
+        """(lon, lat) [N, 2] in degrees, list, array or tensor of any dtype -> [N, D]."""
+        features = self.features(self.points(lonlat))
+        return self.network(features.to(next(self.parameters()).dtype))
 
 
-def _mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     """Linear layers with activations between them, none after the last."""
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(zip(sizes, sizes[1:])):
@@ -84,21 +108,21 @@ def _mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequ
     return nn.Sequential(*layers)
 
 
-class _Plain(LocationEncoder):
+class Plain(LocationEncoder):
     """Few smooth features and one MLP."""
 
     width: int
 
     def __init__(self, dim: int, *, hidden: int = 256, layers: int = 3) -> None:
         super().__init__()
-        self.net = _mlp([self.width] + [hidden] * layers + [dim], nn.GELU)
+        self.net = mlp([self.width] + [hidden] * layers + [dim], nn.GELU)
 
     def network(self, features: Tensor) -> Tensor:
         return self.net(features)
 
 
 @register("direct")
-class Direct(_Plain):
+class Direct(Plain):
     """(lon/180, lat/90): the plainest; jumps at the antimeridian, a pole has many values."""
 
     width = 2
@@ -108,7 +132,7 @@ class Direct(_Plain):
 
 
 @register("wrap")
-class Wrap(_Plain):
+class Wrap(Plain):
     """sin, cos of pi lon/180 and pi lat/90 (Mac Aodha et al., arXiv 1906.05272).
 
     Continuous at the antimeridian. As published, latitude runs round a full circle, so both poles
@@ -116,6 +140,7 @@ class Wrap(_Plain):
     """
 
     width = 4
+    continuous_at_antimeridian = True
 
     def features(self, lonlat: Tensor) -> Tensor:
         angle = torch.stack([lonlat[:, 0] * (math.pi / 180), lonlat[:, 1] * (math.pi / 90)], -1)
@@ -123,10 +148,11 @@ class Wrap(_Plain):
 
 
 @register("xyz")
-class XYZ(_Plain):
+class XYZ(Plain):
     """The point on the unit sphere: continuous everywhere, one value per pole, low frequency."""
 
     width = 3
+    continuous_at_antimeridian = one_value_per_pole = True
 
     def features(self, lonlat: Tensor) -> Tensor:
         return unit_sphere(lonlat)
@@ -161,7 +187,7 @@ class _Fourier(LocationEncoder):
         self.register_buffer("frequencies", drawn * scale)  # [S, F, inputs]
         # Without the last activation, the hidden layer before `dim` would be linear (published:
         # three ReLU layers, then a linear head).
-        self.nets = nn.ModuleList(_mlp([2 * features] + [hidden] * layers + [dim]) for _ in sigmas)
+        self.nets = nn.ModuleList(mlp([2 * features] + [hidden] * layers + [dim]) for _ in sigmas)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         """Casts leave the frequencies in float64; moves to a device take them along."""
@@ -238,6 +264,7 @@ class SphereRFF(_Fourier):
     """
 
     inputs, turn = 3, 1.0
+    continuous_at_antimeridian = one_value_per_pole = True
 
     def __init__(
         self,

@@ -186,14 +186,18 @@ class GAIR(nn.Module):
         os.replace(part, folder / CONFIG)
 
     @classmethod
-    def from_pretrained(cls, source: str | Path) -> GAIR:
+    def from_pretrained(cls, source: str | Path, revision: str | None = None) -> GAIR:
         """A folder that save_pretrained wrote, or a Hugging Face hub id ("owner/name").
 
-        The hub is asked only when there is no such folder and the name can be an id.
+        The hub is asked only when there is no such folder and the name can be an id; config.json
+        and model.safetensors are all that is fetched, and once fetched they are found without a
+        network. `revision`: a branch, tag or commit there; pin a commit for results that last.
         """
         folder = Path(source)
         if not folder.is_dir():
-            folder = _from_hub(str(source))
+            folder = _from_hub(str(source), revision)
+        elif revision is not None:
+            raise BadInput(f"{folder} is a folder here; revision {revision!r} is for hub ids.")
         for name in (CONFIG, WEIGHTS):
             if not (folder / name).is_file():
                 raise Missing(f"{folder} holds no {name}; save_pretrained writes it.")
@@ -223,7 +227,7 @@ def load_strict(model: nn.Module, state: dict[str, Tensor], source: str) -> None
     model.load_state_dict(state)
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(name: str, revision: str | None) -> Path:
     """Download a snapshot; a path that cannot be a hub id, or a failure, raises Missing."""
     is_id = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).parent.exists()
     if not is_id:
@@ -231,9 +235,10 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
-    except Exception as error:  # no network, no such repository, no access
+        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
+    except Exception as error:  # no network, no such repository or revision, no access
+        which = "it" if revision is None else f"revision {revision!r}"
         raise Missing(
-            f"{name}: no such folder here, and the Hugging Face hub did not give it "
+            f"{name}: no such folder here, and the Hugging Face hub did not give {which} "
             f"({type(error).__name__}); give a folder, or try again with a network."
         ) from None

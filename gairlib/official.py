@@ -9,6 +9,7 @@ code does, and asks for the published preprocessing.
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,19 +26,20 @@ from gairlib.model import GAIR
 
 RS, SV, LOC = "rs_encoder.s2_encoder", "sv_encoder", "location_encoder"
 BANDS = 10
-# Left over from pretraining: the published inference code does not use these either.
+# Left over from pretraining, tensors or modules: the published inference code does not use these
+# either.
 UNUSED = (
-    "nerf_fn.",
+    "nerf_fn",
     "query_feature",
     "rs_patch_pos_encoding",
     "queue_for_location",
     "queue_ptr_location",
-    "radar_proj.",
-    "optical_proj.",
-    "location_proj.",
+    "radar_proj",
+    "optical_proj",
+    "location_proj",
     "logit_scale",
-    "rs_encoder.layer_norm.",
-    "rs_encoder.head.",
+    "rs_encoder.layer_norm",
+    "rs_encoder.head",
 )
 
 
@@ -47,9 +49,9 @@ def load_official(
     """A published checkpoint -> GAIR in eval mode, float32.
 
     weights: a .safetensors file, a .pth file (read with weights_only) or a state dict; a "model"
-    wrapper and "module." prefixes are taken off. Missing, unknown and misshapen tensors raise
-    BadInput by name; those that inference does not use are allowed and listed in
-    `model.unused_tensors`.
+    wrapper and "module." prefixes are taken off. rs_heads, sv_heads: attention heads, which leave
+    no trace in the tensors. Missing, unknown, misshapen and whole-number tensors raise BadInput by
+    name; those that inference does not use are allowed and listed in `model.unused_tensors`.
     """
     state, source = _state(weights)
     config = infer_config(state, rs_heads, sv_heads, source)
@@ -146,15 +148,21 @@ def infer_config(
         )
     # With ALiBi the grid's size leaves no trace but in an unused tensor; published 12 x 12.
     tokens = state.get("rs_patch_pos_encoding")
-    side = math.isqrt(tokens.shape[1]) if tokens is not None and tokens.ndim == 3 else 12
+    side = 12
+    if tokens is not None:
+        side = math.isqrt(shape("rs_patch_pos_encoding", 3)[1])
+        if not side or side**2 != tokens.shape[1]:
+            raise BadInput(
+                f"{source}: tensor rs_patch_pos_encoding is {list(tokens.shape)}; its second axis "
+                "must be a square number of tokens."
+            )
 
     sv_width, _, sv_patch, _ = shape(f"{SV}.embeddings.patch_embeddings.projection.weight", 4)
     sv_side = math.isqrt(shape(f"{SV}.embeddings.position_embeddings", 3)[1] - 1)
     sv_hidden = shape(f"{SV}.encoder.layer.0.intermediate.dense.weight", 2)[0]
-    if sv_width % sv_heads:
-        raise BadInput(f"sv_heads {sv_heads} does not divide the SV width {sv_width}.")
-    if dim % rs_heads:
-        raise BadInput(f"rs_heads {rs_heads} does not divide the RS width {dim}.")
+    for name, heads, width in (("sv_heads", sv_heads, sv_width), ("rs_heads", rs_heads, dim)):
+        if heads < 1 or width % heads:
+            raise BadInput(f"{name} {heads} does not divide the encoder's width {width}.")
 
     features = shape(f"{LOC}.LocEnc0.capsule.0.b", 2)[0]
     hidden = shape(f"{LOC}.LocEnc0.capsule.1.weight", 2)[0]
@@ -206,13 +214,20 @@ def _check(
     state: Mapping[str, Tensor], own: Mapping[str, Tensor], table: dict[str, _Slot], source: str
 ) -> None:
     faults = [f"{k} is missing" for k in table if k not in state]
-    faults += [f"{k} is unknown" for k in state if k not in table and not k.startswith(UNUSED)]
-    for k in table:
-        if k in state and tuple(state[k].shape) != _shape(own, table[k]):
+    faults += [f"{k} is unknown" for k in state if k not in table and not _unused(k)]
+    for k in (k for k in table if k in state):
+        if tuple(state[k].shape) != _shape(own, table[k]):
             faults.append(f"{k} is {list(state[k].shape)} instead of {list(_shape(own, table[k]))}")
+        elif not state[k].is_floating_point():
+            faults.append(f"{k} holds {state[k].dtype}, not floating-point numbers")
     if faults:
         more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
         raise BadInput(f"{source}: not a published GAIR checkpoint: {'; '.join(faults[:8])}{more}.")
+
+
+def _unused(name: str) -> bool:
+    """Whether a tensor is one of UNUSED or lies in such a module."""
+    return any(name == part or name.startswith(part + ".") for part in UNUSED)
 
 
 def _state(weights: str | Path | Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
@@ -226,7 +241,10 @@ def _state(weights: str | Path | Mapping[str, Any]) -> tuple[dict[str, Tensor], 
             if path.suffix == ".safetensors":
                 weights = load_file(path)
             else:
-                weights = torch.load(path, map_location="cpu", weights_only=True)
+                # Training scripts in the manner of MAE keep their options beside "model": a plain
+                # holder of values, which runs nothing when it is read.
+                with torch.serialization.safe_globals([argparse.Namespace]):
+                    weights = torch.load(path, map_location="cpu", weights_only=True)
         except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
             raise BadInput(f"{path}: cannot be read as a checkpoint: {error}") from None
         except Exception as error:  # the unpickler refuses anything but tensors
@@ -238,7 +256,12 @@ def _state(weights: str | Path | Mapping[str, Any]) -> tuple[dict[str, Tensor], 
         weights = weights["model"]
     if not isinstance(weights, Mapping) or not weights:
         raise BadInput(f"{source}: holds no state dict.")
-    state = {str(k).removeprefix("module."): v for k, v in weights.items()}
+    state: dict[str, Any] = {}
+    for key, value in weights.items():
+        name = str(key).removeprefix("module.")
+        if name in state:
+            raise BadInput(f"{source}: {name} stands there twice, with and without 'module.'.")
+        state[name] = value
     if wrong := [k for k, v in state.items() if not isinstance(v, Tensor)]:
         raise BadInput(f"{source}: {wrong[0]} is no tensor; give the model's state dict.")
     return state, source

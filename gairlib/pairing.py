@@ -5,40 +5,53 @@ the photo into the chip by linear interpolation in a lon/lat box, in float32. He
 is found on the scene's own grid and its `xy` comes from the chip's CRS and transform in float64
 (geo.chip_xy); chips are cut, not warped; one chip serves up to `max_photos` photos.
 
-For each scene, photos are taken in a seeded random order; one that has no chip yet gets one at a
-random offset (see `placement`), and others inside it share it, until every photo has a chip.
-Training photos get `repeats_train` such rounds: the same photo at other places of other chips.
+Three steps, each made of independent tasks that Dask runs (`pool`), each leaving files in a work
+folder, so that memory is bounded whatever the number of photos, and an interrupted run goes on
+where it stopped and ends in the same bytes:
+
+1. `pairing_input`: the table chunk by chunk: checks, split, scenes that a photo could use.
+2. `pairing_cut`: photos, brought together by scene (`pairing_shuffle`), get their chips. Test chips
+   are placed first, then val, then train, each clear of those before; a photo that finds no chip
+   in its best scene goes on to its next.
+3. `pairs_store.assemble`: the parts become one sharded Zarr store and a manifest.
 
 Every photo that goes in is paired or rejected with a reason. The result depends on the photos, the
-scenes and the seed alone, not on the order of either; scenes are independent of each other but for
-the rule that chips of different splits never overlap (test chips are placed first, then val).
+scenes and the settings alone, not on the order of either.
 """
 
-import zlib
+import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from gairlib import geo, placement
-from gairlib.errors import BadInput, Missing
-from gairlib.pairs_store import Pairs, check_consistent, chips_dataset, load, manifest_frame
+from gairlib import pairing_input, pairing_shuffle, pairs_store, placement, rejections
+from gairlib.errors import BadInput
+from gairlib.pairing_cut import Settings, cut, expand_views
+from gairlib.pairing_input import SceneTable
+from gairlib.pairing_work import Work, fingerprint
+from gairlib.pairs_store import Pairs, load
 from gairlib.photos import VIEW_YAWS
-from gairlib.scenes import Chip, Reader, Scene, outline
-from gairlib.tables import PHOTO_COLUMNS
+from gairlib.pool import Pool
+from gairlib.scenes import Scene
 
 __all__ = ["Pairs", "expand_views", "load", "pair"]
 
-OUTSIDE = "outside every scene"
-SWAPPED = "outside every scene, but inside one with lon and lat swapped"
-SPHERICAL = "spherical photo, skipped by option"
+ROWS = 200_000  # of the photo table in a chunk
 
 
 def pair(
-    street: pd.DataFrame,
+    street: pd.DataFrame | tuple[pd.DataFrame, pd.Series] | str | Path,
     scenes: Sequence[Scene],
     *,
+    folder: str | Path | None = None,
+    work: str | Path | None = None,
+    photos_root: str | Path | None = None,
+    photo_px: int = 0,
     chip_px: int = 64,
     chip_m: float = 640.0,
     max_photos: int = 8,
@@ -49,241 +62,197 @@ def pair(
     max_cloud: float = 0.5,
     max_nodata: float = 0.1,
     split_block_deg: float = 0.05,
+    split_buffer_m: float = 500.0,
     spherical: str = "views",
+    near_duplicates: str = "keep",
     tries: int = 8,
+    scheduler: str = "threads",
+    workers: int | None = None,
+    rows: int = ROWS,
     progress: bool = True,
 ) -> Pairs:
-    """Give each photo of `street` (Dataset.street()) a place in a chip of one of `scenes`.
+    """Give each photo of `street` a place in a chip of one of `scenes`.
+
+    street: Dataset.street() or .photo_table(): photos in memory, (photos, a reason or None for
+    each), or the path of a table that `photo_tables.chunks` reads. folder: where the pairs go
+    (default: a temporary folder that lives as long as they do). work: where unfinished work is kept
+    (default: <folder>.work); removed at the end. photos_root: folder that the photos' paths start
+    from; then photos are checked and stored with the pairs, at photo_px x photo_px pixels (0: as
+    they are).
 
     chip_px, chip_m: a chip's edge in pixels and in metres on the ground. max_photos: slots of a
     chip; a spherical photo takes four. repeats, repeats_train: chips for each photo (train photos:
     repeats_train, if given). margin: a photo's least distance from the chip's edge, in chips.
     max_cloud, max_nodata: highest share of a chip's pixels, in [0, 1]; cloud counts where the scene
     has a classification. split_block_deg: side of the spatial blocks that make train, val and test
-    where the table has no column `split`. spherical: "views" (four perspective views) or "skip".
-    tries: random offsets drawn for each chip. BadInput where a setting or the table is wrong.
+    where the table has no column `split`. split_buffer_m: least distance between chips of different
+    splits, metres. spherical: "views" (four perspective views) or "skip". near_duplicates: "keep"
+    (named in the manifest and counted) or "drop". tries: random offsets drawn for each chip.
+
+    scheduler, workers: see `pool.Pool`. rows: of the table in one chunk. BadInput where a setting
+    or the table is wrong.
     """
     placement.check_settings(chip_px, chip_m, max_photos, margin)
-    street = _checked(street, spherical, max_photos)
+    _check_options(spherical, near_duplicates, max_photos, street)
+    if isinstance(street, pd.DataFrame):
+        street = pairing_input.checked(street)
     scenes = sorted(scenes, key=lambda s: s.id)
-    reasons = pd.Series(None, index=street.index, dtype=object)
-    if spherical == "skip":
-        reasons[street["is_spherical"]] = SPHERICAL
-    split = _splits(street, reasons, split_block_deg, seed)
-    lon, lat = street["lon"].to_numpy(), street["lat"].to_numpy()
-    located = placement.locate(scenes, lon, lat)
-    inside = np.isin(street.index, located["photo"])
-    swappable = np.flatnonzero(~inside & (np.abs(lon) <= 90.0))
-    swapped = placement.locate(scenes, lat[swappable], lon[swappable])["photo"].astype(int)
-    reasons[reasons.isna() & ~inside] = OUTSIDE
-    mended = np.isin(street.index, swappable[swapped.unique()]) & (reasons == OUTSIDE)
-    reasons[mended] = SWAPPED
-
-    weight = np.where(street["is_spherical"], len(VIEW_YAWS), 1)
-    work = _Work(street, split, weight, chip_px, chip_m, max_photos, margin, seed, max_cloud,
-                 max_nodata, tries)  # fmt: skip
-    located = located[reasons.isna()[located["photo"]].to_numpy()]
-    paired = np.zeros(len(street), bool)
-    bar = tqdm(total=len(street), desc="pairing", unit="photo", disable=not progress, mininterval=1)
-    bar.update(int(reasons.notna().sum()))
-    for name in reversed(placement.SPLITS):  # the small splits choose their chips first
-        rounds = repeats if name != "train" or repeats_train is None else repeats_train
-        others = work.occupied.others(name)
-        of_split = located[split[located["photo"].to_numpy(int)] == name]
-        for rank in range(int(of_split["rank"].max()) + 1 if len(of_split) else 0):
-            for i, group in of_split[of_split["rank"] == rank].groupby("scene", sort=True):
-                group = group[~paired[group["photo"].to_numpy(int)]]
-                failed = work.scene(scenes[int(i)], group, name, rounds, others)
-                done = group["photo"].to_numpy(int)[~group["photo"].isin(failed)]
-                paired[done] = True
-                for photo, reason in failed.items():
-                    if pd.isna(reasons[photo]):  # the first scene's reason is the one to tell
-                        reasons[photo] = reason
-                bar.update(len(done))
-    bar.update(bar.total - bar.n)
-    bar.close()
-    reasons[paired] = None
-    return work.result(reasons, scenes, street)
+    settings = Settings(
+        chip_px, chip_m, max_photos, margin, seed, max_cloud, max_nodata, split_buffer_m, tries,
+        near_duplicates, None if photos_root is None else str(photos_root), photo_px,
+    )  # fmt: skip
+    choices = asdict(settings) | {
+        "repeats": repeats, "repeats_train": repeats_train, "split_block_deg": split_block_deg,
+        "spherical": spherical,
+    }  # fmt: skip
+    temporary = tempfile.TemporaryDirectory(prefix="pairs-") if folder is None else None
+    folder = Path(temporary.name) / "pairs" if folder is None else Path(folder)
+    state = Work(work or folder.with_name(folder.name + ".work"),
+                 fingerprint(choices | {"rows": rows}, street, scenes))  # fmt: skip
+    with Pool(scheduler, workers) as pool, tqdm(
+        desc="pairing", unit=" photos", unit_scale=True, disable=not progress, mininterval=1
+    ) as bar:
+        run = _Run(state, pool, bar, scenes, settings)
+        run.read(street, rows, spherical, split_block_deg)
+        for split in reversed(placement.SPLITS):  # the small splits choose their chips first
+            rounds = repeats if split != "train" or repeats_train is None else repeats_train
+            run.place(split, rounds)
+        pairs = run.finish(folder, choices)
+    state.remove()
+    pairs.keep_alive = temporary
+    return pairs
 
 
-def expand_views(street: pd.DataFrame) -> pd.DataFrame:
-    """Each spherical photo as four rows (view_yaw 0, 90, 180, 270; "<id>@090"; heading turned).
-
-    Other rows get view_yaw NaN. source_photo_id keeps the photo's own id. Order is kept.
-    """
-    count = np.where(street["is_spherical"].to_numpy(bool), len(VIEW_YAWS), 1)
-    frame = street.loc[street.index.repeat(count)].reset_index(drop=True)
-    yaw = [np.array(VIEW_YAWS) if n > 1 else np.array([np.nan]) for n in count]
-    frame["view_yaw"] = np.concatenate(yaw) if yaw else np.array([], float)
-    frame["source_photo_id"] = frame["photo_id"]
-    cut = frame["view_yaw"].notna()
-    frame["photo_id"] = [
-        f"{photo}@{yaw:03.0f}" if yaw == yaw else photo  # NaN is not equal to itself
-        for photo, yaw in zip(frame["photo_id"], frame["view_yaw"])
-    ]
-    heading = frame.get("heading", pd.Series(np.nan, index=frame.index)).astype(np.float64)
-    frame["heading"] = heading.where(~cut, (heading + frame["view_yaw"]) % 360.0)
-    return frame
-
-
-def _checked(street: pd.DataFrame, spherical: str, max_photos: int) -> pd.DataFrame:
-    """A copy of the photo table in order of photo_id, with all columns that pairing needs."""
-    missing = [c for c in PHOTO_COLUMNS if c not in street]
-    if missing:
-        raise BadInput(f"photo table: lacks the columns {missing}; Dataset.street() gives them")
+def _check_options(spherical: str, near: str, max_photos: int, street) -> None:
     if spherical not in ("views", "skip"):
         raise BadInput(f"spherical must be 'views' or 'skip', not {spherical!r}")
-    street = street.sort_values("photo_id", kind="stable").reset_index(drop=True)
-    if street["photo_id"].duplicated().any():
-        double = street["photo_id"][street["photo_id"].duplicated()].iloc[0]
-        raise BadInput(f"photo table: photo_id {double!r} stands more than once")
-    geo.check_lonlat(street[["lon", "lat"]].to_numpy(np.float64), "photo table")
-    if "is_spherical" not in street:
-        street["is_spherical"] = False
-    street["is_spherical"] = street["is_spherical"].astype(bool)
-    if spherical == "views" and street["is_spherical"].any() and max_photos < len(VIEW_YAWS):
+    if near not in ("keep", "drop"):
+        raise BadInput(f"near_duplicates must be 'keep' or 'drop', not {near!r}")
+    known = isinstance(street, pd.DataFrame) and "is_spherical" in street  # else: row by row
+    if (spherical == "views" and max_photos < len(VIEW_YAWS) and known
+            and street["is_spherical"].astype(bool).any()):  # fmt: skip
         raise BadInput(
             f"max_photos={max_photos}: a spherical photo takes {len(VIEW_YAWS)} slots; "
             "raise it or set spherical='skip'"
         )
-    return street
 
 
-def _splits(street, reasons: pd.Series, block_deg: float, seed: int) -> np.ndarray:
-    """The split of every photo; a value other than train, val, test is a reason to reject it."""
-    if "split" not in street:
-        lon, lat = street["lon"].to_numpy(), street["lat"].to_numpy()
-        return placement.split_by_block(lon, lat, block_deg, seed)
-    split = street["split"].astype(object)
-    wrong = ~split.isin(placement.SPLITS) & reasons.isna()
-    reasons[wrong] = [f"split is {s!r}, not train, val or test" for s in split[wrong]]
-    return split.to_numpy()
+class _Run:
+    """The steps of one pairing; what each leaves behind is in its Work folder."""
 
+    def __init__(self, work: Work, pool: Pool, bar: tqdm, scenes: list[Scene], settings: Settings):
+        self.work, self.pool, self.bar = work, pool, bar
+        self.scenes, self.settings = scenes, settings
+        self.table = SceneTable.of(scenes)
+        self.photos_in = 0
 
-class _Work:
-    """Collects chips and manifest rows while `pair` goes from scene to scene."""
+    def read(self, street, rows: int, spherical: str, block_deg: float) -> None:
+        """The whole table through `pairing_input.prepare`, and ids that stand more than once."""
+        folder = self.work.folder
+        source = pairing_input.pieces(street, rows)
 
-    def __init__(self, street, split, weight, chip_px, chip_m, max_photos, margin, seed,
-                 max_cloud, max_nodata, tries):  # fmt: skip
-        self.split, self.weight = split, weight
-        self.lonlat = street[["lon", "lat"]].to_numpy(np.float64)
-        self.chip_px, self.chip_m, self.seed = chip_px, chip_m, seed
-        self.max_cloud, self.max_nodata = max_cloud, max_nodata
-        self.draw = {"chip_m": chip_m, "max_photos": max_photos, "margin": margin, "tries": tries}
-        self.occupied = placement.Occupied()
-        self.values: list[np.ndarray] = []
-        self.chips: list[dict] = []
-        self.places: list[tuple[int, int, float, float]] = []  # photo, chip, x, y
+        def tasks():
+            for number, (frame, reasons) in enumerate(source):
+                self.photos_in += len(frame)
+                self.bar.total = self.photos_in
+                self.bar.refresh()
+                if not (folder / f"rejected/in-{number:06d}.parquet").exists():
+                    yield (folder, number, frame, reasons, self.table, spherical, block_deg,
+                           self.settings.seed)  # fmt: skip
 
-    def scene(self, scene: Scene, group: pd.DataFrame, split: str, rounds: int, others) -> dict:
-        """Chips for the photos of `group` in one scene; returns photo -> reason of the failed."""
-        if not len(group):
-            return {}
-        photo = group["photo"].to_numpy(int)
-        column, row = group["column"].to_numpy(float), group["row"].to_numpy(float)
-        failed: dict[int, str] = {}
-        order = placement.SPLITS.index(split)
-        try:
-            with Reader(scene) as reader:
-                wanted = np.ones(len(photo), bool)
-                for repeat in range(rounds):
-                    key = [self.seed, zlib.crc32(scene.id.encode()), order, repeat]
-                    lost = self._round(reader, photo, column, row, wanted, split, repeat, others,
-                                       np.random.default_rng(key))  # fmt: skip
-                    if repeat == 0:  # a photo that has one chip is paired
-                        failed = {int(photo[i]): reason for i, reason in lost.items()}
-                        wanted[list(lost)] = False
-        except (BadInput, Missing) as problem:  # the file is damaged: its photos need another
-            done = {p for p, *_ in self.places}
-            failed |= {int(p): str(problem) for p in photo if p not in done}
-        return failed
+        for _ in self.pool.map(pairing_input.prepare, tasks(), ahead=1):
+            pass  # what a chunk gives is in its files
+        doubles = folder / "doubles.npy"
+        if not doubles.exists():
+            found = pairing_input.double_rows(folder)
+            pairing_input.reject_doubles(folder, found)
+            self.work.save(doubles, found)
+        self.doubles = np.load(doubles)
+        for path in sorted((folder / "rejected").glob("in-*.parquet")):
+            self.bar.update(pq.ParquetFile(path).metadata.num_rows)
 
-    def _round(self, reader, photo, column, row, wanted, split, repeat, others, rng) -> dict:
-        """One chip for every wanted photo; returns position in `photo` -> reason of the failed."""
-        waiting, lost = wanted.copy(), {}
-        for i in rng.permutation(np.flatnonzero(wanted)):
-            if not waiting[i]:
+    def place(self, split: str, rounds: int) -> None:
+        """Chips for the photos of one split: their best scenes first, then those that are left."""
+        folder = self.work.folder
+        order = len(placement.SPLITS) - 1 - placement.SPLITS.index(split)
+        others = self._boxes(order)
+        files, rank = sorted((folder / "in").glob(f"{split}-*.parquet")), 0
+        while files:
+            groups = pairing_shuffle.by_scene(files, rank, self.doubles, self.work.scratch)
+            parts: list[Path] = []
+            tasks = self._tasks(groups, parts, f"{order}-{rank:03d}", split, rounds, others)
+            for paired in self.pool.map(cut, tasks):
+                self.bar.update(paired)
+            files = self._hand_on(sorted(parts), split, rank)
+            rank += 1
+
+    def _tasks(self, groups, parts: list[Path], name: str, split: str, rounds: int, others):
+        """Arguments of `cut` for every group; notes in `parts` where each will write."""
+        for scene, tile, frame in groups:
+            parts.append(self.work.folder / f"parts/{name}-{scene:06d}-{tile:06d}")
+            yield (parts[-1], self.scenes[scene], frame, split, rounds, others,
+                   self.table.day[scene], self.settings, tile)  # fmt: skip
+
+    def _hand_on(self, parts: list[Path], split: str, rank: int) -> list[Path]:
+        """Reject the failed photos that have no further scene; files that hold others."""
+        further = []
+        for number, part in enumerate(parts):
+            if not pq.ParquetFile(part / "failed.parquet").metadata.num_rows:
                 continue
-            reason = f"its scene is smaller than a chip of {self.chip_m:g} m"
-            drawn = placement.candidates(reader.scene, i, column, row, self.weight[photo], waiting,
-                                         rng=rng, **self.draw)  # fmt: skip
-            for number, placed in enumerate(drawn):
-                why = self._try(reader, placed, photo, split, repeat, others)
-                if why is None:
-                    waiting[placed.members] = False
-                    break
-                reason = why if number == 0 else reason
-            else:
-                waiting[i] = False
-                lost[int(i)] = reason
-        return lost
+            failed = pd.read_parquet(part / "failed.parquet")
+            last = failed["_candidates"].map(len).to_numpy() == rank + 1
+            done = failed[last]
+            if len(done):
+                name = f"rejected/{split}-{rank:03d}-{number:06d}.parquet"
+                rejections.write(self.work.folder / name, done["_row"].to_numpy(),
+                                 done["photo_id"].to_numpy(object),
+                                 done["_why"].to_numpy(object))  # fmt: skip
+                self.bar.update(len(done))
+            if not last.all():
+                further.append(part / "failed.parquet")
+        return further
 
-    def _try(self, reader: Reader, placed, photo, split: str, repeat: int, others) -> str | None:
-        """Cut the chip and keep it, or say why not."""
-        box = (placed.column, placed.row, placed.width, placed.height)
-        chip: Chip = reader.chip(*box, self.chip_px)
-        if chip.nodata_share > self.max_nodata:
-            return f"no chip with at most {self.max_nodata:.0%} of pixels without data"
-        if chip.cloud_share > self.max_cloud:  # NaN, unknown, is not
-            return f"no chip with at most {self.max_cloud:.0%} cloud"
-        ground = outline(chip.transform, reader.scene.crs, self.chip_px, self.chip_px, steps=4)
-        box = placement.box_of(ground)
-        if placement.overlaps(box, others):
-            return "no chip that keeps clear of another split's chips"
-        members = photo[placed.members]
-        shape = (self.chip_px, self.chip_px)
-        xy = geo.chip_xy(self.lonlat[members], reader.scene.crs, chip.transform, shape)
-        centre = reader.scene.to_lonlat(
-            placed.column + placed.width / 2, placed.row + placed.height / 2
-        )
-        self.occupied.add(split, box)
-        number = len(self.values)
-        self.values.append(chip.values)
-        self.chips.append({
-            "scene_id": reader.scene.id, "split": split, "crs": reader.scene.crs,
-            "transform": tuple(chip.transform)[:6], "repeat": repeat,
-            "lon": float(geo.wrap_lon(centre[0])), "lat": float(centre[1]),
-            "cloud_share": chip.cloud_share, "nodata_share": chip.nodata_share,
-            "photos": int(self.weight[members].sum()),
-        })  # fmt: skip
-        self.places += [(int(p), number, x, y) for p, (x, y) in zip(members, xy)]
-        return None
+    def _boxes(self, order: int) -> np.ndarray:
+        """Boxes [n, 4] of the chips of all splits that were placed before the one of this order."""
+        parts = self.work.folder / "parts"
+        found = [np.load(p) for k in range(order) for p in sorted(parts.glob(f"{k}-*/boxes.npy"))]
+        return np.concatenate(found) if found else np.empty((0, 4))
 
-    def result(self, reasons: pd.Series, scenes: list[Scene], street: pd.DataFrame) -> Pairs:
-        """Everything collected, as Pairs."""
-        views = expand_views(street)
-        rows_of = views.groupby("source_photo_id").indices
-        wanted = ["photo_id", "path", "view_yaw", "heading", "lon", "lat", "source_photo_id"]
-        shown, ids = views[wanted].to_dict("records"), street["photo_id"].to_numpy()
-        rows, slots = [], [0] * len(self.chips)
-        for photo, chip, x, y in self.places:
-            about = {k: self.chips[chip][k] for k in ("split", "scene_id", "repeat")}
-            for view in rows_of[ids[photo]]:
-                rows.append({**shown[view], **about, "chip": chip, "slot": slots[chip],
-                             "x": x, "y": y, "photo": photo})  # fmt: skip
-                slots[chip] += 1
-        rows.sort(key=lambda r: (r["chip"], r["slot"]))
-        manifest = manifest_frame(rows, street)
-        settings = {"chip_px": self.chip_px, "seed": self.seed, "max_cloud": self.max_cloud,
-                    "max_nodata": self.max_nodata, **self.draw}  # fmt: skip
-        rejected = pd.DataFrame({"photo_id": street["photo_id"], "reason": reasons})
-        rejected = rejected[reasons.notna()].reset_index(drop=True)
-        report = {
-            "photos_in": len(street),
-            "paired": len({photo for photo, *_ in self.places}),
-            "rejected": {k: int(n) for k, n in rejected["reason"].value_counts().items()},
-            "pairs": len(manifest),
-            "chips": len(self.chips),
-            "scenes_in": len(scenes),
-            "scenes_used": len({c["scene_id"] for c in self.chips}),
-            "by_split": {name: self._of_split(name, manifest) for name in placement.SPLITS},
-            "settings": settings,
-        }
-        chips = chips_dataset(self.values, self.chips, self.chip_px, settings)
-        pairs = Pairs(chips, manifest, report, rejected)
-        check_consistent(pairs)
-        return pairs
+    def finish(self, folder: Path, choices: dict) -> Pairs:
+        """Parts, rejections and counts as one folder of pairs."""
+        work = self.work.folder
+        target = work / "rejected.parquet"
+        counts = rejections.join(sorted((work / "rejected").glob("*.parquet")), target)
+        every = sorted(p for p in (work / "parts").iterdir() if p.is_dir() and p.suffix != ".part")
+        paired = sum(int((p / "paired").read_text()) for p in every)
+        if self.photos_in != paired + sum(counts.values()):
+            raise RuntimeError(f"of {self.photos_in} photos {paired} are paired and "
+                               f"{sum(counts.values())} rejected: some are lost")  # fmt: skip
+        parts = [p for p in every if (p / "chips.npy").exists()]
+        report = {"photos_in": self.photos_in, "paired": paired,
+                  "rejected": dict(counts.most_common())}
+        report |= _summary(parts, len(self.scenes))
+        shown = {k: v for k, v in choices.items() if k != "photos_root"}
+        report["settings"] = shown
+        return pairs_store.assemble(parts, folder, chip_px=self.settings.chip_px, report=report,
+                                    settings=shown, rejected=target)  # fmt: skip
 
-    def _of_split(self, name: str, manifest: pd.DataFrame) -> dict[str, int]:
-        photos = manifest.loc[manifest["split"] == name, "source_photo_id"].nunique()
-        return {"photos": int(photos), "chips": sum(c["split"] == name for c in self.chips)}
+
+def _summary(parts: list[Path], scenes_in: int) -> dict:
+    """Counts over parts: pairs, chips, scenes, by split, near-duplicates."""
+    by_split = {name: {"photos": 0, "chips": 0} for name in placement.SPLITS}
+    pairs = chips = alike = 0
+    used = set()
+    for part in parts:
+        manifest = pd.read_parquet(part / "manifest.parquet", columns=[
+            "split", "scene_id", "source_photo_id", "near_duplicate_of"
+        ])  # fmt: skip
+        n, split = pq.ParquetFile(part / "chips.parquet").metadata.num_rows, manifest["split"][0]
+        photos = manifest.drop_duplicates("source_photo_id")
+        by_split[split]["photos"] += len(photos)
+        by_split[split]["chips"] += n
+        alike += int(photos["near_duplicate_of"].notna().sum())
+        pairs, chips = pairs + len(manifest), chips + n
+        used.add(manifest["scene_id"][0])
+    return {"pairs": pairs, "chips": chips, "scenes_in": scenes_in, "scenes_used": len(used),
+            "near_duplicates": alike, "by_split": by_split}  # fmt: skip

@@ -1,65 +1,127 @@
 """What pairing gives, and how it is kept on disk.
 
-    pairs.zarr         the chips and, for each, scene, CRS, transform, split (xarray, Zarr)
+    pairs.zarr         chips, their geometry, the photos' positions and encoded photos (see below)
     manifest.parquet   one row a (photo, chip): position in the chip, heading, split, provenance
-    rejected.csv       photo_id, reason
-    report.json        counts: photos_in = paired + the sum of rejected
+    rejected.parquet   photo_id, reason
+    report.json        counts: photos_in = paired + the sum of rejected; written last
+
+The store is Zarr format 3, sharded, with names of dimensions: `xarray.open_zarr` is all it takes.
+Each chip is an inner chunk of its own, since training draws them in random order; some hundreds
+of them make a shard, a file. `assemble` streams the parts of a pairing (`pairs_parts`) through
+memory a shard at a time; the same parts give the same bytes. A folder of pairs is complete or not
+there: it is written beside its place and renamed.
 """
 
 import json
-from dataclasses import dataclass
+import shutil
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import xarray as xr
+import zarr
+from zarr.core.dtype import VariableLengthUTF8
 
-from gairlib import bands
+from gairlib import bands, pairs_parts, shards
 from gairlib.errors import BadInput, Missing
+from gairlib.manifest_writer import ManifestWriter, joined_schema
+from gairlib.photo_store import Photos, Writer
 
-FILES = ("pairs.zarr", "manifest.parquet", "rejected.csv", "report.json")
-CHIPS_PER_CHUNK = 32
+FILES = ("pairs.zarr", "manifest.parquet", "rejected.parquet", "report.json")
+ROWS = 1 << 16  # of a chunk of the small columns
 
 # Columns that a manifest always has, in this order; those of the photo table follow.
 MANIFEST = {
     "photo_id": object, "chip": np.int64, "slot": np.int64, "x": np.float64, "y": np.float64,
     "path": object, "view_yaw": np.float64, "heading": np.float64, "lon": np.float64,
     "lat": np.float64, "split": object, "scene_id": object, "repeat": np.int64,
-    "source_photo_id": object,
+    "source_photo_id": object, "photo": np.int64,
 }  # fmt: skip
 
+# What the per-chip columns of the store say, beyond their names.
+ABOUT = {
+    "scene_datetime": "acquisition, ISO 8601; empty: unknown",
+    "transform": "a b c d e f: chip pixels (column, row) -> CRS, x = a column + b row + c",
+    "footprint": "outline, closed, (lon, lat) in degrees, WGS 84",
+    "repeat": "0: the photos' first chip, 1: their second, ...",
+    "lon": "of the chip's centre, degrees", "lat": "of the chip's centre, degrees",
+    "cloud_share": "share of the chip's pixels in [0, 1]; NaN: unknown",
+    "nodata_share": "share of the chip's pixels in [0, 1]",
+    "scene_cloud": "percent of the scene; NaN: unknown", "photos": "photos or views in the chip",
+}  # fmt: skip
+DIMS = {"transform": ("chip", "affine"), "footprint": ("chip", "corner", "degrees")}
 
-@dataclass
+
 class Pairs:
     """Photos placed in chips.
 
-    chips: `chips` uint16 (chip, band, y, x), harmonised DN; per chip scene_id, split, crs (text),
-    transform (chip, 6: a b c d e f, chip pixels -> CRS), repeat, lon and lat of the centre,
-    cloud_share (NaN: unknown), nodata_share, photos (how many). After `load` the pixels stay on
-    disk until they are indexed.
-    manifest: one row a (photo or view, chip); x, y in [-1, 1], to the east and to the south.
+    chips: `chips` uint16 (chip, band, y, x), harmonised DN; the columns of
+    pairs_parts.CHIP_COLUMNS by chip; by pair, in the manifest's order, xy (pair, 2) in [-1, 1],
+    pair_chip and pair_photo; photos as `photo_store` says. After `load` all stay on disk until
+    they are indexed.
+    manifest: one row a (photo or view, chip); x, y in [-1, 1], to the east and to the south; photo
+    is its number in the store, -1 where it is not stored.
+    folder: where they lie on disk; None: in memory.
     """
 
-    chips: xr.Dataset
-    manifest: pd.DataFrame
-    report: dict
-    rejected: pd.DataFrame
+    def __init__(self, chips: xr.Dataset, manifest: pd.DataFrame, report: dict,
+                 rejected: pd.DataFrame | None = None, folder: Path | None = None):
+        self.chips, self.manifest, self.report = chips, manifest, report
+        self.folder, self._rejected = folder, rejected
+
+    @property
+    def rejected(self) -> pd.DataFrame:
+        """photo_id, reason: one row a rejected photo, read when first asked for."""
+        if self._rejected is None:
+            self._rejected = pd.read_parquet(self.folder / "rejected.parquet")
+        return self._rejected
+
+    @property
+    def rejected_counts(self) -> dict[str, int]:
+        """How many photos were rejected, by reason; no table is read."""
+        return self.report["rejected"]
+
+    def photos(self) -> Photos | None:
+        """The stored photos; None where the pairs were made without."""
+        if self.chips.sizes.get("photo", 0) == 0:
+            return None
+        return Photos(self.chips, self.folder and self.folder / "pairs.zarr")
+
+    @cached_property
+    def _shards(self) -> shards.Shards | None:
+        return shards.open_local(self.folder / "pairs.zarr/chips") if self.folder else None
+
+    def read_chips(self, numbers: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Pixels of the chips with these numbers, uint16 [n, 10, px, px], in their order.
+
+        out: an array of that shape and of any type that takes them, to be filled.
+        """
+        if out is None:
+            out = np.empty((len(numbers), *self.chips["chips"].shape[1:]), np.uint16)
+        if self._shards is None:
+            out[...] = self.chips["chips"].isel(chip=numbers).to_numpy()
+        else:
+            for i, number in enumerate(numbers):
+                out[i] = self._shards.chunk(number)[0]
+        return out
 
     def save(self, folder: str | Path) -> None:
-        """Write the four files of this module's docstring; what was there is replaced."""
+        """Copy to another folder; what was there is replaced."""
+        if self.folder is None:
+            raise BadInput("pairs that are in memory only cannot be saved: give pair() a folder")
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        chunk = min(CHIPS_PER_CHUNK, max(1, self.chips.sizes["chip"]))
-        shape = (chunk, *self.chips["chips"].shape[1:])
-        # Zarr format 2: readable by every version, and it has a specification for text.
-        self.chips.drop_encoding().to_zarr(
-            folder / "pairs.zarr", mode="w", consolidated=True, zarr_format=2,
-            encoding={"chips": {"chunks": shape}},
-        )  # fmt: skip
-        self.manifest.to_parquet(folder / "manifest.parquet", index=False)
-        self.rejected.to_csv(folder / "rejected.csv", index=False)
-        text = json.dumps(self.report, indent=2, ensure_ascii=False)
-        (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+        if folder.resolve() == self.folder.resolve():
+            return
+        fresh = _fresh(folder)
+        for name in FILES:
+            copy = shutil.copytree if (self.folder / name).is_dir() else shutil.copyfile
+            copy(self.folder / name, fresh / name)
+        _put(fresh, folder)
 
 
 def load(folder: str | Path) -> Pairs:
@@ -72,60 +134,142 @@ def load(folder: str | Path) -> Pairs:
         chips=xr.open_zarr(folder / "pairs.zarr", chunks=None, consolidated=True),
         manifest=pd.read_parquet(folder / "manifest.parquet"),
         report=json.loads((folder / "report.json").read_text(encoding="utf-8")),
-        rejected=pd.read_csv(folder / "rejected.csv", dtype=str),
+        folder=folder,
     )
 
 
-def chips_dataset(values: list[np.ndarray], rows: list[dict], chip_px: int, attrs: dict):
-    """Stack chips [10, px, px] and what is known of each into an xarray.Dataset; zero is fine."""
-    stack = np.zeros((len(values), len(bands.BANDS), chip_px, chip_px), np.uint16)
-    for i, chip in enumerate(values):
-        stack[i] = chip
-    frame = pd.DataFrame(rows)
+def assemble(parts: Sequence[str | Path], folder: str | Path, *, chip_px: int, report: dict,
+             settings: dict, rejected: str | Path | pd.DataFrame) -> Pairs:
+    """Put part folders (`pairs_parts`), in the order given, into one folder of pairs.
 
-    def column(name: str, kind) -> tuple[str, np.ndarray]:
-        return "chip", (frame[name].to_numpy(kind) if len(frame) else np.array([], kind))
-
-    transform = np.array([row["transform"] for row in rows], np.float64).reshape(-1, 6)
-    return xr.Dataset(
-        {
-            "chips": (("chip", "band", "y", "x"), stack, {"units": "reflectance x 10000"}),
-            "scene_id": column("scene_id", "U"),
-            "split": column("split", "U"),
-            "crs": column("crs", "U"),
-            "transform": (("chip", "affine"), transform),
-            "repeat": column("repeat", np.int32),
-            "lon": column("lon", np.float64),
-            "lat": column("lat", np.float64),
-            "cloud_share": column("cloud_share", np.float64),
-            "nodata_share": column("nodata_share", np.float64),
-            "photos": column("photos", np.int32),
-        },
-        coords={"band": list(bands.BANDS), "affine": list("abcdef")},
-        attrs=attrs,
-    )
-
-
-def manifest_frame(rows: list[dict], street: pd.DataFrame) -> pd.DataFrame:
-    """Manifest rows joined with the photo table's other columns (`street` indexed by photo).
-
-    rows: dicts with the keys of MANIFEST and `photo`, the position of the photo in `street`. A
-    column of the table whose name the manifest needs for itself is kept as street_<name>.
+    chip_px: a chip's edge in pixels. report: becomes report.json and must add up (`_check`).
+    settings: kept as attributes of the store. rejected: photo_id, reason, as a table or a Parquet
+    file. No part at all gives a valid, empty store. What was in `folder` is replaced, except files
+    that are not ours. BadInput or Missing names the part that is wrong; then `folder` is as before.
     """
-    taken = set(MANIFEST) & set(street.columns)
-    own = {"photo_id", "path", "lon", "lat", "heading", "split", "view_yaw", "source_photo_id"}
-    extra = street.drop(columns=list(taken & own)).rename(
-        columns={c: f"street_{c}" for c in taken - own}
-    )
-    frame = pd.DataFrame(rows, columns=[*MANIFEST, "photo"]).astype(MANIFEST)
-    index = frame.pop("photo").to_numpy(np.int64)
-    return pd.concat([frame, extra.iloc[index].reset_index(drop=True)], axis=1)
+    folder = Path(folder)
+    found = [pairs_parts.look(p) for p in parts]
+    _check(report, chips=sum(p.chips for p in found), pairs=sum(p.pairs for p in found))
+    fresh = _fresh(folder)
+    try:
+        _write_store(found, fresh, chip_px, settings)
+        target = fresh / "rejected.parquet"
+        if isinstance(rejected, pd.DataFrame):
+            schema = pa.schema({"photo_id": pa.string(), "reason": pa.string()})
+            pq.write_table(pa.Table.from_pandas(rejected, schema, preserve_index=False), target)
+        else:
+            shutil.copyfile(rejected, target)
+        lost = pq.read_metadata(target).num_rows
+        if "rejected" in report and lost != sum(report["rejected"].values()):
+            raise BadInput(f"pairing report: {sum(report['rejected'].values())} photos rejected, "
+                           f"but {lost} are listed")  # fmt: skip
+        text = json.dumps(report, indent=2, ensure_ascii=False)
+        (fresh / "report.json").write_text(text + "\n", encoding="utf-8")
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    _put(fresh, folder)
+    return load(folder)
 
 
-def check_consistent(pairs: Pairs) -> None:
-    """BadInput unless every photo is accounted for and every manifest row has its chip."""
-    report, manifest = pairs.report, pairs.manifest
-    if report["photos_in"] != report["paired"] + sum(report["rejected"].values()):
+def _write_store(parts: list[pairs_parts.Part], folder: Path, chip_px: int,
+                 settings: dict) -> None:
+    """pairs.zarr and manifest.parquet in one pass over the parts."""
+    chips, pairs = sum(p.chips for p in parts), sum(p.pairs for p in parts)
+    group = zarr.create_group(folder / "pairs.zarr", zarr_format=3, attributes=settings)
+    columns = _columns(group, chips, pairs, chip_px)
+    photos = Writer(group, sum(p.photos for p in parts), sum(p.photo_bytes for p in parts))
+    first_chip = first_photo = 0
+    with ManifestWriter(folder / "manifest.parquet",
+                        joined_schema([p.schema for p in parts], MANIFEST)) as manifest:
+        for part in parts:
+            pixels = part.pixels()
+            if pixels.shape[1:] != (len(bands.BANDS), chip_px, chip_px):
+                raise part.wrong(f"chips.npy has chips of {pixels.shape[1:]}, not "
+                                 f"{(len(bands.BANDS), chip_px, chip_px)}")  # fmt: skip
+            columns["chips"].add(pixels)
+            for name, values in part.about_chips().items():
+                columns[name].add(values)
+            table = part.manifest()
+            chip, photo = table["chip"].to_numpy() + first_chip, table["photo"].to_numpy()
+            photo = np.where(photo < 0, -1, photo + first_photo)
+            columns["xy"].add(np.column_stack([table["x"].to_numpy(), table["y"].to_numpy()]))
+            columns["pair_chip"].add(chip)
+            columns["pair_photo"].add(photo)
+            manifest.add(table, {"chip": chip, "photo": photo})
+            if part.photos:
+                stored = part.photo_table()
+                photos.add(stored["photo_id"], stored["bytes"], part.folder / "photos.bin")
+            first_chip, first_photo = first_chip + part.chips, first_photo + part.photos
+    for column in columns.values():
+        column.flush()
+    photos.close()
+    with warnings.catch_warnings():
+        # One file with all metadata: xarray opens the store at once and asks for it. Format 3 has
+        # it as a field that readers may skip, which zarr-python warns of.
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+        zarr.consolidate_metadata(group.store)
+
+
+def _columns(group: zarr.Group, chips: int, pairs: int, px: int) -> dict[str, shards.Appender]:
+    """All arrays but the photos', empty. Text is the `string` type (vlen-utf8), which has a
+    specification; numpy's fixed-length text has none in format 3."""
+    made = {"chips": shards.create(
+        group, "chips", (chips, len(bands.BANDS), px, px), np.uint16, ("chip", "band", "y", "x"),
+        codec=shards.PIXEL_CODEC, about="reflectance x 10000, harmonised; 0: no data",
+    )}  # fmt: skip
+
+    def small(name: str, shape: tuple, dtype, dims: tuple, about: str) -> None:
+        made[name] = group.create_array(
+            name, shape=shape, dtype=VariableLengthUTF8() if dtype is str else dtype,
+            chunks=(ROWS, *shape[1:]), dimension_names=dims,
+            attributes={"description": about} if about else None,
+        )  # fmt: skip
+
+    for name, kind in pairs_parts.CHIP_COLUMNS.items():
+        tail, dtype = (kind, np.float64) if isinstance(kind, tuple) else ((), kind)
+        small(name, (chips, *tail), dtype, DIMS.get(name, ("chip",)), ABOUT.get(name, ""))
+    small("xy", (pairs, 2), np.float64, ("pair", "axis"),
+          "photo in its chip, [-1, 1] to the east and to the south")
+    small("pair_chip", (pairs,), np.int64, ("pair",), "the chip of each pair")
+    small("pair_photo", (pairs,), np.int64, ("pair",), "the photo of each pair; -1: not stored")
+    labels = {"band": list(bands.BANDS), "affine": list("abcdef"), "axis": ["x", "y"],
+              "degrees": ["lon", "lat"]}  # fmt: skip
+    for name, values in labels.items():
+        small(name, (len(values),), str, (name,), "")
+        made.pop(name)[:] = np.array(values, object)
+    return {name: shards.Appender(array) for name, array in made.items()}
+
+
+def _check(report: dict, *, chips: int, pairs: int) -> None:
+    """BadInput unless every photo is accounted for, as far as the report counts them."""
+    if {"photos_in", "paired", "rejected"} <= set(report) and report["photos_in"] != (
+        report["paired"] + sum(report["rejected"].values())
+    ):
         raise BadInput("pairing report: photos_in is not paired plus rejected")
-    if len(manifest) and not manifest["chip"].between(0, pairs.chips.sizes["chip"] - 1).all():
-        raise BadInput("pairing manifest: a row names a chip that is not there")
+    for name, count in (("chips", chips), ("pairs", pairs)):
+        if report.get(name, count) != count:
+            raise BadInput(f"pairing report: {report[name]} {name}, but the parts hold {count}")
+
+
+def _fresh(folder: Path) -> Path:
+    """An empty folder beside `folder`, without what a killed run may have left there."""
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder}: is a file; pairs need a folder")
+    fresh = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    return fresh
+
+
+def _put(fresh: Path, folder: Path) -> None:
+    """Rename `fresh` to `folder`; files there that are not ours (figures) move along."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        for entry in folder.iterdir():
+            if entry.name not in FILES:
+                entry.rename(fresh / entry.name)
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,11 +1,13 @@
 """Reads street-level photos: upright, as RGB, and out of 360-degree panoramas as perspective views.
 
-Every reading goes through `load`, so that EXIF orientation, colour modes and refusal of broken or
-oversized files are the same everywhere. Spherical (equirectangular) photos are cut on the fly: a
+Every reading goes through `load` (a file) or `decode` (its bytes, as a pairs store keeps them), so
+that EXIF orientation, colour modes and refusal of what is broken or oversized are the same
+everywhere. Spherical (equirectangular) photos are cut on the fly: a
 view is an ordinary pinhole picture whose optical axis is `view_yaw` degrees clockwise of the
 panorama's centre column; nothing is written to disk.
 """
 
+import io
 import math
 import warnings
 from pathlib import Path
@@ -30,17 +32,30 @@ def load(
     itself. fov: the square view's opening angle in degrees. size: squash to size x size px.
     Raises Missing or BadInput naming the file.
     """
-    cut = view_yaw is not None and math.isfinite(view_yaw)
-    with _open(path) as image:
-        if size is not None and not cut:
-            image.draft("RGB", (2 * size, 2 * size))  # JPEG: decode at the scale that is needed
-        image = _upright_rgb(image, path)
-    if cut:
-        view = perspective(np.asarray(image), view_yaw, fov)
-        image = Image.fromarray(view)
-    if size is not None and image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image).copy()
+    if view_yaw is None or not math.isfinite(view_yaw):
+        with open_header(path) as image:
+            return np.asarray(_sized(image, path, size)).copy()
+    with open_header(path) as image:
+        view = perspective(np.asarray(_upright_rgb(image, path)), view_yaw, fov)
+    if size is not None and len(view) != size:
+        view = np.asarray(Image.fromarray(view).resize((size, size), Image.Resampling.BICUBIC))
+    return view.copy()
+
+
+def decode(data: bytes, name: str = "photo", size: int | None = None) -> np.ndarray:
+    """An encoded photo (JPEG, PNG, ...) as uint8 RGB [H, W, 3], by the rules of `load`.
+
+    name: what errors call it. Raises BadInput.
+    """
+    return np.asarray(_from_bytes(data, name, size)).copy()
+
+
+def decode_into(out: np.ndarray, data: bytes, name: str = "photo") -> None:
+    """`decode` at the size of `out`, uint8 [3, S, S], which it fills: colours as planes, the way
+    networks take them. Turning an array afterwards costs a third of the decoding itself."""
+    image = _from_bytes(data, name, out.shape[-1])
+    for plane, colour in zip(out, "RGB"):
+        plane[...] = np.frombuffer(image.tobytes("raw", colour), np.uint8).reshape(plane.shape)
 
 
 def check(path: str | Path) -> tuple[int, int]:
@@ -49,7 +64,7 @@ def check(path: str | Path) -> tuple[int, int]:
     A JPEG is decoded at an eighth: all of its data are read, so a truncated file is found, at a
     fraction of the time.
     """
-    with _open(path) as image:
+    with open_header(path) as image:
         width, height = image.size
         turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
         image.draft("RGB", (width // 8 or 1, height // 8 or 1))
@@ -86,17 +101,22 @@ def perspective(
     return np.rint(top * (1.0 - fr) + bottom * fr).astype(np.uint8)
 
 
-def _open(path: str | Path) -> Image.Image:
+def open_header(path: str | Path) -> Image.Image:
     """Open without decoding; refuses what is not there, empty, unreadable or far too large."""
     path = Path(path)
     if not path.is_file():
         raise Missing(f"{path}: there is no such photo")
     if path.stat().st_size == 0:
         raise BadInput(f"{path}: the file is empty (0 bytes)")
+    return _identified(path, path)
+
+
+def _identified(source: Path | io.BytesIO, path: str | Path) -> Image.Image:
+    """The image in a file or in bytes, not decoded yet; `path` is what errors call it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is below
-            image = Image.open(path)
+            image = Image.open(source)
     except Image.DecompressionBombError as problem:
         raise BadInput(f"{path}: far too many pixels (decompression bomb?)") from problem
     except (OSError, SyntaxError, ValueError) as problem:
@@ -114,9 +134,27 @@ def _open(path: str | Path) -> Image.Image:
     return image
 
 
+def _from_bytes(data: bytes, name: str, size: int | None) -> Image.Image:
+    if not data:
+        raise BadInput(f"{name}: empty (0 bytes)")
+    with _identified(io.BytesIO(data), name) as image:
+        return _sized(image, name, size)
+
+
+def _sized(image: Image.Image, path: str | Path, size: int | None) -> Image.Image:
+    """Decoded, upright, RGB and, where a size is given, squashed to it."""
+    if size is not None:
+        image.draft("RGB", (2 * size, 2 * size))  # JPEG: decode at the scale that is needed
+    image = _upright_rgb(image, path)
+    if size is not None and image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    return image
+
+
 def _upright_rgb(image: Image.Image, path: str | Path) -> Image.Image:
     try:
         image.load()
-        return ImageOps.exif_transpose(image).convert("RGB")
+        ImageOps.exif_transpose(image, in_place=True)  # without a copy where nothing turns
+        return image if image.mode == "RGB" else image.convert("RGB")
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as problem:
         raise BadInput(f"{path}: the image is damaged or cut short ({problem})") from problem

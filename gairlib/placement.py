@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from gairlib.errors import BadInput
 from gairlib.scenes import Scene, corner
 
 SPLITS = ("train", "val", "test")
 SHARES = (0.8, 0.1, 0.1)  # of spatial blocks, in the order of SPLITS
+METRES_PER_DEGREE = 110_500.0  # of latitude, at least; a degree is taken for a little too short
 
 
 def split_by_block(lon: np.ndarray, lat: np.ndarray, block_deg: float, seed: int) -> np.ndarray:
@@ -32,40 +32,6 @@ def split_by_block(lon: np.ndarray, lat: np.ndarray, block_deg: float, seed: int
     u = np.array([int.from_bytes(d.digest(), "big") / 2**64 for d in digests])
     names = np.array(SPLITS, dtype=object)
     return names[np.searchsorted(np.cumsum(SHARES)[:-1], u, side="right")][inverse.ravel()]
-
-
-def locate(scenes: list[Scene], lon: np.ndarray, lat: np.ndarray) -> pd.DataFrame:
-    """Every (photo, scene) where the photo lies in the scene, decided on the scene's own grid.
-
-    Returns photo and scene (positions in the inputs), column, row (pixels, float64), rank (0 for
-    the scene that a photo should use: least cloudy, cloud unknown last, then by id).
-    """
-    found = []
-    order = sorted(range(len(scenes)), key=lambda i: (_cloud(scenes[i]), scenes[i].id))
-    for preference, i in enumerate(order):
-        scene = scenes[i]
-        west, south, east, north = scene.footprint.bounds
-        pad = 0.01 * max(east - west, north - south)  # straight edges between outline points
-        turn = np.abs((lon - (west + east) / 2 + 180.0) % 360.0 - 180.0)
-        near = (lat >= south - pad) & (lat <= north + pad) & (turn <= (east - west) / 2 + pad)
-        near = np.flatnonzero(near)
-        if not near.size:
-            continue
-        column, row = scene.to_pixels(lon[near], lat[near])
-        inside = (column >= 0) & (column <= scene.width) & (row >= 0) & (row <= scene.height)
-        found.append(
-            pd.DataFrame({"photo": near[inside], "scene": i, "preference": preference,
-                          "column": column[inside], "row": row[inside]})
-        )  # fmt: skip
-    if not found:
-        return pd.DataFrame({"photo": [], "scene": [], "column": [], "row": [], "rank": []})
-    table = pd.concat(found).sort_values(["photo", "preference"], kind="stable")
-    table["rank"] = table.groupby("photo").cumcount()
-    return table.drop(columns="preference").reset_index(drop=True)
-
-
-def _cloud(scene: Scene) -> float:
-    return math.inf if math.isnan(scene.cloud_cover) else scene.cloud_cover
 
 
 @dataclass(frozen=True)
@@ -125,38 +91,37 @@ def _within(at: np.ndarray, start: float, extent: float, available: int, margin:
     return (at >= low) & (at <= high)
 
 
-class Occupied:
-    """Lon/lat boxes of the chips of each split, to keep the chips of other splits away.
-
-    Boxes hold the chips' outlines, so what passes does not overlap; next to a border between
-    splits a little more than necessary may be refused.
-    """
-
-    def __init__(self):
-        self._boxes: dict[str, list] = {s: [] for s in SPLITS}
-
-    def others(self, split: str) -> np.ndarray:
-        """[n, 4] (lon of the middle, half width, south, north) of the chips of other splits."""
-        boxes = [b for s, bs in self._boxes.items() if s != split for b in bs]
-        return np.array(boxes, dtype=np.float64).reshape(-1, 4)
-
-    def add(self, split: str, box: tuple[float, float, float, float]) -> None:
-        self._boxes[split].append(box)
+# Boxes of chips: (lon of the middle, half width, south, north) in degrees. They hold the chips'
+# outlines, so what passes does not overlap; next to a border between splits a little more than
+# necessary may be refused.
 
 
 def box_of(polygon) -> tuple[float, float, float, float]:
-    """A lon/lat outline as (lon of the middle, half width, south, north); see Occupied."""
+    """The box of a lon/lat outline, whose longitudes may run past +-180 degrees."""
     west, south, east, north = polygon.bounds
     return (west + east) / 2, (east - west) / 2, south, north
 
 
-def overlaps(box: tuple[float, float, float, float], others: np.ndarray) -> bool:
-    """Whether a box shares ground with any of the others [n, 4]; longitudes modulo 360."""
+def box_of_ring(ring: np.ndarray) -> tuple[float, float, float, float]:
+    """The box of an outline's points [n, 2], lon and lat."""
+    (west, south), (east, north) = ring.min(axis=0), ring.max(axis=0)
+    return (west + east) / 2, (east - west) / 2, south, north
+
+
+def near(others: np.ndarray, box: tuple, buffer_m: float) -> np.ndarray:
+    """Those of the boxes [n, 4] that come within buffer_m metres of a box, or overlap it."""
     middle, half, south, north = box
+    up = buffer_m / METRES_PER_DEGREE
+    widest = min(89.0, max(abs(south), abs(north)) + up)
+    across = up / math.cos(math.radians(widest))
     apart = np.abs((others[:, 0] - middle + 180.0) % 360.0 - 180.0)
-    return bool(
-        ((apart < others[:, 1] + half) & (others[:, 2] < north) & (others[:, 3] > south)).any()
-    )
+    close = apart < others[:, 1] + half + across
+    return others[close & (others[:, 2] < north + up) & (others[:, 3] > south - up)]
+
+
+def overlaps(box: tuple, others: np.ndarray, buffer_m: float = 0.0) -> bool:
+    """Whether a box shares ground with, or comes within buffer_m metres of, any of the others."""
+    return bool(len(near(others, box, buffer_m)))
 
 
 def check_settings(chip_px: int, chip_m: float, max_photos: int, margin: float) -> None:

@@ -27,6 +27,7 @@ STAGES = {
     "pretrain": (30, "curves", ("val_recall_at_1", "steps")),
     "embed": (40, "one_space", ("cosine_true_photo_place", "chips")),
     "explore": (50, "similarity", ("median_error_m", "photos")),
+    "coordbench": (65, "splits", ("fall_from_random_rows_to_blocks", "tasks")),
 }
 BENCHMARK = (60, "scores", ())
 OWN = "70-report"
@@ -266,13 +267,14 @@ def _skipped(dataset: Dataset, results: dict) -> list[tuple[str, str]]:
 
 
 def _rejected(dataset: Dataset, outputs: Path) -> pd.DataFrame:
+    """Rows of the folder that were left out; of photos pairing has the last word, if it has run."""
     columns = ["kind", "item", "reason"]
-    parts = [pd.DataFrame(dataset.rejected, columns=columns)]
-    path = outputs / "pair/rejected.csv"
-    if path.is_file():
-        frame = pd.read_csv(path, dtype=str).rename(columns={"photo_id": "item"})
-        parts.append(frame.assign(kind="pairing").reindex(columns=columns))
-    return pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)
+    found = pd.DataFrame(dataset.rejected, columns=columns)
+    path = outputs / "pair/rejected.parquet"
+    if not path.is_file():
+        return found
+    photos = pd.read_parquet(path).rename(columns={"photo_id": "item"}).assign(kind="photo")
+    return pd.concat([found[found["kind"] != "photo"], photos[columns]], ignore_index=True)
 
 
 def _json(path: Path) -> dict:

@@ -255,7 +255,7 @@ def _data(report) -> str:
         counts = groups.agg(rows="size", first="first").reset_index()
         counts = counts.sort_values("rows", ascending=False)
         parts.append(frame_html(counts[["kind", "reason", "rows", "first"]]))
-        parts.append(_more("Every rejected row", report.rejected))
+        parts.append(_more("Every rejected row (at most 1,000)", report.rejected.head(1000)))
     else:
         parts.append("<p>None.</p>")
     return "".join(parts)

@@ -116,4 +116,4 @@ class RSEncoder(nn.Module):
         tokens = self.project(x)  # [B, N, D]
         pooled = tokens.mean(1)
         backbone = pooled if tokens is x else x.mean(1)
-        return Features(tokens.reshape(b, h, w, -1), pooled, backbone)
+        return Features(tokens.reshape(b, h, w, tokens.shape[-1]), pooled, backbone)

@@ -1,10 +1,13 @@
 """A Sentinel-2 scene on disk: what it is, where it lies, and its pixels as harmonised DN.
 
+A scene is one file with all bands, or one file a band; then its own grid is that of the finest
+band (10 m). Here are single files; folders of band files are opened by `gairlib.scene_assets`, the
+items of a catalogue by `gairlib.stac`, and pixels are read by `gairlib.scene_reader`.
+
 `open_scene` reads only headers (and a thumbnail where the baseline offset must be guessed) and
-refuses, with one sentence, what cannot be used. `Reader` cuts chips: where the ground size that is
-asked for is a whole number of the scene's pixels (give or take half a percent, which covers UTM's
-scale factor) a chip is an exact window of the scene; elsewhere it is resampled bilinearly on the
-scene's own grid, averaging where it shrinks. Pixels are never warped into another CRS.
+refuses, with one sentence, what cannot be used. A chip whose ground size is a whole number of the
+scene's pixels (give or take half a percent, which covers UTM's scale factor) is an exact window of
+the scene. Pixels are never warped into another CRS.
 
 Positions inside a scene are (column, row) in pixels as floats, (0, 0) the outer corner of the
 first pixel; `Scene.transform` takes them to the scene's CRS.
@@ -26,10 +29,12 @@ from shapely.geometry import Polygon
 
 from gairlib import bands, scene_metadata
 from gairlib.errors import BadInput, Missing
+from gairlib.scene_reader import CLOUD_CLASSES, Chip, Reader, is_remote, nodata_to_zero
+
+__all__ = ["CLOUD_CLASSES", "Asset", "Chip", "Reader", "Scene", "corner", "open_scene", "outline",
+           "read", "read_chip", "tiles", "transformer"]  # fmt: skip
 
 SNAP = 0.005  # a chip whose size in pixels is this close to a whole number is cut, not resampled
-WHOLE = 4_000_000  # scenes up to this many pixels are read once and kept while they are cut
-CLOUD_CLASSES = (8, 9, 10)  # SCL: cloud of medium and high probability, thin cirrus
 _GEOD = pyproj.Geod(ellps="WGS84")
 
 
@@ -45,11 +50,21 @@ def _geographic(crs: str) -> bool:
 
 
 @dataclass(frozen=True)
+class Asset:
+    """Where one band of a scene lies, when it has files of its own."""
+
+    href: str  # local path or URL
+    index: int = 1  # of the band in that file, from 1
+    ratio: int = 1  # how many of the scene's pixels one of its own is wide: 1 at 10 m, 2 at 20 m
+    nodata: float | None = None  # None: what the file says, else 0
+
+
+@dataclass(frozen=True)
 class Scene:
-    """One raster file that holds the ten bands; see the module's docstring."""
+    """The ten bands of one product on one grid; see the module's docstring."""
 
     id: str
-    path: Path
+    path: Path  # of the single file; else of the folder or catalogue that names the assets
     crs: str  # "EPSG:32654", or WKT where there is no code
     transform: Affine  # (column, row) in pixels -> CRS, float64
     width: int
@@ -63,6 +78,13 @@ class Scene:
     cloud_cover: float = math.nan  # percent, of the whole product
     scl_index: int | None = None
     footprint: Polygon = field(default=None, repr=False)  # lon/lat; may run past +-180 degrees
+    assets: tuple[Asset, ...] = field(default=(), repr=False)  # ten, as bands.BANDS; () one file
+    scl_asset: Asset | None = field(default=None, repr=False)
+
+    @property
+    def remote(self) -> bool:
+        """Whether reading it takes a network."""
+        return any(is_remote(asset.href) for asset in self.assets)
 
     def to_pixels(self, lon, lat) -> tuple[np.ndarray, np.ndarray]:
         """lon/lat in degrees -> (column, row) in pixels, float64; not finite if there is none."""
@@ -137,10 +159,8 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
     nodata = 0.0 if source.nodata is None else float(source.nodata)
     scale = max(1.0, max(source.shape) / 256)
     small = tuple(max(1, round(n / scale)) for n in source.shape)
-    sample = _clean(source.read(indexes, out_shape=(10, *small)), nodata)[0].reshape(10, -1)
-    if source.dtypes[0].startswith("float") and 0 < sample.max() <= 10:
-        raise BadInput(f"{what}: values up to {sample.max():.3g} look like reflectance; store DN "
-                       "(reflectance x 10000)")  # fmt: skip
+    sample = source.read(indexes, out_shape=(10, *small)).reshape(10, -1)
+    sample = check_digital_numbers(nodata_to_zero(sample, nodata), what)
     tags = source.tags()
     offset, known = scene_metadata.offset(
         item, tags, row.get("processing_baseline"), layout, sample, what
@@ -153,6 +173,15 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
         known, nodata, when, cloud, scl,
         outline(source.transform, crs, source.width, source.height, what),
     )  # fmt: skip
+
+
+def check_digital_numbers(sample: np.ndarray, what: str) -> np.ndarray:
+    """A sample [10, n] of raw numbers with negative ones as 0; BadInput if it is reflectance."""
+    sample = np.maximum(sample, 0)
+    if sample.dtype.kind == "f" and 0 < sample.max() <= 10:
+        raise BadInput(f"{what}: values up to {sample.max():.3g} look like reflectance; store DN "
+                       "(reflectance x 10000)")  # fmt: skip
+    return sample
 
 
 def outline(
@@ -178,115 +207,12 @@ def outline(
     return Polygon(np.column_stack([ring[:-1] - turn, lat]))
 
 
-def _clean(raw: np.ndarray, nodata: float) -> tuple[np.ndarray, np.ndarray]:
-    """Raw DN [10, h, w] with nodata 0, and the mask [h, w] of pixels that have any value."""
-    raw = np.asarray(raw)
-    if raw.dtype.kind == "f":
-        raw = np.nan_to_num(raw, nan=nodata)
-    missing = (raw == nodata) | (raw <= 0)
-    return np.where(missing, 0, raw), ~missing.all(axis=0)
-
-
 def read(scene: Scene, window: Window | None = None) -> np.ndarray:
     """The ten bands as uint16 [10, h, w], harmonised DN, nodata 0. The window must lie inside."""
     with Reader(scene) as reader:
         if window is None:
             return reader.window(0, 0, scene.width, scene.height)[0]
         return reader.window(*(int(v) for v in window.flatten()))[0]
-
-
-@dataclass(frozen=True)
-class Chip:
-    """values uint16 [10, px, px] harmonised DN; transform: chip pixels -> CRS; shares in [0, 1]."""
-
-    values: np.ndarray
-    transform: Affine
-    nodata_share: float
-    cloud_share: float  # of the pixels that have data; NaN without a scene classification
-
-
-class Reader:
-    """Cuts windows and chips out of one scene; a context manager that holds the file open."""
-
-    def __init__(self, scene: Scene):
-        self.scene = scene
-
-    def __enter__(self):
-        try:
-            self._file = rasterio.open(self.scene.path)
-        except rasterio.errors.RasterioError as problem:
-            raise BadInput(f"scene {self.scene.id}: can no longer be opened") from problem
-        small = self.scene.width * self.scene.height <= WHOLE
-        self._all = self._read(0, 0, self.scene.width, self.scene.height) if small else None
-        return self
-
-    def __exit__(self, *_):
-        self._file.close()
-        self._all = None
-
-    def _read(self, column: int, row: int, width: int, height: int):
-        scene, window = self.scene, Window(column, row, width, height)
-        try:
-            raw = self._file.read(scene.band_indexes, window=window)
-            scl = self._file.read(scene.scl_index, window=window) if scene.scl_index else None
-        except rasterio.errors.RasterioError as problem:
-            raise BadInput(
-                f"scene {scene.id} ({scene.path.name}): pixels cannot be read; is it cut short?"
-            ) from problem
-        raw, valid = _clean(raw, scene.nodata)
-        values = np.clip(raw.astype(np.float64) - scene.offset, 0, 65535).astype(np.uint16)
-        return values, valid, scl
-
-    def window(self, column: int, row: int, width: int, height: int):
-        """(values uint16 [10, h, w], valid bool [h, w], SCL [h, w] or None) of a pixel window."""
-        if min(column, row) < 0 or column + width > self.scene.width or (
-            row + height > self.scene.height
-        ):  # fmt: skip
-            raise BadInput(f"scene {self.scene.id}: window reaches outside the scene")
-        if self._all is None:
-            return self._read(column, row, width, height)
-        part = np.s_[row : row + height, column : column + width]
-        values, valid, scl = self._all
-        return values[:, *part], valid[part], None if scl is None else scl[part]
-
-    def chip(self, column: float, row: float, width: float, height: float, size_px: int) -> Chip:
-        """The chip whose upper-left corner and extent are given in the scene's pixels."""
-        c0, r0 = math.floor(column), math.floor(row)
-        c1, r1 = math.ceil(column + width), math.ceil(row + height)
-        values, valid, scl = self.window(c0, r0, c1 - c0, r1 - r0)
-        cloud = math.nan
-        if scl is not None:
-            cloud = float(np.isin(scl, CLOUD_CLASSES)[valid].mean()) if valid.any() else 0.0
-        nodata = 1.0 - float(valid.mean())
-        if (column, row, width, height) != (c0, r0, size_px, size_px):
-            across = _weights(column - c0, width, size_px, c1 - c0)
-            down = _weights(row - r0, height, size_px, r1 - r0)
-            values = _resample(values, valid, across, down)
-        transform = (
-            self.scene.transform
-            @ Affine.translation(column, row)
-            @ Affine.scale(width / size_px, height / size_px)
-        )
-        return Chip(np.ascontiguousarray(values), transform, nodata, cloud)
-
-
-def _weights(start: float, extent: float, size: int, available: int) -> np.ndarray:
-    """[size, available] rows that sum to 1: bilinear, or a triangle as wide as a target pixel
-    where the target is coarser, so that nothing is skipped. Clamped at the border."""
-    step = extent / size
-    centre = start + (np.arange(size) + 0.5) * step - 0.5
-    centre = np.clip(centre, 0.0, available - 1.0)
-    distance = np.abs(centre[:, None] - np.arange(available)[None, :])
-    weights = np.maximum(0.0, 1.0 - distance / max(1.0, step))
-    return weights / weights.sum(axis=1, keepdims=True)
-
-
-def _resample(values: np.ndarray, valid: np.ndarray, across, down) -> np.ndarray:
-    """Weighted means of the pixels that have data; nodata (0) where they are the minority."""
-    weight = down @ valid.astype(np.float64) @ across.T  # [px, px]
-    total = down @ (values * valid).astype(np.float64) @ across.T  # [10, px, px]
-    mean = total / np.maximum(weight, 1e-12)
-    return np.where(weight >= 0.5, np.rint(mean), 0.0).astype(np.uint16)
 
 
 def read_chip(

@@ -1,6 +1,7 @@
 """A tiny dataset folder, generated: three UTM scenes, 36 photos, a table, some bad rows."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,16 @@ def write_tiny(folder: Path, photos_per_site: int = 12) -> Path:
                  ).to_csv(folder / "tables/warmth.csv", index=False)
     (folder / "dataset.json").write_text(json.dumps({"name": "tiny", "synthetic": True}))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def same_threads():
+    """A test that sets PyTorch's threads leaves them as they were for the next one."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else None
+    yield
+    if before is not None and torch.get_num_threads() != before:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -197,3 +197,78 @@ def test_no_queries():
     for decoder in ("linear", "mlp"):
         out = make(decoder)(torch.randn(2, 3, 3, 6).double(), torch.zeros(2, 0, 2).double())
         assert out.shape == (2, 0, 6)
+
+
+def cubic(t, a=-0.75):
+    """Keys' kernel, as grid_sample has it."""
+    t = abs(t)
+    if t <= 1:
+        return (a + 2) * t**3 - (a + 3) * t**2 + 1
+    return a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a if t < 2 else 0.0
+
+
+@pytest.mark.parametrize("padding", ["border", "zeros"])
+def test_bicubic(padding):
+    grid, xy = torch.randn(1, 3, 4, 5).double(), queries(1, 9)
+    got = inr.interpolate(grid, xy, "bicubic", padding)[0]
+    for out, (x, y) in zip(got, xy[0].tolist()):
+        u, v, want = (x + 1) * 4 / 2 - 0.5, (y + 1) * 3 / 2 - 0.5, 0.0
+        for r in range(int(v // 1) - 1, int(v // 1) + 3):
+            for c in range(int(u // 1) - 1, int(u // 1) + 3):
+                if (0 <= r < 3 and 0 <= c < 4) or padding == "border":
+                    token = grid[0, min(max(r, 0), 2), min(max(c, 0), 3)]
+                    want = want + cubic(u - c) * cubic(v - r) * token
+        torch.testing.assert_close(out, want, atol=1e-9, rtol=1e-9)
+
+
+def test_nearest_is_the_token_that_the_position_lies_in():
+    grid, xy = torch.randn(2, 3, 4, 5).double(), queries(2, 30, seed=3)[:, len(CORNERS) :]
+    col, row = ((xy[..., k] + 1) / 2 * n for k, n in ((0, 4), (1, 3)))
+    want = torch.stack([grid[i, row[i].long(), col[i].long()] for i in range(2)])
+    assert torch.equal(inr.interpolate(grid, xy, "nearest"), want)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic", "nearest"])
+def test_gradients_of_the_interpolations(mode):
+    """Numerically, to the tokens and, where the reading is smooth, to the positions."""
+    grid = torch.randn(1, 3, 3, 2).double().requires_grad_()
+    xy = queries(1, 12)[:, len(CORNERS) :].requires_grad_(mode != "nearest")
+    assert torch.autograd.gradcheck(lambda g, p: inr.interpolate(g, p, mode), (grid, xy))
+
+
+@pytest.mark.parametrize("decoder", ["linear", "mlp"])
+@pytest.mark.parametrize("q", [2, 20])  # few: blended neighbourhoods; many: the folded grid
+def test_gradients_of_both_paths_numerically(decoder, q):
+    nili = make(decoder, d=2, chunk=6)
+    grid = torch.randn(1, 3, 3, 2).double().requires_grad_()
+    xy = queries(1, q + len(CORNERS))[:, len(CORNERS) :].requires_grad_()
+    assert torch.autograd.gradcheck(nili, (grid, xy), nondet_tol=0.0)
+
+
+def test_mlp_takes_at_most_a_chunk_at_a_time(monkeypatch):
+    """... in the forward pass and again in the backward pass, where it is recomputed."""
+    nili, sizes = make("mlp", chunk=8), []
+    correction = nili._correction
+    monkeypatch.setattr(
+        nili, "_correction", lambda rows, index, *v: (sizes.append(len(index)),
+                                                      correction(rows, index, *v))[1]
+    )  # fmt: skip
+    grid = torch.randn(1, 3, 3, 6).double().requires_grad_()
+    out = nili(grid, queries(1, 30))
+    assert sizes == [8, 8, 8, 6]
+    out.sum().backward()
+    assert sorted(sizes) == sorted([8, 8, 8, 6] * 2) and torch.isfinite(grid.grad).all()
+
+
+def test_bench_compares_equal_things(monkeypatch):
+    from gairlib import bench as measure
+    from gairlib.bench import inr as bench
+
+    monkeypatch.setattr(measure, "peak", lambda name, *v: measure.call(name, list(v)))  # in here
+    found = bench.run(quick=True)
+    assert found["linear_max_difference"] < 1e-5 and found["mlp_max_difference"] < 1e-5
+    assert found["linear_largest_value"] > 1 and found["mlp_ours_peak_bytes"] > 10**7
+    assert all(v > 0 for k, v in found.items() if k.endswith(("seconds", "ratio")))
+    linear, _, grid, _ = bench.problem(4, 6, 8)  # away from the border the sketch is the field
+    xy = torch.rand(1, 40, 2, dtype=torch.float64) * 1.6 - 0.8
+    torch.testing.assert_close(bench.sketch(linear, grid, xy), linear(grid, xy), atol=1e-5, rtol=0)

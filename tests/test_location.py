@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 from gairlib import location
 from gairlib.errors import BadInput
 
-CONTINUOUS = {"rff-xyz", "xyz", "wrap"}  # across the antimeridian
-POLES = {"rff-xyz", "xyz"}  # one value per pole
+NAMES = {
+    *("direct", "wrap", "xyz", "rff", "rff-xyz", "spherical-harmonics"),
+    *("space2vec-grid", "space2vec-theory"),
+    *(f"sphere2vec-{kind}{end}" for kind in ("c", "c+", "m", "m+", "dfs")
+      for end in ("", "-integer")),
+}  # fmt: skip
+CONTINUOUS = {"rff-xyz", "xyz", "wrap", "spherical-harmonics"}  # across the antimeridian
+CONTINUOUS |= {name for name in NAMES if name.endswith("-integer")}
+POLES = {"rff-xyz", "xyz", "spherical-harmonics"}  # one value per pole
 PLACES = [[116.4, 39.9], [-179.999, -55.0], [0.0, 0.0], [12.5, 90.0], [-77.0, -90.0], [180.0, 10.0]]
 
 
@@ -22,11 +29,14 @@ def make(name, **options):
 
 
 def test_names():
-    assert {"rff", "rff-xyz", "direct", "wrap", "xyz"} <= set(location.names())
+    assert set(location.names()) == NAMES
     with pytest.raises(BadInput, match="rff-xyz"):
         location.create("geohash", 16)
     with pytest.raises(BadInput, match="direct.*wings"):
         location.create("direct", 16, wings=2)
+
+
+ENCODERS = {name: make(name) for name in location.names()}
 
 
 @pytest.mark.parametrize("name", location.names())
@@ -64,7 +74,10 @@ def test_order_is_lon_lat(name):
 
 @pytest.mark.parametrize("name", location.names())
 def test_antimeridian_and_poles(name):
+    """Continuous, or one value, where the encoder claims it; really not, where it does not."""
     encoder = make(name).double()
+    assert encoder.continuous_at_antimeridian == (name in CONTINUOUS)
+    assert encoder.one_value_per_pole == (name in POLES)
     with torch.no_grad():
         jump = encoder([[180 - 1e-9, 40.0]]) - encoder([[-180 + 1e-9, 40.0]])
         poles = encoder([[lon, lat] for lat in (90, -90) for lon in (-180, -20, 0, 77, 180)])
@@ -76,10 +89,37 @@ def test_antimeridian_and_poles(name):
 @given(st.floats(-180, 180), st.floats(-90, 90))
 @settings(deadline=None, max_examples=30)
 def test_gradients_are_finite(lon, lat):
-    for name in location.names():
+    for name, encoder in ENCODERS.items():
         point = torch.tensor([[lon, lat]], dtype=torch.float64, requires_grad=True)
-        (gradient,) = torch.autograd.grad(make(name)(point).sum(), point)
+        (gradient,) = torch.autograd.grad(encoder(point).sum(), point)
         assert gradient.isfinite().all(), name
+
+
+EDGES = [[lon, lat] for lon in (-180, -90, 0, 37, 180) for lat in (-90, -89.999, 0, 45, 90)]
+
+
+@pytest.mark.parametrize("name", location.names())
+def test_values_and_gradients_at_the_edges_of_the_map(name):
+    points = torch.tensor(EDGES, dtype=torch.float64, requires_grad=True)
+    out = ENCODERS[name](points)
+    (gradient,) = torch.autograd.grad(out.sum(), points)
+    assert out.isfinite().all() and gradient.isfinite().all()
+    with torch.no_grad():  # without a graph, another way through the spherical harmonics
+        torch.testing.assert_close(ENCODERS[name](points), out.detach())
+
+
+def test_a_gradient_is_the_slope():
+    """Against central differences, away from the seams of |lat| and of the map."""
+    place = torch.tensor([[30.3, 41.7], [-120.2, -63.4]], dtype=torch.float64)
+    for name in location.names():
+        encoder = make(name).double()
+        for axis in ([1e-7, 0.0], [0.0, 1e-7]):
+            step, point = torch.tensor(axis).double(), place.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(encoder(point).sum(), point)
+            with torch.no_grad():
+                slope = (encoder(place + step) - encoder(place - step)).sum(1) / 2e-7
+            expected = gradient[:, axis.index(1e-7)]
+            torch.testing.assert_close(slope, expected, atol=1e-5, rtol=1e-3, msg=name)
 
 
 def test_phases_are_computed_in_float64():
@@ -101,6 +141,17 @@ def test_frequencies_survive_casts(name):
     assert encoder.frequencies.dtype == torch.float64
     assert torch.equal(encoder.frequencies, before)
     assert encoder.bfloat16()(PLACES).dtype == torch.bfloat16
+
+
+def test_published_weights_stay_valid():
+    """Parameters of the encoders that models were trained with: names and sizes as they were."""
+    sizes = {"xyz": (3, 256), "wrap": (4, 256), "direct": (2, 256)}
+    for name, (width, hidden) in sizes.items():
+        state = make(name).state_dict()
+        assert list(state) == [f"net.{i}.{k}" for i in (0, 2, 4, 6) for k in ("weight", "bias")]
+        assert state["net.0.weight"].shape == (hidden, width)
+    assert make("rff-xyz").state_dict()["frequencies"].shape == (4, 64, 3)
+    assert make("rff").state_dict()["nets.2.6.weight"].shape == (16, 1024)
 
 
 def test_seeds():

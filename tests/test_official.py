@@ -1,5 +1,6 @@
 """load_official against the reference figures of the published code, and its refusals."""
 
+import argparse
 from pathlib import Path
 
 import pytest
@@ -119,9 +120,55 @@ def test_a_whole_missing_layer_is_named(state):
         load_official(part, **HEADS)
 
 
-def test_unknown_is_named(state):
-    with pytest.raises(BadInput, match="surprise.weight is unknown"):
-        load_official({**state, "surprise.weight": torch.zeros(2)}, **HEADS)
+@pytest.mark.parametrize("name", ["surprise.weight", "logit_scale_2", "nerf_function.weight"])
+def test_unknown_is_named(state, name):
+    """Also where a name only begins like one that is known to be unused."""
+    with pytest.raises(BadInput, match=f"{name} is unknown"):
+        load_official({**state, name: torch.zeros(2)}, **HEADS)
+
+
+def test_many_faults_are_counted(state):
+    with pytest.raises(BadInput, match="s00 is unknown; .*s07 is unknown and 12 more"):
+        load_official({**state, **{f"s{i:02d}": torch.zeros(1) for i in range(20)}}, **HEADS)
+
+
+def test_whole_numbers_are_no_weights(state):
+    with pytest.raises(BadInput, match="imnet.weight holds torch.int8"):
+        load_official({**state, "imnet.weight": state["imnet.weight"].to(torch.int8)}, **HEADS)
+
+
+def test_half_precision_is_read_as_float32(state):
+    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    model = load_official(half, **HEADS)
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    want = state["imnet.weight"].half().float()
+    assert any(torch.equal(p, want) for p in model.field.linear.parameters())
+
+
+def test_a_name_with_and_without_prefix(state):
+    with pytest.raises(BadInput, match="imnet.bias stands there twice"):
+        load_official({**state, "module.imnet.bias": state["imnet.bias"]}, **HEADS)
+
+
+def test_sizes_are_inferred(state):
+    config = load_official(state, **HEADS).config
+    want = {"dim": 32, "rs_size": 48, "rs_patch": 8, "rs_heads": 4, "sv_size": 64, "rs_bands": 10}
+    assert {k: getattr(config, k) for k in want} == want
+    assert config.preprocessing == "published" and config.sv_options["patch_size"] == 16
+    slim = {k: v for k, v in state.items() if k != "rs_patch_pos_encoding"}
+    assert load_official(slim, **HEADS).config.rs_size == 96  # the published 12 x 12 tokens
+    for bad in (torch.zeros(1, 35, 32), torch.zeros(36, 32)):
+        with pytest.raises(BadInput, match="rs_patch_pos_encoding"):
+            load_official({**state, "rs_patch_pos_encoding": bad}, **HEADS)
+
+
+def test_training_options_beside_the_model_are_read(state, tmp_path):
+    """Checkpoints of MAE-like scripts hold an argparse.Namespace; code in one is still refused."""
+    torch.save({"model": state, "args": argparse.Namespace(lr=1e-3)}, tmp_path / "a.pth")
+    assert load_official(tmp_path / "a.pth", **HEADS).config.dim == 32
+    torch.save({"model": state, "args": argparse.Namespace(run=print)}, tmp_path / "b.pth")
+    with pytest.raises(BadInput, match="more than tensors"):
+        load_official(tmp_path / "b.pth", **HEADS)
 
 
 def test_other_refusals(state, tmp_path):
@@ -133,8 +180,10 @@ def test_other_refusals(state, tmp_path):
     torch.save({"model": Path("x")}, tmp_path / "objects.pth")  # needs pickle to be trusted
     with pytest.raises(BadInput, match="more than tensors"):
         load_official(tmp_path / "objects.pth")
-    with pytest.raises(BadInput, match="rs_heads 5"):
-        load_official(state, rs_heads=5, sv_heads=4)
+    for heads in ({"rs_heads": 5}, {"sv_heads": 0}, {"rs_heads": -4}):
+        ((name, number),) = heads.items()
+        with pytest.raises(BadInput, match=f"{name} {number}"):
+            load_official(state, **{**HEADS, **heads})
     with pytest.raises(BadInput, match="is missing"):
         load_official({"a": torch.zeros(1)})
 
@@ -146,3 +195,19 @@ def test_survives_save_and_load(io, tmp_path):
     assert again.config == model.config and again.config.interpolation_padding == "zeros"
     a, b = figures(model, io, torch.float32), figures(again, io, torch.float32)
     assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_modes_without_reference_figures(io, dtype):
+    """nearest and mean are ours: a token of the grid, and the mean of the field at its centres."""
+    model = load_official(WEIGHTS, **HEADS).to(dtype)
+    with torch.no_grad():
+        features = model.encode_rs(io["rs"].to(dtype))
+        b, h, w, d = features.grid.shape
+        x = (2 * torch.arange(w, dtype=torch.float64) + 1) / w - 1
+        y = (2 * torch.arange(h, dtype=torch.float64) + 1) / h - 1
+        centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(1, -1, 2)
+        nearest = model.query_rs(features, centres.expand(b, -1, -1), "nearest")
+        assert torch.equal(nearest, features.grid.flatten(1, 2)) and nearest.dtype == dtype
+        mean = model.query_rs(features, None, "mean")
+        assert torch.equal(mean[:, 0], model.chip_vector(features)) and mean.dtype == dtype

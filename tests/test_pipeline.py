@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -61,9 +62,9 @@ def test_every_stage_leaves_metrics_and_a_readable_report(run):
 
 def test_bad_rows_are_listed_with_their_reasons(run):
     inspected = (run / "outputs/inspect/rejected.csv").read_text()
-    paired = (run / "outputs/pair/rejected.csv").read_text()
+    paired = set(pd.read_parquet(run / "outputs/pair/rejected.parquet")["photo_id"])
     for bad in ("broken", "gone", "swapped"):
-        assert bad in inspected, bad
+        assert bad in inspected and bad in paired, bad
     assert "far-away" in paired
 
 

@@ -41,8 +41,8 @@ def run(dataset, tmp_path_factory):
     """A run with every kind of thing that the report reads: a failed part, a skipped task, ..."""
     folder = tmp_path_factory.mktemp("run")
     size = {"chip_px": 32, "chip_m": 320.0}
-    pairs = pairing.pair(dataset.street(), dataset.scenes(), **size, progress=False)
-    pairs.save(folder / "outputs/pair")
+    pairing.pair(dataset.photo_table(), dataset.scenes(), folder=folder / "outputs/pair",
+                 photos_root=dataset.folder, **size, progress=False)  # fmt: skip
     with style.context():
         from matplotlib.figure import Figure
 

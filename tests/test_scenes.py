@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rasterio.windows import Window
 from small_files import UTM, ramp, write_scene
 
-from gairlib import scene_metadata, scenes
+from gairlib import scene_metadata, scene_reader, scenes
 from gairlib.errors import BadInput, Missing
 
 REAL = Path(__file__).resolve().parents[2] / "shared/real"
@@ -247,9 +247,9 @@ def test_cloud_share_counts_pixels_with_data(tmp_path):
     assert (chip.nodata_share, chip.cloud_share) == (0.5, 0.5)
 
 
-@pytest.mark.parametrize("whole", [4_000_000, 10])  # kept in memory, or read window by window
-def test_tiles_cover_the_scene(tmp_path, monkeypatch, whole):
-    monkeypatch.setattr(scenes, "WHOLE", whole)
+@pytest.mark.parametrize("kept", [2**29, 10])  # bytes: blocks kept, or read window by window
+def test_tiles_cover_the_scene(tmp_path, monkeypatch, kept):
+    monkeypatch.setattr(scene_reader, "CACHE_BYTES", kept)
     scene = scenes.open_scene(write_scene(tmp_path / "a.tif", ramp(10, 70, 100), baseline="3.0"))
     everything, seen = scenes.read(scene), np.zeros((70, 100), int)
     for values, transform in scenes.tiles(scene, 32, 320.0, 32):

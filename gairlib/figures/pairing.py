@@ -12,8 +12,8 @@ from PIL import Image
 
 from gairlib.dataset import Dataset
 from gairlib.figures import style
+from gairlib.join import Footprints
 from gairlib.pairs_store import Pairs
-from gairlib.placement import locate
 from gairlib.scenes import Reader, Scene
 
 SPLIT_COLOURS = {"train": style.BLUE, "val": style.ORANGE, "test": style.VERMILION}
@@ -56,7 +56,7 @@ def thumbnail(dataset: Dataset, row, size: int = THUMB) -> np.ndarray:
 def scenes_to_show(scenes: Sequence[Scene], street: pd.DataFrame, count: int) -> list[Scene]:
     """Scenes that have photos first, then the others, evenly picked along the list."""
     lon, lat = street["lon"].to_numpy(), street["lat"].to_numpy()
-    used = set(locate(list(scenes), lon, lat)["scene"])
+    used = set(Footprints([s.footprint for s in scenes]).query(lon, lat)[1].tolist())
     chosen = []
     for has_photos in (True, False):
         group = [s for i, s in enumerate(scenes) if (i in used) == has_photos]
@@ -79,8 +79,9 @@ def scene_sheet(dataset: Dataset, scenes: Sequence[Scene], street: pd.DataFrame)
         across, down = scene.pixel_metres(scene.width / 2, scene.height / 2)
         ax.imshow(style.true_colour(values), extent=(c, c + width, r + height, r),
                   aspect=down / across)  # fmt: skip
-        located = locate([scene], street["lon"].to_numpy(), street["lat"].to_numpy())
-        column, row = located["column"], located["row"]
+        column, row = scene.to_pixels(street["lon"].to_numpy(), street["lat"].to_numpy())
+        inside = (column >= 0) & (column <= scene.width) & (row >= 0) & (row <= scene.height)
+        column, row = column[inside], row[inside]
         inside = (column >= c) & (column <= c + width) & (row >= r) & (row <= r + height)
         dots = ax.scatter(column[inside], row[inside], s=16, c=style.YELLOW, edgecolors="black",
                           lw=0.6, clip_on=False)  # fmt: skip

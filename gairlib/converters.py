@@ -1,0 +1,26 @@
+"""Other projects' published weights in our modules, each with one function.
+
+| function      | source                            | gives                                       |
+|---------------|-----------------------------------|---------------------------------------------|
+| load_geoclip  | VicenteVivan/geo-clip, MIT        | (lon, lat) [N, 2] -> [N, 512]               |
+| load_satclip  | microsoft/satclip, MIT            | (lon, lat) [N, 2] -> [N, 256]               |
+| load_croma    | antofuller/CROMA, MIT             | `rs.RSEncoder`: chips of 10 or 12 bands     |
+| load_timm_vit | huggingface/pytorch-image-models  | `sv.SVEncoder`: photos; licence by model    |
+
+Each takes a file (.safetensors, or a pickle that is read with `weights_only`) or a state dict,
+infers the sizes from the tensors, and refuses missing, unknown and misshapen ones by name. They
+are no names of `gairlib.location`: those build without files. The published GAIR itself:
+`gairlib.official`.
+"""
+
+from gairlib.converters_location import SatCLIPLocation, load_geoclip, load_satclip
+from gairlib.converters_vit import load_croma, load_timm_vit, timm_vit_options
+
+__all__ = [
+    "SatCLIPLocation",
+    "load_croma",
+    "load_geoclip",
+    "load_satclip",
+    "load_timm_vit",
+    "timm_vit_options",
+]

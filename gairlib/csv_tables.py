@@ -1,0 +1,226 @@
+"""Reads a CSV file of any length as text, a block at a time, and names the rows it cannot read.
+
+A file is cut into blocks of whole records, and each block goes through Arrow's parser. One bad
+record must neither stop the run nor swallow its neighbours, as a stray quotation mark does when it
+is read by the book: a block in which Arrow meets an error, text that is not UTF-8, or records over
+several lines is read again line by line. That is some ten times slower and happens only there.
+
+Empty fields, "nan" and "null" are gaps; "NA" is a value (Namibia's country code).
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from gairlib.errors import BadInput
+
+BLOCK = 16 << 20  # bytes of CSV text that are parsed at a time
+LINE = 64 << 20  # a longer line is no table's
+EXACT = 1 << 53  # whole numbers below it keep all digits in float64
+JOIN = 50  # lines that one quoted value may span
+GAPS = ["", "nan", "NaN", "null", "NULL"]
+REASON = "\0reason"  # column that carries the reasons through Arrow; no table has such a name
+BLANK = re.compile(rb"\n(?:[ \t]*\r?\n)+|\A(?:[ \t]*\r?\n)+")
+
+
+def header(file: io.BufferedIOBase, path: Path) -> list[str]:
+    """The names in the first line that is not blank; leaves the file behind that line."""
+    line = file.readline(LINE)
+    while line and not line.strip():
+        line = file.readline(LINE)
+    try:
+        names = next(csv.reader([line.decode("utf-8-sig")]), [])
+    except (UnicodeDecodeError, csv.Error) as problem:
+        raise BadInput(f"{path}: not readable as a table ({problem})") from problem
+    names = [name.strip() for name in names]
+    if not any(names):
+        raise BadInput(f"{path}: not readable as a table (no header line)")
+    double = sorted({name for name in names if names.count(name) > 1})
+    if double:
+        raise BadInput(f"{path}: the column {double[0]!r} stands more than once in the header")
+    return names
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The text behind the header in blocks of whole records."""
+    with open(path, "rb") as file:
+        header(file, path)
+        rest = b""
+        while data := file.read(BLOCK):
+            block = rest + data
+            end = _end_of_records(block)
+            if end:
+                yield block[:end]
+            rest = block[end:]
+            if len(rest) > LINE:
+                raise BadInput(f"{path}: a line is longer than {LINE >> 20} MiB; this is no table")
+        if rest:
+            yield rest
+
+
+def _end_of_records(block: bytes) -> int:
+    """Where the last complete record ends: at a line's end with an even number of quotes before."""
+    end = cut = block.rfind(b"\n") + 1
+    odd = block.count(b'"', 0, end) % 2
+    for _ in range(JOIN):
+        if not odd or not cut:
+            return cut
+        before = block.rfind(b"\n", 0, cut - 1) + 1
+        odd ^= block.count(b'"', before, cut) % 2
+        cut = before
+    return end  # a stray quote far above: `_by_line` will meet it
+
+
+def text_tables(path: Path, names: list[str], only: list[str] | None = None) -> Iterator[pa.Table]:
+    """Text columns (those in `only`) and REASON; an empty table first, for a file without rows."""
+    kept = names if only is None else only
+    yield pa.table({name: pa.array([], pa.string()) for name in [*kept, REASON]})
+    for block in _blocks(path):
+        yield _by_arrow(block, names, kept) or _by_line(block, names, kept)
+
+
+def _by_arrow(block: bytes, names: list[str], kept: list[str]) -> pa.Table | None:
+    """A block by Arrow's parser; None where that cannot be trusted to keep all good rows."""
+    if block.count(b'"') % 2:
+        return None
+    for text in (block, None):  # blank lines are taken out only where something is amiss
+        text = BLANK.sub(lambda m: m[0][:1] if m.start() else b"", block) if text is None else text
+        try:
+            table, wrong = _parse(text, names, kept)
+        except pa.ArrowInvalid:  # no good row at all, not UTF-8, a quote never closed, ...
+            return None
+        count = table.num_rows + len(wrong)
+        if count == text.count(b"\n") + (not text.endswith(b"\n")) and all(
+            shown.strip() for _, _, shown in wrong
+        ):
+            break
+    else:  # records over several lines: meant, or two stray quotes?
+        return None
+    if not wrong:
+        return table.append_column(REASON, pa.nulls(count, pa.string()))
+    good, reasons = np.ones(count, bool), np.full(count, None, object)
+    for row, fields, shown in wrong:
+        good[row], reasons[row] = False, _count_reason(fields, len(names), shown)
+    order = pa.array(np.cumsum(good) - 1, mask=~good)  # a gap gives an empty row
+    return table.take(order).append_column(REASON, pa.array(reasons, pa.string()))
+
+
+def _parse(
+    block: bytes, names: list[str], kept: list[str]
+) -> tuple[pa.Table, list[tuple[int, int, str]]]:
+    """(good rows, (row, number of fields, text) of the others)."""
+    wrong: list[tuple[int, int, str]] = []
+
+    def skip(row: pa_csv.InvalidRow) -> str:
+        wrong.append((row.number - 1, row.actual_columns, row.text))
+        return "skip"
+
+    table = pa_csv.read_csv(
+        io.BytesIO(block),
+        pa_csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=names),
+        pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
+        pa_csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), null_values=GAPS,
+            strings_can_be_null=True, include_columns=kept,
+        ),
+    )  # fmt: skip
+    return table, wrong
+
+
+def _by_line(block: bytes, names: list[str], kept: list[str]) -> pa.Table:
+    """A block line by line; a quoted value may run over lines if that makes a whole record."""
+    lines = block.splitlines()
+    values: list[list[str | None]] = []
+    reasons: list[str | None] = []
+    empty: list[str | None] = [None] * len(names)
+    i = 0
+    while i < len(lines):
+        used, reason = 1, None
+        try:
+            fields, used = _record(lines, i, len(names))
+            if len(fields) != len(names):
+                shown = lines[i].decode("utf-8")
+                fields, reason = empty, _count_reason(len(fields), len(names), shown)
+        except UnicodeDecodeError:
+            fields, reason = empty, "the line is not UTF-8 text"
+        except csv.Error as problem:
+            fields, reason = empty, f"the line cannot be parsed ({problem})"
+        if lines[i].strip():
+            values.append(fields)
+            reasons.append(reason)
+        i += used
+    at = [names.index(name) for name in kept]
+    table = {
+        name: pa.array([None if row[k] in GAPS else row[k] for row in values], pa.string())
+        for name, k in zip(kept, at)
+    }
+    return pa.table({**table, REASON: pa.array(reasons, pa.string())})
+
+
+def _record(lines: list[bytes], i: int, count: int) -> tuple[list[str], int]:
+    """(fields, lines used) of the record at line i; csv.Error where no reading of it is whole."""
+    if b'"' not in lines[i]:
+        return lines[i].decode("utf-8").split(","), 1
+    failure: csv.Error | None = None
+    for used in range(1, min(JOIN, len(lines) - i) + 1):
+        text = b"\n".join(lines[i : i + used])
+        if used > 1 and text.count(b'"') % 2:
+            continue
+        try:
+            fields = next(csv.reader(io.StringIO(text.decode("utf-8"), newline=""), strict=True))
+        except csv.Error as problem:
+            failure = failure or problem
+            continue
+        if len(fields) == count or used == 1:
+            return fields, used
+    raise failure or csv.Error("quotation marks do not match")
+
+
+def _count_reason(fields: int, needed: int, text: str) -> str:
+    shown = text if len(text) <= 60 else text[:57] + "..."
+    return f"{fields} field{'s' * (fields != 1)} where the header has {needed}: {shown!r}"
+
+
+def kinds(path: Path, names: list[str], extra: list[str]) -> dict[str, pa.DataType]:
+    """The kind of each extra column over the whole file: the first that fits every value."""
+    order = [pa.int64(), pa.float64(), pa.bool_(), pa.string()]
+    level = dict.fromkeys(extra, 0)
+    gaps, long = set(), set()
+    # A kind that failed once is never tried again; text ends a column's search.
+    for table in text_tables(path, names, extra) if extra else ():
+        for name in extra:
+            if table[name].null_count:
+                gaps.add(name)
+            while level[name] < 3 and not _fits(table[name], order[level[name]]):
+                level[name] += 1
+            if level[name] == 0 and _longest(table[name]) >= EXACT:
+                long.add(name)
+        if all(value == 3 for value in level.values()):
+            break
+    found = {}
+    for name, value in level.items():
+        kind = order[value]
+        if name in gaps and value in (0, 2):  # pandas has no gap in int64 and bool
+            kind = pa.float64() if value == 0 and name not in long else pa.string()
+        found[name] = kind
+    return found
+
+
+def _longest(values: pa.ChunkedArray) -> int:
+    ends = pc.min_max(pc.cast(values, pa.int64())).as_py()
+    return max(abs(ends["min"] or 0), abs(ends["max"] or 0))
+
+
+def _fits(values: pa.ChunkedArray, kind: pa.DataType) -> bool:
+    try:
+        pc.cast(values, kind)
+    except pa.ArrowInvalid:
+        return False
+    return True

@@ -1,0 +1,232 @@
+"""The photo table on its way into pairing: which photos may be placed, and in which scenes.
+
+A table is taken in chunks; for each, `prepare` writes one file a split with the photos that lie in
+some scene, and one with those that are rejected. A photo keeps the scenes that it could use in
+order of preference: nearest in time to the photo where both dates are known, then least cloudy
+(unknown last), then by id.
+
+Ids that stand more than once are found over all chunks by 64-bit hashes, a share of the range of
+hashes at a time, so that memory stays bounded; the first that lies in a scene is kept.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gairlib import geo, placement, rejections
+from gairlib.errors import BadInput
+from gairlib.join import Footprints
+from gairlib.photo_tables import chunks, id_hashes
+from gairlib.scenes import Scene
+from gairlib.tables import PHOTO_COLUMNS
+
+OUTSIDE = "outside every scene"
+SWAPPED = "outside every scene, but inside one with lon and lat swapped"
+SPHERICAL = "spherical photo, skipped by option"
+DOUBLE = "photo_id stands more than once; first usable row kept"
+CANDIDATES = 32  # scenes kept for a photo
+TOGETHER = 50_000  # photos joined at a time: each may lie in scores of scenes of one tile
+NEAR_DEG = 1e-4  # added around footprints: their edges are straight between outline points
+DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class SceneTable:
+    """What is asked of all scenes at once: outlines to join with, dates (days, NaN), cloud (%)."""
+
+    footprints: Footprints
+    day: np.ndarray
+    cloud: np.ndarray
+
+    @classmethod
+    def of(cls, scenes: list[Scene]) -> "SceneTable":
+        """Scenes in their final order (by id)."""
+        return cls(
+            Footprints([s.footprint.buffer(NEAR_DEG) for s in scenes]),
+            days(pd.Series([s.datetime for s in scenes], dtype=object)),
+            np.array([np.inf if np.isnan(s.cloud_cover) else s.cloud_cover for s in scenes], float),
+        )
+
+    def candidates(self, lon, lat, day) -> tuple[np.ndarray, np.ndarray]:
+        """(photo, scene) of every photo in a scene's outline, best scene first for each photo."""
+        found = [self._candidates(start, *(v[start : start + TOGETHER] for v in (lon, lat, day)))
+                 for start in range(0, max(len(lon), 1), TOGETHER)]  # fmt: skip
+        photo, scene = (np.concatenate(v) for v in zip(*found))
+        return photo, scene
+
+    def _candidates(self, start: int, lon, lat, day) -> tuple[np.ndarray, np.ndarray]:
+        photo, scene = self.footprints.query(lon, lat)
+        gap = np.abs(day[photo] - self.day[scene])
+        gap = np.where(np.isnan(gap), np.inf, gap)
+        order = np.lexsort((scene, self.cloud[scene], gap, photo))
+        photo, scene = photo[order], scene[order]
+        first = np.searchsorted(photo, photo)  # of each photo's own run
+        kept = np.arange(len(photo)) - first < CANDIDATES
+        return photo[kept] + start, scene[kept]
+
+
+def days(when: pd.Series) -> np.ndarray:
+    """ISO text or milliseconds since 1970 -> days since 1970 (UTC), NaN where unknown."""
+    number = pd.to_numeric(when, errors="coerce")
+    plain = number.notna() & (number > 1e10)  # a bare year, 2021, is text
+    text = pd.to_datetime(when.where(~plain), errors="coerce", utc=True, format="ISO8601")
+    seconds = (text - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+    return np.where(plain, number / 1000.0, seconds.astype(float)) / DAY
+
+
+def pieces(street: pd.DataFrame | tuple | str | Path, rows: int) -> Iterator[tuple]:
+    """(photos, reasons) of the photo table `rows` rows at a time; see `pairing.pair`."""
+    if isinstance(street, str | Path):
+        yield from chunks(street, rows)
+        return
+    if isinstance(street, tuple):
+        frame, reasons = street
+    else:
+        frame, reasons = street, pd.Series(None, index=street.index, dtype=object)
+    for start in range(0, max(len(frame), 1), rows):
+        yield frame.iloc[start : start + rows], reasons.iloc[start : start + rows]
+
+
+def checked(street: pd.DataFrame) -> pd.DataFrame:
+    """A table given in memory: BadInput unless ids are unique and positions are valid."""
+    missing = [c for c in PHOTO_COLUMNS if c not in street]
+    if missing:
+        raise BadInput(f"photo table: lacks the columns {missing}; Dataset.street() gives them")
+    double = street["photo_id"].duplicated()
+    if double.any():
+        first = street["photo_id"][double].iloc[0]
+        raise BadInput(f"photo table: photo_id {first!r} stands more than once")
+    geo.check_lonlat(street[["lon", "lat"]].to_numpy(np.float64), "photo table")
+    return street.reset_index(drop=True)
+
+
+def prepare(
+    work: Path, number: int, frame: pd.DataFrame, reasons: pd.Series, scenes: SceneTable,
+    spherical: str, block_deg: float, seed: int,
+) -> int:  # fmt: skip
+    """Write a chunk's files into `work`; returns how many of its photos lie in a scene."""
+    frame, reasons = _completed(frame), reasons.copy()
+    if spherical == "skip":
+        reasons[frame["is_spherical"] & reasons.isna()] = SPHERICAL
+    split = _splits(frame, reasons, block_deg, seed)
+    good = np.flatnonzero(reasons.isna())
+    lon, lat = (frame[c].to_numpy(np.float64)[good] for c in ("lon", "lat"))
+    day = days(frame["captured_at"]).astype(float)
+    photo, scene = scenes.candidates(lon, lat, day[good])
+    counts = np.bincount(photo, minlength=len(good))
+    outside = good[counts == 0]
+    reasons.iloc[outside] = OUTSIDE
+    turnable = outside[np.abs(frame["lon"].to_numpy(np.float64)[outside]) <= 90.0]
+    swapped, _ = scenes.footprints.query(
+        frame["lat"].to_numpy(np.float64)[turnable], frame["lon"].to_numpy(np.float64)[turnable]
+    )
+    reasons.iloc[turnable[np.unique(swapped)]] = SWAPPED
+
+    row = frame.index.to_numpy(np.int64)
+    ids = frame["photo_id"].to_numpy(object)
+    lost = np.flatnonzero(reasons.notna())
+    located = good[counts > 0]
+    kept = frame.iloc[located].assign(_row=row[located], _day=day[located], _why="")
+    table = _arrow(kept)
+    starts = np.concatenate([[0], np.cumsum(counts[counts > 0])]).astype(np.int32)
+    lists = pa.ListArray.from_arrays(starts, pa.array(scene, pa.int32()))
+    table = table.append_column("_candidates", lists)
+    for name in placement.SPLITS:
+        own = table.filter(pa.array(split[located] == name))
+        _write(own, work / f"in/{name}-{number:06d}.parquet")
+    hashes = _hash_and_row(ids[located], row[located])
+    np.save(work / f"in/ids-{number:06d}.npy", np.sort(hashes, order=("hash", "row")))
+    # Last: it says that the chunk is done.
+    rejections.write(work / f"rejected/in-{number:06d}.parquet", row[lost], ids[lost],
+                     reasons.iloc[lost].to_numpy(object))  # fmt: skip
+    return len(located)
+
+
+def _completed(frame: pd.DataFrame) -> pd.DataFrame:
+    """A copy with every column that pairing reads."""
+    frame = frame.copy()
+    for name, empty in (("heading", np.nan), ("captured_at", None), ("is_spherical", False),
+                        ("photo_source", None), ("licence", None)):  # fmt: skip
+        if name not in frame:
+            frame[name] = pd.Series([empty] * len(frame), index=frame.index,
+                                    dtype=object if empty is None else None)
+    frame["is_spherical"] = frame["is_spherical"].astype(bool)
+    frame["heading"] = frame["heading"].astype(np.float64)
+    return frame
+
+
+def _splits(frame: pd.DataFrame, reasons: pd.Series, block_deg: float, seed: int) -> np.ndarray:
+    """The split of every photo; a value other than train, val, test is a reason to reject it."""
+    if "split" not in frame:
+        split = np.full(len(frame), "", object)
+        good = reasons.isna().to_numpy()
+        lon, lat = (frame[c].to_numpy(np.float64)[good] for c in ("lon", "lat"))
+        split[good] = placement.split_by_block(lon, lat, block_deg, seed)
+        return split
+    split = frame["split"].astype(object)
+    wrong = ~split.isin(placement.SPLITS) & reasons.isna()
+    reasons[wrong] = [f"split is {s!r}, not train, val or test" for s in split[wrong]]
+    return split.to_numpy(object)
+
+
+def _hash_and_row(ids: np.ndarray, row: np.ndarray) -> np.ndarray:
+    pairs = np.empty(len(ids), dtype=[("hash", np.uint64), ("row", np.int64)])
+    pairs["hash"], pairs["row"] = id_hashes(pd.Series(ids, dtype=object)), row
+    return pairs
+
+
+def _arrow(frame: pd.DataFrame) -> pa.Table:
+    """As Arrow; a column of mixed kinds becomes text rather than an error."""
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        frame = frame.copy()
+        for name in frame.select_dtypes(object).columns:
+            frame[name] = frame[name].map(str, na_action="ignore")
+        return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    temporary = path.with_suffix(".part")
+    pq.write_table(table, temporary)
+    temporary.rename(path)
+
+
+def double_rows(work: Path, at_once: int = 4_000_000) -> np.ndarray:
+    """Rows in some scene whose id stands in an earlier such row too, sorted; int64."""
+    files = sorted((work / "in").glob("ids-*.npy"))
+    parts = [np.load(f, mmap_mode="r") for f in files]
+    total = sum(map(len, parts))
+    shares = max(1, -(-total // at_once))
+    edges = [int(k * 2**64 / shares) for k in range(shares)] + [2**64]
+    found = []
+    for low, high in zip(edges[:-1], edges[1:]):
+        ends = [(np.searchsorted(p["hash"], np.uint64(low)),
+                 len(p) if high == 2**64 else np.searchsorted(p["hash"], np.uint64(high)))
+                for p in parts]  # fmt: skip
+        some = np.concatenate([p[a:b] for p, (a, b) in zip(parts, ends)] or [np.empty(0)])
+        if len(some) < 2:
+            continue
+        some = np.sort(some, order=("hash", "row"))
+        found.append(some["row"][1:][some["hash"][1:] == some["hash"][:-1]])
+    return np.sort(np.concatenate(found)) if found else np.array([], np.int64)
+
+
+def reject_doubles(work: Path, rows: np.ndarray) -> None:
+    """Write the rejections of `double_rows`, with their ids, which the prepared files hold."""
+    found = []
+    for file in sorted((work / "in").glob("*-*.parquet")) if len(rows) else []:
+        for batch in pq.ParquetFile(file).iter_batches(columns=["_row", "photo_id"]):
+            frame = batch.to_pandas()
+            found.append(frame[np.isin(frame["_row"], rows)])
+    frame = pd.concat(found).sort_values("_row") if found else pd.DataFrame(
+        {"_row": np.array([], np.int64), "photo_id": np.array([], object)}
+    )  # fmt: skip
+    rejections.write(work / "rejected/in-doubles.parquet", frame["_row"].to_numpy(np.int64),
+                     frame["photo_id"].to_numpy(object),
+                     np.full(len(frame), DOUBLE, object))  # fmt: skip

@@ -1,0 +1,90 @@
+"""Photos as encoded bytes (JPEG, PNG) in a Zarr store, and how single ones come back fast.
+
+All photos lie one after the other in `photo_bytes` (uint8, not compressed: they are already), and
+photo i is photo_bytes[photo_start[i] : photo_start[i] + photo_size[i]]. Inner chunks of 64 KiB in
+shards of 64 MiB keep the number of files small, and any Zarr reader fetches a photo with one or
+two of them; on a local disk exactly its own bytes are read (`shards`). Bytes decode through
+`photos.decode_into`; of a spherical photo its views are stored, already cut.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.core.dtype import VariableLengthUTF8
+
+from gairlib import photos, shards
+
+INNER_BYTES = 64 << 10
+READ_BYTES = 16 << 20
+INDEX_ROWS = 1 << 16
+
+
+class Writer:
+    """Adds the photos of part after part; their number and bytes in all are known before."""
+
+    def __init__(self, group: zarr.Group, count: int, total_bytes: int):
+        def column(name: str, dtype, about: str) -> shards.Appender:
+            return shards.Appender(group.create_array(
+                name, shape=(count,), dtype=dtype, chunks=(INDEX_ROWS,),
+                dimension_names=("photo",), attributes={"description": about},
+            ))  # fmt: skip
+
+        self.start = column("photo_start", np.int64, "first byte of the photo in photo_bytes")
+        self.size = column("photo_size", np.int64, "bytes of the photo")
+        self.name = column("photo_id", VariableLengthUTF8(), "photo, or view of a spherical one")
+        self.bytes = shards.Appender(shards.create(
+            group, "photo_bytes", (total_bytes,), np.uint8, ("byte",), inner=INNER_BYTES,
+            about="encoded photos (JPEG, PNG), one after the other",
+        ))  # fmt: skip
+        self.at = 0
+
+    def add(self, ids: np.ndarray, sizes: np.ndarray, file: Path) -> None:
+        """Photos of one part: ids and sizes [n], and the file in which they follow each other."""
+        sizes = np.asarray(sizes, np.int64)
+        self.name.add(np.asarray(ids, object))
+        self.size.add(sizes)
+        self.start.add(self.at + np.cumsum(sizes) - sizes)
+        self.at += int(sizes.sum())
+        with file.open("rb") as source:
+            while block := source.read(READ_BYTES):
+                self.bytes.add(np.frombuffer(block, np.uint8))
+
+    def close(self) -> None:
+        """Write what is still held; photo_bytes of some other length than announced is an error."""
+        for column in (self.start, self.size, self.name, self.bytes):
+            column.flush()
+        if self.at != self.bytes.array.shape[0]:
+            raise ValueError(f"{self.at} bytes of photos instead of {self.bytes.array.shape[0]}")
+
+
+class Photos:
+    """The stored photos by number (`photo` of the manifest). Safe to use from threads."""
+
+    def __init__(self, store: xr.Dataset, folder: Path | None = None, *, direct: bool = True):
+        """store: with photo_bytes, photo_start, photo_size; folder: the Zarr store, if on disk.
+
+        direct: read byte ranges of the store's files; False goes through Zarr (slower, the same).
+        """
+        self.start = store["photo_start"].to_numpy()
+        self.size = store["photo_size"].to_numpy()
+        self.values = store["photo_bytes"]
+        self.shards = shards.open_local(folder / "photo_bytes") if folder and direct else None
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def encoded(self, number: int) -> bytes:
+        """A photo's bytes; IndexError for a number that is not there."""
+        if not 0 <= number < len(self.start):
+            raise IndexError(f"photo {number} of {len(self.start)}")
+        start = int(self.start[number])
+        stop = start + int(self.size[number])
+        if self.shards is not None:
+            return self.shards.span(start, stop)
+        return self.values[start:stop].to_numpy().tobytes()
+
+    def decode_into(self, out: np.ndarray, number: int) -> None:
+        """Fill `out`, uint8 [3, S, S], with a photo squashed to it; see `photos.decode_into`."""
+        photos.decode_into(out, self.encoded(number), f"stored photo {number}")

@@ -1,0 +1,82 @@
+"""Runs many independent tasks with Dask: on threads here, or on any cluster by its address.
+
+    Pool()                          threads of this process, one a core
+    Pool("tcp://scheduler:8786")    a Dask cluster that sees the same files under the same paths
+    Pool("synchronous")             one after the other, for a debugger
+
+Tasks must be deterministic and write what they make under its final name only when it is whole:
+then it makes no difference where or in what order they run, or that a run was interrupted.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from gairlib.errors import BadInput
+
+AHEAD = 8  # tasks handed to Dask for each worker before results are taken: bounds what waits
+LOCAL = ("threads", "synchronous")
+
+
+class Pool:
+    """A context manager; `scheduler`: "threads", "synchronous" or a cluster's address.
+
+    workers: threads of a local pool (default: cores). BadInput where no cluster answers.
+    """
+
+    def __init__(self, scheduler: str = "threads", workers: int | None = None):
+        if scheduler not in LOCAL and "://" not in scheduler:
+            raise BadInput(
+                f"scheduler {scheduler!r}: write 'threads', 'synchronous' or the address of a Dask "
+                "scheduler such as tcp://10.0.0.1:8786"
+            )
+        self.scheduler = scheduler
+        self.workers = workers or os.cpu_count() or 1
+        self._client = None
+
+    def __enter__(self) -> "Pool":
+        if self.scheduler not in LOCAL:
+            from distributed import Client
+
+            try:
+                self._client = Client(self.scheduler, timeout=20, set_as_default=False)
+            except (OSError, TimeoutError) as problem:
+                raise BadInput(f"scheduler {self.scheduler}: no Dask cluster answers") from problem
+            self.workers = max(1, sum(self._client.nthreads().values()))
+        return self
+
+    def __exit__(self, *_):
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def map(self, function: Callable, tasks: Iterable[tuple], ahead: int = AHEAD) -> Iterator:
+        """Results of function(*task), as they come; tasks are drawn as there is room for them.
+
+        ahead: tasks that wait or run for each worker; what they carry is in memory.
+        """
+        run = self._local if self._client is None else self._cluster
+        yield from run(function, iter(tasks), ahead * self.workers)
+
+    def _local(self, function: Callable, tasks: Iterator[tuple], room: int) -> Iterator:
+        import dask
+
+        while window := list(islice(tasks, room)):
+            delayed = [dask.delayed(function, pure=False)(*task) for task in window]
+            yield from dask.compute(*delayed, scheduler=self.scheduler, num_workers=self.workers,
+                                    traverse=False)  # fmt: skip
+
+    def _cluster(self, function: Callable, tasks: Iterator[tuple], room: int) -> Iterator:
+        from distributed import as_completed
+
+        def submit(task: tuple):
+            return self._client.submit(function, *task, pure=False)
+
+        running = as_completed(
+            [submit(t) for t in islice(tasks, room)],
+            loop=self._client.loop, with_results=True,
+        )
+        for _, result in running:
+            yield result
+            for task in islice(tasks, 1):
+                running.add(submit(task))

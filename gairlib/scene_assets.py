@@ -1,0 +1,214 @@
+"""Scenes whose bands lie in files of their own: 10 m and 20 m, L1C and L2A.
+
+`open_folder` takes a folder with one raster a band, named as products and mirrors name them
+(T32TMT_20220101T102319_B02_10m.jp2, B8A.tif, SCL_20m.jp2; a whole .SAFE folder too); `join` puts
+the bands of any source together. The scene's grid is that of the finest band; all bands must share
+its CRS and upper-left corner, and their pixels must be a whole multiple of its pixels (20 m on
+10 m). Bands that the encoder does not take (60 m) are left alone. Where a band is there at several
+resolutions the finest one is used.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+
+from gairlib import bands, scene_metadata, scenes
+from gairlib.errors import BadInput, Missing
+from gairlib.scene_reader import REMOTE, is_remote, nodata_to_zero
+from gairlib.scenes import Asset, Scene
+
+SUFFIXES = (".tif", ".tiff", ".jp2")
+SHIFT = 0.01  # in pixels of the finest band: corners closer than this are the same corner
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the pixels of one band lie."""
+
+    crs: str  # as in Scene
+    transform: Affine
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """One band as its source describes it; grid None: the file's header says it."""
+
+    href: str
+    index: int = 1
+    grid: Grid | None = None
+    nodata: float | None = None
+    dtype: str | None = None
+
+
+def band_of(name: str) -> tuple[str | None, float | None]:
+    """Band and pixel size in metres (None unknown) that a file's stem or an asset's key tells.
+
+    "T32TMT_20220101T102319_B8A_20m" -> ("B8A", 20.0); "blue" -> ("B02", None). Masks of products
+    (MSK_DETFOO_B02) are no bands.
+    """
+    if name.upper().startswith("MSK_"):
+        return None, None
+    found = re.fullmatch(r"(?:.*[_.-])?(B\d{1,2}A?|SCL)(?:[_-](10|20|60)m)?", name, re.IGNORECASE)
+    if found:
+        return bands.canonical(found[1]), float(found[2]) if found[2] else None
+    return bands.canonical(name), None
+
+
+def header(href: str, what: str) -> tuple[Grid, str, dict]:
+    """(grid, dtype, tags) of a raster file; BadInput or Missing names what cannot be used."""
+    if not is_remote(href) and not Path(href).is_file():
+        raise Missing(f"{what}: there is no such file")
+    try:
+        with rasterio.Env(**(REMOTE if is_remote(href) else {})), rasterio.open(href) as source:
+            if source.crs is None or source.transform == Affine.identity():
+                raise BadInput(f"{what}: has no CRS or no geotransform; where its pixels lie is "
+                               "not known")  # fmt: skip
+            epsg = source.crs.to_epsg()
+            crs = f"EPSG:{epsg}" if epsg else source.crs.to_wkt()
+            grid = Grid(crs, source.transform, source.width, source.height)
+            return grid, source.dtypes[0], source.tags()
+    except rasterio.errors.RasterioError as problem:
+        raise BadInput(f"{what}: not readable as a raster, or cut short, or gone") from problem
+
+
+def join(found: dict[str, Found], what: str) -> tuple[Grid, dict[str, Asset], dict[str, Found]]:
+    """The scene's grid, the asset of each band (and of "SCL" where there is one), and `found` with
+    its headers read. BadInput where a band is missing or does not lie on the others' grid."""
+    missing = [b for b in bands.BANDS if b not in found]
+    if missing:
+        raise BadInput(
+            f"{what}: lacks band{'s' if len(missing) > 1 else ''} {' '.join(missing)}; "
+            f"the ten bands {' '.join(bands.BANDS)} are needed"
+        )
+    found = {band: found[band] for band in (*bands.BANDS, "SCL") if band in found}
+    for band, one in found.items():
+        if one.grid is None:
+            grid, dtype, _ = header(one.href, f"{what}, band {band} ({name_of(one.href)})")
+            found[band] = Found(one.href, one.index, grid, one.nodata, one.dtype or dtype)
+    finest = min((f.grid for f in found.values()), key=lambda g: abs(g.transform.a))
+    assets = {
+        band: Asset(one.href, one.index, _ratio(one.grid, finest, f"{what}, band {band}"),
+                    one.nodata)
+        for band, one in found.items()
+    }  # fmt: skip
+    return finest, assets, found
+
+
+def _ratio(grid: Grid, finest: Grid, what: str) -> int:
+    """How many of the finest pixels one pixel of `grid` is wide; BadInput if not a whole number."""
+    if grid.crs != finest.crs:
+        raise BadInput(f"{what}: lies in {grid.crs[:20]}, other bands in {finest.crs[:20]}")
+    own, fine = grid.transform, finest.transform
+    ratio = round(own.a / fine.a)
+    corner = ~fine @ (own.c, own.f)
+    same = np.allclose((own.a, own.e), (ratio * fine.a, ratio * fine.e), rtol=1e-6, atol=0.0)
+    turned = abs(own.b) + abs(own.d) + abs(fine.b) + abs(fine.d) > 0
+    if ratio < 1 or not same or turned or max(abs(c) for c in corner) > SHIFT:
+        raise BadInput(f"{what}: its pixels ({own.a:g} x {own.e:g} from {own.c:g}, {own.f:g}) are "
+                       f"no whole multiple of the finest band's ({fine.a:g} from {fine.c:g}, "
+                       f"{fine.f:g})")  # fmt: skip
+    for own_size, size in ((grid.width, finest.width), (grid.height, finest.height)):
+        if not size <= own_size * ratio < size + ratio:
+            raise BadInput(f"{what}: {own_size} px of {ratio} times the finest band's do not cover "
+                           f"its {size} px")  # fmt: skip
+    return ratio
+
+
+def sampler(assets: dict[str, Asset], what: str) -> Callable[[], np.ndarray]:
+    """A function that reads a thumbnail of the ten bands, [10, n] raw DN with nodata 0."""
+
+    def sample() -> np.ndarray:
+        rows = []
+        for band in bands.BANDS:
+            asset = assets[band]
+            try:
+                options = REMOTE if is_remote(asset.href) else {}
+                with rasterio.Env(**options), rasterio.open(asset.href) as source:
+                    nodata = source.nodata if asset.nodata is None else asset.nodata
+                    scale = max(1.0, max(source.shape) * asset.ratio / 256)
+                    shape = tuple(max(1, round(n * asset.ratio / scale)) for n in source.shape)
+                    raw = source.read(asset.index, out_shape=shape)
+            except rasterio.errors.RasterioError as problem:
+                raise BadInput(
+                    f"{what}, band {band} ({name_of(asset.href)}): pixels cannot be read; is it "
+                    "cut short or gone?"
+                ) from problem
+            rows.append(nodata_to_zero(raw, nodata or 0.0).ravel())
+        shortest = min(r.size for r in rows)  # sizes that no ratio divides differ by a line
+        return scenes.check_digital_numbers(np.stack([r[:shortest] for r in rows]), what)
+
+    return sample
+
+
+def build(
+    id: str, path: Path, found: dict[str, Found], *, item: dict, tags: dict, row: dict, what: str,
+    footprint: Callable | None = None,
+) -> Scene:  # fmt: skip
+    """A Scene out of bands: the part that all sources share. footprint: (grid) -> Polygon."""
+    grid, assets, found = join(found, what)
+    sample = sampler(assets, what)
+    if any(str(found[b].dtype).startswith("float") for b in bands.BANDS):
+        sample()  # refuses reflectance
+    offset, source = scene_metadata.offset(
+        item, tags, row.get("processing_baseline"), "named", sample, what
+    )
+    when, cloud = scene_metadata.date_and_cloud(item, tags, row)
+    ten = tuple(assets[b] for b in bands.BANDS)
+    outline = footprint(grid) if footprint else scenes.outline(
+        grid.transform, grid.crs, grid.width, grid.height, what
+    )  # fmt: skip
+    return Scene(
+        id, path, grid.crs, grid.transform, grid.width, grid.height, tuple(a.index for a in ten),
+        "named", offset, source, 0.0, when, cloud, None, outline, ten, assets.get("SCL"),
+    )  # fmt: skip
+
+
+def open_folder(folder: str | Path, *, id: str | None = None, row: dict | None = None) -> Scene:
+    """A scene out of a folder with one raster a band; BadInput or Missing says why not.
+
+    id: by default the folder's name without .SAFE. row: its row of scenes.csv, as in open_scene.
+    Date, cloud cover and baseline come from a STAC item (the only .json in the folder, or
+    <folder>.json beside it), else from the product's MTD_MSIL*.xml and names, else from row.
+    """
+    folder, row = Path(folder), row or {}
+    id = id or folder.name.removesuffix(".SAFE")
+    what = f"scene {id} ({folder.name}/)"
+    if not folder.is_dir():
+        raise Missing(f"{what}: there is no such folder")
+    candidates: dict[str, list] = {}
+    for path in sorted(folder.rglob("*")):
+        band, metres = band_of(path.stem)
+        if path.suffix.lower() in SUFFIXES and (band in bands.BANDS or band == "SCL"):
+            candidates.setdefault(band, []).append((metres or 0.0, str(path)))
+    found = {}
+    for band, paths in candidates.items():
+        finest = [p for p in sorted(paths) if p[0] == min(paths)[0]]
+        if len(finest) > 1:
+            names = " and ".join(name_of(p) for _, p in finest[:2])
+            raise BadInput(f"{what}: {names} are both band {band}; keep one product a folder")
+        found[band] = Found(finest[0][1])
+    tags = scene_metadata.product_tags(folder)
+    if "B02" in found:
+        when = scene_metadata.date_of_name(f"{folder.name} {name_of(found['B02'].href)}")
+        tags |= {"datetime": when} if when and "datetime" not in tags else {}
+        tags = header(found["B02"].href, f"{what}, band B02")[2] | tags
+    return build(id, folder, found, item=_item(folder), tags=tags, row=row, what=what)
+
+
+def _item(folder: Path) -> dict:
+    inside = sorted(folder.glob("*.json"))
+    if len(inside) == 1:
+        return scene_metadata.sidecar(inside[0])
+    return scene_metadata.sidecar(folder.parent / f"{folder.name}.json")
+
+
+def name_of(href: str) -> str:
+    """The last part of a path or URL, without the signature that a URL may carry."""
+    return str(href).split("?")[0].rsplit("/", 1)[-1]

@@ -1,0 +1,141 @@
+"""Reads CSV and Parquet tables of any length, a bounded piece at a time, and names damaged rows.
+
+Core columns of a CSV file come as text, since one odd value must not change how the others are
+read; what kind an extra column has (whole numbers, numbers, true/false, text) is decided over the
+whole file before the first piece, so that all pieces agree. In a Parquet file a row group that
+cannot be read becomes rows with a reason.
+"""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gairlib import csv_tables
+from gairlib.csv_tables import EXACT, REASON
+from gairlib.errors import BadInput, Missing
+from gairlib.tables import Piece, no_reasons
+
+
+def columns(path: str | Path) -> list[str]:
+    """The column names of a CSV or Parquet file; Missing or BadInput where there are none."""
+    path = Path(path)
+    if not path.is_file():
+        raise Missing(f"{path}: there is no such table")
+    if is_parquet(path):
+        return list(_parquet(path).schema_arrow.names)
+    with open(path, "rb") as file:
+        return csv_tables.header(file, path)
+
+
+def is_parquet(path: str | Path) -> bool:
+    """Whether the name is that of a Parquet or GeoParquet file; all others are read as CSV."""
+    return Path(path).suffix.lower() in (".parquet", ".geoparquet", ".pq")
+
+
+def pieces(path: str | Path, rows: int, core: Collection[str] = ()) -> Iterator[Piece]:
+    """Frames of up to `rows` rows with the reasons of rows that could not be read (None: good).
+
+    core: columns that a CSV file gives as text, whatever they hold. Both parts are indexed by the
+    row's number in the table, from 0, blank lines not counted; every row of the table comes, a
+    damaged one empty. Memory is bounded by `rows` and a block, not by the file.
+    """
+    if rows < 1:
+        raise BadInput(f"rows: {rows}; a piece needs at least one row")
+    path = Path(path)
+    names = columns(path)
+    if is_parquet(path):
+        tables, kinds = _parquet_tables(path, rows), _kinds_with_gaps(path, core)
+    else:
+        extra = [name for name in names if name not in core]
+        kinds = csv_tables.kinds(path, names, extra)
+        tables = csv_tables.text_tables(path, names)
+    start = 0
+    for table in _regroup(tables, rows):
+        frame, reasons = _to_pandas(table, kinds, start)
+        yield frame, reasons
+        start += len(frame)
+
+
+def _regroup(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of `rows` rows; the last may be shorter, the only one empty."""
+    held, count, given = [], 0, False
+    for table in tables:
+        empty = table.slice(0, 0)
+        while table.num_rows:
+            part = table.slice(0, rows - count)
+            held.append(part)
+            count, table = count + part.num_rows, table.slice(part.num_rows)
+            if count == rows:
+                yield pa.concat_tables(held)
+                held, count, given = [], 0, True
+    if held or not given:
+        yield pa.concat_tables([empty, *held])
+
+
+def _to_pandas(table: pa.Table, kinds: dict[str, pa.DataType], start: int) -> Piece:
+    index = pd.RangeIndex(start, start + table.num_rows)
+    reasons = no_reasons(index)
+    given = table[REASON]
+    if given.null_count < len(given):
+        reasons[:] = np.array(given.to_pylist(), object)
+    table = table.drop_columns([REASON])
+    for i, field in enumerate(table.schema):
+        kind = kinds.get(field.name, field.type)
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if kind != field.type:
+            table = table.set_column(i, field.name, table[field.name].cast(kind))
+    frame = table.to_pandas(ignore_metadata=True)
+    frame.index = index
+    return frame, reasons
+
+
+def _parquet(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path, pre_buffer=False)  # read pages as they are needed
+    except (pa.ArrowException, OSError) as problem:
+        raise BadInput(f"{path}: not readable as a table ({problem})") from problem
+
+
+def _kinds_with_gaps(path: Path, core: Collection[str]) -> dict[str, pa.DataType]:
+    """What columns of whole numbers become that have gaps anywhere, alike in all pieces."""
+    kinds = {}
+    with _parquet(path) as file:
+        schema, metadata = file.schema_arrow, file.metadata
+        for k in range(metadata.num_columns):
+            name = metadata.schema.column(k).path
+            if name not in schema.names or not pa.types.is_integer(schema.field(name).type):
+                continue
+            for group in range(metadata.num_row_groups):
+                known = metadata.row_group(group).column(k).statistics
+                if known is None or not known.has_null_count or known.null_count:
+                    whole = known is not None and known.has_min_max
+                    exact = whole and max(abs(known.min), abs(known.max)) < EXACT
+                    text = name in core or not exact or kinds.get(name) == pa.string()
+                    kinds[name] = pa.string() if text else pa.float64()
+    return kinds
+
+
+def _parquet_tables(path: Path, rows: int) -> Iterator[pa.Table]:
+    """Row groups in parts; what is damaged in one comes as empty rows with a reason."""
+    with _parquet(path) as file:
+        schema = file.schema_arrow
+        yield _with_reason(schema.empty_table())
+        for group in range(file.num_row_groups):
+            left = file.metadata.row_group(group).num_rows
+            try:
+                for batch in file.iter_batches(batch_size=min(rows, 1 << 17), row_groups=[group]):
+                    left -= batch.num_rows
+                    yield _with_reason(pa.Table.from_batches([batch], schema))
+            except (pa.ArrowException, OSError) as problem:
+                reason = f"row group {group} of {path.name} is damaged ({str(problem)[:80]})"
+                nulls = [pa.nulls(left, field.type) for field in schema]
+                yield _with_reason(pa.table(nulls, schema), reason)
+
+
+def _with_reason(table: pa.Table, reason: str | None = None) -> pa.Table:
+    return table.append_column(REASON, pa.array([reason] * table.num_rows, pa.string()))

@@ -1,0 +1,114 @@
+"""Embeddings on disk: one space, unit length, and every row says where it comes from."""
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from gairlib import GAIR, GAIRConfig, embed, features, pairing, preprocess, scenes
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput
+
+SV = dict(sv_options={"img_size": 64, "patch_size": 32, "embed_dim": 8, "depth": 1, "num_heads": 1})
+CHIP = dict(chip_px=32, chip_m=320.0)
+
+
+@pytest.fixture(scope="module")
+def made(tiny, tmp_path_factory):
+    """(model, dataset, folder) with the three files written."""
+    torch.manual_seed(0)
+    config = GAIRConfig(dim=16, rs_depth=1, rs_size=32, decoder_hidden=[8], **SV)
+    model, folder = GAIR(config).eval(), tmp_path_factory.mktemp("embed")
+    model.save_pretrained(folder / "model")
+    dataset = Dataset(tiny)
+    about = dict(checkpoint=folder / "model", dataset=dataset, preprocessing="gairlib")
+    embed.write(embed.chips(model, dataset, **CHIP), folder / "chips.parquet", **about)
+    embed.write(embed.photos(model, dataset), folder / "photos.parquet", **about)
+    embed.write(embed.places(model, dataset.street()), folder / "places.parquet", **about)
+    return model, dataset, folder
+
+
+def vectors(frame):
+    return np.stack(frame["embedding"].to_list())
+
+
+def test_three_kinds_in_one_space(made):
+    """Each row is the projected, normalised embedding that the model itself gives."""
+    model, dataset, folder = made
+    chips, photos, places = (
+        gpd.read_parquet(folder / f"{k}.parquet") for k in ("chips", "photos", "places")
+    )
+    for frame in (chips, photos, places):
+        x = vectors(frame)
+        assert x.shape[1] == model.config.dim and frame.crs.to_epsg() == 4326
+        np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1, atol=1e-5)
+    for other in (chips, places):
+        assert np.abs(vectors(photos) @ vectors(other).T).max() <= 1 + 1e-5
+
+    prep = preprocess.get("gairlib")
+    with torch.inference_mode():
+        scene = dataset.scene("quito")
+        dn = next(scenes.tiles(scene, 32, 320.0))[0]
+        images = prep.rs(torch.from_numpy(dn.astype(np.float32))[None], 32)
+        chip = model.chip_vector(model.encode_rs(images), normalize=True)[0].numpy()
+        row = dataset.street().iloc[3]
+        picture = torch.from_numpy(dataset.photo(row)).permute(2, 0, 1)[None]
+        photo = model.encode_sv(prep.sv(picture, 64), normalize=True)[0].numpy()
+        place = model.encode_location([[row.lon, row.lat]], normalize=True)[0].numpy()
+    np.testing.assert_allclose(
+        vectors(chips[chips["chip_id"] == "quito/0"])[0], chip, atol=1e-5
+    )
+    at = photos["photo_id"] == row.photo_id
+    np.testing.assert_allclose(vectors(photos[at])[0], photo, atol=1e-4)
+    np.testing.assert_allclose(vectors(places[at])[0], place, atol=1e-5)
+    # the same photo against the chip and against the place: one scale, one space
+    np.testing.assert_allclose(features.photos(model, dataset, pairing.expand_views(
+        dataset.street()))[3], photo, atol=1e-4)  # fmt: skip
+
+
+def test_every_row_and_file_says_where_it_comes_from(made):
+    model, _, folder = made
+    for kind in ("chips", "photos", "places"):
+        path = folder / f"{kind}.parquet"
+        frame, about = gpd.read_parquet(path), embed.about(path)
+        assert about["kind"] == kind and about["dim"] == 16 and about["synthetic"] is True
+        assert about["weights_sha256"] == embed.weights_hash(folder / "model")
+        assert set(frame["model"]) == {about["weights_sha256"]}
+        assert set(frame["embedded_on"]) == {about["date"]}
+        assert set(frame["licence"]) == {"synthetic data"} == set(about["licence_of_data"])
+    assert "captured_at" in gpd.read_parquet(folder / "chips.parquet")
+
+
+def test_model_hash_is_that_of_its_file(made):
+    model, _, folder = made
+    assert embed.model_hash(model) == embed.weights_hash(folder / "model")
+    assert embed.model_hash(GAIR.from_pretrained(folder / "model")) == embed.model_hash(model)
+    assert embed.model_hash(GAIR(model.config)) != embed.model_hash(model)
+
+
+def test_licences(tiny, made):
+    model, dataset, _ = made
+    street = pd.DataFrame({"licence": ["CC BY-SA 4.0", None]})
+    assert embed._licences(dataset, street).tolist() == ["CC BY-SA 4.0", "synthetic data"]
+    real = Dataset(tiny)
+    real.synthetic = False
+    assert embed.chips(model, real, **CHIP)["licence"].str.contains("Copernicus Sentinel").all()
+    assert embed._licences(real, street)[1] == embed.UNKNOWN
+    assert embed.sentinel_notice("2021-05-06") == "contains modified Copernicus Sentinel data 2021"
+    assert embed.sentinel_notice(None) == "contains modified Copernicus Sentinel data"
+
+
+def test_refuses_what_is_not_of_unit_length(made, tmp_path):
+    model, dataset, folder = made
+    frame = embed.places(model, dataset.street())
+    frame["embedding"] = [2 * v for v in frame["embedding"]]
+    about = dict(checkpoint=folder / "model", dataset=dataset, preprocessing="gairlib")
+    with pytest.raises(BadInput, match="unit length"):
+        embed.write(frame, tmp_path / "x.parquet", **about)
+    assert not list(tmp_path.iterdir())
+    embed.write(frame.iloc[:0], tmp_path / "none.parquet", **about)  # no rows are no fault
+    assert len(gpd.read_parquet(tmp_path / "none.parquet")) == 0
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(BadInput, match="no provenance"):
+        embed.about(tmp_path / "other.parquet")

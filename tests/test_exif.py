@@ -1,0 +1,148 @@
+"""Photos with positions in EXIF: signs, datums, times, panoramas, and reasons for the rest."""
+
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import IFDRational
+from small_files import write_photo
+
+from gairlib import exif, tables
+from gairlib.errors import Missing
+
+GPS = ExifTags.GPS
+REAL = Path(__file__).resolve().parents[2] / "shared/real"
+
+
+def dms(value: float) -> tuple:
+    """Degrees, minutes and seconds to a ten thousandth, as cameras write them."""
+    seconds = Fraction(abs(value)).limit_denominator(10**7) * 3600
+    whole = int(seconds // 1)
+    rest = IFDRational(round((seconds - whole + whole % 60) * 10000), 10000)
+    return (IFDRational(whole // 3600, 1), IFDRational(whole // 60 % 60, 1), rest)
+
+
+def write(path, lon=None, lat=None, gps=None, time=None, offset=None, xmp=b""):
+    """A JPEG with EXIF; gps: further entries of the GPS directory, None takes one out."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tags = Image.Exif()
+    tags[ExifTags.Base.Make] = "camera"
+    place = tags.get_ifd(ExifTags.IFD.GPSInfo)
+    if lon is not None:
+        place.update({GPS.GPSLongitudeRef: "E" if lon >= 0 else "W", GPS.GPSLongitude: dms(lon),
+                      GPS.GPSLatitudeRef: "N" if lat >= 0 else "S", GPS.GPSLatitude: dms(lat)})
+    for key, value in (gps or {}).items():
+        place.pop(key, None)
+        if value is not None:
+            place[key] = value
+    inner = tags.get_ifd(ExifTags.IFD.Exif)
+    if time:
+        inner[ExifTags.Base.DateTimeOriginal] = time
+    if offset:
+        inner[ExifTags.Base.OffsetTimeOriginal] = offset
+    Image.new("RGB", (16, 8)).save(path, exif=tags, xmp=xmp)
+    return path
+
+
+def table(folder):
+    frame, reasons = exif.folder_table(folder)
+    return frame.set_index("photo_id"), reasons.set_axis(frame["photo_id"])
+
+
+@pytest.mark.parametrize("lon, lat", [(139.745433, 35.658581), (-70.66, -33.45), (0, -0.5)])
+def test_position_heading_and_time(tmp_path, lon, lat):
+    write(tmp_path / "street/a.jpg", lon, lat, time="2024:06:09 11:19:52", offset="+02:00",
+          gps={GPS.GPSImgDirection: IFDRational(36150, 100), GPS.GPSImgDirectionRef: "M"})
+    frame, reasons = table(tmp_path)
+    row = frame.loc["a"]
+    assert reasons["a"] is None and row["path"] == "street/a.jpg"
+    assert abs(row["lon"] - lon) < 1e-7 and abs(row["lat"] - lat) < 1e-7
+    assert row["heading"] == pytest.approx(1.5) and row["heading_ref"] == "M"
+    assert row["captured_at"] == "2024-06-09T11:19:52+02:00" and not row["is_spherical"]
+
+
+def test_without_heading_and_time_there_are_gaps(tmp_path):
+    write(tmp_path / "street/a.jpg", 10, 20, time="0000:00:00 00:00:00",
+          gps={GPS.GPSImgDirection: IFDRational(0, 0)})
+    frame, reasons = table(tmp_path)
+    assert reasons["a"] is None and math.isnan(frame.loc["a", "heading"])
+    assert frame["captured_at"].isna().all() and frame["heading_ref"].isna().all()
+
+
+@pytest.mark.parametrize("text", [b'GPano:ProjectionType="equirectangular"',
+                                  b"<GPano:ProjectionType>equirectangular</GPano:ProjectionType>"])
+def test_panoramas_are_known_by_their_xmp(tmp_path, text):
+    write(tmp_path / "street/a.jpg", 10, 20, xmp=b"<x:xmpmeta>" + text + b"</x:xmpmeta>")
+    write(tmp_path / "street/b.jpg", 10, 20, xmp=b'<a GPano:ProjectionType="cylindrical"/>')
+    frame, _ = table(tmp_path)
+    assert list(frame["is_spherical"]) == [True, False]
+
+
+def test_the_old_datum_of_japan_is_turned_into_wgs84(tmp_path):
+    write(tmp_path / "street/a.jpg", 139.748670, 35.655354, gps={GPS.GPSMapDatum: "TOKYO"})
+    write(tmp_path / "street/b.jpg", 139.748670, 35.655354, gps={GPS.GPSMapDatum: "WGS-84"})
+    write(tmp_path / "street/c.jpg", 139.748670, 35.655354, gps={GPS.GPSMapDatum: "MARS"})
+    frame, reasons = table(tmp_path)
+    north = (frame.loc["a", "lat"] - frame.loc["b", "lat"]) * 111_000
+    west = (frame.loc["b", "lon"] - frame.loc["a", "lon"]) * 90_000
+    assert 300 < north < 400 and 250 < west < 350
+    assert "GPSMapDatum 'MARS'" in reasons["c"]
+
+
+def test_what_cannot_be_used_is_named_and_the_rest_kept(tmp_path, monkeypatch):
+    folder = tmp_path / "street"
+    content = write(folder / "good.jpg", 10, 20).read_bytes()
+    write_photo(folder / "none.jpg")
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "cut.jpg").write_bytes(content[:40])
+    (folder / "text.jpg").write_text("no image")
+    (folder / "notes.txt").write_text("not a photo at all, so not listed")
+    (folder / ".hidden.jpg").write_bytes(content)
+    write(folder / "noref.jpg", 10, 20, gps={GPS.GPSLatitudeRef: None})
+    write(folder / "nofix.jpg", 10, 20, gps={GPS.GPSLatitude: (IFDRational(0, 0),) * 3})
+    write(folder / "zero.jpg", 0, 0)
+    write(folder / "far.jpg", 10, 20, gps={GPS.GPSLatitude: dms(95)})
+    Image.new("1", (30_000, 30_000)).save(folder / "bomb.png")
+    frame, reasons = table(tmp_path)
+    assert list(frame.index[reasons.isna()]) == ["good"] and len(frame) == 10
+    expected = {"none": "no position in EXIF", "empty": "0 bytes", "cut": "",
+                "text": "not readable", "noref": "hemisphere is unknown",
+                "nofix": "no fix", "zero": "no fix", "far": "outside [-90, 90]",
+                "bomb": "decompression bomb"}  # fmt: skip
+    for name, part in expected.items():
+        assert part in reasons[name] and str(tmp_path) not in reasons[name], name
+    assert reasons["none"].startswith("street/none.jpg: ")
+    with pytest.raises(Missing, match="no such folder of photos"):
+        exif.folder_table(tmp_path, "photos")
+
+
+def test_ids_are_unique_sorted_and_say_where(tmp_path):
+    names = ["b/1.jpg", "a/1.JPG", "a/1.png", "a/1.jpg.png", "a/2.x.jpg"]
+    for name in names:
+        write(tmp_path / "street" / name, 10, 20)
+    frame, reasons = exif.folder_table(tmp_path)
+    assert list(frame["path"]) == sorted(f"street/{name}" for name in names)
+    assert list(frame["photo_id"]) == ["a/1.JPG", "a/1.jpg", "a/1.png", "a/2.x", "b/1"]
+    assert frame["photo_id"].is_unique and reasons.isna().all()
+    assert exif.unique_ids(["a.jpg", "a.png", "a.jpg.png"]) == ["a.jpg", "a.png", "a.jpg.png"]
+
+
+def test_an_empty_folder_gives_an_empty_table(tmp_path):
+    (tmp_path / "street").mkdir()
+    frame, reasons = exif.folder_table(tmp_path)
+    assert len(frame) == len(reasons) == 0 and "lon" in frame
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="shared/real is not there")
+def test_real_photos_lie_where_the_published_table_says():
+    frame, reasons = exif.folder_table(REAL)
+    known, _ = tables.street(REAL / "street.csv")
+    both = frame[reasons.isna()].merge(known, on="path", suffixes=("", "_known"))
+    lund = both[both["path"].str.contains("opensfm_lund")]
+    assert len(frame) == 57 and len(lund) >= 5
+    assert (lund["lon"] - lund["lon_known"]).abs().max() < 2e-5  # the table has five decimals
+    assert (lund["lat"] - lund["lat_known"]).abs().max() < 2e-5
+    without = reasons[reasons.notna()]
+    assert without.str.contains("no position in EXIF|no fix").all()

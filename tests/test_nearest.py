@@ -1,0 +1,126 @@
+"""Nearest neighbours: against sorting everything, ties, blocks, and files that go together."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gairlib import GAIR, GAIRConfig, embed, geo, nearest
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput, Missing
+
+SV = dict(sv_options={"img_size": 64, "patch_size": 32, "embed_dim": 8, "depth": 1, "num_heads": 1})
+
+
+def naive(queries, vectors, k):
+    """Every cosine by itself, sorted by (-cosine, row)."""
+    rows = []
+    for q in queries.astype(np.float64):
+        norms = [np.linalg.norm(q) * np.linalg.norm(v) for v in vectors]
+        cosine = [round(float(q @ v) / n, 12) if n else 0.0 for v, n in zip(vectors, norms)]
+        rows.append(sorted(range(len(vectors)), key=lambda i: (-cosine[i], i))[:k])  # noqa: B023
+    return np.array(rows)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 12), st.integers(1, 70))
+@settings(deadline=None, max_examples=40)
+def test_search_equals_sorting_everything(seed, n, k, chunk):
+    rng = np.random.default_rng(seed)
+    vectors = rng.integers(-2, 3, (n, 3)).astype(np.float64)  # many ties, some zero vectors
+    queries = rng.normal(size=(5, 3))
+    found = nearest.search(queries, vectors, k, chunk)
+    want = naive(queries, vectors, min(k, n))
+    np.testing.assert_array_equal(found.rows, want)
+    assert (np.diff(found.similarity, axis=1) <= 0).all() and np.abs(found.similarity).max() <= 1
+
+
+def test_blocks_of_queries_and_vectors_change_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    vectors, queries = rng.normal(size=(500, 16)).astype(np.float32), rng.normal(size=(40, 16))
+    vectors[250:] = vectors[:250]  # every row twice: the first of the two comes first
+    whole = nearest.search(queries, vectors, 9)
+    monkeypatch.setattr(nearest, "QUERIES", 7)
+    parts = nearest.search(queries, vectors, 9, chunk=33)
+    np.testing.assert_array_equal(whole.rows, parts.rows)
+    np.testing.assert_array_equal(whole.similarity, parts.similarity)
+    assert (whole.rows[:, 1] == whole.rows[:, 0] + 250).all()
+
+
+def test_search_refuses():
+    good = np.ones((3, 4))
+    for queries, k, said in ((np.ones((2, 5)), 1, "D"), (np.ones(4), 1, "D"), (good, 0, "k is 0"),
+                             (good * np.nan, 1, "finite")):  # fmt: skip
+        with pytest.raises(BadInput, match=said):
+            nearest.search(queries, good, k)
+
+
+@pytest.fixture(scope="module")
+def made(tiny, tmp_path_factory):
+    """Embeddings of the tiny dataset on disk: (folder, model)."""
+    torch.manual_seed(0)
+    config = GAIRConfig(dim=16, rs_depth=1, rs_size=32, decoder_hidden=[8], **SV)
+    model, folder = GAIR(config).eval(), tmp_path_factory.mktemp("embed")
+    model.save_pretrained(folder / "model")
+    dataset = Dataset(tiny)
+    about = dict(checkpoint=folder / "model", dataset=dataset, preprocessing="gairlib")
+    chips = embed.chips(model, dataset, chip_px=32, chip_m=320.0)
+    embed.write(chips, folder / "c.parquet", **about)
+    embed.write(embed.photos(model, dataset), folder / "p.parquet", **about)
+    embed.write(embed.places(model, dataset.street()), folder / "l.parquet", **about)
+    return folder, model
+
+
+def test_index_by_id_vector_and_place(made):
+    folder, model = made
+    index = nearest.Index.load(folder / "c.parquet", folder / "p.parquet", folder / "l.parquet")
+    assert set(index.table["kind"]) == {"chips", "photos", "places"}
+    own = index.row("bern-03", "photos")
+    answer = index.query(id="bern-03", of="photos", k=5, kind="photos")
+    assert list(answer.columns[:6]) == "similarity id kind lon lat distance_km".split()
+    assert "bern-03" not in set(answer["id"]) and (answer["kind"] == "photos").all()
+    rows = [index.row(i, "photos") for i in answer["id"]]
+    np.testing.assert_allclose(
+        answer["similarity"], index.vectors[rows] @ index.vectors[own], atol=1e-6
+    )
+    here, there = (index.table.loc[r, ["lon", "lat"]].to_numpy(float) for r in (own, rows[0]))
+    assert answer["distance_km"][0] == pytest.approx(geo.haversine(here, there).item() / 1000)
+
+    first = index.query(index.vectors[own], k=1, kind="photos").iloc[0]
+    assert first["id"] == "bern-03" and np.isnan(first["distance_km"])
+
+    lonlat = index.table.loc[index.row("quito-01", "places"), ["lon", "lat"]].to_list()
+    answer = index.query(lonlat=lonlat, model=model, kind="places", k=3)
+    assert answer["id"][0] == "quito-01" and answer["similarity"][0] > 1 - 1e-5
+    assert answer["distance_km"][0] == pytest.approx(0, abs=1e-6)
+    chip = index.query(lonlat=lonlat, model=model, kind="chips").iloc[0]
+    assert "licence" in chip and len(chip["model"]) == 16
+
+
+def test_index_refuses(made, tmp_path):
+    folder, model = made
+    index = nearest.Index.load(folder / "p.parquet")
+    for question, said in (
+        (dict(), "one of"),
+        (dict(id="bern-03", lonlat=(1, 2)), "one of"),
+        (dict(id="nobody"), "nobody"),
+        (dict(lonlat=(1, 2)), "model"),
+        (dict(id="bern-03", kind="chips"), "holds photos"),
+        (dict(lonlat=(1, 2), model=GAIR(model.config)), "not the one"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            index.query(**question)
+    with pytest.raises(Missing):
+        nearest.Index.load(folder / "gone.parquet")
+    GAIR(model.config).save_pretrained(tmp_path / "other")
+    embed.write(embed.places(model, Dataset(folder=index_folder(tmp_path)).street()),
+                tmp_path / "x.parquet", checkpoint=tmp_path / "other",
+                dataset=Dataset(index_folder(tmp_path)), preprocessing="gairlib")  # fmt: skip
+    with pytest.raises(BadInput, match="different weights"):
+        nearest.Index.load(folder / "p.parquet", tmp_path / "x.parquet")
+
+
+def index_folder(folder):
+    """An empty dataset folder."""
+    (folder / "empty").mkdir(exist_ok=True)
+    return folder / "empty"

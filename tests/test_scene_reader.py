@@ -1,0 +1,276 @@
+import math
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_scenes import ORIGIN, on_10_m, write_band, write_bands
+
+from gairlib import scene_assets, scene_reader, scenes
+from gairlib.bands import BANDS
+from gairlib.errors import BadInput, Missing
+
+
+def tiled(path, values, block=32, nodata=0, **options):
+    with rasterio.open(
+        path, "w", driver="GTiff", count=len(values), height=values.shape[1],
+        width=values.shape[2], dtype=values.dtype, crs="EPSG:32632", nodata=nodata, tiled=True,
+        blockxsize=block, blockysize=block, compress="deflate",
+        transform=Affine(10, 0, 399_960, 0, -10, 5_300_040), **options,
+    ) as target:  # fmt: skip
+        target.write(values)
+        target.descriptions = [*BANDS, "SCL"][: len(values)]
+    path.with_suffix(".json").write_text('{"properties": {"s2:processing_baseline": "05.00"}}')
+    return path
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """200 x 170 px in tiles of 32, with an SCL band and some pixels without data."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(900, 9000, (11, 170, 200)).astype(np.uint16)
+    values[10] = rng.integers(0, 12, (170, 200))
+    values[:10, :20, :30] = 0
+    return scenes.open_scene(tiled(tmp_path_factory.mktemp("s") / "a.tif", values)), values
+
+
+def naive(values, offset, c, r, w, h):
+    """The window as the specification says it, number by number."""
+    raw = values[:10, r : r + h, c : c + w].astype(np.int64)
+    harmonised = np.where(raw > 0, np.clip(raw - offset, 0, 65535), 0)
+    return harmonised.astype(np.uint16), (raw > 0).any(axis=0), values[10, r : r + h, c : c + w]
+
+
+@pytest.mark.parametrize("cache_bytes", [2**29, 2_000_000, 1])
+def test_windows_do_not_depend_on_the_cache(scene, monkeypatch, cache_bytes):
+    monkeypatch.setattr(scene_reader, "BLOCK", 32)
+    scene, values = scene
+    rng = np.random.default_rng(1)
+    with scenes.Reader(scene, cache_bytes=cache_bytes) as reader:
+        assert reader.block == (32, 32)
+        for _ in range(60):
+            w, h = rng.integers(1, 90, 2)
+            c, r = rng.integers(0, 200 - w + 1), rng.integers(0, 170 - h + 1)
+            for a, b in zip(reader.window(c, r, w, h), naive(values, 1000, c, r, w, h)):
+                np.testing.assert_array_equal(a, b)
+        assert reader._bytes <= max(cache_bytes, 11 * 32 * 32 * 2)
+        assert reader._bytes == sum(a.nbytes for block in reader._cache.values() for a in block)
+        for bad in [(-1, 0, 5, 5), (0, 166, 5, 5), (196, 0, 5, 5), (0, 0, 0, 5)]:
+            with pytest.raises(BadInput, match="outside the scene"):
+                reader.window(*bad)
+
+
+def test_chips_come_block_by_block_and_each_block_is_read_once(scene, monkeypatch):
+    monkeypatch.setattr(scene_reader, "BLOCK", 32)
+    scene, _ = scene
+    rng = np.random.default_rng(2)
+    boxes = [(float(c), float(r), 16.0, 16.0) for c, r in rng.integers(0, 154, (80, 2))]
+    boxes[7] = (10.25, 20.5, 16.0, 16.0)  # one that is resampled
+    touched = {(y // 32, x // 32) for c, r, w, h in boxes
+               for y in range(int(r), math.ceil(r + h)) for x in range(int(c), math.ceil(c + w))}
+    with scenes.Reader(scene) as one_by_one:
+        expected = [one_by_one.chip(*b, 16) for b in boxes]
+    row_of_blocks = 2 * 7 * 11 * 32 * 32 * 2  # two rows of seven blocks are enough
+    with scenes.Reader(scene, cache_bytes=row_of_blocks) as reader:
+        got = dict(reader.chips(boxes, 16))
+        assert reader.blocks_read == len(touched)
+    assert sorted(got) == list(range(80))
+    for i, chip in got.items():
+        np.testing.assert_array_equal(chip.values, expected[i].values)
+        assert chip.transform == expected[i].transform
+        assert (chip.nodata_share, chip.cloud_share) == (
+            expected[i].nodata_share, expected[i].cloud_share)  # fmt: skip
+        assert list(reader.chips([], 16)) == []
+
+
+def test_small_strips_are_read_as_larger_blocks(tmp_path):
+    values = np.random.default_rng(0).integers(1, 99, (10, 600, 90)).astype(np.uint16)
+    path = tmp_path / "a.tif"
+    with rasterio.open(path, "w", driver="GTiff", count=10, height=600, width=90, dtype="uint16",
+                       crs="EPSG:32632", blockysize=8, transform=Affine(10, 0, 4e5, 0, -10, 5e6),
+                       ) as target:  # fmt: skip
+        target.write(values)
+    scene = scenes.open_scene(path)
+    with scenes.Reader(scene) as reader:
+        assert reader.block == (256, 90)  # 32 strips of the whole width
+        np.testing.assert_array_equal(reader.window(5, 250, 80, 20)[0], values[:, 250:270, 5:85])
+        assert reader.blocks_read == 2
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.sampled_from(["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]),
+    st.sampled_from([0, 1000]), st.sampled_from([0.0, 255.0, -9999.0, 7.0]), st.integers(0, 99),
+)  # fmt: skip
+def test_harmonised_numbers_against_plain_arithmetic(dtype, offset, nodata, seed):
+    rng = np.random.default_rng(seed)
+    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if "int" in dtype else (-1e4, 9e4)
+    raw = rng.uniform(max(low, -2e4), min(high, 9e4), (10, 4, 5)).astype(dtype)
+    raw[:, 0, 0] = 0
+    if low <= nodata <= high:
+        raw[:, 1, 1] = nodata
+    if "float" in dtype:
+        raw[:, 2, 2] = np.nan
+    values, valid = scene_reader.harmonised(scene_reader.nodata_to_zero(raw, nodata), offset)
+    assert values.dtype == np.uint16
+    for index in np.ndindex(4, 5):
+        some = False
+        for band in range(10):
+            dn = float(raw[band][index])
+            there = dn == dn and dn != nodata and dn > 0
+            some |= there
+            expected = min(max(int(dn - offset), 0), 65535) if there else 0
+            assert values[band][index] == expected
+        assert valid[index] == some
+
+
+# ------------------------------------------------------------------ one file a band
+
+
+@pytest.mark.parametrize("name, driver", [
+    ("{band}.tif", "GTiff"),
+    ("T32TMT_20220201T102319_{band}_{metres}m.jp2", "JP2OpenJPEG"),
+    ("R{metres}m/T32TMT_20220201T102319_{band}_{metres}m.tif", "GTiff"),
+])  # fmt: skip
+def test_folder_of_bands(tmp_path, name, driver):
+    folder = tmp_path / "S2A_MSIL2A_20220201T102319_N0400_R065_T32TMT_20220201T133318.SAFE"
+    values = write_bands(folder, name=name, driver=driver)
+    write_band(folder / "T32TMT_20220201T102319_B01_60m.tif", np.ones((16, 16), np.uint16), 60)
+    write_band(folder / "QI/MSK_DETFOO_B02.tif", np.ones((96, 96), np.uint8), 10)
+    scene = scenes_of(folder)
+    assert (scene.width, scene.height, scene.transform.a) == (96, 96, 10.0)
+    assert (scene.offset, scene.offset_source) == (1000, "tags")  # N0400 in the folder's name
+    assert scene.datetime == "2022-02-01T10:23:19Z" and not scene.remote
+    assert scene.footprint.equals(scenes.outline(scene.transform, scene.crs, 96, 96))
+    assert [a.ratio for a in scene.assets] == [1, 1, 1, 2, 2, 2, 1, 2, 2, 2]
+    expected = on_10_m(values) - 1000
+    np.testing.assert_array_equal(scenes.read(scene), expected)
+    with scenes.Reader(scene) as reader:  # odd corners: the first and last 20 m pixel is cut
+        got, valid, scl = reader.window(13, 7, 31, 40)
+        np.testing.assert_array_equal(got, expected[:, 7:47, 13:44])
+        np.testing.assert_array_equal(scl, np.kron(values["SCL"], np.ones((2, 2)))[7:47, 13:44])
+        assert valid.all()
+        chip = reader.chip(13, 7, 32, 32, 32)
+    cloud = np.isin(np.kron(values["SCL"], np.ones((2, 2)))[7:39, 13:45], (8, 9, 10))
+    assert chip.cloud_share == pytest.approx(cloud.mean())
+    if "{band}.tif" == name:  # 10 m bands are exact windows of the files
+        with rasterio.open(folder / "B08.tif") as source:
+            np.testing.assert_array_equal(chip.values[6], source.read(1)[7:39, 13:45] - 1000)
+
+
+def scenes_of(folder, **options):
+    return scene_assets.open_folder(folder, **options)
+
+
+def test_level_1c_has_no_scl_and_metadata_come_from_the_product(tmp_path):
+    values = write_bands(tmp_path / "l1c", low=300, scl=False)
+    write_band(tmp_path / "l1c/B10.tif", np.ones((16, 16), np.uint16), 60)
+    (tmp_path / "l1c/MTD_MSIL1C.xml").write_text(
+        "<a><PROCESSING_BASELINE>03.01</PROCESSING_BASELINE>"
+        "<PRODUCT_START_TIME>2020-01-02T03:04:05.678Z</PRODUCT_START_TIME>"
+        "<Cloud_Coverage_Assessment>23.5</Cloud_Coverage_Assessment></a>"
+    )
+    scene = scenes_of(tmp_path / "l1c")
+    assert (scene.offset, scene.offset_source, scene.cloud_cover) == (0, "tags", 23.5)
+    assert scene.datetime == "2020-01-02T03:04:05.678Z" and scene.scl_asset is None
+    np.testing.assert_array_equal(scenes.read(scene), on_10_m(values))
+    with scenes.Reader(scene) as reader:
+        assert math.isnan(reader.chip(0, 0, 32, 32, 32).cloud_share)
+
+
+def test_metadata_from_an_item_and_from_a_row(tmp_path):
+    write_bands(tmp_path / "a", low=300)
+    assert scenes_of(tmp_path / "a").offset_source == "guessed from pixels"
+    row = {"processing_baseline": "05.00", "datetime": "2024-01-01", "cloud_cover": "7"}
+    scene = scenes_of(tmp_path / "a", id="x", row=row)
+    assert (scene.id, scene.offset, scene.cloud_cover) == ("x", 1000, 7.0)
+    (tmp_path / "a.json").write_text('{"properties": {"s2:processing_baseline": "02.00"}}')
+    assert scenes_of(tmp_path / "a", row=row).offset == 0
+    (tmp_path / "a/item.json").write_text('{"properties": {"s2:processing_baseline": "04.00"}}')
+    assert scenes_of(tmp_path / "a", row=row).offset == 1000
+
+
+def test_nodata_of_each_file(tmp_path):
+    write_bands(tmp_path / "a", low=300)
+    b03 = np.full((96, 96), 500, np.uint16)
+    b03[:48] = 65535
+    write_band(tmp_path / "a/B03.tif", b03, 10, nodata=65535)
+    got = scenes.read(scenes_of(tmp_path / "a", row={"processing_baseline": "03.00"}))
+    assert (got[1, :48] == 0).all() and (got[1, 48:] == 500).all() and (got[0] > 0).all()
+
+
+def test_bad_folders_are_refused(tmp_path):
+    def refused(name, match, change, error=BadInput):
+        write_bands(tmp_path / name, low=300)
+        change(tmp_path / name)
+        with pytest.raises(error, match=match):
+            scenes_of(tmp_path / name)
+
+    def without(*bands):
+        return lambda folder: [(folder / f"{b}.tif").unlink() for b in bands]
+
+    half = np.ones((48, 48), np.uint16)
+    refused("a", r"scene a \(a/\): lacks bands B8A B12; the ten", without("B8A", "B12"))
+    refused("b", "B11.tif and x_B11.tif are both band B11",
+            lambda f: (f / "x_B11.tif").write_bytes((f / "B11.tif").read_bytes()))  # fmt: skip
+    refused("c", "band B05: its pixels .* are no whole multiple",
+            lambda f: write_band(f / "B05.tif", half, 15))  # fmt: skip
+    refused("d", "band B05: its pixels",
+            lambda f: write_band(f / "B05.tif", half, 20, origin=(ORIGIN[0] + 10, ORIGIN[1])))
+    refused("e", "band B05: lies in EPSG:32633",
+            lambda f: write_band(f / "B05.tif", half, 20, crs="EPSG:32633"))  # fmt: skip
+    refused("f", "band B05: 24 px of 2 times",
+            lambda f: write_band(f / "B05.tif", half[:24, :24], 20))  # fmt: skip
+    refused("g", r"band B06 \(B06.tif\): not readable as a raster",
+            lambda f: (f / "B06.tif").write_bytes(b"II*"))  # fmt: skip
+    refused("h", "no CRS", lambda f: write_band(f / "B05.tif", half, 20, crs=None))
+    refused("i", "look like reflectance",
+            lambda f: [write_band(f / f"{b}.tif", np.full((96, 96), 0.3, np.float32), 10)
+                       for b in BANDS])  # fmt: skip
+    with pytest.raises(Missing, match="no such folder"):
+        scenes_of(tmp_path / "absent")
+
+
+def test_asset_that_goes_while_a_run_goes_on_is_named(tmp_path):
+    write_bands(tmp_path / "a", low=300)
+    scene = scenes_of(tmp_path / "a")
+    good = (tmp_path / "a/B11.tif").read_bytes()
+    (tmp_path / "a/B11.tif").write_bytes(good[: len(good) // 2])
+    with pytest.raises(BadInput, match=r"scene a \(B11.tif\): (pixels cannot be read|can no)"):
+        scenes.read(scene)
+    write_band(tmp_path / "a/B11.tif", np.ones((24, 24), np.uint16), 20)
+    with pytest.raises(BadInput, match=r"scene a \(B11.tif\).*was the file replaced"):
+        scenes.read(scene)
+    (tmp_path / "a/B11.tif").unlink()
+    with pytest.raises(BadInput, match=r"scene a \(B11.tif\): can no longer be opened"):
+        scenes.read(scene)
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("T32TMT_20220101T102319_B8A_20m", ("B8A", 20.0)), ("B02", ("B02", None)),
+    ("b2", ("B02", None)), ("SCL_20m", ("SCL", 20.0)), ("blue", ("B02", None)),
+    ("B02_10m", ("B02", 10.0)), ("MSK_DETFOO_B02", (None, None)), ("TCI_10m", (None, None)),
+    ("AOT", (None, None)), ("B11-20m", ("B11", 20.0)),
+])  # fmt: skip
+def test_band_of_a_name(name, expected):
+    assert scene_assets.band_of(name) == expected
+
+
+def test_benchmark_checks_that_the_values_are_equal(tmp_path, monkeypatch):
+    from gairlib.bench import scene_reading
+
+    scene_reading.write(tmp_path / "a.tif", 600)
+    scene = scenes.open_scene(tmp_path / "a.tif")
+    assert scene.offset == 1000
+    for spread in ("city", "even"):
+        boxes = scene_reading.places(spread, 600, 45)
+        assert all(0 <= c <= 504 and 0 <= r <= 504 for c, r, _, _ in boxes)
+        found = scene_reading.compare(scene, boxes)
+        assert found["chips_blocks"] <= 4 and found["chips_times_open"] > 0
+        assert 45 / 8 <= found["pairing_chips"] < 45
+    wrong = scene_reader.harmonised
+    monkeypatch.setattr(scene_reader, "harmonised", lambda raw, offset: wrong(raw, 999))
+    with pytest.raises(AssertionError, match="other values than the plain window"):
+        scene_reading.compare(scene, boxes)

@@ -1,0 +1,62 @@
+"""Similarity maps: each reading is the model's own query, around the photo, at each resolution."""
+
+import numpy as np
+import pytest
+import torch
+
+from gairlib import GAIR, GAIRConfig, inr, similarity
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput
+
+SV = dict(sv_options={"img_size": 64, "patch_size": 32, "embed_dim": 8, "depth": 1, "num_heads": 1})
+
+
+def make(**changes):
+    torch.manual_seed(0)
+    model = GAIR(GAIRConfig(dim=12, rs_depth=1, rs_heads=2, rs_size=32, decoder_hidden=[8],
+                            **SV, **changes)).eval()  # fmt: skip
+    if model.field is not None and model.config.decoder == "mlp":
+        torch.nn.init.normal_(model.field.last.weight)
+    return model
+
+
+def test_linear_part_leaves_the_correction_out():
+    model, grid = make(), torch.randn(1, 4, 4, 12)
+    xy = torch.rand(1, 9, 2).double() * 2 - 1
+    other = similarity.linear_part(model)
+    nili = inr.NILI(12)
+    nili.linear = model.field.linear
+    with torch.inference_mode():
+        torch.testing.assert_close(other.field(grid, xy), nili(grid, xy))
+        assert (model.field(grid, xy) - other.field(grid, xy)).abs().max() > 0.1
+    assert model.field.decoder == "mlp" and model.config.decoder == "mlp"  # as it was
+    with pytest.raises(BadInput, match="bilinear"):
+        similarity.linear_part(make(query_mode="bilinear"))
+
+
+def test_readings():
+    names = [list(similarity.readings(make(**c))) for c in (
+        {}, {"decoder": "linear"}, {"query_mode": "bicubic"})]  # fmt: skip
+    assert names == [
+        ["NILI, mlp decoder", "NILI, linear part alone", "raw tokens, bilinear"],
+        ["NILI, linear decoder", "raw tokens, bilinear"],
+        ["tokens, bicubic"],
+    ]
+
+
+def test_maps(tiny):
+    dataset, model = Dataset(tiny), make()
+    scene, photo = dataset.scene("bern"), dataset.street().iloc[0]
+    vector = np.random.default_rng(0).normal(size=12)
+    made = similarity.maps(
+        similarity.readings(model), scene, vector, (photo.lon, photo.lat), chip_px=32,
+        chip_m=320.0, sides={10.0: 400.0, 2.0: 100.0},
+    )  # fmt: skip
+    assert [m.resolution for m in made] == [10.0] * 3 + [2.0] * 3
+    for m in made:
+        side = {10.0: 40, 2.0: 50}[m.resolution]
+        assert m.cosine.shape == (side, side) and np.nanmax(np.abs(m.cosine)) <= 1
+        column, row = (float(v) for v in scene.to_pixels(photo.lon, photo.lat))
+        c, r, w, h = m.field.window
+        assert c <= column <= c + w and r <= row <= r + h
+    assert all(np.abs(a.cosine - made[0].cosine).max() > 1e-3 for a in made[1:3])
