@@ -28,7 +28,7 @@ from rasterio import shutil as raster_shutil
 
 from gairlib.errors import BadInput
 
-CACHE_MB = 512  # of GDAL while it copies
+CACHE_BYTES = 256 * 2**20  # of GDAL's own; by default it takes 5% of the machine
 DTYPES = ("float32", "int8")
 _TYPES = {"float32": "Float32", "int8": "Int8"}  # GDAL's names
 _PART = re.compile(r"r(\d+)-(\d+)_c(\d+)-(\d+)\.tif$")
@@ -129,7 +129,7 @@ class Parts:
         virtual = self.folder / "all.vrt"
         virtual.write_text(self._virtual(tags, descriptions), encoding="utf-8")
         part = self.folder / "whole.tif"
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
             raster_shutil.copy(
                 virtual, part, driver="COG", compress="DEFLATE", level=1, predictor="YES",
                 blocksize=_block(self.grid.bands), overview_resampling="AVERAGE",

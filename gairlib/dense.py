@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pyproj
+import rasterio
 import torch
 from affine import Affine
 from tqdm.auto import tqdm
@@ -81,7 +82,7 @@ def write_cog(
     parts = cog.Parts(path, grid, {**settings, "strips": strips}, dtype, ends)
     bar = tqdm(total=grid.height * grid.width, unit="px", unit_scale=True, desc=scene.id,
                mininterval=1, disable=not progress)  # fmt: skip
-    with bar, Reader(scene) as reader:
+    with bar, rasterio.Env(GDAL_CACHEMAX=cog.CACHE_BYTES), Reader(scene) as reader:
         for first, end in strips:
             strip = _Strip(model, reader, reading, layout, chip_px, overlap, columns[first:end])
             done = parts.rows_done((first, end))
@@ -107,7 +108,7 @@ def sample(
     rng = np.random.default_rng(seed)
     drawn = [corners[i] for i in rng.permutation(len(corners))[:chips]]
     found = []
-    with Reader(scene) as reader:
+    with rasterio.Env(GDAL_CACHEMAX=cog.CACHE_BYTES), Reader(scene) as reader:
         for _, chip in reader.chips(drawn, chip_px):
             pixels = np.argwhere((chip.values > 0).any(axis=0))  # row, column
             if not len(pixels):

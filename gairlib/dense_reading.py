@@ -113,7 +113,7 @@ class Reading:
         xy = torch.from_numpy(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)).to(self.device)
         taps = inr.taps(xy, *grid.shape[:2], self.nili.float32_centres)
         chip = torch.zeros(len(xy), 1, dtype=torch.int64, device=self.device)
-        return self.mlp._correction_at(grid[None], taps, chip, None, dense=True)
+        return self.mlp.correction_at(grid[None], taps, chip, None, dense=True)
 
 
 def _projected(nili: inr.NILI, matrix: Tensor) -> inr.NILI:

@@ -272,3 +272,17 @@ def test_bench_compares_equal_things(monkeypatch):
     linear, _, grid, _ = bench.problem(4, 6, 8)  # away from the border the sketch is the field
     xy = torch.rand(1, 40, 2, dtype=torch.float64) * 1.6 - 0.8
     torch.testing.assert_close(bench.sketch(linear, grid, xy), linear(grid, xy), atol=1e-5, rtol=0)
+
+
+def test_folding_with_and_without_gradients_is_the_same_and_exact_enough():
+    """Training convolves, reading multiplies: both against float64."""
+    torch.manual_seed(0)
+    grid, weight = torch.randn(2, 6, 5, 96), torch.randn(32, 96 * 9) / 30
+    bias = torch.randn(32)
+    exact = inr.fold(grid.double(), weight.double(), bias.double())
+    trained = inr.fold(grid.requires_grad_(), weight, bias)
+    with torch.no_grad():
+        read = inr.fold(grid, weight, bias)
+    assert trained.requires_grad and not read.requires_grad
+    for got, limit in ((trained, 2e-5), (read, 5e-6)):
+        assert (got.double() - exact).abs().max() < limit

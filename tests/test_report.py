@@ -110,7 +110,7 @@ def test_the_page_is_whole_and_needs_no_network(page):
 def test_the_page_says_what_the_data_and_the_weights_are(page):
     assert page.count("synthetic data") >= 4 and "real data" not in page
     assert "trained here" in page and "1,000 steps" in page and "<code>init</code>" in page
-    assert "36 of 37 photos paired" in page
+    assert "36 of 40 photos paired" in page
 
 
 def test_cards_have_headline_interval_runtime_parameters_and_link(page):

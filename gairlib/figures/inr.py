@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from gairlib.field import Field, Finding
+from gairlib.field import Field, Finding, find
 from gairlib.figures import style
 from gairlib.scenes import Scene
 
@@ -55,6 +55,31 @@ def similarity(
         axes[1].plot([truth[0], guess[0]], [truth[1], guess[1]], "--", color="white", lw=1)
         axes[1].set_xlabel(f"{finding.error_m:.0f} m apart (random point: {finding.guess_m:.0f} m)",
                            fontsize=9)  # fmt: skip
+        return figure
+
+
+def similarities(maps: list, lonlat: tuple) -> Figure:
+    """Cosines of one photo: a row of panels each resolution, a column each reading, with the truth
+    and the most similar cell. Colours of a panel run from its own 2nd percentile to its maximum:
+    readings differ in their level. maps: of `gairlib.similarity`, resolution by resolution."""
+    with style.context():
+        resolutions = list(dict.fromkeys(m.resolution for m in maps))
+        columns = len(maps) // len(resolutions)
+        figure = Figure(figsize=(style.WIDTH, 2.9 * len(resolutions)))
+        axes = figure.subplots(len(resolutions), columns, squeeze=False)
+        for axis, drawn in zip(axes.flat, maps):
+            wide, high = _metres(drawn.field)
+            found = find(drawn.field, drawn.cosine, *lonlat)
+            low, top = np.nanpercentile(drawn.cosine, 2), np.nanmax(drawn.cosine)
+            axis.imshow(drawn.cosine, extent=(0, wide, high, 0), cmap=style.SIMILARITY,
+                        vmin=low, vmax=top)  # fmt: skip
+            style.image_axes(axis)
+            axis.set_title(f"{drawn.name}\n{drawn.resolution:g} m a cell", fontsize=9)
+            axis.plot(*_place(drawn.field, *lonlat), "o", ms=8, mfc=style.VERMILION, mec="white")
+            axis.plot(*_place(drawn.field, found.lon, found.lat), "o", ms=11, mfc="none",
+                      mec="white", mew=2)  # fmt: skip
+            axis.set_xticks([0, wide], ["0", f"{wide:.0f} m"])
+            axis.set_xlabel(f"{found.error_m:.0f} m off; cosine {low:.2f} to {top:.2f}", fontsize=8)
         return figure
 
 
