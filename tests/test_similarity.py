@@ -6,8 +6,8 @@ import torch
 
 from gairlib import GAIR, GAIRConfig, inr, similarity
 from gairlib.dataset import Dataset
-from gairlib.figures import inr
 from gairlib.errors import BadInput
+from gairlib.figures import inr as figures
 
 SV = dict(sv_options={"img_size": 64, "patch_size": 32, "embed_dim": 8, "depth": 1, "num_heads": 1})
 
@@ -61,5 +61,5 @@ def test_maps(tiny):
         c, r, w, h = m.field.window
         assert c <= column <= c + w and r <= row <= r + h
     assert all(np.abs(a.cosine - made[0].cosine).max() > 1e-3 for a in made[1:3])
-    figure = inr.similarities(made, (photo.lon, photo.lat))
+    figure = figures.similarities(made, (photo.lon, photo.lat))
     assert len(figure.axes) == 6 and "m off" in figure.axes[0].get_xlabel()
