@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 512 * 2**20  # decoded blocks that a Reader keeps
 BLOCK = 256  # pixels: smaller tiles and strips are put together into blocks of at least this
+LARGE = 4_000_000  # pixels: beyond, GDAL's own threads decode; in small scenes they gain nothing
 CLOUD_CLASSES = (8, 9, 10)  # SCL: cloud of medium and high probability, thin cirrus
 REMOTE = {  # of GDAL, for http(s) and object stores: retries with growing pauses, no listing
     "GDAL_HTTP_MAX_RETRY": "5",
@@ -102,7 +103,8 @@ class Reader:
         self.cache_bytes = CACHE_BYTES if cache_bytes is None else cache_bytes
         self.threads = threads or min(4, os.cpu_count() or 1)
         self.blocks_read = 0  # how many blocks were decoded so far
-        self._options = {"GDAL_NUM_THREADS": str(self.threads)}
+        large = scene.width * scene.height > LARGE
+        self._options = {"GDAL_NUM_THREADS": str(self.threads)} if large else {}
         self._files: list[_File] = []
         self._cache: OrderedDict[tuple[int, int], tuple] = OrderedDict()
         self._bytes, self._pool = 0, None
