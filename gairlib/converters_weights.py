@@ -1,4 +1,4 @@
-"""Reading other projects' checkpoints, strictly: what `converters` has in common.
+"""Reading checkpoints, strictly: what `official` and `converters` have in common.
 
 A file is read with `weights_only` or as safetensors, so that no code in it runs; wrappers that
 training tools put around a state dict come off; and every tensor is accounted for by name: missing,
@@ -7,6 +7,7 @@ unknown and misshapen ones are refused together in one sentence.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,18 @@ def read(weights: Weights) -> tuple[Mapping[str, Any], str]:
     """A file's content (or the mapping itself), and what to call it in errors."""
     if isinstance(weights, Mapping):
         return weights, "state dict"
+    if not isinstance(weights, (str, Path)):
+        raise BadInput("state dict: holds no state dict.")
     path = Path(weights)
     if not path.is_file():
         raise Missing(f"{path}: no such checkpoint file.")
     try:
         if path.suffix == ".safetensors":
             return load_file(path), str(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # Training scripts in the manner of MAE keep their options beside "model": a plain holder
+        # of values, which runs nothing when it is read.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise BadInput(f"{path}: cannot be read as a checkpoint: {error}") from None
     except Exception as error:  # the unpickler refuses anything but tensors and plain values
@@ -45,11 +51,18 @@ def read(weights: Weights) -> tuple[Mapping[str, Any], str]:
     return content, str(path)
 
 
-def unwrap(content: Mapping[str, Any], source: str) -> dict[str, Tensor]:
+def unwrap(
+    content: Mapping[str, Any], source: str, wrappers: Sequence[str] = WRAPPERS
+) -> dict[str, Tensor]:
     """The state dict in it: wrappers and "module." prefixes come off; nothing but tensors."""
-    while inner := [content[k] for k in WRAPPERS if isinstance(content.get(k), Mapping)]:
+    while inner := [content[k] for k in wrappers if isinstance(content.get(k), Mapping)]:
         content = inner[0]
-    state = {str(k).removeprefix("module."): v for k, v in content.items()}
+    state: dict[str, Any] = {}
+    for key, value in content.items():
+        name = str(key).removeprefix("module.")
+        if name in state:
+            raise BadInput(f"{source}: {name} stands there twice, with and without 'module.'.")
+        state[name] = value
     if wrong := [k for k, v in state.items() if not isinstance(v, Tensor)]:
         raise BadInput(f"{source}: {wrong[0]} is no tensor; give the model's state dict.")
     if not state:
@@ -92,7 +105,7 @@ def check(
         if k in state and list(state[k].shape) != list(shape):
             faults.append(f"{k} is {list(state[k].shape)} instead of {list(shape)}")
         elif k in state and not state[k].is_floating_point():
-            faults.append(f"{k} is {state[k].dtype}, floating-point values are needed")
+            faults.append(f"{k} holds {state[k].dtype}, not floating-point numbers")
     if faults:
         more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
         raise BadInput(f"{source}: not {what}: {'; '.join(faults[:8])}{more}.")

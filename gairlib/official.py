@@ -9,22 +9,20 @@ code does, and asks for the published preprocessing.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from gairlib.config import GAIRConfig
-from gairlib.errors import BadInput, Missing
+from gairlib.converters_weights import check, count, read, shape, unwrap
+from gairlib.errors import BadInput
 from gairlib.model import GAIR
 
 RS, SV, LOC = "rs_encoder.s2_encoder", "sv_encoder", "location_encoder"
+WHAT = "a published GAIR checkpoint"
 BANDS = 10
 # Left over from pretraining, tensors or modules: the published inference code does not use these
 # either.
@@ -53,12 +51,15 @@ def load_official(
     no trace in the tensors. Missing, unknown, misshapen and whole-number tensors raise BadInput by
     name; those that inference does not use are allowed and listed in `model.unused_tensors`.
     """
-    state, source = _state(weights)
+    content, source = read(weights)
+    inner = content.get("model")  # one such wrapper, and no other
+    state = unwrap(inner if isinstance(inner, Mapping) else content, source, wrappers=())
     config = infer_config(state, rs_heads, sv_heads, source)
     model = GAIR(config)
     own = model.state_dict()
     table = _table(config)
-    _check(state, own, table, source)
+    used = {k: v for k, v in state.items() if k in table or not _unused(k)}
+    check(used, {name: _shape(own, slot) for name, slot in table.items()}, source, WHAT)
     for name, slot in table.items():
         target = own[slot.name]  # state_dict shares memory with the model
         (target if slot.part is None else target.chunk(slot.parts)[slot.part]).copy_(
@@ -125,21 +126,13 @@ def infer_config(
 ) -> GAIRConfig:
     """The configuration that a published state dict (prefixes taken off) was made with."""
 
-    def shape(name: str, axes: int) -> list[int]:
-        if name not in state:
-            raise BadInput(f"{source}: tensor {name} is missing; is this a GAIR checkpoint?")
-        if state[name].ndim != axes:
-            raise BadInput(
-                f"{source}: tensor {name} is {list(state[name].shape)}, {axes} axes are needed."
-            )
-        return list(state[name].shape)
+    def axes(name: str, number: int) -> list[int]:
+        return shape(state, name, number, source, WHAT)
 
-    def count(prefix: str) -> int:
-        """Numbers after the prefix; a gap shows up later as missing tensors."""
-        found = {k[len(prefix) :].split(".")[0] for k in state if k.startswith(prefix)}
-        return 1 + max((int(n) for n in found if n.isdigit()), default=0)
+    def depth(prefix: str) -> int:
+        return max(1, count(state, prefix))  # without any, the first one's tensors are missing
 
-    dim, values = shape(f"{RS}.linear_input.weight", 2)
+    dim, values = axes(f"{RS}.linear_input.weight", 2)
     patch = math.isqrt(values // BANDS)
     if BANDS * patch**2 != values or not patch:
         raise BadInput(
@@ -150,29 +143,29 @@ def infer_config(
     tokens = state.get("rs_patch_pos_encoding")
     side = 12
     if tokens is not None:
-        side = math.isqrt(shape("rs_patch_pos_encoding", 3)[1])
+        side = math.isqrt(axes("rs_patch_pos_encoding", 3)[1])
         if not side or side**2 != tokens.shape[1]:
             raise BadInput(
                 f"{source}: tensor rs_patch_pos_encoding is {list(tokens.shape)}; its second axis "
                 "must be a square number of tokens."
             )
 
-    sv_width, _, sv_patch, _ = shape(f"{SV}.embeddings.patch_embeddings.projection.weight", 4)
-    sv_side = math.isqrt(shape(f"{SV}.embeddings.position_embeddings", 3)[1] - 1)
-    sv_hidden = shape(f"{SV}.encoder.layer.0.intermediate.dense.weight", 2)[0]
+    sv_width, _, sv_patch, _ = axes(f"{SV}.embeddings.patch_embeddings.projection.weight", 4)
+    sv_side = math.isqrt(axes(f"{SV}.embeddings.position_embeddings", 3)[1] - 1)
+    sv_hidden = axes(f"{SV}.encoder.layer.0.intermediate.dense.weight", 2)[0]
     for name, heads, width in (("sv_heads", sv_heads, sv_width), ("rs_heads", rs_heads, dim)):
         if heads < 1 or width % heads:
             raise BadInput(f"{name} {heads} does not divide the encoder's width {width}.")
 
-    features = shape(f"{LOC}.LocEnc0.capsule.0.b", 2)[0]
-    hidden = shape(f"{LOC}.LocEnc0.capsule.1.weight", 2)[0]
-    scales = count(f"{LOC}.LocEnc")
+    features = axes(f"{LOC}.LocEnc0.capsule.0.b", 2)[0]
+    hidden = axes(f"{LOC}.LocEnc0.capsule.1.weight", 2)[0]
+    scales = depth(f"{LOC}.LocEnc")
     return GAIRConfig(
         dim=dim,
         rs_bands=BANDS,
         rs_size=side * patch,
         rs_patch=patch,
-        rs_depth=count(f"{RS}.transformer.layers."),
+        rs_depth=depth(f"{RS}.transformer.layers."),
         rs_heads=rs_heads,
         rs_final_norm=False,
         sv_model="vit_base_patch16_224",
@@ -180,7 +173,7 @@ def infer_config(
             "img_size": sv_side * sv_patch,
             "patch_size": sv_patch,
             "embed_dim": sv_width,
-            "depth": count(f"{SV}.encoder.layer."),
+            "depth": depth(f"{SV}.encoder.layer."),
             "num_heads": sv_heads,
             "mlp_ratio": sv_hidden / sv_width,
         },
@@ -210,58 +203,6 @@ def _shape(own: Mapping[str, Tensor], slot: _Slot) -> tuple[int, ...]:
     return (first // slot.parts, *rest)
 
 
-def _check(
-    state: Mapping[str, Tensor], own: Mapping[str, Tensor], table: dict[str, _Slot], source: str
-) -> None:
-    faults = [f"{k} is missing" for k in table if k not in state]
-    faults += [f"{k} is unknown" for k in state if k not in table and not _unused(k)]
-    for k in (k for k in table if k in state):
-        if tuple(state[k].shape) != _shape(own, table[k]):
-            faults.append(f"{k} is {list(state[k].shape)} instead of {list(_shape(own, table[k]))}")
-        elif not state[k].is_floating_point():
-            faults.append(f"{k} holds {state[k].dtype}, not floating-point numbers")
-    if faults:
-        more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
-        raise BadInput(f"{source}: not a published GAIR checkpoint: {'; '.join(faults[:8])}{more}.")
-
-
 def _unused(name: str) -> bool:
     """Whether a tensor is one of UNUSED or lies in such a module."""
     return any(name == part or name.startswith(part + ".") for part in UNUSED)
-
-
-def _state(weights: str | Path | Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
-    """Tensors by published name, and what to call their source in errors."""
-    source = "state dict"
-    if isinstance(weights, (str, Path)):
-        path, source = Path(weights), str(weights)
-        if not path.is_file():
-            raise Missing(f"{path}: no such checkpoint file.")
-        try:
-            if path.suffix == ".safetensors":
-                weights = load_file(path)
-            else:
-                # Training scripts in the manner of MAE keep their options beside "model": a plain
-                # holder of values, which runs nothing when it is read.
-                with torch.serialization.safe_globals([argparse.Namespace]):
-                    weights = torch.load(path, map_location="cpu", weights_only=True)
-        except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-            raise BadInput(f"{path}: cannot be read as a checkpoint: {error}") from None
-        except Exception as error:  # the unpickler refuses anything but tensors
-            raise BadInput(
-                f"{path}: refused, since it holds more than tensors ({type(error).__name__}); "
-                "save its state dict alone, best as .safetensors."
-            ) from None
-    if isinstance(weights, Mapping) and isinstance(weights.get("model"), Mapping):
-        weights = weights["model"]
-    if not isinstance(weights, Mapping) or not weights:
-        raise BadInput(f"{source}: holds no state dict.")
-    state: dict[str, Any] = {}
-    for key, value in weights.items():
-        name = str(key).removeprefix("module.")
-        if name in state:
-            raise BadInput(f"{source}: {name} stands there twice, with and without 'module.'.")
-        state[name] = value
-    if wrong := [k for k, v in state.items() if not isinstance(v, Tensor)]:
-        raise BadInput(f"{source}: {wrong[0]} is no tensor; give the model's state dict.")
-    return state, source
