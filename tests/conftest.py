@@ -72,3 +72,30 @@ def same_threads():
 def tiny(tmp_path_factory) -> Path:
     """The tiny dataset folder; tests must not change it."""
     return write_tiny(tmp_path_factory.mktemp("tiny") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def embedded(tiny, tmp_path_factory):
+    """(model, dataset, folder): a small model and its chips, photos and places of `tiny` on disk.
+
+    folder has model/, chips.parquet, photos.parquet and places.parquet; tests must not change it.
+    """
+    import torch
+
+    from gairlib import GAIR, GAIRConfig, embed
+    from gairlib.dataset import Dataset
+
+    torch.manual_seed(0)
+    sv = {"img_size": 64, "patch_size": 32, "embed_dim": 8, "depth": 1, "num_heads": 1}
+    config = GAIRConfig(dim=16, rs_depth=1, rs_size=32, decoder_hidden=[8], sv_options=sv)
+    model, folder = GAIR(config).eval(), tmp_path_factory.mktemp("embed")
+    model.save_pretrained(folder / "model")
+    dataset = Dataset(tiny)
+    for kind, frame in (
+        ("chips", embed.chips(model, dataset, chip_px=32, chip_m=320.0)),
+        ("photos", embed.photos(model, dataset)),
+        ("places", embed.places(model, dataset.street())),
+    ):
+        embed.write(frame, folder / f"{kind}.parquet", checkpoint=folder / "model",
+                    dataset=dataset, preprocessing="gairlib")
+    return model, dataset, folder

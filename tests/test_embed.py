@@ -6,36 +6,20 @@ import pandas as pd
 import pytest
 import torch
 
-from gairlib import GAIR, GAIRConfig, embed, features, pairing, preprocess, scenes
+from gairlib import GAIR, embed, features, pairing, preprocess, scenes
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
 
-SV = dict(sv_options={"img_size": 64, "patch_size": 32, "embed_dim": 8, "depth": 1, "num_heads": 1})
 CHIP = dict(chip_px=32, chip_m=320.0)
-
-
-@pytest.fixture(scope="module")
-def made(tiny, tmp_path_factory):
-    """(model, dataset, folder) with the three files written."""
-    torch.manual_seed(0)
-    config = GAIRConfig(dim=16, rs_depth=1, rs_size=32, decoder_hidden=[8], **SV)
-    model, folder = GAIR(config).eval(), tmp_path_factory.mktemp("embed")
-    model.save_pretrained(folder / "model")
-    dataset = Dataset(tiny)
-    about = dict(checkpoint=folder / "model", dataset=dataset, preprocessing="gairlib")
-    embed.write(embed.chips(model, dataset, **CHIP), folder / "chips.parquet", **about)
-    embed.write(embed.photos(model, dataset), folder / "photos.parquet", **about)
-    embed.write(embed.places(model, dataset.street()), folder / "places.parquet", **about)
-    return model, dataset, folder
 
 
 def vectors(frame):
     return np.stack(frame["embedding"].to_list())
 
 
-def test_three_kinds_in_one_space(made):
+def test_three_kinds_in_one_space(embedded):
     """Each row is the projected, normalised embedding that the model itself gives."""
-    model, dataset, folder = made
+    model, dataset, folder = embedded
     chips, photos, places = (
         gpd.read_parquet(folder / f"{k}.parquet") for k in ("chips", "photos", "places")
     )
@@ -67,8 +51,8 @@ def test_three_kinds_in_one_space(made):
         dataset.street()))[3], photo, atol=1e-4)  # fmt: skip
 
 
-def test_every_row_and_file_says_where_it_comes_from(made):
-    model, _, folder = made
+def test_every_row_and_file_says_where_it_comes_from(embedded):
+    model, _, folder = embedded
     for kind in ("chips", "photos", "places"):
         path = folder / f"{kind}.parquet"
         frame, about = gpd.read_parquet(path), embed.about(path)
@@ -80,15 +64,15 @@ def test_every_row_and_file_says_where_it_comes_from(made):
     assert "captured_at" in gpd.read_parquet(folder / "chips.parquet")
 
 
-def test_model_hash_is_that_of_its_file(made):
-    model, _, folder = made
+def test_model_hash_is_that_of_its_file(embedded):
+    model, _, folder = embedded
     assert embed.model_hash(model) == embed.weights_hash(folder / "model")
     assert embed.model_hash(GAIR.from_pretrained(folder / "model")) == embed.model_hash(model)
     assert embed.model_hash(GAIR(model.config)) != embed.model_hash(model)
 
 
-def test_licences(tiny, made):
-    model, dataset, _ = made
+def test_licences(tiny, embedded):
+    model, dataset, _ = embedded
     street = pd.DataFrame({"licence": ["CC BY-SA 4.0", None]})
     assert embed._licences(dataset, street).tolist() == ["CC BY-SA 4.0", "synthetic data"]
     real = Dataset(tiny)
@@ -99,8 +83,8 @@ def test_licences(tiny, made):
     assert embed.sentinel_notice(None) == "contains modified Copernicus Sentinel data"
 
 
-def test_refuses_what_is_not_of_unit_length(made, tmp_path):
-    model, dataset, folder = made
+def test_refuses_what_is_not_of_unit_length(embedded, tmp_path):
+    model, dataset, folder = embedded
     frame = embed.places(model, dataset.street())
     frame["embedding"] = [2 * v for v in frame["embedding"]]
     about = dict(checkpoint=folder / "model", dataset=dataset, preprocessing="gairlib")

@@ -2,15 +2,12 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gairlib import GAIR, GAIRConfig, embed, geo, nearest
+from gairlib import GAIR, embed, geo, nearest
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput, Missing
-
-SV = dict(sv_options={"img_size": 64, "patch_size": 32, "embed_dim": 8, "depth": 1, "num_heads": 1})
 
 
 def naive(queries, vectors, k):
@@ -55,25 +52,9 @@ def test_search_refuses():
             nearest.search(queries, good, k)
 
 
-@pytest.fixture(scope="module")
-def made(tiny, tmp_path_factory):
-    """Embeddings of the tiny dataset on disk: (folder, model)."""
-    torch.manual_seed(0)
-    config = GAIRConfig(dim=16, rs_depth=1, rs_size=32, decoder_hidden=[8], **SV)
-    model, folder = GAIR(config).eval(), tmp_path_factory.mktemp("embed")
-    model.save_pretrained(folder / "model")
-    dataset = Dataset(tiny)
-    about = dict(checkpoint=folder / "model", dataset=dataset, preprocessing="gairlib")
-    chips = embed.chips(model, dataset, chip_px=32, chip_m=320.0)
-    embed.write(chips, folder / "c.parquet", **about)
-    embed.write(embed.photos(model, dataset), folder / "p.parquet", **about)
-    embed.write(embed.places(model, dataset.street()), folder / "l.parquet", **about)
-    return folder, model
-
-
-def test_index_by_id_vector_and_place(made):
-    folder, model = made
-    index = nearest.Index.load(folder / "c.parquet", folder / "p.parquet", folder / "l.parquet")
+def test_index_by_id_vector_and_place(embedded):
+    model, _, folder = embedded
+    index = nearest.Index.load(*(folder / f"{k}.parquet" for k in ("chips", "photos", "places")))
     assert set(index.table["kind"]) == {"chips", "photos", "places"}
     own = index.row("bern-03", "photos")
     answer = index.query(id="bern-03", of="photos", k=5, kind="photos")
@@ -97,9 +78,9 @@ def test_index_by_id_vector_and_place(made):
     assert "licence" in chip and len(chip["model"]) == 16
 
 
-def test_index_refuses(made, tmp_path):
-    folder, model = made
-    index = nearest.Index.load(folder / "p.parquet")
+def test_index_refuses(embedded, tmp_path):
+    model, _, folder = embedded
+    index = nearest.Index.load(folder / "photos.parquet")
     for question, said in (
         (dict(), "one of"),
         (dict(id="bern-03", lonlat=(1, 2)), "one of"),
@@ -117,7 +98,7 @@ def test_index_refuses(made, tmp_path):
                 tmp_path / "x.parquet", checkpoint=tmp_path / "other",
                 dataset=Dataset(index_folder(tmp_path)), preprocessing="gairlib")  # fmt: skip
     with pytest.raises(BadInput, match="different weights"):
-        nearest.Index.load(folder / "p.parquet", tmp_path / "x.parquet")
+        nearest.Index.load(folder / "photos.parquet", tmp_path / "x.parquet")
 
 
 def index_folder(folder):
