@@ -26,6 +26,7 @@ import rasterio
 from affine import Affine
 from rasterio import shutil as raster_shutil
 
+from gairlib import files
 from gairlib.errors import BadInput
 
 CACHE_BYTES = 256 * 2**20  # of GDAL's own; by default it takes 5% of the machine
@@ -104,15 +105,13 @@ class Parts:
         """A piece, float32 [bands, h, w] with NaN for no data, whose corner is (column, row)."""
         bands, h, w = values.shape
         name = f"r{row}-{row + h}_c{column}-{column + w}.tif"
-        part = self.folder / (name + ".part")
         place = self.grid.transform @ Affine.translation(column, row)
-        with rasterio.open(
+        with files.whole(self.folder / name) as part, rasterio.open(
             part, "w", driver="GTiff", width=w, height=h, count=bands, dtype=self.dtype,
             crs=self.grid.crs, transform=place, nodata=self._nodata, tiled=True, blockxsize=512,
             blockysize=max(16, min(512, -(-h // 16) * 16)), bigtiff="IF_SAFER",
         ) as file:  # fmt: skip
             file.write(self._stored(values))
-        os.replace(part, self.folder / name)
 
     @property
     def _nodata(self) -> float:

@@ -11,7 +11,6 @@ whether the data are synthetic. `gairlib.nearest` searches such files.
 
 import hashlib
 import json
-import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +25,7 @@ from safetensors.torch import save
 from shapely import Polygon
 from tqdm.auto import tqdm
 
-from gairlib import features, pairing, preprocess, scenes
+from gairlib import features, files, pairing, preprocess, scenes
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
@@ -131,18 +130,17 @@ def write(frame: gpd.GeoDataFrame, path: Path, *, checkpoint: str | Path, datase
     weights, day = weights_hash(checkpoint), datetime.now(UTC).strftime("%Y-%m-%d")
     frame = frame.assign(model=weights, embedded_on=day)
     frame["licence"] = _licences(dataset, frame)
-    part = path.with_name(path.name + ".part")
-    frame.to_parquet(part, index=False)
-    table = pq.read_table(part)
-    facts = {"kind": kind_of(frame), "weights_sha256": weights, "preprocessing": preprocessing,
-             "dim": int(vectors.shape[1]) if len(frame) else None,
-             "dataset": dataset.name, "synthetic": dataset.synthetic,
-             "licence_of_weights": "MIT; data keep their own licences",
-             "licence_of_data": sorted(set(map(str, frame["licence"]))),
-             "date": day, "unit_length": True}
-    metadata = dict(table.schema.metadata) | {b"gairlib": json.dumps(facts).encode()}
-    pq.write_table(table.replace_schema_metadata(metadata), part)
-    os.replace(part, path)
+    with files.whole(path) as part:
+        frame.to_parquet(part, index=False)
+        table = pq.read_table(part)
+        facts = {"kind": kind_of(frame), "weights_sha256": weights, "preprocessing": preprocessing,
+                 "dim": int(vectors.shape[1]) if len(frame) else None,
+                 "dataset": dataset.name, "synthetic": dataset.synthetic,
+                 "licence_of_weights": "MIT; data keep their own licences",
+                 "licence_of_data": sorted(set(map(str, frame["licence"]))),
+                 "date": day, "unit_length": True}
+        metadata = dict(table.schema.metadata) | {b"gairlib": json.dumps(facts).encode()}
+        pq.write_table(table.replace_schema_metadata(metadata), part)
 
 
 def kind_of(frame: pd.DataFrame) -> str:

@@ -25,7 +25,7 @@ import pandas as pd
 import requests
 from tqdm.auto import tqdm
 
-from gairlib import photos, tables
+from gairlib import files, photos, tables
 from gairlib.errors import BadInput, Missing
 from gairlib.http_retry import Failed, Getter
 from gairlib.mapillary_images import FIELDS, THUMBS, TILE, row_of, tiles_of
@@ -250,16 +250,12 @@ class _Run:
             before = before[~before["photo_id"].isin(frame["photo_id"])]
             frame = pd.concat([part for part in (before, frame) if len(part)] or [frame])
         frame = frame.sort_values("photo_id", ignore_index=True)
-        _replace(table, lambda path: frame.to_parquet(path, index=False))
+        with files.whole(table) as part:
+            frame.to_parquet(part, index=False)
         lost = pd.DataFrame(sorted(self.rejected.items()), columns=["photo_id", "reason"])
-        _replace(self.folder / "rejected.csv", lambda path: lost.to_csv(path, index=False))
+        with files.whole(self.folder / "rejected.csv") as part:
+            lost.to_csv(part, index=False)
         return {**self.counts, "rejected": len(lost), "photos": len(frame)}
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    part = path.with_name(path.name + ".part")
-    write(part)
-    os.replace(part, path)
 
 
 def _finished(state: Path) -> dict[str, list[dict]]:

@@ -29,7 +29,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from gairlib import pairing_input, pairing_shuffle, pairs_store, placement, rejections
+from gairlib import files, pairing_input, pairing_shuffle, pairs_store, placement, rejections
 from gairlib.errors import BadInput
 from gairlib.pairing_cut import Settings, cut, expand_views
 from gairlib.pairing_input import SceneTable
@@ -166,7 +166,8 @@ class _Run:
         if not doubles.exists():
             found = pairing_input.double_rows(folder)
             pairing_input.reject_doubles(folder, found)
-            self.work.save(doubles, found)
+            with files.whole(doubles) as part, part.open("wb") as file:
+                np.save(file, found)
         self.doubles = np.load(doubles)
         for path in sorted((folder / "rejected").glob("in-*.parquet")):
             self.bar.update(pq.ParquetFile(path).metadata.num_rows)

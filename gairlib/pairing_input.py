@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gairlib import geo, placement, rejections
+from gairlib import files, geo, placement, rejections
 from gairlib.errors import BadInput
 from gairlib.join import Footprints
 from gairlib.photo_tables import chunks, id_hashes
@@ -138,7 +138,8 @@ def prepare(
     table = table.append_column("_candidates", lists)
     for name in placement.SPLITS:
         own = table.filter(pa.array(split[located] == name))
-        _write(own, work / f"in/{name}-{number:06d}.parquet")
+        with files.whole(work / f"in/{name}-{number:06d}.parquet") as part:
+            pq.write_table(own, part)
     hashes = _hash_and_row(ids[located], row[located])
     np.save(work / f"in/ids-{number:06d}.npy", np.sort(hashes, order=("hash", "row")))
     # Last: it says that the chunk is done.
@@ -189,12 +190,6 @@ def _arrow(frame: pd.DataFrame) -> pa.Table:
         for name in frame.select_dtypes(object).columns:
             frame[name] = frame[name].map(str, na_action="ignore")
         return pa.Table.from_pandas(frame, preserve_index=False)
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    temporary = path.with_suffix(".part")
-    pq.write_table(table, temporary)
-    temporary.rename(path)
 
 
 def double_rows(work: Path, at_once: int = 4_000_000) -> np.ndarray:

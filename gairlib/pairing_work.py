@@ -10,9 +10,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from gairlib.errors import BadInput
 from gairlib.scenes import Scene
 
 
@@ -44,7 +44,10 @@ class Work:
         if mark.is_file() and mark.read_text() != fingerprint:
             shutil.rmtree(self.folder)
         elif self.folder.is_dir() and not mark.is_file() and any(self.folder.iterdir()):
-            raise_not_ours(self.folder)
+            raise BadInput(
+                f"{self.folder}: holds files that are not a pairing's unfinished work; name "
+                "another folder for it, or empty this one"
+            )
         for name in ("in", "rejected", "parts"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         mark.write_text(fingerprint)
@@ -55,18 +58,5 @@ class Work:
         """A folder for what need not outlive the process."""
         return self.folder / "scratch"
 
-    def save(self, path: Path, values: np.ndarray) -> None:
-        """np.save, whole or not at all."""
-        temporary = path.with_suffix(".part.npy")
-        np.save(temporary, values)
-        temporary.rename(path)
-
     def remove(self) -> None:
         shutil.rmtree(self.folder)
-
-
-def raise_not_ours(folder: Path) -> None:
-    from gairlib.errors import BadInput
-
-    raise BadInput(f"{folder}: holds files that are not a pairing's unfinished work; name another "
-                   "folder for it, or empty this one")  # fmt: skip

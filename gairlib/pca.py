@@ -14,13 +14,13 @@ longer), `like` takes scores at the same places (another space altogether).
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gairlib import files
 from gairlib.errors import BadInput, Missing
 
 LIMITS = (2.0, 98.0)  # percentiles of the sample that become the ends of each channel
@@ -75,9 +75,8 @@ class PCA:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {"format": _FORMAT} | {k: np.asarray(v).tolist() for k, v in asdict(self).items()}
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(content) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        with files.whole(path) as part:
+            part.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> "PCA":

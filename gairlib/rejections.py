@@ -13,6 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gairlib import files
+
 SCHEMA = pa.schema([("row", pa.int64()), ("photo_id", pa.string()), ("reason", pa.string())])
 
 
@@ -36,9 +38,8 @@ def write(path: Path, row: np.ndarray, photo_id: np.ndarray, reason: np.ndarray)
     ids = [f"row {r}" if i is None or i != i else str(i) for r, i in zip(row, photo_id)]
     table = pa.table([pa.array(row, pa.int64()), pa.array(ids, pa.string()),
                       pa.array(reason, pa.string())], schema=SCHEMA)  # fmt: skip
-    temporary = path.with_suffix(".part")
-    pq.write_table(table, temporary)
-    temporary.rename(path)
+    with files.whole(path) as part:
+        pq.write_table(table, part)
 
 
 def join(files: list[Path], target: Path) -> Counter:

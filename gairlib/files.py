@@ -1,0 +1,17 @@
+"""Files that are there as a whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; at the end of the block it takes the place of `path`.
+
+    What stood there stays until then, and for good where the block raises or the process ends.
+    """
+    part = path.with_name(path.name + ".part")
+    yield part
+    os.replace(part, path)
