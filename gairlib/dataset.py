@@ -30,7 +30,16 @@ import numpy as np
 import pandas as pd
 import rasterio
 
-from gairlib import exif, photo_tables, photos, scene_assets, scene_metadata, stac, tables
+from gairlib import (
+    exif,
+    inventory,
+    photo_tables,
+    photos,
+    scene_assets,
+    scene_metadata,
+    stac,
+    tables,
+)
 from gairlib import scenes as scene_files
 from gairlib.errors import BadInput, Missing
 from gairlib.scenes import Scene
@@ -38,7 +47,6 @@ from gairlib.scenes import Scene
 PARTS = ("scenes", "street", "tables", "landcover", "streetscapes")
 STREET = ("street.parquet", "street.geoparquet", "street.csv", "streetscapes")
 STAC = ("scenes.json", "items.json", "catalog.json")
-IMAGES = (".jpg", ".jpeg", ".png")
 
 
 class Dataset:
@@ -301,36 +309,7 @@ class Dataset:
 
     def inventory(self) -> pd.DataFrame:
         """One row a part: part, count (usable), rejected, note; absent parts are listed too."""
-        scenes, street, location = self.scenes(), self.street(), self.tables()
-        sources = pd.Series([s.offset_source for s in scenes], dtype=object).value_counts()
-        note = "baseline offset from: " + ", ".join(f"{k} ({n})" for k, n in sources.items())
-        rows = [("scenes", len(scenes), note if scenes else "absent: scenes/*.tif")]
-        extra = [c for c in street if c not in ("photo_id", "path", "lon", "lat")]
-        note = f"columns: {', '.join(extra)}"
-        if not self.street_table():
-            note = "positions from EXIF" if len(street) else "absent: street.csv"
-        rows.append(("street", len(street), note))
-        covered = sum((self.folder / "landcover" / f"{s.id}.tif").is_file() for s in scenes)
-        rows.append(("landcover", covered, "" if covered else "absent: landcover/<scene_id>.tif"))
-        for name, frame in location.items():
-            targets = [c for c in frame if c not in ("lon", "lat")]
-            rows.append((f"tables/{name}", len(frame), f"targets: {', '.join(targets)}"))
-        if not location:
-            rows.append(("tables", 0, "absent: tables/*.csv"))
-        for name, folder in self.benchmarks().items():
-            classes = [c for c in folder.iterdir() if c.is_dir()]
-            count = sum(1 for c in classes for p in c.iterdir() if p.suffix.lower() in IMAGES)
-            rows.append((name, count, f"{len(classes)} classes"))
-        if "eurosat_rgb" not in self.benchmarks():
-            rows.append(("eurosat_rgb", 0, "absent: eurosat_rgb/<class>/*.jpg"))
-        lost = pd.Series([r["item"].split(".csv row")[0] if r["kind"] == "table row" else r["kind"]
-                          for r in self.rejected], dtype=object).value_counts()  # fmt: skip
-        part_of = {"scenes": "scene", "street": "photo", "tables": "table"}
-        counts = [lost.get(part_of.get(p, p.removeprefix("tables/")), 0) for p, _, _ in rows]
-        return pd.DataFrame(
-            [(p, n, int(r), note) for (p, n, note), r in zip(rows, counts)],
-            columns=["part", "count", "rejected", "note"],
-        )
+        return inventory.of(self)
 
     def require_any(self) -> None:
         """BadInput if nothing in the folder can be used."""
@@ -352,4 +331,4 @@ def _photo_reason(path: Path) -> str | None:
 
 
 def _has_images(folder: Path) -> bool:
-    return any(p.suffix.lower() in IMAGES for p in folder.iterdir())
+    return any(p.suffix.lower() in inventory.IMAGES for p in folder.iterdir())

@@ -206,22 +206,6 @@ def _iso(moments: pd.Series) -> pd.Series:
     return (moments.dt.strftime("%Y-%m-%dT%H:%M:%S") + zone).astype("str")
 
 
-def street(path: Path) -> tuple[pd.DataFrame, pd.Series]:
-    """The photo table with is_spherical (bool), heading (degrees, NaN unknown) and captured_at
-    filled in, and a reason a row or None. Opens no photo and does not judge paths."""
-    frame = read(path, PHOTO_COLUMNS)
-    reasons = positions(frame)
-    frame["photo_id"] = frame["photo_id"].map(str, na_action="ignore").astype(object)
-    reasons[frame["photo_id"].duplicated()] = "photo_id stands more than once; first row kept"
-    reasons[frame["path"].isna()] = "no path"
-    reasons[frame["photo_id"].isna()] = "no photo_id"
-    frame["is_spherical"] = truths(frame.get("is_spherical", pd.Series("", index=frame.index)))
-    frame["heading"] = headings(frame.get("heading", pd.Series(np.nan, index=frame.index)))
-    if "captured_at" not in frame:
-        frame["captured_at"] = None
-    return frame, reasons
-
-
 def no_photos() -> pd.DataFrame:
     """The photo table of a folder without one: all columns, no row."""
     kinds = {"photo_id": object, "path": object, "lon": float, "lat": float,

@@ -1,0 +1,44 @@
+"""What a dataset folder holds, part by part: usable, refused or absent."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from gairlib.dataset import Dataset
+
+IMAGES = (".jpg", ".jpeg", ".png")
+
+
+def of(dataset: "Dataset") -> pd.DataFrame:
+    """One row a part: part, count (usable), rejected, note; absent parts are listed too."""
+    scenes, street, location = dataset.scenes(), dataset.street(), dataset.tables()
+    sources = pd.Series([s.offset_source for s in scenes], dtype=object).value_counts()
+    note = "baseline offset from: " + ", ".join(f"{k} ({n})" for k, n in sources.items())
+    rows = [("scenes", len(scenes), note if scenes else "absent: scenes/*.tif")]
+    extra = [c for c in street if c not in ("photo_id", "path", "lon", "lat")]
+    note = f"columns: {', '.join(extra)}"
+    if not dataset.street_table():
+        note = "positions from EXIF" if len(street) else "absent: street.csv"
+    rows.append(("street", len(street), note))
+    covered = sum((dataset.folder / "landcover" / f"{s.id}.tif").is_file() for s in scenes)
+    rows.append(("landcover", covered, "" if covered else "absent: landcover/<scene_id>.tif"))
+    for name, frame in location.items():
+        targets = [c for c in frame if c not in ("lon", "lat")]
+        rows.append((f"tables/{name}", len(frame), f"targets: {', '.join(targets)}"))
+    if not location:
+        rows.append(("tables", 0, "absent: tables/*.csv"))
+    for name, folder in dataset.benchmarks().items():
+        classes = [c for c in folder.iterdir() if c.is_dir()]
+        count = sum(1 for c in classes for p in c.iterdir() if p.suffix.lower() in IMAGES)
+        rows.append((name, count, f"{len(classes)} classes"))
+    if "eurosat_rgb" not in dataset.benchmarks():
+        rows.append(("eurosat_rgb", 0, "absent: eurosat_rgb/<class>/*.jpg"))
+    lost = pd.Series([r["item"].split(".csv row")[0] if r["kind"] == "table row" else r["kind"]
+                      for r in dataset.rejected], dtype=object).value_counts()  # fmt: skip
+    part_of = {"scenes": "scene", "street": "photo", "tables": "table"}
+    counts = [lost.get(part_of.get(p, p.removeprefix("tables/")), 0) for p, _, _ in rows]
+    return pd.DataFrame(
+        [(p, n, int(r), note) for (p, n, note), r in zip(rows, counts)],
+        columns=["part", "count", "rejected", "note"],
+    )
