@@ -2,8 +2,7 @@
 
 Published form: temperature 0.07; INCL contrasts SV with the localised RS embedding, SECL contrasts
 SV with the location embedding, against the batch and a queue of earlier coordinates. Ours takes
-false negatives out by distance, and bounds the memory by chunks that change nothing else: each
-chunk of rows is recomputed in the backward pass.
+false negatives out by distance, and bounds the memory by chunks that change nothing else.
 Logits are computed in float32 at least, outside autocast.
 """
 
@@ -15,10 +14,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from gairlib.errors import BadInput
 from gairlib.geo import EARTH_RADIUS, as_float64, checkable, unit_sphere
+
+ROWS = 2048  # of a matrix of distances that are worked out at a time
 
 
 def info_nce(
@@ -45,43 +46,85 @@ def info_nce(
     dtype = torch.promote_types(queries.dtype, torch.float32)
     with torch.autocast(queries.device.type, enabled=False):
         q, k = queries.to(dtype), keys.to(dtype)
-        scale = 1.0 / temperature
+        scale = torch.as_tensor(1.0 / temperature, dtype=dtype, device=q.device)
         all_keys = k if extra_keys is None else torch.cat([k, extra_keys.to(dtype)])
-        out = _direction(q, all_keys, scale, exclude, chunk_size)
+        step = min(chunk_size or n, n)
+        loss, accuracy = _InfoNCE.apply(q, all_keys, scale, exclude, symmetric, step)
+    return {"loss": loss, "accuracy": accuracy}
+
+
+class _InfoNCE(torch.autograd.Function):
+    """Both directions from one matrix of logits, `chunk` rows at a time.
+
+    Logit (i, j) serves row i's softmax over the keys and, for j < N, column j's over the queries,
+    so both directions cost one product. The backward pass makes the logits again from what is kept
+    of each softmax: four products in all, where autograd takes six and keeps every logit. There
+    are no gradients of gradients.
+    """
+
+    @staticmethod
+    def forward(
+        ctx, q: Tensor, keys: Tensor, scale: Tensor, exclude: Tensor | None, symmetric: bool,
+        chunk: int,
+    ) -> tuple[Tensor, Tensor]:
+        n, indices = len(q), torch.arange(len(q), device=q.device)
+        # of each row and of each column: its largest logit, and the sum of exp(logit - largest)
+        row_max, row_sum, positive = (q.new_empty(n) for _ in range(3))
+        column_max, column_sum = q.new_full((n,), torch.finfo(q.dtype).min), q.new_zeros(n)
+        owner = torch.zeros_like(indices)  # row of each column's largest logit
+        hits = q.new_zeros(())
+        for start in range(0, n, chunk):
+            rows = slice(start, min(start + chunk, n))
+            logits = _logits(q[rows], keys, scale, exclude, rows)  # [c, N + M]
+            row_max[rows], index = logits.max(1)
+            row_sum[rows] = (logits - row_max[rows, None]).exp_().sum(1)
+            positive[rows] = logits.diagonal(start)[: rows.stop - start]
+            hits += (index == indices[rows]).sum()
+            if symmetric:
+                square = logits[:, :n]
+                largest, index = square.max(0)
+                owner = torch.where(largest > column_max, index + start, owner)
+                largest = torch.maximum(largest, column_max)
+                column_sum *= (column_max - largest).exp()
+                column_sum += (square - largest).exp_().sum(0)
+                column_max = largest
+        loss = (row_sum.log() + (row_max - positive)).sum()
         if symmetric:
-            mask = None if exclude is None else exclude[:, :n].mT
-            back = _direction(k, q, scale, mask, chunk_size)
-            out = tuple((a + b) / 2 for a, b in zip(out, back))
-    return {"loss": out[0], "accuracy": out[1]}
+            loss = (loss + (column_sum.log() + (column_max - positive)).sum()) / 2
+            hits = (hits + (owner == indices).sum()) / 2
+        ctx.save_for_backward(q, keys, scale, exclude, row_max, row_sum, column_max, column_sum)
+        ctx.symmetric, ctx.chunk = symmetric, chunk
+        accuracy = hits / n
+        ctx.mark_non_differentiable(accuracy)
+        return loss / n, accuracy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        q, keys, scale, exclude, *largest_and_sum = ctx.saved_tensors
+        row_max, row_sum, column_max, column_sum = largest_and_sum
+        n, directions = len(q), 2 if ctx.symmetric else 1
+        dq, dkeys = torch.empty_like(q), torch.zeros_like(keys)
+        for start in range(0, n, ctx.chunk):
+            rows = slice(start, min(start + ctx.chunk, n))
+            logits = _logits(q[rows], keys, scale, exclude, rows)
+            columns = (logits[:, :n] - column_max).exp_() if ctx.symmetric else None
+            slope = logits.sub_(row_max[rows, None]).exp_().div_(row_sum[rows, None])
+            if columns is not None:
+                slope[:, :n].addcdiv_(columns, column_sum)
+            slope.diagonal(start)[: rows.stop - start].sub_(directions)
+            dq[rows] = slope @ keys
+            dkeys.addmm_(slope.mT, q[rows])
+        share = gradient / (n * directions)
+        return dq * (share * scale), dkeys * (share * scale), (q * dq).sum() * share, *(None,) * 3
 
 
-def _direction(
-    rows: Tensor, columns: Tensor, scale: float | Tensor, exclude: Tensor | None, chunk: int | None
-) -> tuple[Tensor, Tensor]:
-    n = len(rows)
-    step = n if chunk is None else min(chunk, n)
-    loss = hits = 0.0
-    for start in range(0, n, step):
-        mask = None if exclude is None else exclude[start : start + step]
-        args = (rows[start : start + step], columns, scale, mask, start)
-        if step < n and torch.is_grad_enabled():
-            part = checkpoint(_rows, *args, use_reentrant=False, preserve_rng_state=False)
-        else:
-            part = _rows(*args)
-        loss, hits = loss + part[0], hits + part[1]
-    return loss / n, hits / n
-
-
-def _rows(
-    rows: Tensor, columns: Tensor, scale: float | Tensor, exclude: Tensor | None, start: int
-) -> tuple[Tensor, Tensor]:
-    """Summed loss and number of hits of rows start, start + 1, ...: logits [c, K]."""
-    logits = (rows * scale) @ columns.mT
-    if exclude is not None:
-        logits = logits.masked_fill(exclude, -math.inf)
-    target = torch.arange(start, start + len(rows), device=rows.device)
-    hits = (logits.detach().argmax(1) == target).sum()
-    return F.cross_entropy(logits, target, reduction="sum"), hits.to(logits.dtype)
+def _logits(
+    q: Tensor, keys: Tensor, scale: Tensor, exclude: Tensor | None, rows: slice
+) -> Tensor:
+    """[c, N + M] of the queries `rows`; -inf where a pair is out of the softmax."""
+    logits = (q * scale) @ keys.mT
+    return logits if exclude is None else logits.masked_fill_(exclude[rows], -math.inf)
 
 
 def _check(
@@ -124,10 +167,15 @@ def exclude_near(
     out just the photos at the very same coordinates; a negative number takes out nothing.
     """
     a, b = unit_sphere(as_float64(queries_lonlat)), unit_sphere(as_float64(keys_lonlat))
-    # Straight through the sphere: the same order as great circles, and far cheaper.
-    chord = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
-    limit = 2 * math.sin(min(metres / EARTH_RADIUS, math.pi) / 2)
-    near = chord <= limit if metres < math.pi * EARTH_RADIUS else torch.ones_like(chord).bool()
+    near = torch.ones(len(a), len(b), dtype=torch.bool, device=a.device)
+    if metres < math.pi * EARTH_RADIUS:
+        # Straight through the sphere: the same order as great circles, and far cheaper. Some rows
+        # at a time, since the distances take eight times what the answer takes.
+        limit = 2 * math.sin(metres / EARTH_RADIUS / 2)
+        for start in range(0, len(a), ROWS):
+            rows = slice(start, start + ROWS)
+            torch.le(torch.cdist(a[rows], b, compute_mode="donot_use_mm_for_euclid_dist"), limit,
+                     out=near[rows])
     near.diagonal().fill_(False)
     return near
 
@@ -139,6 +187,7 @@ def incl(
     temperature: float | Tensor,
     lonlat: Float[Tensor, "... 2"] | None = None,
     exclude_metres: float | None = None,
+    exclude: Bool[Tensor, "n n"] | None = None,
     symmetric: bool = True,
     chunk_size: int | None = None,
 ) -> dict[str, Tensor]:
@@ -146,14 +195,15 @@ def incl(
 
     sv and local [..., D] of the same photos, e.g. [B, Q, D]; normalised here. Photos of the same
     chip are the useful hard negatives, but those within `exclude_metres` see the same place.
+    `exclude` [N, N] takes further pairs out.
     """
     q, k = (F.normalize(v.reshape(-1, v.shape[-1]), dim=-1) for v in (sv, local))
-    exclude = None
     if exclude_metres is not None:
         if lonlat is None:
             raise BadInput("incl: exclude_metres needs the photos' lonlat.")
         points = lonlat.reshape(-1, 2)
-        exclude = exclude_near(points, points, exclude_metres)
+        near = exclude_near(points, points, exclude_metres)
+        exclude = near if exclude is None else exclude | near
     return info_nce(
         q,
         k,
@@ -162,6 +212,36 @@ def incl(
         symmetric=symmetric,
         chunk_size=chunk_size,
     )
+
+
+def in_chip(
+    sv: Float[Tensor, "n d"],
+    local: Float[Tensor, "n d"],
+    field: Float[Tensor, "n f d"],
+    *,
+    temperature: float | Tensor,
+    exclude: Bool[Tensor, "n f"] | None = None,
+) -> dict[str, Tensor]:
+    """Where in its chip is the photo? Its own place against F other points of the same field.
+
+    Ours. INCL compares places where photos stand, most of them on roads; a photo's embedding slid
+    over the whole chip meets fields, roofs and water that were never a negative. field [N, F, D]:
+    each photo's chip, read at F points; True in `exclude` leaves a point out (too near to count as
+    wrong). Normalised here; returns loss and accuracy as the others do.
+    """
+    if field.ndim != 3 or field.shape[::2] != sv.shape or local.shape != sv.shape:
+        raise BadInput(f"in_chip: sv {list(sv.shape)}, local {list(local.shape)} and field "
+                       f"{list(field.shape)}; needed are [N, D], [N, D] and [N, F, D].")
+    dtype = torch.promote_types(sv.dtype, torch.float32)
+    with torch.autocast(sv.device.type, enabled=False):
+        q, own, others = (F.normalize(v.to(dtype), dim=-1) for v in (sv, local, field))
+        logits = torch.cat(((q * own).sum(-1)[:, None], (others @ q[..., None])[..., 0]), 1)
+        logits = logits / temperature
+        if exclude is not None:
+            logits = torch.cat((logits[:, :1], logits[:, 1:].masked_fill(exclude, -math.inf)), 1)
+        target = torch.zeros(len(q), dtype=torch.long, device=q.device)
+        hits = (logits.detach().argmax(1) == 0).to(dtype).mean()
+        return {"loss": F.cross_entropy(logits, target), "accuracy": hits}
 
 
 def secl(
