@@ -1,7 +1,9 @@
 """Training batches of chips with up to Q photos each, a pure function of (seed, step).
 
 The batch of step k does not depend on what was drawn before it, so a resumed run meets exactly
-the batches that an undisturbed one meets, and no loader position has to be stored.
+the batches that an undisturbed one meets, and no loader position has to be stored. Several ranks
+share a batch: each makes its own consecutive part of the chips, with the photos that one rank alone
+would draw.
 
 Photos come from the pairs' own store where they were stored there, else from the dataset folder.
 Two ways, chosen by size, with the same batches to the last bit:
@@ -40,7 +42,9 @@ class Batch:
     photos: Tensor  # [B, Q, 3, S, S] uint8
     xy: Tensor  # [B, Q, 2] float64 in [-1, 1]
     lonlat: Tensor  # [B, Q, 2] float64, degrees
+    heading: Tensor  # [B, Q] float64, degrees clockwise from north, nan unknown
     valid: Tensor  # [B, Q] bool
+    side_m: Tensor  # [B] float64: the chip's side on the ground, metres
     photo_ids: list[str]  # of the valid slots, row by row
 
 
@@ -112,16 +116,24 @@ class PairBatches:
 
     def __init__(self, pairs: Pairs, dataset: Dataset, *, split: str | None, photo_size: int,
                  chips_per_batch: int, photos_per_chip: int, seed: int = 0,
-                 memory_bytes: int = MEMORY_BYTES, workers: int = 2):
-        """memory_bytes: photos and chips that need more are streamed. workers: threads that
-        decode; 0 makes each batch when it is asked for, in the calling thread."""
+                 memory_bytes: int = MEMORY_BYTES, workers: int = 2,
+                 share: tuple[int, int] = (0, 1)):
+        """chips_per_batch: of all ranks together; share: this rank's number and how many there are.
+        memory_bytes: photos and chips that need more are streamed. workers: threads that decode;
+        0 makes each batch when it is asked for, in the calling thread."""
+        rank, ranks = share
+        if not 0 <= rank < ranks:
+            raise BadInput(f"share is {share}; it is (rank, ranks) with 0 <= rank < ranks")
+        if chips_per_batch % ranks:
+            raise BadInput(f"chips_per_batch ({chips_per_batch}) is shared by {ranks} ranks; take "
+                           f"a multiple of {ranks}")
         rows = pairs.manifest
         if split is not None:
             rows = rows[rows["split"] == split]
         if not len(rows):
             raise BadInput(f"no pairs in split {split!r}: pair the data first, or lower the limits")
         rows = rows.sort_values(["chip", "slot"], kind="stable").reset_index(drop=True)
-        self.rows, self.seed = rows, seed
+        self.rows, self.seed, self.share = rows, seed, share
         self.chips_per_batch, self.photos_per_chip = chips_per_batch, photos_per_chip
 
         codes, ids = pd.factorize(rows["photo_id"])  # in order of appearance
@@ -129,9 +141,14 @@ class PairBatches:
         self._photo, self._count = codes, len(ids)
         self._xy = rows[["x", "y"]].to_numpy(np.float64)
         self._lonlat = rows[["lon", "lat"]].to_numpy(np.float64)
+        known = "heading" in rows  # of a view out of a spherical photo, the view's own
+        self._heading = (rows["heading"].to_numpy(np.float64) if known
+                         else np.full(len(rows), np.nan))
         self._ids = rows["photo_id"].to_numpy(object)
         self._chip_ids, start = np.unique(rows["chip"].to_numpy(), return_index=True)
         self._start, self._stop = start, np.append(start[1:], len(rows))  # rows of each chip
+        self._longest = int((self._stop - self._start).max())
+        self._side_m = pairs.sides_m(self._chip_ids)
 
         self._reader = PhotoReader(dataset, unique, photo_size, pairs.photos())
         self._pairs, self._orders = pairs, {}
@@ -141,6 +158,7 @@ class PairBatches:
         if self.streams:
             self._pool = ThreadPoolExecutor(workers) if workers else None
             self._ahead: dict[int, Future] = {}  # batches being made, by step
+            self._lock = threading.Lock()  # of _ahead
             self._lead = workers  # so many beyond the one that is asked for
             self._buffers = Buffers()
         else:
@@ -160,46 +178,63 @@ class PairBatches:
         order = self._orders.get(epoch)
         if order is None:
             order = np.random.default_rng((self.seed, 1, epoch)).permutation(self.chips)
-            self._orders = {e: o for e, o in self._orders.items() if abs(e - epoch) < 2}
-            self._orders[epoch] = order
+            kept = {e: o for e, o in self._orders.items() if abs(e - epoch) < 2}
+            self._orders = {**kept, epoch: order}  # a new one: other threads read the old
         return order
 
     def chips_of_step(self, step: int) -> np.ndarray:
-        """Chips of a step: consecutive places in an endless row of shuffled epochs."""
-        places = np.arange(step * self.chips_per_batch, (step + 1) * self.chips_per_batch)
-        epochs, offsets = np.divmod(places, self.chips)
+        """This rank's chips of a step: consecutive places in an endless row of shuffled epochs."""
+        rank, ranks = self.share
+        count = self.chips_per_batch // ranks
+        first = step * self.chips_per_batch + rank * count
+        epochs, offsets = np.divmod(np.arange(first, first + count), self.chips)
         orders = {e: self._order(int(e)) for e in np.unique(epochs)}
         return np.array([orders[e][o] for e, o in zip(epochs, offsets)])
+
+    def _rows_of_step(self, step: int, chips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows [B, Q] of this rank's chips, drawn without repetition, and which of them count.
+
+        Each photo of each chip of the global batch gets a random number; a chip's lowest are taken.
+        """
+        rank, ranks = self.share
+        q, start = self.photos_per_chip, self._start[chips]
+        count = self._stop[chips] - start
+        rng = np.random.default_rng((self.seed, 2, step))
+        keys = rng.random((self.chips_per_batch, self._longest))
+        keys = keys[rank * len(chips): (rank + 1) * len(chips)]
+        keys[np.arange(self._longest) >= count[:, None]] = 2.0  # beyond the chip's photos
+        chosen = np.argsort(keys, axis=1, kind="stable")[:, :q]
+        if chosen.shape[1] < q:
+            chosen = np.pad(chosen, ((0, 0), (0, q - chosen.shape[1])))
+        valid = np.arange(q) < count[:, None]
+        # an empty slot repeats a photo; `valid` drops it
+        return start[:, None] + np.where(valid, chosen, chosen[:, :1]), valid
 
     def batch(self, step: int) -> Batch:
         """The batch of a step (0, 1, ...), the same whenever it is asked for."""
         if not self.streams or self._pool is None:
             return self._make(step)
         window = range(step, step + 1 + self._lead)
-        for old in [s for s in self._ahead if s not in window]:
-            self._ahead.pop(old).cancel()
-        for ahead in window:
-            if ahead not in self._ahead:
-                self._ahead[ahead] = self._pool.submit(self._make, ahead)
-        return self._ahead.pop(step).result()
+        with self._lock:  # a batch may be asked for by the training loop and by a loader's thread
+            for old in [s for s in self._ahead if s not in window]:
+                self._ahead.pop(old).cancel()
+            for ahead in window:
+                if ahead not in self._ahead:
+                    self._ahead[ahead] = self._pool.submit(self._make, ahead)
+            made = self._ahead.pop(step)
+        return made.result()
 
     def _make(self, step: int) -> Batch:
-        rng = np.random.default_rng((self.seed, 2, step))
         chips = self.chips_of_step(step)
-        b, q = len(chips), self.photos_per_chip
-        rows = np.zeros((b, q), np.int64)
-        valid = np.zeros((b, q), bool)
-        for i, chip in enumerate(chips):
-            members = np.arange(self._start[chip], self._stop[chip])
-            chosen = rng.permutation(members)[:q]
-            rows[i, : len(chosen)], valid[i, : len(chosen)] = chosen, True
-            rows[i, len(chosen):] = chosen[0]  # an empty slot repeats a photo; `valid` drops it
+        rows, valid = self._rows_of_step(step, chips)
         return Batch(
             chips=self._chip_values(chips),
             photos=self._photo_values(self._photo[rows]),
             xy=torch.from_numpy(self._xy[rows]),
             lonlat=torch.from_numpy(self._lonlat[rows]),
+            heading=torch.from_numpy(self._heading[rows]),
             valid=torch.from_numpy(valid),
+            side_m=torch.from_numpy(self._side_m[chips]),
             photo_ids=list(self._ids[rows[valid]]),
         )
 

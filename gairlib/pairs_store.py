@@ -25,9 +25,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xarray as xr
 import zarr
+from pyproj import CRS
 from zarr.core.dtype import VariableLengthUTF8
 
-from gairlib import bands, pairs_parts, shards
+from gairlib import bands, geo, pairs_parts, shards
 from gairlib.errors import BadInput, Missing
 from gairlib.manifest_writer import ManifestWriter, joined_schema
 from gairlib.photo_store import Photos, Writer
@@ -95,6 +96,23 @@ class Pairs:
     @cached_property
     def _shards(self) -> shards.Shards | None:
         return shards.open_local(self.folder / "pairs.zarr/chips") if self.folder else None
+
+    def sides_m(self, numbers: np.ndarray) -> np.ndarray:
+        """Ground sides in metres [n] of the chips with these numbers, the mean of both directions.
+
+        In a projected CRS by its own unit of length, else along parallel and meridian.
+        """
+        chosen = self.chips[["transform", "crs", "lat"]].isel(chip=numbers)
+        a, b, _, d, e, _ = chosen["transform"].to_numpy().T
+        steps = np.stack([np.hypot(a, d), np.hypot(b, e)], 1) * self.chips["chips"].shape[-1]
+        of, names = pd.factorize(chosen["crs"].to_numpy().astype(object))
+        known = [CRS.from_user_input(str(name)) for name in names]
+        unit = np.array([c.axis_info[0].unit_conversion_factor if c.is_projected else np.nan
+                         for c in known])[of]
+        degree = np.pi / 180 * geo.EARTH_RADIUS
+        parallel = degree * np.cos(np.deg2rad(chosen["lat"].to_numpy()))
+        degrees = np.stack([parallel, np.full_like(parallel, degree)], 1)
+        return (steps * np.where(np.isnan(unit)[:, None], degrees, unit[:, None])).mean(1)
 
     def read_chips(self, numbers: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Pixels of the chips with these numbers, uint16 [n, 10, px, px], in their order.

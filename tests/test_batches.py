@@ -44,7 +44,7 @@ def paired(tmp_path_factory):
             rows.append({
                 "photo_id": f"p{photo}", "chip": chip, "slot": slot, "x": rng.uniform(-1, 1),
                 "y": rng.uniform(-1, 1), "path": f"street/{photo}.jpg", "view_yaw": np.nan,
-                "heading": np.nan, "lon": 7.0 + photo, "lat": 46.0,
+                "heading": 17.0 * photo if photo % 5 else np.nan, "lon": 7.0 + photo, "lat": 46.0,
                 "split": "val" if chip > 8 else "train", "scene_id": "s", "repeat": 0,
                 "source_photo_id": f"p{photo}", "photo": numbers.get(photo, -1),
             })  # fmt: skip
@@ -53,8 +53,9 @@ def paired(tmp_path_factory):
     np.save(part / "chips.npy", rng.integers(0, 10_000, (12, 10, PX, PX)).astype(np.uint16))
     pd.DataFrame({
         "scene_id": "s", "split": "train", "crs": "EPSG:32632", "scene_datetime": None,
-        "transform": [[0.0] * 6] * 12, "footprint": [[0.0] * 34] * 12, "repeat": 0, "lon": 7.0,
-        "lat": 46.0, "cloud_share": 0.0, "nodata_share": 0.0, "scene_cloud": 0.0, "photos": 1,
+        "transform": [[10.0, 0, 5e5 + i, 0, -10, 5e6] for i in range(12)],
+        "footprint": [[0.0] * 34] * 12, "repeat": 0, "lon": 7.0, "lat": 46.0,
+        "cloud_share": 0.0, "nodata_share": 0.0, "scene_cloud": 0.0, "photos": 1,
     }).to_parquet(part / "chips.parquet", index=False)  # fmt: skip
     pd.DataFrame(rows).to_parquet(part / "manifest.parquet", index=False)
     names = [f"p{photo}" for photo in numbers]
@@ -73,26 +74,29 @@ def make(paired, split="train", **options):
 
 
 def same(one, two):
-    for name in ("chips", "photos", "xy", "lonlat", "valid"):
+    for name in ("chips", "photos", "xy", "lonlat", "heading", "valid", "side_m"):
         a, b = getattr(one, name), getattr(two, name)
-        assert a.dtype == b.dtype and a.stride() == b.stride() and torch.equal(a, b), name
+        assert a.dtype == b.dtype and a.stride() == b.stride(), name
+        np.testing.assert_array_equal(a, b, err_msg=name)  # nan where nan
     assert one.photo_ids == two.photo_ids
 
 
 def test_against_a_plain_reading_of_the_definition(paired):
-    """Oracle: the first version of this module, with every photo read from its file."""
+    """Oracle: chip by chip, with every photo read from its file."""
     pairs, dataset = paired
     rows = pairs.manifest[pairs.manifest["split"] == "train"]
     rows = rows.sort_values(["chip", "slot"], kind="stable").reset_index(drop=True)
     chip_ids = rows["chip"].unique()
     data = make(paired)
     for step in (0, 1, 5):
-        batch, rng = data.batch(step), np.random.default_rng((5, 2, step))
+        batch, longest = data.batch(step), rows.groupby("chip").size().max()
+        keys = np.random.default_rng((5, 2, step)).random((4, longest))
         ids = []
         for i in range(4):
             epoch, offset = divmod(step * 4 + i, len(chip_ids))
             chip = chip_ids[np.random.default_rng((5, 1, epoch)).permutation(len(chip_ids))[offset]]
-            members = rng.permutation(np.flatnonzero(rows["chip"] == chip))[:3]
+            members = np.flatnonzero(rows["chip"] == chip)
+            members = members[sorted(range(len(members)), key=lambda m: keys[i, m])[:3]]
             values = pairs.chips["chips"].values[chip].astype(np.float32)
             np.testing.assert_array_equal(batch.chips[i], values)
             assert batch.valid[i].tolist() == [q < len(members) for q in range(3)]
@@ -102,6 +106,7 @@ def test_against_a_plain_reading_of_the_definition(paired):
                 np.testing.assert_array_equal(batch.photos[i, q], photo.transpose(2, 0, 1))
                 assert batch.xy[i, q].tolist() == [row["x"], row["y"]]
                 assert batch.lonlat[i, q].tolist() == [row["lon"], row["lat"]]
+                np.testing.assert_equal(batch.heading[i, q].item(), row["heading"])
             ids += rows["photo_id"].iloc[members].tolist()
         assert batch.photo_ids == ids
 
@@ -116,6 +121,49 @@ def test_streaming_gives_the_same_batches(paired, split, workers):
     for step in (0, 1, 2, 3, 9, 3, 3, 2, 0, 100):  # on, back, again, far away
         same(held.batch(step), streamed.batch(step))
         assert len(streamed._ahead) <= workers  # nothing piles up
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 1 << 30])
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_ranks_share_the_batch_of_one(paired, ranks, memory_bytes):
+    settings = {"chips_per_batch": 8, "photos_per_chip": 4, "memory_bytes": memory_bytes}
+    alone = make(paired, **settings)
+    shares = [make(paired, share=(rank, ranks), **settings) for rank in range(ranks)]
+    for step in (0, 3, 1):  # batches reach over the end of an epoch of 9 chips
+        whole, parts = alone.batch(step), [s.batch(step) for s in shares]
+        for name in ("chips", "photos", "xy", "lonlat", "heading", "valid", "side_m"):
+            joined = torch.cat([getattr(p, name) for p in parts])
+            np.testing.assert_array_equal(joined, getattr(whole, name), err_msg=name)
+        assert sum((p.photo_ids for p in parts), []) == whole.photo_ids
+
+
+def test_shares_that_do_not_fit_are_refused(paired):
+    with pytest.raises(BadInput, match="chips_per_batch .4. is shared by 3 ranks"):
+        make(paired, share=(0, 3))
+    with pytest.raises(BadInput, match="0 <= rank < ranks"):
+        make(paired, share=(2, 2))
+
+
+def test_every_photo_of_a_chip_is_drawn_and_none_twice(paired):
+    data, seen = make(paired, photos_per_chip=2), set()
+    for step in range(60):
+        batch = data.batch(step)
+        ids = iter(batch.photo_ids)
+        for chip, valid in zip(data.chips_of_step(step), batch.valid):
+            rows = slice(data._start[chip], data._stop[chip])
+            drawn = [next(ids) for _ in range(int(valid.sum()))]
+            assert len(drawn) == min(2, rows.stop - rows.start)
+            assert set(drawn) <= set(data._ids[rows])
+            seen |= {(int(chip), photo) for photo in drawn}
+    assert seen == set(zip(np.repeat(np.arange(data.chips), data._stop - data._start).tolist(),
+                           data._ids))
+
+
+def test_manifest_without_headings_gives_unknown_ones(paired):
+    pairs, dataset = paired
+    bare = pairs_store.Pairs(pairs.chips, pairs.manifest.drop(columns="heading"), {},
+                             folder=pairs.folder)
+    assert make((bare, dataset)).batch(0).heading.isnan().all()
 
 
 def test_limit_of_memory_is_where_streaming_begins(paired):

@@ -331,3 +331,19 @@ def test_report_is_json_and_pairs_in_memory_have_nowhere_to_be_copied_from(parts
     assert json.loads((tmp_path / "pairs/report.json").read_text())["note"] == "Zürich"
     with pytest.raises(BadInput, match="in memory only"):
         pairs_store.Pairs(pairs.chips, pairs.manifest, {}).save(tmp_path / "other")
+
+
+def test_sides_of_chips_in_metres():
+    """UTM metres, a projected CRS in feet, and degrees at 60 degrees north."""
+    side = 32
+    transforms = [[10, 0, 5e5, 0, -10, 6e6], [32.808399, 0, 6e6, 0, -32.808399, 2e6],
+                  [2e-4, 0, 10, 0, -1e-4, 60]]
+    chips = xr.Dataset({
+        "chips": (("chip", "band", "y", "x"), np.zeros((3, 10, side, side), np.uint16)),
+        "transform": (("chip", "affine"), np.array(transforms, float)),
+        "crs": ("chip", np.array(["EPSG:32632", "EPSG:2227", "EPSG:4326"], object)),
+        "lat": ("chip", np.array([54.0, 37.0, 60.0])),
+    })  # fmt: skip
+    pairs = pairs_store.Pairs(chips, pd.DataFrame(), {})
+    sides = pairs.sides_m(np.array([2, 0, 1]))
+    assert sides == pytest.approx([32 * 1e-4 * 111_195, 320.0, 320.0], rel=1e-4)

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from gairlib import train
+from gairlib import inputs
 from gairlib.figures import style
 
 
@@ -28,24 +28,24 @@ def batch_sheet(batches, model, options, *, chips: int = 3, photos: int = 4) -> 
     """
     with style.context():
         batch = batches.batch(0)
-        inputs = train.make_inputs(batch, model, options, step=0)
+        made = inputs.make(batch, model.config, options, step=0)
         chips, photos = min(chips, len(batch.valid)), min(photos, batch.valid.shape[1])
         figure = Figure(figsize=(style.WIDTH, 1.75 * chips))
         axes = figure.subplots(chips, photos + 1, squeeze=False)
         slots = batch.valid.shape[1]
-        shown = {int(k): i for i, k in enumerate(inputs["keep"])}
+        shown = {int(k): i for i, k in enumerate(made.keep)}
         for r in range(chips):
-            rgb = inputs["chips"][r, [2, 1, 0]].permute(1, 2, 0).float().numpy()
+            rgb = made.chips[r, [2, 1, 0]].permute(1, 2, 0).float().numpy()
             axes[r, 0].imshow(stretch(rgb), extent=(-1, 1, 1, -1))
             for q in range(photos):
                 axis, i = axes[r, q + 1], shown.get(r * slots + q)
                 axis.set_axis_off()
                 if i is None:
                     continue
-                x, y = inputs["xy"][r, q].tolist()
+                x, y = made.xy[r, q].tolist()
                 axes[r, 0].plot(x, y, "o", ms=11, mfc="white", mec="black", alpha=0.85)
                 axes[r, 0].text(x, y, str(q + 1), ha="center", va="center", fontsize=7)
-                axis.imshow(stretch(inputs["photos"][i].permute(1, 2, 0).float().numpy()))
+                axis.imshow(stretch(made.photos[i].permute(1, 2, 0).float().numpy()))
                 axis.set_title(str(q + 1), fontsize=9)
             axes[r, 0].set(xticks=[], yticks=[])
             axes[r, 0].grid(False)
@@ -70,7 +70,9 @@ def curves(live: str | Path, *, chance: float) -> Figure:
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.4))
         left, right = figure.subplots(1, 2)
-        names = {"incl_loss": "INCL: photo and RS field", "secl_loss": "SECL: photo and place",
+        names = {"incl_loss": "INCL: photo and RS field",
+                 "field_loss": "FIELD: photo and its own chip",
+                 "secl_loss": "SECL: photo and place",
                  "rs_location_loss": "RS field and place"}
         for name, label in names.items():
             table = read(name)
