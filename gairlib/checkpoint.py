@@ -1,37 +1,49 @@
 """Training checkpoints that a killed run goes on from, bit for bit, and that need no pickle.
 
-A checkpoint is a folder `step-000500/` with `state.safetensors` (weights, optimiser moments,
-coordinate queue) and `state.json` (step, history, fingerprint of the run). It is written under
-another name and renamed when complete, so a reader never meets half of one; the two newest are
-kept, so a full disk costs the newest at most. Random states are not stored: every random draw of
-step k comes from (seed, k).
+A checkpoint is a folder `step-0000500/` with `state.safetensors` (weights, optimiser moments,
+coordinate queue) and `state.json` (step, history, fingerprint of the run). Random states are not
+stored: every random draw of step k comes from (seed, k).
+
+What it withstands:
+
+- a kill: it is written under another name and renamed when complete and on the disk, so a reader
+  never meets half of one; what a killed process left is removed at the next save;
+- a full or failing disk: `NotSaved`, and every earlier checkpoint is as it was, because an old one
+  goes only after the new one is in place;
+- a power cut: files and folders are synced before and after the rename, and a checkpoint cut short
+  nevertheless is passed over for the one before.
+
+Names and tensors are those of the bare model on one device, whatever wraps it (DDP, Fabric,
+torch.compile, activation checkpointing) and however it is sharded (`fully_shard`, FSDP2): a run can
+go on with another engine. Sharded tensors are gathered one at a time and leave the device at once.
 """
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gairlib.errors import BadInput
+
+# attributes under which torch and Fabric keep the module that they wrap
+WRAPPERS = ("_orig_mod", "_forward_module", "_checkpoint_wrapped_module")
+
+
+class NotSaved(OSError):
+    """A checkpoint that could not be written; earlier ones are untouched and training can go on."""
 
 
 def fingerprint(*parts: object) -> str:
     """Hash of what a run depends on: a checkpoint of another run is never resumed from."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def _optimiser_tensors(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    names = {p: n for n, p in model.named_parameters()}
-    return {
-        f"optimiser.{key}.{names[p]}": value if torch.is_tensor(value) else torch.tensor(value)
-        for p, state in optimiser.state.items()
-        for key, value in state.items()
-    }
 
 
 def save(
@@ -44,58 +56,221 @@ def save(
     history: list[dict],
     run: str,
     keep: int = 2,
+    write: bool = True,
 ) -> Path:
-    """Writes `folder/step-...` atomically and removes all but the `keep` newest checkpoints."""
+    """Writes `folder/step-...` whole or not at all, then removes all but the `keep` newest.
+
+    model, optimiser: bare, wrapped or sharded; of a sharded model every rank must call this, since
+    gathering is a collective, and rank 0 alone has write=True. history: plain rows; nan and inf are
+    kept. A complete checkpoint of the same run and step is left as it is. Other runs' checkpoints
+    stay, damaged ones go.
+
+    Returns the checkpoint's folder, also where write=False. Raises NotSaved where the system
+    refuses to write: the earlier checkpoints are then untouched and nothing of this one remains.
+    """
+    folder = Path(folder)
     target, partial = folder / f"step-{step:07d}", folder / f".step-{step:07d}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    tensors |= _optimiser_tensors(model, optimiser)
-    tensors |= {f"buffer.{k}": v for k, v in buffers.items()}
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()},
-              partial / "state.safetensors")
-    (partial / "state.json").write_text(json.dumps({"step": step, "run": run, "history": history}))
-    for file in partial.iterdir():  # the rename must not overtake the content
-        with open(file, "rb") as handle:
-            os.fsync(handle.fileno())
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(partial, target)
-    for old in sorted(folder.glob("step-*"))[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    tensors = _gather(model, optimiser, write)  # by all ranks, before anything can fail on one
+    if not write or (target.is_dir() and _complete(target) == run):
+        return target
+    tensors |= {f"buffer.{k}": v.detach().cpu().contiguous() for k, v in buffers.items()}
+    about = json.dumps({"step": step, "run": run, "history": history})
+    need = len(about) + sum(v.nbytes + 256 for v in tensors.values())  # 256: its line in the header
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for orphan in folder.glob(".step-*.partial"):  # of a process that was killed
+            shutil.rmtree(orphan, ignore_errors=True)
+        if shutil.disk_usage(folder).free < need:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        partial.mkdir()
+        save_file(tensors, partial / "state.safetensors")
+        (partial / "state.json").write_text(about)
+        for path in (*partial.iterdir(), partial):  # the rename must not overtake the content
+            _sync(path)
+        shutil.rmtree(target, ignore_errors=True)  # damaged, or another run's
+        os.replace(partial, target)
+        _sync(folder)
+    except (OSError, SafetensorError) as error:  # save_file has an error class of its own
+        raise NotSaved(_why(error, folder, step, need, run)) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    _prune(folder, run, keep)
     return target
 
 
 def latest(folder: Path, run: str) -> Path | None:
     """The newest complete checkpoint of this very run, or None."""
-    for candidate in sorted(Path(folder).glob("step-*"), reverse=True):
-        try:
-            state = json.loads((candidate / "state.json").read_text())
-        except (OSError, ValueError):
-            continue
-        if state.get("run") == run and (candidate / "state.safetensors").exists():
-            return candidate
-    return None
+    return next((p for p in reversed(_steps(Path(folder))) if _complete(p) == run), None)
 
 
 def load(
     path: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[int, list[dict], dict[str, Tensor]]:
-    """Puts a checkpoint's state into model and optimiser; returns step, history and buffers."""
-    state = json.loads((path / "state.json").read_text())
-    tensors = load_file(path / "state.safetensors")
-    weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    """Puts a checkpoint's state into model and optimiser; returns step, history and buffers.
+
+    model, optimiser: as they will train, on their device and, if at all, already sharded: every
+    rank reads the file and keeps its own part, without communication. Optimiser state held before
+    is dropped. Raises BadInput where the file is damaged or fits another model; the model is
+    untouched then.
+    """
     try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise BadInput(f"{path}: these weights do not fit the model ({error}); remove the "
-                       "checkpoint folder to start anew") from None
-    parameters = dict(model.named_parameters())
-    for key, value in tensors.items():
-        if key.startswith("optimiser."):
-            _, field, name = key.split(".", 2)
-            parameter = parameters[name]
-            # AdamW keeps its step count on the CPU, its moments beside the parameter
-            where = "cpu" if value.ndim == 0 else parameter.device
-            optimiser.state[parameter][field] = value.to(where)
-    buffers = {k.removeprefix("buffer."): v for k, v in tensors.items() if k.startswith("buffer.")}
+        state = json.loads((path / "state.json").read_text())
+        with safe_open(path / "state.safetensors", "pt") as file:
+            buffers = _restore(path, file, model, optimiser)
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise BadInput(f"{path}: this checkpoint is damaged ({error}); remove its folder to go on "
+                       "from the one before") from None
     return state["step"], state["history"], buffers
+
+
+def _restore(path: Path, file: safe_open, model: nn.Module,
+             optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Tensor by tensor from the open file into model and optimiser; returns the buffers."""
+    names = set(file.keys())
+    own = {f"model.{k}": v for k, v in _weights(model).items()}
+    parameters = _parameters(model, optimiser)
+    stored = {k: tuple(file.get_slice(k).get_shape()) for k in names if k.startswith("model.")}
+    odd = sorted({k for k, _ in stored.items() ^ {(k, tuple(v.shape)) for k, v in own.items()}})
+    if odd:
+        raise BadInput(f"{path}: these weights do not fit the model ({len(odd)} differ in name or "
+                       f"shape, {odd[0].removeprefix('model.')} first); remove the checkpoint "
+                       "folder to start anew")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(_like(file.get_tensor(name), tensor))
+        optimiser.state.clear()
+        on_device = {p for g in optimiser.param_groups if g.get("fused") or g.get("capturable")
+                     for p in g["params"]}
+        for key in sorted(k for k in names if k.startswith("optimiser.")):
+            _, field, name = key.split(".", 2)
+            parameter, value = parameters[name], file.get_tensor(key)
+            if field == "step":  # on the CPU unless the update runs as one kernel on the device
+                value = value.clone().to(parameter.device if parameter in on_device else "cpu")
+            else:  # moments lie as their parameter does: device, shards, memory format
+                value = torch.empty_like(parameter, dtype=value.dtype).copy_(
+                    _like(value, parameter))
+            optimiser.state[parameter][field] = value
+    return {k.removeprefix("buffer."): file.get_tensor(k).clone()  # not a view of the file
+            for k in names if k.startswith("buffer.")}
+
+
+def _gather(model: nn.Module, optimiser: torch.optim.Optimizer,
+            write: bool) -> dict[str, Tensor]:
+    """Name -> whole tensor on the CPU; empty without `write`. The same order on every rank."""
+    named = {f"model.{k}": v for k, v in _weights(model).items()}
+    for name, parameter in _parameters(model, optimiser).items():
+        state = optimiser.state.get(parameter, {})
+        named |= {f"optimiser.{field}.{name}": torch.as_tensor(state[field])
+                  for field in sorted(state)}
+    whole = {}
+    for name, tensor in named.items():
+        tensor = tensor.detach()
+        if _sharded(tensor):
+            tensor = tensor.full_tensor()
+        if write:
+            whole[name] = tensor.cpu().contiguous()
+    return whole
+
+
+def _sharded(tensor: Tensor) -> bool:
+    return hasattr(tensor, "full_tensor")  # DTensor; importing its module takes seconds
+
+
+def _like(whole: Tensor, own: Tensor) -> Tensor:
+    """`whole` as is, or this rank's part of it where `own` is sharded."""
+    if not _sharded(own):
+        return whole
+    from torch.distributed.tensor import distribute_tensor
+
+    # source None: every rank holds the whole and takes its part, nothing is sent
+    return distribute_tensor(whole, own.device_mesh, own.placements, src_data_rank=None)
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    """The model inside DDP, Fabric's module and torch.compile."""
+    while True:
+        inner = next((model._modules[w] for w in WRAPPERS if w in model._modules), None)
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            inner = model.module
+        if inner is None:
+            return model
+        model = inner
+
+
+def _plain(name: str) -> str:
+    """The name without the wrappers of inner modules."""
+    parts = name.split(".")
+    if "_fsdp_wrapped_module" in parts:
+        raise BadInput(f"{name}: FullyShardedDataParallel hides the parameters' shapes; shard with "
+                       "torch.distributed.fsdp.fully_shard instead")
+    return ".".join(p for p in parts if p not in WRAPPERS)
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers by plain name: the model's own storage, not copies.
+
+    To be called before `_parameters`: state_dict() makes FSDP2 take back what a forward pass
+    without a backward one (validation) left unsharded.
+    """
+    return {_plain(k): v for k, v in _bare(model).state_dict().items() if torch.is_tensor(v)}
+
+
+def _parameters(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
+    """Parameters by plain name; the optimiser's must be among them."""
+    named = {_plain(k): p for k, p in _bare(model).named_parameters()}
+    strangers = {p for g in optimiser.param_groups for p in g["params"]} - set(named.values())
+    if strangers:
+        raise BadInput(f"{len(strangers)} parameters of the optimiser are not the model's: sharding"
+                       " replaces them, make the optimiser after it")
+    return named
+
+
+def _steps(folder: Path) -> list[Path]:
+    """The folders of checkpoints, complete or not, oldest first."""
+    return sorted((p for p in folder.glob("step-*") if re.fullmatch(r"step-\d+", p.name)),
+                  key=lambda p: int(p.name.removeprefix("step-")))
+
+
+def _complete(path: Path) -> str | None:
+    """The run that this checkpoint belongs to; None where a file is absent, cut short or damaged.
+
+    Opening compares the header of the safetensors file with the file's size; the tensors are not
+    read.
+    """
+    try:
+        with safe_open(path / "state.safetensors", "pt"):
+            return json.loads((path / "state.json").read_text())["run"]
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError):
+        return None
+
+
+def _prune(folder: Path, run: str, keep: int) -> None:
+    """Removes this run's checkpoints but the newest, and whatever is damaged."""
+    runs = {path: _complete(path) for path in _steps(folder)}
+    mine = [path for path, of in runs.items() if of == run]
+    for path in [*mine[:-keep], *(path for path, of in runs.items() if of is None)]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file's content, or a folder's entries, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not path.is_dir():  # some file systems sync no folders
+            raise
+    finally:
+        os.close(handle)
+
+
+def _why(error: Exception, folder: Path, step: int, need: int, run: str) -> str:
+    """The sentence of NotSaved."""
+    try:
+        free = f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB are free"
+    except OSError:
+        free = "the free space is unknown"
+    reason = getattr(error, "strerror", None) or error
+    return (f"{folder}: the checkpoint of step {step} was not saved ({reason}); it needs "
+            f"{need / 1e6:,.1f} MB, {free}; the last good checkpoint is "
+            f"{latest(folder, run) or 'none'}")

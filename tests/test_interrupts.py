@@ -1,0 +1,34 @@
+"""A first signal is noted, a second one interrupts, and handlers are put back."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from gairlib.interrupts import deferred
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_first_is_noted_second_interrupts(number):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), deferred() as asked:
+        assert not asked
+        os.kill(os.getpid(), number)
+        assert asked
+        os.kill(os.getpid(), number)
+        pytest.fail("the second signal did nothing")
+    assert signal.getsignal(number) is before
+
+
+def test_another_thread_may_use_it_without_handlers():
+    seen = []
+
+    def work():
+        with deferred() as asked:
+            seen.append(bool(asked))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]
