@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -80,6 +80,24 @@ class GAIR(nn.Module):
             self.register_buffer("log_temperature", log)
 
     # ---- encode and query
+
+    def forward(
+        self,
+        chips: Float[Tensor, "b c h w"],
+        xy: Float[Tensor, "b q 2"],
+        keep: Int[Tensor, " n"],
+        photos: Float[Tensor, "n 3 s s"],
+        lonlat: Float[Tensor, "k 2"],
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """All that a training step asks of the encoders, in one call that DDP and FSDP can wrap.
+
+        keep: which of the B x Q positions have a photo, N of them; lonlat: K >= N coordinates.
+        Returns photos [N, D], the field at their positions [N, D], places [K, D] and the
+        temperatures [3] of OBJECTIVES, none of them normalised.
+        """
+        local = self.query_rs(self.encode_rs(chips), xy).flatten(0, 1)[keep]
+        temperatures = torch.stack(list(self.temperatures().values()))
+        return self.encode_sv(photos), local, self.encode_location(lonlat), temperatures
 
     def encode_rs(self, images: Any, normalize: bool = False) -> Features:
         """Chips [B, C, H, W], preprocessed -> .grid [B, h, w, D], .pooled [B, D] (token mean).

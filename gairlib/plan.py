@@ -5,39 +5,60 @@ A handful of pairs cannot train a model. With fewer than `min_pairs` training pa
 provenance written beside the weights says so in a sentence that the report repeats.
 """
 
+import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from gairlib import initialise
 from gairlib.batches import PairBatches
 from gairlib.config import GAIRConfig
 from gairlib.dataset import Dataset
+from gairlib.engine import Engine
 from gairlib.errors import BadInput, Missing
 from gairlib.model import GAIR
 from gairlib.pairing import Pairs
-from gairlib.train import PretrainOptions
+from gairlib.train import SPEED
+from gairlib.train_options import PretrainOptions
+
+BEGINNING = ("init", "init_towers", "min_pairs")  # what a run starts from
+_OPTIONS = tuple(f.name for f in fields(PretrainOptions))
+_ENGINE = tuple(f.name for f in fields(Engine))
+SETTINGS = (*BEGINNING, *_OPTIONS, *_ENGINE)  # every key of the section `pretrain`
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`train`: whether there is anything to train; `init`: weights to start from, "" for none."""
+    """`train`: whether there is anything to train; `init`: weights to start from, "" for none;
+    `towers`: where each tower's weights are from, see gairlib.initialise."""
 
     train: bool
     init: str
     pairs: int
     sentence: str
+    towers: dict = field(default_factory=dict)
 
 
-def make_plan(pairs: Pairs, *, init: str, min_pairs: int) -> Plan:
+def make_plan(pairs: Pairs, *, init: str, min_pairs: int,
+              init_towers: Mapping[str, str] | None = None) -> Plan:
     """Decides before any time is spent; Missing or BadInput where nothing can be done."""
+    named = [tower for tower, source in (init_towers or {}).items() if source]
+    if init and named:
+        raise BadInput(f"pretrain.init ({init}) and pretrain.init_towers ({', '.join(named)}) both "
+                       'name weights to start from: name one (init: "" for runs on your own data)')
     rows = pairs.manifest
     n = rows.loc[rows["split"] == "train", "photo_id"].nunique() if len(rows) else 0
     if init and not (Path(init) / "model.safetensors").is_file():
         raise Missing(f"{init}: no model.safetensors there; `init` takes a folder that "
                       "`save_pretrained` wrote (for the sample's: run `make repro` first)")
     if n >= min_pairs:
-        start = f"starting from the weights in `{init}`" if init else "from scratch"
+        start = (f"starting from the weights in `{init}`" if init
+                 else "starting tower by tower" if named else "from scratch")
         return Plan(True, init, n, f"{n:,} photos with a chip in the training split: training "
                                    f"{start}.")
     if init:
@@ -49,13 +70,54 @@ def make_plan(pairs: Pairs, *, init: str, min_pairs: int) -> Plan:
                    "a folder of weights in pretrain.init")
 
 
-def batches(pairs: Pairs, dataset: Dataset, config: GAIRConfig,
-            options: PretrainOptions) -> dict[str, PairBatches]:
-    """Batches of `train` and, where the data has that split, `val`."""
+def settings(section: Mapping[str, Any]) -> tuple[PretrainOptions, Engine]:
+    """Section `pretrain` of params.yaml, taken apart; an unknown key is an error."""
+    if unknown := sorted(set(section) - set(SETTINGS)):
+        raise BadInput(f"pretrain: unknown key {', '.join(unknown)}; known are "
+                       f"{', '.join(sorted(SETTINGS))}")
+    return (PretrainOptions(**{k: v for k, v in section.items() if k in _OPTIONS}),
+            Engine(**{k: v for k, v in section.items() if k in _ENGINE}))
+
+
+def start(pairs: Pairs, model: Mapping[str, Any], section: Mapping[str, Any], *,
+          required: bool = False) -> tuple[GAIR, Plan]:
+    """The model as training begins, and the plan.
+
+    model: `preset` and `changes` of gairlib.GAIRConfig; section: `init` (a folder of weights that
+    decides the config as well), `init_towers` (see gairlib.initialise), `min_pairs` and `seed`.
+    required: a hub that does not answer is an error, so that all ranks begin alike.
+    """
+    sources = section.get("init_towers") or {}
+    todo = make_plan(pairs, init=section.get("init", ""), min_pairs=section.get("min_pairs", 1),
+                     init_towers=sources)
+    if todo.init:
+        return GAIR.from_pretrained(todo.init), todo
+    torch.manual_seed(section.get("seed", 0))
+    built = GAIR(GAIRConfig.preset(model.get("preset", "small"), **model.get("changes", {})))
+    if not any(sources.values()) and set(sources) <= set(initialise.TOWERS):
+        return built, todo
+    begun = initialise.towers(built, sources, required=required)
+    sentence = " ".join([todo.sentence, *begun.sentences])
+    return built, replace(todo, sentence=sentence, towers=begun.provenance)
+
+
+def beginning(plan: Plan) -> str:
+    """What weights a run begins with, by content: checkpoints of another beginning are not its."""
+    files = {tower: record.get("sha256") for tower, record in plan.towers.items()}
+    if plan.init:
+        with open(Path(plan.init) / "model.safetensors", "rb") as file:
+            files["init"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return json.dumps(files, sort_keys=True)
+
+
+def batches(pairs: Pairs, dataset: Dataset, config: GAIRConfig, options: PretrainOptions,
+            share: tuple[int, int] = (0, 1)) -> dict[str, PairBatches]:
+    """Batches of `train` (this rank's share) and, where the data has that split, `val` (all)."""
     found = [s for s in ("train", "val") if (pairs.manifest["split"] == s).any()]
     return {split: PairBatches(pairs, dataset, split=split, photo_size=config.sv_size,
                                chips_per_batch=options.chips_per_batch,
-                               photos_per_chip=options.photos_per_chip, seed=options.seed)
+                               photos_per_chip=options.photos_per_chip, seed=options.seed,
+                               share=share if split == "train" else (0, 1))
             for split in found}
 
 
@@ -70,12 +132,11 @@ def take_as_is(model: GAIR, out: str | Path) -> dict:
 def write_records(summary: dict, plan: Plan, *, out: str | Path, metrics: str | Path) -> None:
     """Metrics (what repeats), speed (what does not) and provenance (where the weights are from)."""
     out, metrics = Path(out), Path(metrics)
-    speed = {k: summary[k] for k in ("seconds", "pairs_per_second", "device", "resumed_from_step")
-             if k in summary}
+    speed = {k: summary[k] for k in (*SPEED, "resumed_from_step") if k in summary}
     kept = {k: v for k, v in summary.items() if k not in speed}
     source = "trained here" if plan.train else "taken as they are"
-    provenance = {"source": source, "init": plan.init, "steps": summary["steps"],
-                  "reason": plan.sentence}
+    provenance = {"source": source, "init": plan.init, "towers": plan.towers,
+                  "steps": summary["steps"], "reason": plan.sentence}
     metrics.parent.mkdir(parents=True, exist_ok=True)
     metrics.write_text(json.dumps(kept, indent=1) + "\n")
     (out / "speed.json").write_text(json.dumps(speed, indent=1) + "\n")

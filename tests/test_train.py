@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 from gairlib import GAIR, GAIRConfig, checkpoint, pairing, plan, train
 from gairlib.dataset import Dataset
+from gairlib.engine import Engine
 from gairlib.errors import BadInput, Missing
-from gairlib.train import PretrainOptions
+from gairlib.train_options import PretrainOptions, learning_rate, limit_queue
 
 CONFIG = GAIRConfig.preset("small", dim=32, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2,
                            sv_size=32, sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 32,
@@ -39,7 +40,7 @@ def run_training(tiny, out, options=OPTIONS, model=None):
     model = model or GAIR(CONFIG)
     data = plan.batches(pairs, dataset, CONFIG, options)
     return train.pretrain(model, data["train"], data.get("val"), out, options,
-                          checkpoints=out / "checkpoints", accelerator="cpu", progress=False)
+                          checkpoints=out / "checkpoints", engine=Engine("cpu"), progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -76,25 +77,40 @@ def test_killed_run_ends_in_the_same_weights(tiny, undisturbed, tmp_path):
     assert [c.split("\t")[-2:] for c in curves[0]] == [c.split("\t")[-2:] for c in curves[1]]
 
 
-def test_checkpoint_of_other_options_is_not_resumed(tiny, tmp_path):
-    dataset, pairs = pair_up(tiny)
-    model = GAIR(CONFIG)
-    optimiser = torch.optim.AdamW(model.parameters())
-    checkpoint.save(tmp_path, step=5, model=model, optimiser=optimiser, buffers={}, history=[],
-                    run="another run")
-    assert checkpoint.latest(tmp_path, "this run") is None
-    assert checkpoint.latest(tmp_path, "another run").name == "step-0000005"
+def test_an_interrupt_ends_the_step_and_the_run_goes_on_to_the_same_weights(
+    tiny, undisturbed, tmp_path, monkeypatch
+):
+    original, steps = train.gradient_cache.backward, []
+
+    def interrupted(*arguments, **options):
+        steps.append(1)
+        if len(steps) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(*arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train.gradient_cache, "backward", interrupted)
+        run_training(tiny, tmp_path)
+    assert (tmp_path / "checkpoints/step-0000005").is_dir() and len(steps) == 5
+    assert run_training(tiny, tmp_path)["resumed_from_step"] == 5
+    first, second = (load_file(p / "model/model.safetensors") for p in (undisturbed[0], tmp_path))
+    assert all(torch.equal(first[k], second[k]) for k in first)
 
 
-def test_half_written_checkpoint_is_never_read(tmp_path):
-    model = GAIR(CONFIG)
-    optimiser = torch.optim.AdamW(model.parameters())
-    for step in (1, 2, 3):
-        checkpoint.save(tmp_path, step=step, model=model, optimiser=optimiser, buffers={},
-                        history=[], run="r")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-0000002", "step-0000003"]
-    (tmp_path / "step-0000003/state.json").write_text('{"step": 3, "ru')  # as a full disk leaves it
-    assert checkpoint.latest(tmp_path, "r").name == "step-0000002"
+def test_a_full_disk_is_said_and_training_goes_on(tiny, undisturbed, tmp_path, monkeypatch, capsys):
+    original, kept = checkpoint.save, []
+
+    def full(folder, *, step, **rest):
+        if step == 6:
+            raise checkpoint.NotSaved("no space left for step 6")
+        kept.append(original(folder, step=step, **rest))
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    run_training(tiny, tmp_path)
+    assert "no space left for step 6; training goes on" in capsys.readouterr().out
+    assert [p.name for p in kept] == ["step-0000003", "step-0000009"]
+    first = (undisturbed[0] / "model/model.safetensors").read_bytes()
+    assert (tmp_path / "model/model.safetensors").read_bytes() == first
 
 
 def test_loss_falls_and_validation_is_logged(tiny, tmp_path):
@@ -111,7 +127,7 @@ def test_nan_stops_with_step_and_photos(tiny, tmp_path):
     model = GAIR(CONFIG)
     with torch.no_grad():
         next(model.parameters()).fill_(float("nan"))
-    with pytest.raises(BadInput, match=r"loss is nan at step 0 .*bern-"):
+    with pytest.raises(BadInput, match=r"not finite at step 0 .*bern-"):
         run_training(tiny, tmp_path, model=model)
 
 
@@ -141,25 +157,26 @@ def test_few_pairs_take_the_given_weights_and_say_so(tiny, tmp_path):
 
 def test_learning_rate_rises_then_falls_to_zero():
     options = replace(OPTIONS, steps=100, warmup=0.1, lr=1.0)
-    rates = [train.learning_rate(s, options) for s in range(100)]
+    rates = [learning_rate(s, options) for s in range(100)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(1.0)
     assert rates.index(max(rates)) in (9, 10) and rates[-1] < 0.001
     assert all(a >= b for a, b in zip(rates[10:], rates[11:]))
 
 
 def test_queue_is_at_most_a_quarter_of_the_photos():
-    assert train.limit_queue(4096, 1000) == 250
-    assert train.limit_queue(100, 1000) == 100
+    assert limit_queue(OPTIONS, 1000) == 250
+    assert limit_queue(replace(OPTIONS, queue_size=100), 1000) == 100
+    assert limit_queue(replace(OPTIONS, queue_max_share=1.0), 1000) == 1000
 
 
 if __name__ == "__main__":  # the process that gets killed: slowed down so that the kill hits it
     from pathlib import Path
 
-    original = train.objectives
+    original = train.gradient_cache.backward
 
     def slowly(*arguments, **options):
         time.sleep(float(os.environ["SLOW_STEPS"]))
         return original(*arguments, **options)
 
-    train.objectives = slowly
+    train.gradient_cache.backward = slowly
     run_training(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,125 @@
+"""Where training runs: devices, sharding and compilation, by Lightning Fabric's own switches.
+
+Nothing here changes what is learnt beyond rounding. One process trains on one device. Several are
+started by torchrun, one a device, on one machine or many:
+
+    torchrun --standalone --nproc-per-node 8 -m gairlib.pretrain --params params.yaml
+
+The notebook does the same for `devices` > 1 and then goes on from the last checkpoint. What only
+sharding needs is imported where it is used: it takes seconds, and most runs have one device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from gairlib.errors import BadInput
+from gairlib.model import GAIR
+
+STRATEGIES = ("auto", "ddp", "fsdp")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """accelerator: Fabric's names ("auto", "cpu", "cuda"); devices: a node; strategy: "ddp"
+    replicates the model (as "auto" does on several devices), "fsdp" shards it (FSDP2);
+    compile: torch.compile, which needs a C++ compiler on the CPU; activation_checkpointing:
+    recompute the towers' blocks in the backward pass, a third more work for far less memory."""
+
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    strategy: str = "auto"
+    compile: bool = False
+    activation_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise BadInput(f"pretrain.strategy is {self.strategy!r}; choose one of "
+                           f"{', '.join(STRATEGIES)}")
+        for name in ("devices", "nodes"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise BadInput(f"pretrain.{name} is {value!r}, a whole number from 1 is needed")
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train together."""
+        return self.devices * self.nodes
+
+    def alone(self) -> Engine:
+        """The same in a single process."""
+        return replace(self, devices=1, nodes=1, strategy="auto")
+
+    def fabric(self, precision: str) -> Fabric:
+        """Fabric, launched: with several ranks torchrun has started this process."""
+        strategy = self.strategy
+        if strategy == "fsdp":
+            from lightning_fabric.strategies import ModelParallelStrategy
+
+            strategy = ModelParallelStrategy(_shard, data_parallel_size=self.ranks,
+                                             tensor_parallel_size=1)
+        elif self.ranks == 1:
+            strategy = "auto"
+        else:
+            strategy = "ddp"
+        fabric = Fabric(accelerator=self.accelerator, devices=self.devices, num_nodes=self.nodes,
+                        strategy=strategy, precision=precision)
+        fabric.launch()
+        return fabric
+
+    def setup(self, fabric: Fabric, model: GAIR, optimiser, *, parts: int):
+        """(wrapped model to call, optimiser); `optimiser` makes one of the parameters it is given.
+
+        `model` itself stays usable, and holds the weights (sharded ones with "fsdp").
+        """
+        normed = [n for n, m in model.named_modules()
+                  if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        on_gpu = fabric.device.type == "cuda"
+        if normed and (parts > 1 or (self.ranks > 1 and not on_gpu)):
+            raise BadInput(
+                f"{normed[0]} is a batch norm, whose statistics would be those of a part of the "
+                "batch: set pretrain.gradient_parts to 1 and train in one process, or choose an SV "
+                "tower without (a ViT, or norm_layer: groupnorm in model.changes.sv_options)")
+        if normed and self.ranks > 1:
+            model.sv.tower = nn.SyncBatchNorm.convert_sync_batchnorm(model.sv.tower)
+        if self.activation_checkpointing:
+            from torch.distributed.algorithms._checkpoint import checkpoint_wrapper
+
+            chosen = set(_blocks(model))
+            checkpoint_wrapper.apply_activation_checkpointing(
+                model, check_fn=lambda module: module in chosen)
+        called = torch.compile(model) if self.compile else model
+        wrapped = fabric.setup_module(called)
+        return wrapped, fabric.setup_optimizers(optimiser(model))
+
+
+def _blocks(model: GAIR) -> list[nn.Module]:
+    """What is recomputed or sharded as one: transformer blocks, or a residual net's stages."""
+    tower = model.sv.tower
+    stages = getattr(tower, "blocks", None)
+    if stages is None:
+        stages = [m for n, m in tower.named_children() if n.startswith(("layer", "stages"))]
+    return [*model.rs.blocks, *stages]
+
+
+def _shard(model: nn.Module, mesh) -> nn.Module:
+    """FSDP2 over the blocks, then over what is left."""
+    from torch.distributed.fsdp import fully_shard
+
+    shard = partial(fully_shard, mesh=mesh["data_parallel"])
+    bare = getattr(model, "_orig_mod", model)
+    for block in _blocks(bare):
+        shard(block)
+    shard(bare)
+    return model
+
+
+def full(value: Tensor) -> Tensor:
+    """A tensor as it is, or gathered from its shards (then every rank has to call)."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value

@@ -1,0 +1,142 @@
+"""One batch's gradients, whatever it is divided into: parts of a device's memory, or devices.
+
+A contrastive loss couples all N photos of a batch, so neither parts nor devices can take their own
+losses and add them up. Gradient caching (GradCache, arXiv 2101.06983) does it exactly: encode each
+part without a graph; put the embeddings of all parts and all devices together; differentiate the
+loss with respect to the embeddings; encode each part again, now with its graph, and send it its
+share of that gradient. With a single part the graph is kept and nothing is encoded twice. Devices
+exchange embeddings only, and every one works out the loss of the whole batch: beside the encoders
+it costs next to nothing, and no rank's gradient depends on a collective in the backward pass.
+
+Exact means: R ranks with B chips each give the loss and gradients of one rank with R x B chips, and
+any number of parts those of one part, up to the order of summation. A tower with batch norm is the
+exception, since it looks at its neighbours: see gairlib.engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gairlib.inputs import Inputs
+from gairlib.objectives import Embeddings, terms
+from gairlib.train_options import PretrainOptions
+
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+def backward(
+    fabric: Any,
+    model: Callable,
+    inputs: Inputs,
+    queued: Tensor,
+    options: PretrainOptions,
+    *,
+    seed: int = 0,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Add the gradients of the global batch to the model's; returns the terms and all coordinates.
+
+    model: what `fabric.setup` returned for a GAIR; inputs: this rank's part of the batch; queued
+    [M, 2]: earlier coordinates, the same on all ranks. The terms (detached) are of the global
+    batch and the same on all ranks, and so are the coordinates [N, 2] of its photos, in rank order.
+    `seed` drives what is random inside the towers (drop path): the same for both encodings.
+    """
+    parts = inputs.split(options.gradient_parts)
+    last = len(parts) - 1
+    keep_graph = len(parts) == 1
+    outputs = []
+    for i, part in enumerate(parts):
+        _reseed(seed, fabric.global_rank, i)
+        with torch.set_grad_enabled(keep_graph):
+            outputs.append(_encode(model, part, queued if i == last else queued[:0]))
+
+    sv, local, here, field = (torch.cat([o[k] for o in outputs]).detach() for k in (0, 1, 2, 5))
+    everyone = _Everyone(fabric, inputs)
+    sv, local, here, field = (everyone.rows(v) for v in (sv, local, here, field))
+    leaves = Embeddings(sv, local, here, outputs[-1][3].detach(), outputs[-1][4].detach(), field)
+    leaves = Embeddings(*(leaf.float().requires_grad_() for leaf in leaves))
+    lonlat = everyone.rows(inputs.lonlat)
+    near = everyone.rows(inputs.near_field(options.field_exclude_m).byte()).bool()
+    found = terms(leaves, lonlat=lonlat, chip=everyone.chips(), near_field=near,
+                  queued_lonlat=queued, options=options)
+    found["loss"].backward()
+
+    # Fabric averages over ranks: what only this rank has counts R-fold, what all share once.
+    photos, shared, fields = (
+        [leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for leaf in some]
+        for some in (leaves[:3], leaves[3:5], leaves[5:])
+    )
+    photos = [everyone.own(g) * fabric.world_size for g in photos]
+    fields = everyone.own(fields[0]) * fabric.world_size
+    start = begin = 0
+    for i, part in enumerate(parts):
+        if keep_graph:
+            output = outputs[0]
+        else:
+            _reseed(seed, fabric.global_rank, i)
+            output = _encode(model, part, queued if i == last else queued[:0])
+        rows = slice(start, start + len(part.keep))
+        chips = slice(begin, begin + len(part.chips))
+        start, begin = rows.stop, chips.stop
+        # every parameter takes part in every backward pass, or DDP would wait for it
+        gradients = [g[rows] for g in photos] + (
+            shared if i == last else [shared[0][:0], torch.zeros_like(shared[1])])
+        gradients.append(fields[chips])
+        with fabric.no_backward_sync(model, enabled=i != last):
+            fabric.backward(sum((o * g).sum() for o, g in zip(output, gradients)), model=model)
+    return {k: v.detach() for k, v in found.items()}, lonlat
+
+
+def _encode(model: Callable, part: Inputs, queued: Tensor) -> tuple[Tensor, ...]:
+    """photos, field there, places [n, D], queued places [m, D], temperatures [3], field [b, f, D].
+
+    The field is read at the photos and at the chip's random points in one go.
+    """
+    n, (b, q), f = len(part.keep), part.xy.shape[:2], part.field_xy.shape[1]
+    rows = torch.arange(b * (q + f), device=part.keep.device).reshape(b, q + f)
+    keep = torch.cat((rows[:, :q].flatten()[part.keep], rows[:, q:].flatten()))
+    sv, local, places, temperatures = model(
+        part.chips, torch.cat((part.xy, part.field_xy), 1), keep, part.photos,
+        torch.cat((part.lonlat, queued)))
+    field = local[n:].reshape(b, f, local.shape[-1])
+    return sv, local[:n], places[:n], places[n:], temperatures, field
+
+
+def _reseed(seed: int, rank: int, part: int) -> None:
+    """The towers' own randomness from (seed, rank, part): repeats itself, differs between them."""
+    torch.manual_seed((seed + GOLDEN * (1 + 4096 * rank + part)) % 2**63)
+
+
+class _Everyone:
+    """Rows of all ranks, in rank order. Ranks hold equally many chips, but not photos."""
+
+    def __init__(self, fabric: Any, inputs: Inputs) -> None:
+        self.fabric, self.inputs = fabric, inputs
+        mine = [len(inputs.lonlat)]
+        if fabric.world_size > 1:
+            count = torch.tensor(mine, device=inputs.lonlat.device)
+            mine = fabric.all_gather(count).flatten().tolist()
+        self.counts = mine
+
+    def rows(self, own: Tensor) -> Tensor:
+        """Of photos or of chips: those of all ranks, padded for the journey where they differ."""
+        if self.fabric.world_size == 1:
+            return own
+        if len(own) == len(self.inputs.chips) and own.ndim == 3:
+            return self.fabric.all_gather(own).flatten(0, 1)
+        padded = own.new_zeros(max(self.counts), *own.shape[1:])
+        padded[: len(own)] = own
+        return torch.cat([r[:n] for r, n in zip(self.fabric.all_gather(padded), self.counts)])
+
+    def chips(self) -> Tensor:
+        """Chip numbers [N] within the global batch."""
+        return self.rows(self.inputs.chip + self.fabric.global_rank * len(self.inputs.chips))
+
+    def own(self, rows: Tensor) -> Tensor:
+        """What of the global rows is this rank's."""
+        rank = self.fabric.global_rank
+        counts = self.counts if rows.ndim == 2 else [len(self.inputs.chips)] * len(self.counts)
+        return rows[sum(counts[:rank]) : sum(counts[: rank + 1])]

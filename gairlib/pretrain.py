@@ -1,0 +1,83 @@
+"""Pretraining in several processes: what torchrun starts, once a device.
+
+    torchrun --standalone --nproc-per-node 8 -m gairlib.pretrain --params params.yaml
+    torchrun --nnodes 4 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29400 \\
+        -m gairlib.pretrain --params params.yaml
+
+It trains to the last step and leaves a checkpoint there. The notebook (`dvc repro pretrain`) then
+finds nothing left to train and writes the weights, figures and metrics, as after any other run.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from gairlib import pairing, plan, train
+from gairlib.dataset import Dataset
+from gairlib.engine import Engine
+from gairlib.errors import BadInput, Missing
+
+PAIRS, OUT, CHECKPOINTS = "outputs/pair", "outputs/pretrain", "outputs/checkpoints/pretrain"
+
+
+def by_torchrun(values: dict, engine: Engine, checkpoints: str | Path) -> None:
+    """The same training in `engine.devices` processes of this machine, to its last checkpoint.
+
+    values: sections `data`, `model` and `pretrain`, as in params.yaml, and `paths`.
+    """
+    folder = Path(checkpoints)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "run.json"
+    file.write_text(json.dumps(values))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+               f"--nproc-per-node={engine.devices}", "-m", "gairlib.pretrain",
+               "--params", str(file)]  # fmt: skip
+    done = subprocess.run(command, check=False)
+    if done.returncode:
+        raise BadInput(f"training in {engine.devices} processes ended with code {done.returncode}; "
+                       "what they said is above, and the last checkpoint is kept")
+
+
+def run(values: dict) -> dict:
+    """One rank's share of the training that `values` describe."""
+    ranks, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    rank = int(os.environ.get("RANK", 0))
+    section = values["pretrain"] | {"devices": local, "nodes": ranks // local}
+    options, engine = plan.settings(section)
+    paths = values.get("paths", {})
+    dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))
+    pairs = pairing.load(paths.get("pairs", PAIRS))
+    model, todo = plan.start(pairs, values["model"], section, required=ranks > 1)
+    if not todo.train:
+        raise BadInput(f"nothing to train: {todo.sentence}")
+    batches = plan.batches(pairs, dataset, model.config, options, share=(rank, ranks))
+    return train.pretrain(model, batches["train"], batches.get("val"), paths.get("out", OUT),
+                          options, checkpoints=paths.get("checkpoints", CHECKPOINTS),
+                          engine=engine, begun=plan.beginning(todo), finish=False)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0, or 1 with one sentence."""
+    parser = argparse.ArgumentParser(prog="gairlib.pretrain", description=__doc__.split("\n")[0])
+    parser.add_argument("--params", default="params.yaml", help="with data, model and pretrain")
+    file = Path(parser.parse_args(arguments).params)
+    try:
+        if not file.is_file():
+            raise Missing(f"{file}: no such file; --params takes params.yaml or one like it")
+        values = yaml.safe_load(file.read_text())
+        if lacking := [s for s in ("data", "model", "pretrain") if s not in values]:
+            raise BadInput(f"{file}: no section {', '.join(lacking)}")
+        run(values)
+    except (BadInput, Missing) as problem:
+        print(f"gairlib.pretrain: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Several processes: torchrun trains, and a single process finishes from its last checkpoint."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from test_train import CONFIG, OPTIONS, pair_up
+
+from gairlib import GAIRConfig, pipeline, plan, pretrain, train
+from gairlib.engine import Engine
+from gairlib.errors import BadInput
+
+
+@pytest.fixture
+def values(tiny, tmp_path):
+    dataset, pairs = pair_up(tiny)
+    pairs.save(tmp_path / "pair")
+    paths = {"pairs": str(tmp_path / "pair"), "out": str(tmp_path / "out"),
+             "checkpoints": str(tmp_path / "checkpoints")}
+    section = asdict(OPTIONS) | {"min_pairs": 5, "init": "", "accelerator": "cpu"}
+    changes = {k: v for k, v in CONFIG.to_dict().items()}
+    return dataset, pairs, {"data": {"folder": str(tiny)}, "paths": paths, "pretrain": section,
+                            "model": {"preset": "small", "changes": changes}}
+
+
+def finish(dataset, pairs, values, folder):
+    options, engine = plan.settings(values["pretrain"])
+    torch.set_num_threads(1)
+    model, todo = plan.start(pairs, values["model"], values["pretrain"])
+    data = plan.batches(pairs, dataset, model.config, options)
+    return train.pretrain(model, data["train"], data.get("val"), folder / "out", options,
+                          checkpoints=folder / "checkpoints", engine=engine.alone(),
+                          begun=plan.beginning(todo), progress=False)
+
+
+def test_two_processes_train_what_one_does(values, tmp_path, monkeypatch):
+    dataset, pairs, values = values
+    alone = finish(dataset, pairs, values, tmp_path / "alone")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    pretrain.by_torchrun(values, Engine("cpu", devices=2), tmp_path / "checkpoints")
+    assert not (tmp_path / "out/model").exists(), "the stage that asked for it writes the weights"
+    together = finish(dataset, pairs, values, tmp_path)
+    assert together["resumed_from_step"] == OPTIONS.steps and together["ranks"] == 2
+    assert together["pairs_per_second"] > 0
+    assert together["loss"] == pytest.approx(alone["loss"], rel=1e-3)
+    first, second = (load_file(tmp_path / p / "model/model.safetensors") for p in
+                     ("alone/out", "out"))
+    start = plan.start(pairs, values["model"], values["pretrain"])[0].state_dict()
+    for name, value in first.items():
+        learnt = float((value - start[name]).abs().max())
+        assert float((second[name] - value).abs().max()) <= 0.05 * learnt + 1e-6, name
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_failing_rank_is_one_sentence(values, tmp_path, monkeypatch):
+    _, _, values = values
+    values["pretrain"]["chips_per_batch"] = 5  # two ranks cannot share that
+    with pytest.raises(BadInput, match="training in 2 processes ended with code 1"):
+        pretrain.by_torchrun(values, Engine("cpu", devices=2), tmp_path / "checkpoints")
+
+
+def test_command_line_says_what_is_wrong(tmp_path, capsys):
+    assert pretrain.main(["--params", str(tmp_path / "none.yaml")]) == 1
+    (tmp_path / "half.yaml").write_text(yaml.safe_dump({"data": {}}))
+    assert pretrain.main(["--params", str(tmp_path / "half.yaml")]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert "no such file" in said[0] and "no section model, pretrain" in said[1]
+
+
+def test_unknown_keys_of_the_section_are_named():
+    with pytest.raises(BadInput, match="unknown key learning_rate"):
+        plan.settings({"learning_rate": 1.0})
+    options, engine = plan.settings({"steps": 3, "devices": 2, "init": ""})
+    assert options.steps == 3 and engine.ranks == 2
+
+
+def test_checkpoints_of_another_beginning_are_not_resumed(values, tmp_path):
+    _, pairs, values = values
+    model, todo = plan.start(pairs, values["model"], values["pretrain"])
+    model.save_pretrained(tmp_path / "weights")
+    other = values["pretrain"] | {"init": str(tmp_path / "weights")}
+    again, begun = plan.start(pairs, values["model"], other)
+    assert begun.train and again.config == model.config
+    assert plan.beginning(begun) != plan.beginning(todo)
+    assert len(json.loads(plan.beginning(begun))["init"]) == 64
+
+
+def test_the_preset_of_the_published_size_fits_the_pipeline(tmp_path):
+    root = Path(pretrain.__file__).parents[1]
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    shutil.copy(root / "presets/base.yaml", tmp_path / "params.local.yaml")
+    pipeline._merge(params, tmp_path / "params.local.yaml")
+    options, _ = plan.settings(params["pretrain"])
+    config = GAIRConfig.preset(params["model"]["preset"], **params["model"]["changes"])
+    assert (config.dim, config.sv_size, config.rs_size) == (768, 224, params["pair"]["chip_px"])
+    assert options.chips_per_batch * options.photos_per_chip == 16_384
+    assert set(params["pretrain"]["init_towers"]) == {"rs", "sv", "location"}
