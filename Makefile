@@ -3,6 +3,8 @@
 # make test             everything that is missing, then the tests
 # make lab              JupyterLab on the notebooks
 # make bench            measure speed and memory, side by side (metrics/bench.json; minutes)
+# make bench-gpu        the same on a GPU: utilisation, large batches, the loader's share
+# make ablate           each switch of the objective on and off, three seeds (an hour)
 # make env / lock / sample / lint: the parts
 
 PYTHON ?= python3.11
@@ -12,7 +14,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: repro test lab bench env lock sample lint data clean
+.PHONY: repro test lab bench bench-gpu ablate env lock sample lint data clean
 .DEFAULT_GOAL := help
 
 help:
@@ -51,6 +53,12 @@ lint: env
 
 bench: data
 	$(BIN)/python -m gairlib.bench $(NAMES)
+
+bench-gpu: env
+	$(BIN)/python -m gairlib.bench_gpu $(ARGS)
+
+ablate: data
+	$(BIN)/dvc repro ablation/dvc.yaml
 
 lab: data
 	$(BIN)/jupyter lab notebooks
