@@ -1,0 +1,147 @@
+"""One run of an ablation: trains, then asks the validation photos for their places.
+
+    python -m gairlib.ablation_run SPEC.json
+
+Started by gairlib.ablation, with one thread. The result is one JSON file with a column for each
+question and a row for each photo, so that runs can be compared photo by photo. Four questions:
+
+    place               photo -> RS field where it stands, among all validation photos
+    site                the same among the photos of its own site
+    coordinates         photo -> its coordinates
+    field_coordinates   RS field -> the coordinates there: is it one space?
+
+and `error_m`, the distance between where the photo stands and the most similar cell of its chip.
+"""
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from gairlib import benchmark_retrieval, pairing, plan, retrieval, train
+from gairlib.benchmark_retrieval import GUESSES, Query, gather
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput, Missing
+from gairlib.files import whole
+from gairlib.model import GAIR
+from gairlib.pairing import Pairs
+
+SPLIT = "val"  # the test sites are for the benchmarks alone
+KS = (1, 10)
+
+
+def validation_query(pairs: Pairs, dataset: Dataset, photo_px: int) -> Query:
+    """The photos of the validation sites with their chips; BadInput where there are none."""
+    rows = pairs.manifest[pairs.manifest["split"] == SPLIT]
+    rows = rows.sort_values(["photo_id", "chip"], kind="stable").drop_duplicates("photo_id")
+    if len(rows) < 2:
+        raise BadInput(f"{len(rows)} photos in the split {SPLIT!r}: an ablation needs validation "
+                       "photos to judge by")
+    return gather(pairs, dataset, rows.reset_index(drop=True), "validation sites", photo_px)
+
+
+def answers(query: Query, photos, local, places) -> pd.DataFrame:
+    """Ranks of the true match and whether it is among the first k: a row a photo.
+
+    photos, local, places: embeddings [n, D] of the photos, of the field and of the coordinates
+    where they stand. Ties count as broken at random.
+    """
+    found = {"photo_id": query.rows["photo_id"].astype(str).to_numpy(), "site": query.sites}
+    asked = {"place": (photos, local, None), "site": (photos, local, query.sites),
+             "coordinates": (photos, places, None), "field_coordinates": (local, places, None)}
+    for name, (queries, gallery, groups) in asked.items():
+        ranks = retrieval.match_ranks(queries, gallery, groups)
+        found |= {f"{name}_hit{k}": ranks.recall_at(k) for k in KS}
+        found[f"{name}_rank"] = ranks.rank()
+    return pd.DataFrame(found)
+
+
+def evaluate(model: GAIR, query: Query, device: str = "cpu") -> pd.DataFrame:
+    """`answers` of a model, with `error_m` unless its mode has no positions ("mean")."""
+    reading = benchmark_retrieval.read(model, query, device=device)
+    lonlat = query.rows[["lon", "lat"]].to_numpy(np.float64)
+    with torch.inference_mode():
+        places = model.encode_location(torch.from_numpy(lonlat).to(device), normalize=True)
+    found = answers(query, reading.photos, reading.local, places.float().cpu().numpy())
+    if "best" in reading.guesses:
+        found["error_m"] = retrieval.errors_m(reading.guesses["best"], query.xy, query.size_m)
+    return found
+
+
+def chance_error(query: Query) -> float:
+    """Median distance in metres of a random point of the chip from where the photo stands."""
+    n, rng = len(query.rows), np.random.default_rng(0)
+    return float(np.median([retrieval.errors_m(rng.uniform(-1, 1, (n, 2)), query.xy, query.size_m)
+                            for _ in range(GUESSES)]))
+
+
+def run(values: dict, pairs_folder: str, work: str | Path) -> dict:
+    """Trains what `values` (sections data, model, pretrain) describe; returns the file's content.
+
+    work: folder for checkpoints, from which an interrupted run goes on.
+    """
+    work = Path(work)
+    dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))
+    pairs = pairing.load(pairs_folder)
+    options, engine = plan.settings(values["pretrain"])
+    model, todo = plan.start(pairs, values["model"], values["pretrain"])[:2]
+    if not todo.train:
+        raise BadInput(f"nothing to train: {todo.sentence}")
+    query = validation_query(pairs, dataset, model.config.sv_size)  # before an hour is spent
+    data = plan.batches(pairs, dataset, model.config, options)["train"]
+    summary = train.pretrain(model, data, None, work / "out", options, engine=engine,
+                             checkpoints=work / "checkpoints", progress=False)
+    began = time.monotonic()
+    found = evaluate(model, query, summary["device"])
+    per_chip = data.rows.groupby("chip").size().clip(upper=options.photos_per_chip)
+    return {
+        "steps": options.steps, "seed": options.seed, "values": values,
+        "photos_per_step": round(float(per_chip.mean()) * options.chips_per_batch, 1),
+        "seconds": summary["seconds"], "resumed_from_step": summary["resumed_from_step"],
+        "judged_seconds": round(time.monotonic() - began, 1), "device": summary["device"],
+        "split": SPLIT, "synthetic": bool(dataset.synthetic), "dataset": dataset.name,
+        "chance_error_m": round(chance_error(query), 2), "photos": found.to_dict("list"),
+    }
+
+
+def end_with_parent(seconds: float = 2.0) -> None:
+    """Ends this process when the one that started it is gone: it would be started again."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(seconds)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0, or 1 with one sentence."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if len(arguments) != 1:
+        print("usage: python -m gairlib.ablation_run SPEC.json", file=sys.stderr)
+        return 2
+    spec = json.loads(Path(arguments[0]).read_text())
+    end_with_parent()
+    torch.set_num_threads(1)
+    try:
+        result = run(spec["values"], spec["pairs"], spec["work"])
+    except (BadInput, Missing) as problem:
+        print(f"\n{problem}", file=sys.stderr)
+        return 1
+    with whole(Path(spec["file"])) as part:
+        part.write_text(json.dumps(result))
+    shutil.rmtree(spec["work"], ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

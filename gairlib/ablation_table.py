@@ -1,0 +1,256 @@
+"""What the runs of an ablation say: means over seeds, and each variant's difference to the base.
+
+Intervals are 95% percentile intervals of a hierarchical bootstrap (gairlib.stats): sites and seeds
+are drawn with replacement, and a variant and the base are read on the same draws, site by site and
+seed by seed. Three seeds and six sites are few: such intervals are too narrow rather than too wide.
+Each of many comparisons may be wrong one time in twenty, so verdicts are given for the `judged`
+metrics only, and the conclusion says how many of them chance alone would make.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gairlib import stats
+from gairlib.ablation import BASE, Run, Variant
+from gairlib.errors import BadInput
+from gairlib.files import whole
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of a run's photos and how it becomes a number."""
+
+    name: str
+    column: str
+    label: str
+    lower: bool = False  # lower is better
+    unit: str = ""
+    judged: bool = False
+
+    @property
+    def make(self):
+        """`stats.mean` for shares, `stats.median` for ranks and metres."""
+        return stats.mean if "_hit" in self.column else stats.median
+
+    def show(self, value: float, sign: bool = False) -> str:
+        """A value as text: shares in per cent, differences (`sign`) in percentage points."""
+        plus = "+" if sign else ""
+        if "_hit" in self.column:
+            return f"{100 * value:{plus}.1f}{' pp' if sign else '%'}"
+        return f"{value:{plus}.1f}" + (f" {self.unit}" if self.unit else "")
+
+
+METRICS = (
+    Metric("place_recall_at_1", "place_hit1", "photo to place, recall@1"),
+    Metric("place_recall_at_10", "place_hit10", "photo to place, recall@10", judged=True),
+    Metric("place_median_rank", "place_rank", "photo to place, median rank", lower=True),
+    Metric("site_recall_at_1", "site_hit1", "within its site, recall@1"),
+    Metric("site_recall_at_10", "site_hit10", "within its site, recall@10", judged=True),
+    Metric("site_median_rank", "site_rank", "within its site, median rank", lower=True),
+    Metric("coordinates_recall_at_10", "coordinates_hit10", "photo to coordinates, recall@10"),
+    Metric("coordinates_median_rank", "coordinates_rank", "photo to coordinates, median rank",
+           lower=True, judged=True),
+    Metric("field_coordinates_median_rank", "field_coordinates_rank",
+           "RS field to coordinates, median rank", lower=True),
+    Metric("localisation_error_m", "error_m", "median localisation error in the chip", lower=True,
+           unit="m", judged=True),
+)
+BY_NAME = {m.name: m for m in METRICS}
+
+
+@dataclass
+class Result:
+    """rows: (variant, seed, metric, value), failures too; table: a row a variant and metric."""
+
+    rows: pd.DataFrame
+    table: pd.DataFrame
+    chance: dict[str, float]  # by metric
+    facts: dict  # steps, seeds, photos, sites, seconds, synthetic ...
+
+    def save(self, folder: str | Path, metrics: str | Path) -> None:
+        """rows.parquet and .csv, table.csv, and the small JSON that git keeps."""
+        folder, metrics = Path(folder), Path(metrics)
+        folder.mkdir(parents=True, exist_ok=True)
+        metrics.parent.mkdir(parents=True, exist_ok=True)
+        self.rows.to_parquet(folder / "rows.parquet", index=False)
+        self.rows.to_csv(folder / "rows.csv", index=False)
+        self.table.to_csv(folder / "table.csv", index=False)
+        numbers = ("mean", "difference", "low", "high")
+        variants = {}
+        for row in self.table[self.table["metric"].isin(_judged())].itertuples():
+            found = {k: _plain(getattr(row, k)) for k in numbers}
+            variants.setdefault(row.variant, {"seeds": row.seeds})[row.metric] = found
+        with whole(metrics) as part:
+            part.write_text(json.dumps(self.facts | {"variants": variants}, indent=1) + "\n")
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 5)
+
+
+def _judged() -> list[str]:
+    return [m.name for m in METRICS if m.judged]
+
+
+# ------------------------------------------------------------------------------------- the numbers
+
+
+def summarise(runs: Sequence[Run], outcomes: Sequence[dict], *, bootstrap: int = 2000) -> Result:
+    """From what `ablation.run_all` returned. BadInput where no run of the base has finished."""
+    photos = {(r.variant, r.seed): pd.DataFrame(o["photos"])
+              for r, o in zip(runs, outcomes) if "failed" not in o}
+    done = {k: o for k, o in zip([(r.variant, r.seed) for r in runs], outcomes)
+            if "failed" not in o}
+    if not any(variant == BASE for variant, _ in done):
+        why = next((o["failed"] for r, o in zip(runs, outcomes) if r.variant == BASE), "none ran")
+        raise BadInput(f"no run of {BASE!r} has finished, so there is nothing to compare with: "
+                       f"{why}")
+    first = next(iter(photos.values()))
+    for (variant, seed), frame in photos.items():
+        if list(frame["photo_id"]) != list(first["photo_id"]):
+            raise BadInput(f"{variant}, seed {seed} answers for other photos than the runs before")
+    codes, sites = stats.encode_clusters(first["site"])
+    scores = {(key, m.name): m.make(frame[m.column].to_numpy(), codes)
+              for key, frame in photos.items() for m in METRICS if m.column in frame}
+    whole_set = np.ones((1, sites))
+    rows = []
+    for run, outcome in zip(runs, outcomes):
+        key = (run.variant, run.seed)
+        head = {"variant": run.variant, "seed": run.seed}
+        if "failed" in outcome:
+            rows.append(head | {"metric": "", "value": np.nan,
+                                "status": f"failed: {outcome['failed']}"})
+            continue
+        rows += [head | {"metric": m.name, "value": scores[key, m.name](whole_set)[0],
+                         "status": "done"} for m in METRICS if (key, m.name) in scores]
+    columns = ["variant", "seed", "metric", "value", "status"]
+    result = next(iter(done.values()))
+    sizes = np.bincount(codes)[codes]
+    seconds = {v: round(float(np.median([o["seconds"] / (o["steps"] - o["resumed_from_step"])
+                                         for k, o in done.items() if k[0] == v
+                                         and o["steps"] > o["resumed_from_step"]] or [np.nan])), 3)
+               for v in dict.fromkeys(v for v, _ in done)}
+    facts = {"data": "synthetic" if result["synthetic"] else "real", "dataset": result["dataset"],
+             "split": result["split"], "steps": result["steps"],
+             "seeds": sorted({r.seed for r in runs}), "photos": len(first), "sites": sites,
+             "runs": len(runs), "failed": len(runs) - len(done)}
+    table = _table(runs, done, scores, sites, bootstrap, seconds)
+    return Result(pd.DataFrame(rows, columns=columns), table, _chance(result, sizes), facts)
+
+
+def _table(runs, done, scores, sites, draws, seconds) -> pd.DataFrame:
+    found = []
+    for variant in dict.fromkeys(r.variant for r in runs):
+        seeds = [s for v, s in done if v == variant]
+        shared = [s for s in seeds if (BASE, s) in done]
+        for m in METRICS:
+            own = [scores[(variant, s), m.name] for s in seeds if ((variant, s), m.name) in scores]
+            if not own:
+                continue
+            mean = stats.cluster_bootstrap(own, sites, draws=draws)
+            gap = None
+            if variant != BASE and shared and ((BASE, shared[0]), m.name) in scores:
+                gap = stats.paired_difference([scores[(variant, s), m.name] for s in shared],
+                                              [scores[(BASE, s), m.name] for s in shared],
+                                              sites, draws=draws)
+            found.append({
+                "variant": variant, "metric": m.name, "mean": mean.value, "mean_low": mean.low,
+                "mean_high": mean.high, "difference": gap.value if gap else np.nan,
+                "low": gap.low if gap else np.nan, "high": gap.high if gap else np.nan,
+                "verdict": _verdict(m, gap) if gap else "", "seeds": len(seeds),
+                "seconds_per_step": seconds.get(variant, np.nan)})
+    return pd.DataFrame(found)
+
+
+def _verdict(metric: Metric, gap: stats.Estimate) -> str:
+    """"better" or "worse" than the base, "tie", or "" without an interval."""
+    if np.isnan(gap.low):
+        return ""
+    if not gap.excludes_zero():
+        return "tie"
+    return "better" if (gap.value < 0) == metric.lower else "worse"
+
+
+def _chance(result: dict, sizes: np.ndarray) -> dict[str, float]:
+    """What a random order reaches; sizes: photos at each photo's site."""
+    found = {"localisation_error_m": result["chance_error_m"]}
+    for m in METRICS:
+        among = sizes if m.column.startswith("site") else np.full(len(sizes), len(sizes))
+        if "_hit" in m.column:
+            k = int(m.column.split("_hit")[1])
+            found[m.name] = float((np.minimum(k, among) / among).mean())
+        elif m.column.endswith("_rank"):
+            found[m.name] = float(np.median((among + 1) / 2))
+    return found
+
+
+# ---------------------------------------------------------------------------- what a person reads
+
+
+def readable(result: Result, variants: Sequence[Variant]) -> pd.DataFrame:
+    """The judged metrics as text, a row a variant: the base's mean, others' difference to it."""
+    lines = {}
+    for v in variants:
+        part = result.table[result.table["variant"] == v.name].set_index("metric")
+        cells = {"asks": v.asks}
+        for m in (m for m in METRICS if m.judged):
+            if m.name not in part.index:
+                cells[m.label] = "-" if len(part) else "failed"
+                continue
+            row = part.loc[m.name]
+            span = f"[{m.show(row['mean_low'])}, {m.show(row['mean_high'])}]"
+            text = f"{m.show(row['mean'])} {span}"
+            if v.name != BASE:
+                text = (f"{m.show(row['difference'], True)} [{m.show(row['low'], True)}, "
+                        f"{m.show(row['high'], True)}] {row['verdict']}")
+            cells[m.label] = text
+        cells["s/step"] = part["seconds_per_step"].iloc[0] if len(part) else np.nan
+        lines[v.name] = cells
+    return pd.DataFrame(lines).T
+
+
+def conclusions(result: Result, variants: Sequence[Variant]) -> str:
+    """Plain sentences chosen by the numbers; Markdown."""
+    facts, table = result.facts, result.table
+    judged = table[table["metric"].isin(_judged())]
+    base = judged[judged["variant"] == BASE].set_index("metric")
+    lines = [
+        f"On {facts['data']} data ({facts['dataset']}), {facts['steps']} steps, seeds "
+        f"{', '.join(map(str, facts['seeds']))}; {facts['photos']} photos at {facts['sites']} "
+        "validation sites. The test sites were not looked at. The base reaches "
+        + "; ".join(f"{BY_NAME[k].label} {BY_NAME[k].show(row['mean'])} (chance "
+                    f"{BY_NAME[k].show(result.chance[k])})" for k, row in base.iterrows()) + "."]
+    groups = {"worse": [], "better": [], "mixed": [], "tie": []}
+    for v in variants[1:]:
+        part = judged[judged["variant"] == v.name]
+        if not len(part):
+            continue
+        verdicts = set(part["verdict"]) & {"better", "worse"}
+        kind = "mixed" if len(verdicts) == 2 else next(iter(verdicts), "tie")
+        said = [f"{BY_NAME[r.metric].label} {BY_NAME[r.metric].show(r.difference, True)} "
+                f"[{BY_NAME[r.metric].show(r.low, True)}, {BY_NAME[r.metric].show(r.high, True)}]"
+                for r in part.itertuples() if r.verdict in ("better", "worse")]
+        groups[kind].append(f"`{v.name}` ({'; '.join(said)})" if said else f"`{v.name}`")
+    heads = {
+        "worse": "**Worse than the base**, which is right to do otherwise: ",
+        "better": "**Better than the base**, whose choice does not help in so short a training: ",
+        "mixed": "**Better in one thing, worse in another:** ",
+        "tie": "**No difference shown**; the interval of every judged metric holds zero: "}
+    lines += [heads[k] + ", ".join(found) + "." for k, found in groups.items() if found]
+    for row in result.rows[result.rows["status"] != "done"].itertuples():
+        lines.append(f"`{row.variant}`, seed {row.seed}, {row.status}.")
+    tests = int((judged["verdict"] != "").sum())
+    if not tests:
+        lines.append(f"{facts['sites']} sites are too few for an interval "
+                     f"(at least {stats.MIN_CLUSTERS}): the differences are single numbers.")
+    else:
+        lines.append(
+            f"Of {tests} comparisons some {tests * 0.05:.0f} would look like a difference by "
+            "chance alone. A switch was not given a learning rate of its own, and what a short "
+            "training does not show a long one may.")
+    return "\n\n".join(lines)

@@ -1,0 +1,161 @@
+"""The table of an ablation: paired differences, honest verdicts, failures that stay visible."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from gairlib import ablation_table
+from gairlib.ablation import BASE, Run, Variant
+from gairlib.errors import BadInput
+from gairlib.figures import ablation as figures
+
+
+def outcome(seed, shift=0.0, sites=8, each=10, metrics=("place", "site", "coordinates",
+                                                     "field_coordinates"), error=True):
+    """A run whose ranks are `shift` worse than they would be; hard sites are hard for all."""
+    rng = np.random.default_rng(seed)
+    hard = np.repeat(np.random.default_rng(7).normal(40, 15, sites), each)
+    rank = np.clip(hard + rng.normal(0, 3, sites * each) + shift, 1, 80)
+    photos = {"photo_id": [f"p{i}" for i in range(sites * each)],
+              "site": [f"s{i // each}" for i in range(sites * each)]}
+    for m in metrics:
+        photos |= {f"{m}_hit1": (rank <= 1) * 1.0, f"{m}_hit10": (rank <= 30) * 1.0,
+                   f"{m}_rank": rank}
+    if error:
+        photos["error_m"] = 3 * rank
+    return {"photos": {k: list(v) for k, v in photos.items()}, "steps": 200, "seconds": 100.0,
+            "resumed_from_step": 0, "synthetic": True, "dataset": "made up", "split": "val",
+            "chance_error_m": 250.0}
+
+
+def summarised(bootstrap=300):
+    """Four variants: a worse one, a better one, one like the base, and one with a failed seed."""
+    shifts = {BASE: 0.0, "worse": 8.0, "better": -8.0, "like": 0.0}
+    runs = [Run(v, s, {}, f"{v}{s}") for s in range(3) for v in shifts]
+    outcomes = [outcome(10 * r.seed + 100 * (r.variant == "like"), shifts[r.variant]) for r in runs]
+    runs.append(Run("broken", 0, {}, "k"))
+    outcomes.append({"failed": "the loss is not finite"})
+    return ablation_table.summarise(runs, outcomes, bootstrap=bootstrap), runs, outcomes
+
+
+def test_differences_are_paired_by_photo_and_seed():
+    result, runs, outcomes = summarised()
+    table = result.table.set_index(["variant", "metric"])
+    values = {}
+    for r, o in zip(runs, outcomes):
+        if "failed" not in o:
+            values.setdefault(r.variant, []).append(np.median(o["photos"]["place_rank"]))
+    for v in ("worse", "better", "like"):
+        row = table.loc[(v, "place_median_rank")]
+        assert row["mean"] == pytest.approx(np.mean(values[v]))
+        assert row["difference"] == pytest.approx(np.mean(np.subtract(values[v], values[BASE])))
+        assert row["low"] <= row["difference"] <= row["high"]
+    for v, said in {"worse": "worse", "better": "better", "like": "tie"}.items():
+        for metric in ("place_median_rank", "place_recall_at_10", "localisation_error_m"):
+            assert table.loc[(v, metric), "verdict"] == said, (v, metric)
+    # what is hard about a site is common to both: the difference is far better known
+    row = table.loc[("worse", "place_median_rank")]
+    assert row["mean_high"] - row["mean_low"] > 3 * (row["high"] - row["low"])
+    assert (result.table["seconds_per_step"] == 0.5).all()
+
+
+def test_intervals_against_a_naive_bootstrap():
+    """Sites and seeds drawn one by one give the interval of the weighted sums."""
+    runs = [Run(v, s, {}, f"{v}{s}") for s in range(3) for v in (BASE, "v")]
+    outcomes = [outcome(r.seed, 5.0 * (r.variant == "v"), sites=24) for r in runs]
+    table = ablation_table.summarise(runs, outcomes, bootstrap=2000).table
+    frames = {(r.variant, r.seed): pd.DataFrame(o["photos"]).groupby("site")["place_hit10"].mean()
+              for r, o in zip(runs, outcomes)}
+    gaps = np.stack([frames["v", s] - frames[BASE, s] for s in range(3)])  # [seeds, sites]
+    rng = np.random.default_rng(1)
+    draws = [gaps[np.ix_(rng.integers(0, 3, 3), rng.integers(0, 24, 24))].mean()
+             for _ in range(4000)]
+    row = table.set_index(["variant", "metric"]).loc[("v", "place_recall_at_10")]
+    assert row["difference"] == pytest.approx(gaps.mean())
+    assert row["high"] - row["low"] > 0.1
+    assert [row["low"], row["high"]] == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.015)
+
+
+def test_a_failed_run_is_a_row_and_ends_nothing():
+    result, *_ = summarised()
+    failed = result.rows[result.rows["status"] != "done"]
+    assert failed["variant"].tolist() == ["broken"]
+    assert failed["status"].tolist() == ["failed: the loss is not finite"]
+    variants = [Variant(v) for v in (BASE, "worse", "better", "like", "broken")]
+    said = ablation_table.conclusions(result, variants)
+    assert "`broken`, seed 0, failed: the loss is not finite" in said
+    assert "failed" in ablation_table.readable(result, variants).loc["broken"].tolist()
+    with pytest.raises(BadInput, match="no run of 'base' has finished.*disk is full"):
+        ablation_table.summarise([Run(BASE, 0, {}, "k")], [{"failed": "the disk is full"}])
+
+
+def test_the_conclusion_says_what_the_numbers_say():
+    result, *_ = summarised()
+    variants = [Variant(v) for v in (BASE, "worse", "better", "like", "broken")]
+    by_head = {line.split("**")[1]: line for line in
+               ablation_table.conclusions(result, variants).split("\n\n") if line.startswith("**")}
+    assert "`worse`" in by_head["Worse than the base"]
+    assert "does not help" in by_head["Better than the base"]
+    assert "`better`" in by_head["Better than the base"]
+    assert "`like`" in by_head["No difference shown"]
+    assert "synthetic" in ablation_table.conclusions(result, variants)
+
+
+def test_too_few_sites_give_no_interval_and_no_verdict():
+    runs = [Run(v, 0, {}, v) for v in (BASE, "v")]
+    result = ablation_table.summarise(runs, [outcome(0, sites=3), outcome(0, 9.0, sites=3)],
+                                      bootstrap=50)
+    assert result.table["low"].isna().all() and set(result.table["verdict"]) == {""}
+    assert "too few for an interval" in ablation_table.conclusions(
+        result, [Variant(BASE), Variant("v")])
+    assert isinstance(figures.differences(result, ["place_recall_at_10"]), Figure)
+
+
+def test_a_mode_without_positions_has_no_error():
+    runs = [Run(v, 0, {}, v) for v in (BASE, "mean")]
+    result = ablation_table.summarise(runs, [outcome(0), outcome(1, error=False)], bootstrap=50)
+    both = result.table[result.table["metric"] == "localisation_error_m"]
+    assert both["variant"].tolist() == [BASE]
+    shown = ablation_table.readable(result, [Variant(BASE), Variant("mean")])
+    assert shown.loc["mean", "median localisation error in the chip"] == "-"
+    figures.differences(result, ["place_recall_at_10", "localisation_error_m"])
+
+
+def test_other_photos_are_refused():
+    runs = [Run(v, 0, {}, v) for v in (BASE, "v")]
+    with pytest.raises(BadInput, match="other photos"):
+        ablation_table.summarise(runs, [outcome(0), outcome(0, each=9)], bootstrap=50)
+
+
+def test_what_is_saved_can_be_read_and_is_small(tmp_path):
+    result, *_ = summarised()
+    result.save(tmp_path / "out", tmp_path / "metrics/ablation.json")
+    kept = json.loads((tmp_path / "metrics/ablation.json").read_text())
+    assert kept["data"] == "synthetic" and kept["seeds"] == [0, 1, 2] and kept["failed"] == 1
+    row = kept["variants"]["worse"]["place_recall_at_10"]
+    assert set(row) == {"mean", "difference", "low", "high"}
+    assert row["low"] <= row["difference"] <= row["high"]
+    assert kept["variants"][BASE]["place_recall_at_10"]["difference"] is None
+    rows = pd.read_parquet(tmp_path / "out/rows.parquet")
+    assert set(rows.columns) == {"variant", "seed", "metric", "value", "status"}
+    assert len(pd.read_csv(tmp_path / "out/rows.csv")) == len(rows)
+
+
+def test_chance_is_what_a_random_order_reaches():
+    result, *_ = summarised(bootstrap=20)
+    assert result.chance["place_recall_at_10"] == pytest.approx(10 / 80)
+    assert result.chance["site_recall_at_10"] == 1.0  # ten photos at each site
+    assert result.chance["place_median_rank"] == 40.5
+    assert result.chance["localisation_error_m"] == 250.0
+
+
+def test_figure_has_a_row_a_variant_and_marks_the_data():
+    result, *_ = summarised(bootstrap=50)
+    figure = figures.differences(result, ["place_recall_at_10", "coordinates_median_rank"])
+    axes = figure.axes
+    assert len(axes) == 2
+    assert [t.get_text() for t in axes[0].get_yticklabels()] == ["worse", "better", "like"]
+    assert "synthetic data" in [t.get_text() for t in figure.texts]
