@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gairlib import features, probes, stats
+from gairlib import features, location_baselines, probes, stats
 from gairlib.benchmark_table import OURS, RANDOM, Table
 from gairlib.dataset import Dataset
 from gairlib.model import GAIR
@@ -93,17 +93,18 @@ def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: 
             Encoder("raw pixels", linear, _linear(data, lambda seed: coarse), **plain),
         ]
     name = "majority" if labels else "mean"
-    found.append(Encoder(name, "none", lambda train, test, groups, seed: probes.constant(
+    constant = location_baselines.constant
+    found.append(Encoder(name, "none", lambda train, test, groups, seed: constant(
         data.labels[train], len(test), labels)))
     return found, images
 
 
 def _location_baselines(data: TaskData, labels: bool) -> list[Encoder]:
     lonlat, y = data.inputs, data.labels
-    sphere = probes.sphere(lonlat)
+    sphere = location_baselines.sphere(lonlat)
 
     def near(k, power):
-        return lambda train, test, groups, seed: probes.by_distance(
+        return lambda train, test, groups, seed: location_baselines.by_distance(
             lonlat[train], y[train], lonlat[test], k=k, power=power, labels=labels)
 
     return [

@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from gairlib import probes, stats, tasks, torchgeo_inputs
+from gairlib import location_baselines, probes, stats, tasks, torchgeo_inputs
 from gairlib.bands import BANDS, LAYOUTS
 from gairlib.benchmark_probe import Encoder, guesses
 from gairlib.dataset import Dataset
@@ -39,7 +39,7 @@ class SphereEncoder(LocationEncoderLike):
     name = "xyz"
 
     def _encode(self, lon: np.ndarray, lat: np.ndarray, _year: Any) -> np.ndarray:
-        return probes.sphere(np.stack([lon, lat], 1))
+        return location_baselines.sphere(np.stack([lon, lat], 1))
 
 
 def questions(dataset: Dataset) -> list[str]:
@@ -95,7 +95,7 @@ def _nearest(data: tasks.TaskData) -> Encoder:
     labels = data.kind != "regression"
 
     def predict(train, test, groups, seed):
-        return probes.by_distance(
+        return location_baselines.by_distance(
             lonlat[train], y[train], lonlat[test], k=NEIGHBOURS, power=1.0, labels=labels
         )
 

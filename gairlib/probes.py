@@ -1,4 +1,4 @@
-"""Cheap readings of frozen features: ridge and logistic regression, and neighbours on the globe.
+"""Cheap readings of frozen features: ridge and logistic regression, canonical correlation.
 
 A linear probe is the field's standard question to a frozen encoder (GEO-Bench, TorchSpatial,
 Global Streetscapes use the same). Features are standardised on the training rows, and the strength
@@ -6,16 +6,13 @@ of regularisation is chosen by grouped cross-validation *inside* the training ro
 test sites nor a site's own neighbours speak in the choice.
 
 Ridge is solved here instead of by scikit-learn: one eigendecomposition per inner fold serves the
-whole path of penalties, which makes a probe of 7,000 rows a matter of 50 ms. Location baselines
-(inverse distance weighting, k nearest neighbours) use great-circle distances.
+whole path of penalties, which makes a probe of 7,000 rows a matter of 50 ms.
 """
 
 import numpy as np
-from scipy.spatial import cKDTree
 from sklearn.linear_model import LogisticRegression
 
-from gairlib import geo
-from gairlib.errors import BadInput
+from gairlib.splits import fold_numbers
 
 PENALTIES = np.logspace(-5, 2, 15)  # ridge, relative to the number of rows
 INVERSE_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # logistic regression's C
@@ -27,26 +24,6 @@ def standardise(train, *others) -> list[np.ndarray]:
     centre, spread = train.mean(0), train.std(0)
     scale = np.where(spread > 1e-9 * np.maximum(np.abs(centre), 1.0), spread, np.inf)
     return [(np.asarray(x, dtype=np.float64) - centre) / scale for x in (train, *others)]
-
-
-def inner_folds(groups, folds: int, seed: int) -> np.ndarray:
-    """Fold number [n] of every row, whole groups together, about equal in rows.
-
-    Groups are shuffled and dealt out largest first to the smallest fold so far.
-    """
-    names, codes, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    folds = min(folds, len(names))
-    order = np.random.default_rng(seed).permutation(len(names))
-    if (counts == counts[0]).all():  # such as single rows: dealing out is counting off
-        fold = np.zeros(len(names), int)
-        fold[order] = np.arange(len(names)) % folds
-        return fold[codes.reshape(-1)]
-    order = order[np.argsort(-counts[order], kind="stable")]
-    load, fold = np.zeros(folds), np.zeros(len(names), int)
-    for group in order:
-        fold[group] = load.argmin()
-        load[fold[group]] += counts[group]
-    return fold[codes.reshape(-1)]
 
 
 # ----------------------------------------------------------------------------------------- ridge
@@ -69,7 +46,7 @@ def ridge(train, y, test, groups, *, folds: int = 5, seed: int = 0, penalties=PE
     x, z = standardise(train, test)
     y = np.asarray(y, dtype=np.float64)[:, None]
     penalties = np.asarray(penalties, dtype=np.float64)
-    fold = inner_folds(groups, folds, seed)
+    fold = fold_numbers(groups, folds, seed)
     n, gram, moment = len(x), x.T @ x, x.T @ y
     sum_x, sum_y = x.sum(0), y.sum(0)
     error = np.zeros(len(penalties))
@@ -103,7 +80,7 @@ def logistic(train, y, test, groups, *, folds: int = 3, seed: int = 0, choices=I
     y = np.asarray(y)
     if len(np.unique(y)) < 2:  # nothing to separate
         return np.full(len(z), y[0]), np.nan
-    fold = inner_folds(groups, folds, seed)
+    fold = fold_numbers(groups, folds, seed)
     right = np.zeros(len(choices))
     for f in range(fold.max() + 1) if fold.max() > 0 else []:
         out = fold == f
@@ -112,50 +89,6 @@ def logistic(train, y, test, groups, *, folds: int = 3, seed: int = 0, choices=I
         right += [(_logistic(x[~out], y[~out], c).predict(x[out]) == y[out]).sum() for c in choices]
     chosen = choices[int(right.argmax())] if right.any() else choices[len(choices) // 2]
     return _logistic(x, y, chosen).predict(z), float(chosen)
-
-
-# ------------------------------------------------------------------------- neighbours on the globe
-
-
-def sphere(lonlat) -> np.ndarray:
-    """(lon, lat) in degrees [n, 2] -> unit vectors [n, 3], without a seam at the antimeridian."""
-    return geo.unit_sphere(geo.as_float64(lonlat)).numpy()
-
-
-def nearest(train_lonlat, test_lonlat, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Great-circle distances in metres [m, k] and training rows [m, k] of the k nearest."""
-    k = min(k, len(train_lonlat))
-    chord, rows = cKDTree(sphere(train_lonlat)).query(sphere(test_lonlat), k=k)
-    chord, rows = chord.reshape(-1, k), rows.reshape(-1, k)
-    return 2 * geo.EARTH_RADIUS * np.arcsin(np.clip(chord / 2, 0, 1)), rows
-
-
-def by_distance(train_lonlat, y, test_lonlat, *, k: int, power: float, labels: bool = False):
-    """Inverse distance weighting over the k nearest rows: weights 1 / metres**power.
-
-    power 1 with k 5 is distance-weighted 5-NN. A row at the same place takes all the weight.
-    labels=True votes instead of averaging. -> prediction [m].
-    """
-    if len(train_lonlat) == 0:
-        raise BadInput("inverse distance weighting needs at least one training row")
-    distance, rows = nearest(train_lonlat, test_lonlat, k)
-    weight = 1.0 / np.maximum(distance, 1e-3) ** power  # a millimetre: 'the same place'
-    weight /= weight.sum(1, keepdims=True)
-    if not labels:
-        return (np.asarray(y, dtype=float)[rows] * weight).sum(1)
-    names, codes = np.unique(np.asarray(y), return_inverse=True)
-    votes = np.zeros((len(rows), len(names)))
-    np.add.at(votes, (np.arange(len(rows))[:, None], codes[rows]), weight)
-    return names[votes.argmax(1)]
-
-
-def constant(y, n: int, labels: bool):
-    """The training mean, or the most frequent training label, n times."""
-    y = np.asarray(y)
-    if not labels:
-        return np.full(n, y.astype(float).mean())
-    names, counts = np.unique(y, return_counts=True)
-    return np.full(n, names[counts.argmax()])
 
 
 # ------------------------------------------------------------------------------ two colour spaces

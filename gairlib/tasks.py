@@ -20,7 +20,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.probes import inner_folds
+from gairlib.splits import Folds, blocks, folds
 
 FOLDS = 5
 TRAIN_SHARE = 0.9  # of the training sites, drawn anew for each probe seed
@@ -41,7 +41,6 @@ NOT_LABELS = set(
     "altitude compass_angle camera make model geometry bytes".split()
 )
 
-Folds = list[tuple[np.ndarray, np.ndarray]]  # (training rows, test rows)
 
 
 @dataclass(frozen=True)
@@ -78,20 +77,6 @@ class TaskData:
 
 
 # ---------------------------------------------------------------------------------------- splits
-
-
-def blocks(lonlat, degrees: float) -> np.ndarray:
-    """Names [n] of the degrees x degrees cells that hold the points, longitude modulo 360."""
-    lon, lat = np.asarray(lonlat, dtype=np.float64).T
-    column = np.floor(np.mod(lon + 180, 360) / degrees).astype(int)
-    row = np.floor((lat + 90) / degrees).astype(int)
-    return np.char.add(np.char.add(column.astype(str), "_"), row.astype(str))
-
-
-def folds(groups, k: int, seed: int) -> Folds:
-    """k folds with whole groups: every row is tested once."""
-    fold = inner_folds(groups, k, seed)
-    return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(fold.max() + 1)]
 
 
 def held_out(split, sites, seed: int, share: float = TRAIN_SHARE) -> Folds:

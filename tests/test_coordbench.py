@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from gairlib import GAIR, GAIRConfig, coordbench, features, probes
+from gairlib import GAIR, GAIRConfig, coordbench, features, location_baselines
 from gairlib.dataset import Dataset
 from gairlib.figures import coordbench as figures
 from gairlib.torchgeo_adapter import CoordBenchEncoder, LocationEncoderLike
@@ -27,7 +27,7 @@ def dataset(tmp_path_factory):
     rng = np.random.default_rng(0)
     lon, lat = rng.uniform(-180, 180, 600), rng.uniform(-60, 60, 600)
     lon[:300], lat[:300] = lon[300:] + rng.normal(0, 0.01, 300), lat[300:]  # near neighbours
-    xyz = probes.sphere(np.stack([lon, lat], 1))
+    xyz = location_baselines.sphere(np.stack([lon, lat], 1))
     cell = np.floor(lon / 10) * 50 + np.floor(lat / 10)
     numbers = dict(zip(np.unique(cell), rng.normal(size=len(np.unique(cell)))))
     (folder / "tables").mkdir()

@@ -6,8 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from gairlib import tasks
@@ -38,28 +36,6 @@ def folder(tiny, tmp_path):
                 folder / f"eurosat_rgb/{name}/{name}_{i}.jpg"
             )
     return folder
-
-
-@given(st.floats(-179.9, 179.9), st.floats(-89.9, 89.9), st.sampled_from([0.5, 2.0, 10.0]))
-@settings(max_examples=50, deadline=None)
-def test_blocks_hold_what_lies_together_modulo_360(lon, lat, degrees):
-    same = tasks.blocks([[lon, lat], [lon + 360, lat]], degrees)
-    near_edge = min((lon + 180) % degrees, degrees - (lon + 180) % degrees) < 1e-6
-    assert same[0] == same[1] or near_edge
-    apart = tasks.blocks([[lon, lat], [lon + degrees, lat]], degrees)
-    assert apart[0] != apart[1] or near_edge
-
-
-@given(st.lists(st.integers(0, 12), min_size=5, max_size=60), st.integers(0, 50))
-@settings(max_examples=40, deadline=None)
-def test_folds_test_every_row_once_and_never_split_a_group(groups, seed):
-    groups = np.array(groups)
-    tested = []
-    for train, test in tasks.folds(groups, 5, seed):
-        assert not set(groups[train]) & set(groups[test])
-        assert sorted([*train, *test]) == list(range(len(groups)))
-        tested += test.tolist()
-    assert sorted(tested) == list(range(len(groups)))
 
 
 def test_held_out_keeps_the_test_rows_and_draws_training_sites_by_seed():

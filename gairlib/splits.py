@@ -1,0 +1,85 @@
+"""Random and spatially blocked folds over places: the two splits that every location table gets.
+
+Random folds test rows whose neighbours were trained on, so they measure interpolation between
+near points; blocked folds hold out whole cells of 0.5, 2, 10 or 20 degrees, so they measure what is
+known about a region that was not seen (Roberts et al. 2017, Ecography 40:913-929, section 4).
+
+- A fold is a property of a *group* (a row, or a block), never of a row: rows of one group cannot
+  land on both sides, whatever the seed.
+- Blocks are cells of equal angle, counted from (-180, -90), longitude modulo 360. Both poles are
+  treated alike: the pole itself belongs to the row of cells that touches it, and there, where a
+  longitude says nothing, to the first cell of that row. Cells narrow towards both poles: one of 10
+  degrees is 1,100 km wide at the equator and 560 km at 60 degrees north or south. This is the grid
+  of the published comparisons; cells of equal width would hold out larger parts of the north.
+- Neighbouring blocks may touch, so a test row near an edge can have a training row beside it: the
+  larger the block, the fewer there are.
+- Folds are about equal in rows: groups are dealt out largest first to the smallest fold so far, so
+  two folds differ by at most the largest group.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gairlib.errors import BadInput
+from gairlib.geo import check_lonlat
+
+Folds = list[tuple[np.ndarray, np.ndarray]]  # (training rows, test rows)
+
+
+def blocks(lonlat: ArrayLike, degrees: float) -> np.ndarray:
+    """Names [n] ("column_row") of the degrees x degrees cells that hold (lon, lat) [n, 2].
+
+    degrees must divide 180, so that no cell is cut at the antimeridian or at a pole. BadInput
+    otherwise, and for places that are none.
+    """
+    rows = 180 / degrees if degrees > 0 else 0.0
+    if not np.isfinite(rows) or round(rows) < 1 or abs(rows - round(rows)) > 1e-6:
+        raise BadInput(f"blocks of {degrees!r} degrees: a size that divides 180 is needed")
+    rows = round(rows)
+    lon, lat = np.asarray(check_lonlat(lonlat), dtype=np.float64).reshape(-1, 2).T
+    # The last one of each is for a sum that rounds up to 360, and for the north pole.
+    column = np.minimum(np.floor(np.mod(lon + 180, 360) / degrees).astype(int), 2 * rows - 1)
+    row = np.minimum(np.floor((lat + 90) / degrees).astype(int), rows - 1)
+    column[np.abs(lat) == 90] = 0
+    return np.char.add(np.char.add(column.astype(str), "_"), row.astype(str))
+
+
+def groups(lonlat: ArrayLike, degrees: float | None) -> np.ndarray:
+    """What must stay together [n]: blocks of `degrees`, or for None each row by itself."""
+    return np.arange(len(np.asarray(lonlat))) if degrees is None else blocks(lonlat, degrees)
+
+
+def name(degrees: float | None) -> str:
+    """How results call a split: "random" or "10° blocks"."""
+    return "random" if degrees is None else f"{degrees:g}° blocks"
+
+
+def fold_numbers(groups: ArrayLike, folds: int, seed: int) -> np.ndarray:
+    """Fold number [n] of every row, whole groups together, about equal in rows.
+
+    Groups are shuffled and dealt out largest first to the smallest fold so far. With fewer groups
+    than folds, there are as many folds as groups.
+    """
+    names, codes, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    folds = min(folds, len(names))
+    order = np.random.default_rng(seed).permutation(len(names))
+    if (counts == counts[0]).all():  # such as single rows: dealing out is counting off
+        fold = np.zeros(len(names), int)
+        fold[order] = np.arange(len(names)) % folds
+        return fold[codes.reshape(-1)]
+    order = order[np.argsort(-counts[order], kind="stable")]
+    load, fold = np.zeros(folds), np.zeros(len(names), int)
+    for group in order:
+        fold[group] = load.argmin()
+        load[fold[group]] += counts[group]
+    return fold[codes.reshape(-1)]
+
+
+def folds(groups: ArrayLike, k: int, seed: int) -> Folds:
+    """k folds with whole groups: every row is tested once. BadInput for fewer than two groups."""
+    if k < 2 or len(np.unique(groups)) < 2:
+        raise BadInput(
+            f"{k} folds of {len(np.unique(groups))} groups: two folds and two groups are the least"
+        )
+    fold = fold_numbers(groups, k, seed)
+    return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(fold.max() + 1)]
