@@ -203,7 +203,7 @@ def loss_sides(size: str) -> dict[str, Callable[[], tuple[Tensor, ...]]]:
 
 def alone(kind: str, size: str, side: str) -> int:
     """For a fresh process: one step or loss of one side; bytes held before it."""
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(1 if size == "quick" else THREADS)
     logging.disable()
     step = (loss_sides(size) if kind == "loss" else sides(kind, size)[0])[side]
     before = psutil.Process().memory_info().rss
@@ -242,7 +242,7 @@ def speed(kind: str, steps: dict[str, Callable], pairs: int, repeat: int) -> dic
 def run(quick: bool = False) -> dict:
     """Speed and memory of loss, step, shared chips and accumulation, and how far losses differ."""
     size, threads, found = "quick" if quick else "full", torch.get_num_threads(), {}
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(1 if quick else THREADS)  # small ones only wait for each other
     logging.disable()
     try:
         both = loss_sides(size)

@@ -268,7 +268,7 @@ def run(quick: bool = False) -> dict:
     config, options = sample(quick)
     curve, repeat, kinds = (3, 1, 2) if quick else (20, 4, BATCHES)
     q, threads = options.photos_per_chip, torch.get_num_threads()
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(1 if quick else THREADS)  # small ones only wait for each other
     try:
         shared = [draw(k, config, options.chips_per_batch, q) for k in range(kinds)]
         photos = sum(len(b.photo_ids) for b in shared)
