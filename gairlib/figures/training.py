@@ -68,8 +68,9 @@ def curves(live: str | Path, *, chance: float) -> Figure:
         return pd.read_csv(path, sep="\t") if path.exists() else None
 
     with style.context():
-        figure = Figure(figsize=(style.WIDTH, 3.4))
+        figure = Figure(figsize=(style.WIDTH, 3.9))
         left, right = figure.subplots(1, 2)
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "fontsize": 8}
         names = {"incl_loss": "INCL: photo and RS field",
                  "field_loss": "FIELD: photo and its own chip",
                  "secl_loss": "SECL: photo and place",
@@ -81,7 +82,7 @@ def curves(live: str | Path, *, chance: float) -> Figure:
                 line = left.plot(table["step"], smooth, label=label)[0]
                 left.plot(table["step"], table[name], color=line.get_color(), alpha=0.25, lw=0.8)
         left.set(xlabel="step", ylabel="InfoNCE loss (nats)", title="Training", ylim=(0, None))
-        left.legend()
+        left.legend(ncols=2, **below)
         for name, label in (("val_recall_at_1", "recall@1"), ("val_recall_at_10", "recall@10")):
             table = read(name)
             if table is not None:
@@ -89,5 +90,5 @@ def curves(live: str | Path, *, chance: float) -> Figure:
         right.axhline(100 * chance, color=style.GREY, ls="--", lw=1, label="chance, recall@1")
         right.set(xlabel="step", ylabel="photos (%)", ylim=(0, None),
                   title="Validation: photo to RS field")
-        right.legend()
+        right.legend(ncols=2, **below)
         return figure
