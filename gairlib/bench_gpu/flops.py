@@ -56,7 +56,7 @@ def tower(
     def field() -> Tensor:
         leaf = grid.detach().requires_grad_()
         features = Features(leaf, leaf.mean((1, 2)), leaf.mean((1, 2)))
-        return model.query_rs(features, inputs.xy).flatten(0, 1)[inputs.keep]
+        return model.query_rs(features, torch.cat((inputs.xy, inputs.field_xy), 1))
 
     return field
 
@@ -103,7 +103,10 @@ def _loss(
     rows = torch.randn(n + queue, model.config.dim, device=device, generator=generator)
     at = places(n + queue, device, generator)
     temperature = torch.stack(list(model.temperatures().values())).detach()
-    embeddings = Embeddings(rows[:n], rows[:n], rows[:n], rows[n:], temperature)
+    points = options.field_points
+    field = rows[:1, None].expand(n, points, -1)
+    embeddings = Embeddings(rows[:n], rows[:n], rows[:n], rows[n:], temperature, field)
     chip = torch.arange(n, device=device)
-    return count(lambda: terms(embeddings, lonlat=at[:n], chip=chip, queued_lonlat=at[n:],
-                               options=options))  # fmt: skip
+    near = torch.zeros(n, points, dtype=torch.bool, device=device)
+    return count(lambda: terms(embeddings, lonlat=at[:n], chip=chip, near_field=near,
+                               queued_lonlat=at[n:], options=options))

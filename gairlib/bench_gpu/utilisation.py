@@ -119,11 +119,14 @@ def _towers(
     rows = torch.randn(n + sizes.queue, sizes.config.dim, device=device)
     temperature = torch.stack(list(model.temperatures().values())).detach()
 
+    near = inputs.near_field(options.field_exclude_m)
+    points = torch.randn(*inputs.field_xy.shape[:2], sizes.config.dim, device=device)
+
     def loss() -> Tensor:
-        leaf = rows.detach().requires_grad_()
-        leaves = Embeddings(leaf[:n], leaf[:n] * 2, leaf[:n] * 3, leaf[n:], temperature)
-        return terms(leaves, lonlat=inputs.lonlat, chip=inputs.chip, queued_lonlat=queued,
-                     options=options)["loss"]  # fmt: skip
+        leaf, field = rows.detach().requires_grad_(), points.detach().requires_grad_()
+        leaves = Embeddings(leaf[:n], leaf[:n] * 2, leaf[:n] * 3, leaf[n:], temperature, field)
+        return terms(leaves, lonlat=inputs.lonlat, chip=inputs.chip, near_field=near,
+                     queued_lonlat=queued, options=options)["loss"]
 
     found["loss"] = attempt(_both_ways, sizes, device, model, loss, False)  # never compiled
     return found
