@@ -55,4 +55,4 @@ def _panel(ax, result: Result, name: str, variants: Sequence[str]) -> None:
     base = metric.show(rows.loc[BASE, "mean"])
     ax.set_title(f"{metric.label}\nbase {base}, chance {metric.show(result.chance[name])}",
                  fontsize=10)
-    ax.set_xlabel(f"difference ({'lower' if metric.lower else 'higher'} is better)")
+    ax.set_xlabel(f"difference ({'lower' if metric.lower else 'higher'} is better)\n")
