@@ -55,22 +55,23 @@ def backward(
 
     sv, local, here, field = (torch.cat([o[k] for o in outputs]).detach() for k in (0, 1, 2, 5))
     everyone = _Everyone(fabric, inputs)
-    sv, local, here, field = (everyone.rows(v) for v in (sv, local, here, field))
+    sv, local, here = (everyone.rows(v) for v in (sv, local, here))
+    field = everyone.rows(field, everyone.chips)
     leaves = Embeddings(sv, local, here, outputs[-1][3].detach(), outputs[-1][4].detach(), field)
     leaves = Embeddings(*(leaf.float().requires_grad_() for leaf in leaves))
     lonlat = everyone.rows(inputs.lonlat)
     near = everyone.rows(inputs.near_field(options.field_exclude_m).byte()).bool()
-    found = terms(leaves, lonlat=lonlat, chip=everyone.chips(), near_field=near,
-                  queued_lonlat=queued, options=options)
+    chip = everyone.rows(inputs.chip + fabric.global_rank * len(inputs.chips))
+    found = terms(leaves, lonlat=lonlat, chip=chip, near_field=near, queued_lonlat=queued,
+                  options=options)
     found["loss"].backward()
 
     # Fabric averages over ranks: what only this rank has counts R-fold, what all share once.
-    photos, shared, fields = (
-        [leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for leaf in some]
-        for some in (leaves[:3], leaves[3:5], leaves[5:])
+    *photos, queue, temperatures, fields = (
+        leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for leaf in leaves
     )
     photos = [everyone.own(g) * fabric.world_size for g in photos]
-    fields = everyone.own(fields[0]) * fabric.world_size
+    fields = everyone.own(fields, everyone.chips) * fabric.world_size
     start = begin = 0
     for i, part in enumerate(parts):
         if keep_graph:
@@ -82,9 +83,8 @@ def backward(
         chips = slice(begin, begin + len(part.chips))
         start, begin = rows.stop, chips.stop
         # every parameter takes part in every backward pass, or DDP would wait for it
-        gradients = [g[rows] for g in photos] + (
-            shared if i == last else [shared[0][:0], torch.zeros_like(shared[1])])
-        gradients.append(fields[chips])
+        shared = (queue, temperatures) if i == last else (queue[:0], 0 * temperatures)
+        gradients = (*(g[rows] for g in photos), *shared, fields[chips])
         with fabric.no_backward_sync(model, enabled=i != last):
             fabric.backward(sum((o * g).sum() for o, g in zip(output, gradients)), model=model)
     return {k: v.detach() for k, v in found.items()}, lonlat
@@ -111,32 +111,28 @@ def _reseed(seed: int, rank: int, part: int) -> None:
 
 
 class _Everyone:
-    """Rows of all ranks, in rank order. Ranks hold equally many chips, but not photos."""
+    """Rows of all ranks, in rank order. Ranks hold equally many chips, but not photos.
+
+    photos, chips: how many each rank holds. Rows are those of photos unless it is said.
+    """
 
     def __init__(self, fabric: Any, inputs: Inputs) -> None:
-        self.fabric, self.inputs = fabric, inputs
-        mine = [len(inputs.lonlat)]
+        self.fabric, self.photos = fabric, [len(inputs.lonlat)]
         if fabric.world_size > 1:
-            count = torch.tensor(mine, device=inputs.lonlat.device)
-            mine = fabric.all_gather(count).flatten().tolist()
-        self.counts = mine
+            count = torch.tensor(self.photos, device=inputs.lonlat.device)
+            self.photos = fabric.all_gather(count).flatten().tolist()
+        self.chips = [len(inputs.chips)] * fabric.world_size
 
-    def rows(self, own: Tensor) -> Tensor:
-        """Of photos or of chips: those of all ranks, padded for the journey where they differ."""
+    def rows(self, own: Tensor, counts: list[int] | None = None) -> Tensor:
+        """Those of all ranks from this rank's; they travel padded to the longest."""
         if self.fabric.world_size == 1:
             return own
-        if len(own) == len(self.inputs.chips) and own.ndim == 3:
-            return self.fabric.all_gather(own).flatten(0, 1)
-        padded = own.new_zeros(max(self.counts), *own.shape[1:])
+        counts = counts or self.photos
+        padded = own.new_zeros(max(counts), *own.shape[1:])
         padded[: len(own)] = own
-        return torch.cat([r[:n] for r, n in zip(self.fabric.all_gather(padded), self.counts)])
+        return torch.cat([r[:n] for r, n in zip(self.fabric.all_gather(padded), counts)])
 
-    def chips(self) -> Tensor:
-        """Chip numbers [N] within the global batch."""
-        return self.rows(self.inputs.chip + self.fabric.global_rank * len(self.inputs.chips))
-
-    def own(self, rows: Tensor) -> Tensor:
-        """What of the global rows is this rank's."""
-        rank = self.fabric.global_rank
-        counts = self.counts if rows.ndim == 2 else [len(self.inputs.chips)] * len(self.counts)
+    def own(self, rows: Tensor, counts: list[int] | None = None) -> Tensor:
+        """This rank's rows from those of all."""
+        counts, rank = counts or self.photos, self.fabric.global_rank
         return rows[sum(counts[:rank]) : sum(counts[: rank + 1])]
