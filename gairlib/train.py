@@ -31,7 +31,7 @@ from gairlib.engine import Engine, full
 from gairlib.errors import BadInput
 from gairlib.interrupts import deferred
 from gairlib.model import GAIR
-from gairlib.train_options import PretrainOptions, learning_rate, limit_queue, parameter_groups
+from gairlib.train_options import PretrainOptions, adamw, learning_rate, limit_queue
 from gairlib.validation import validate
 
 SUMMARY = ("loss", "incl_loss", "incl_accuracy", "field_loss", "secl_loss", "temperature",
@@ -82,11 +82,8 @@ class _Run:
         self.out, self.checkpoints = out, checkpoints
         torch.manual_seed(options.seed)
         self.fabric = engine.fabric(options.precision)
-        fused = self.fabric.device.type in ("cpu", "cuda")
         self.wrapped, self.optimiser = engine.setup(
-            self.fabric, model, parts=options.gradient_parts,
-            optimiser=lambda m: torch.optim.AdamW(parameter_groups(m, options.weight_decay),
-                                                  lr=options.lr, betas=(0.9, 0.98), fused=fused))
+            self.fabric, model, lambda m: adamw(m, options), parts=options.gradient_parts)
         self.queue = CoordinateQueue(limit_queue(options, len(train)), self.fabric.device)
         self.identity = checkpoint.fingerprint(
             options.identity(), model.config.to_dict(), train.chips, begun,
@@ -190,20 +187,20 @@ class _Run:
 
     # ---- what stays
 
+    def _checkpoint(self) -> None:
+        checkpoint.save(self.checkpoints, step=self.step, model=self.model,
+                        optimiser=self.optimiser.optimizer, buffers=self.queue.state_dict(),
+                        history=self.history, run=self.identity, write=self.fabric.is_global_zero)
+
     def _save(self) -> None:
         try:
-            checkpoint.save(self.checkpoints, step=self.step, model=self.model,
-                            optimiser=self.optimiser.optimizer, buffers=self.queue.state_dict(),
-                            history=self.history, run=self.identity,
-                            write=self.fabric.is_global_zero)
+            self._checkpoint()
         except checkpoint.NotSaved as problem:
             tqdm.write(f"{problem}; training goes on, and tries again at the next checkpoint")
 
     def leave(self) -> dict:
         """A checkpoint of the last step, for another process to finish from."""
-        checkpoint.save(self.checkpoints, step=self.step, model=self.model,
-                        optimiser=self.optimiser.optimizer, buffers=self.queue.state_dict(),
-                        history=self.history, run=self.identity, write=self.fabric.is_global_zero)
+        self._checkpoint()
         if self.fabric.is_global_zero:
             speed = {k: v for k, v in self._summary().items() if k in SPEED}
             (self.checkpoints / "speed.json").write_text(json.dumps(speed))

@@ -8,6 +8,8 @@ sharding, compilation) is in gairlib.engine.
 import math
 from dataclasses import asdict, dataclass
 
+import torch
+
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
 
@@ -82,6 +84,13 @@ def learning_rate(step: int, options: PretrainOptions) -> float:
         return options.lr * (step + 1) / warm
     t = (step - warm) / max(1, options.steps - warm)
     return options.lr * 0.5 * (1 + math.cos(math.pi * t))
+
+
+def adamw(model: GAIR, options: PretrainOptions) -> torch.optim.AdamW:
+    """The optimiser of training, its update in one kernel where there is one."""
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(parameter_groups(model, options.weight_decay), lr=options.lr,
+                             betas=(0.9, 0.98), fused=fused)
 
 
 def parameter_groups(model: GAIR, weight_decay: float) -> list[dict]:

@@ -31,13 +31,24 @@ def timed(function: Callable, *arguments, repeat: int = 3) -> float:
     return median(seconds)
 
 
-def side_by_side(functions: dict[str, Callable], repeat: int = 3) -> dict[str, float]:
-    """Median seconds of each, called in turn (a b c a b c ...), so that all meet the same noise."""
+def rounds(
+    functions: dict[str, Callable], repeat: int, *, first_in_turn: bool = False
+) -> dict[str, list[float]]:
+    """Seconds of each in every round (a b c a b c ...), so that all meet the same noise.
+
+    first_in_turn: every second round runs backwards (c b a a b c ...).
+    """
     seconds = {name: [] for name in functions}
-    for _ in range(repeat):
-        for name, function in functions.items():
-            seconds[name].append(timed(function, repeat=1))
-    return {name: median(values) for name, values in seconds.items()}
+    for k in range(repeat):
+        backwards = first_in_turn and k % 2 == 0
+        for name in list(functions)[:: -1 if backwards else 1]:
+            seconds[name].append(timed(functions[name], repeat=1))
+    return seconds
+
+
+def side_by_side(functions: dict[str, Callable], repeat: int = 3) -> dict[str, float]:
+    """Median seconds of each, called in turn: see `rounds`."""
+    return {name: median(values) for name, values in rounds(functions, repeat).items()}
 
 
 def peak(target: str, *arguments) -> dict:

@@ -230,10 +230,7 @@ def memory(kind: str, size: str) -> dict[str, float]:
 
 def speed(kind: str, steps: dict[str, Callable], pairs: int, repeat: int) -> dict[str, float]:
     """Pairs a second of each side, and the median over rounds of ours over theirs."""
-    seconds = {name: [] for name in steps}
-    for k in range(repeat):
-        for name, step in list(steps.items())[:: 1 if k % 2 else -1]:  # each goes first in turn
-            seconds[name].append(bench.timed(step, repeat=1))
+    seconds = bench.rounds(steps, repeat, first_in_turn=True)
     rounds = [a / b for a, b in zip(seconds["theirs"], seconds["ours"])]
     return {f"{kind}_pairs": pairs, f"{kind}_speed_ratio": median(rounds)} | {
         f"{kind}_{name}_pairs_per_second": pairs / median(s) for name, s in seconds.items()}

@@ -17,6 +17,7 @@ of our step, forward and backward, each timed by itself.
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
@@ -29,7 +30,7 @@ from gairlib.batches import Batch
 from gairlib.coordinate_queue import CoordinateQueue
 from gairlib.engine import Engine
 from gairlib.objectives import Embeddings, terms
-from gairlib.train_options import PretrainOptions, learning_rate, parameter_groups
+from gairlib.train_options import PretrainOptions, adamw, learning_rate, parameter_groups
 
 THREADS = 2
 BATCHES = 6  # different ones, met in turn
@@ -162,9 +163,7 @@ class Ours:
         engine = Engine(accelerator="cpu")
         self.fabric = engine.fabric(options.precision)
         self.wrapped, self.optimiser = engine.setup(
-            self.fabric, model, parts=options.gradient_parts,
-            optimiser=lambda m: torch.optim.AdamW(parameter_groups(m, options.weight_decay),
-                                                  lr=options.lr, betas=(0.9, 0.98), fused=True))
+            self.fabric, model, lambda m: adamw(m, options), parts=options.gradient_parts)
         self.wrapped.train()
         self.queue = CoordinateQueue(QUEUE)
 
@@ -207,10 +206,8 @@ def race(loops: dict, batches: list[Batch], first: int, repeat: int) -> dict[str
         for k, batch in enumerate(batches):
             loop.step(first + k, batch)
 
-    seconds = {name: [] for name in loops}
-    for k in range(repeat):
-        for name, loop in list(loops.items())[:: 1 if k % 2 else -1]:  # each goes first in turn
-            seconds[name].append(bench.timed(block, loop, repeat=1))
+    blocks = {name: partial(block, loop) for name, loop in loops.items()}
+    seconds = bench.rounds(blocks, repeat, first_in_turn=True)
     rates = {f"{name}_photos_per_second": photos / median(s) for name, s in seconds.items()}
     rounds = [a / b for a, b in zip(seconds["plain"], seconds["ours"])]  # of the same minute
     return rates | {"ratio": median(rounds)}
@@ -255,11 +252,7 @@ def shares(ours: Ours, batch: Batch, repeat: int) -> dict[str, float]:
         "losses": through(loss),
         "optimiser": ours.update,  # with the gradients that the towers have just left
     }
-    seconds = {name: [] for name in parts}
-    for _ in range(repeat):
-        for name, part in parts.items():
-            seconds[name].append(bench.timed(part, repeat=1))
-    middle = {name: median(s) for name, s in seconds.items()}
+    middle = bench.side_by_side(parts, repeat)
     return {f"share_{name}": s / sum(middle.values()) for name, s in middle.items()}
 
 

@@ -15,7 +15,7 @@ from gairlib.config import GAIRConfig
 from gairlib.engine import Engine
 from gairlib.inputs import Inputs
 from gairlib.model import GAIR
-from gairlib.train_options import PretrainOptions, parameter_groups
+from gairlib.train_options import PretrainOptions, adamw
 
 
 def places(n: int, device: torch.device, generator: torch.Generator) -> Tensor:
@@ -56,14 +56,9 @@ class Stepper:
         self.device = self.fabric.device
         self.model = GAIR(config).train()
         self.wrapped, self.optimiser = engine.setup(
-            self.fabric, self.model, self._optimiser, parts=options.gradient_parts)
+            self.fabric, self.model, lambda m: adamw(m, options), parts=options.gradient_parts)
         generator = torch.Generator(self.device).manual_seed(seed + 1)
         self.queued = places(queue, self.device, generator)
-
-    def _optimiser(self, model: GAIR) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
-            parameter_groups(model, self.options.weight_decay), lr=self.options.lr,
-            betas=(0.9, 0.98), fused=self.device.type in ("cpu", "cuda"))
 
     def divide(self, parts: int, loss_chunk: int) -> None:
         """Takes the batches that follow in so many parts, and so many rows of logits at a time."""
