@@ -31,6 +31,7 @@ from gairlib import checkpoint, pipeline, plan
 from gairlib.config import GAIRConfig
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput, Missing
+from gairlib.files import sha256
 
 BASE = "base"
 SECTIONS = ("data", "model", "pretrain")
@@ -141,9 +142,7 @@ def pairs_fingerprint(folder: str | Path, dataset: Dataset) -> str:
     if not manifest.is_file():
         raise Missing(f"{manifest}: no pairs there; run `dvc repro pair` first")
     for path in [manifest, *sorted(p for p in (folder / "pairs.zarr").rglob("*") if p.is_file())]:
-        digest.update(path.relative_to(folder).as_posix().encode())
-        with open(path, "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}".encode())
     for name in sorted(set(pd.read_parquet(manifest, columns=["path"])["path"].dropna())):
         photo = dataset.folder / name
         digest.update(f"{name} {photo.stat().st_size if photo.is_file() else -1}".encode())

@@ -31,6 +31,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gairlib.engine import full, sharded
 from gairlib.errors import BadInput
 
 # attributes under which torch and Fabric keep the module that they wrap
@@ -164,21 +165,15 @@ def _gather(model: nn.Module, optimiser: torch.optim.Optimizer,
                   for field in sorted(state)}
     whole = {}
     for name, tensor in named.items():
-        tensor = tensor.detach()
-        if _sharded(tensor):
-            tensor = tensor.full_tensor()
+        tensor = full(tensor.detach())
         if write:
             whole[name] = tensor.cpu().contiguous()
     return whole
 
 
-def _sharded(tensor: Tensor) -> bool:
-    return hasattr(tensor, "full_tensor")  # DTensor; importing its module takes seconds
-
-
 def _like(whole: Tensor, own: Tensor) -> Tensor:
     """`whole` as is, or this rank's part of it where `own` is sharded."""
-    if not _sharded(own):
+    if not sharded(own):
         return whole
     from torch.distributed.tensor import distribute_tensor
 

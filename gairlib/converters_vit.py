@@ -105,7 +105,7 @@ def _ten_bands(weight: Tensor, bias: Tensor, fill: float) -> tuple[Tensor, Tenso
     return by_band[:, ours].flatten(1), (bias.double() + constant).to(bias.dtype)
 
 
-_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}  # ViT-Ti, S, B, L, H
+HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}  # ViT-Ti, S, B, L, H
 
 
 def load_timm_vit(
@@ -158,7 +158,7 @@ def timm_vit_options(
             f"{source}: patch_embed.proj.weight is {list(state['patch_embed.proj.weight'].shape)}; "
             "3 channels and square patches are needed."
         )
-    heads = heads or _HEADS.get(width)
+    heads = heads or HEADS.get(width)
     if not heads or width % heads:
         raise BadInput(
             f"{source}: width {width} with heads {heads}: give heads=, a divisor of the width; "

@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 from gairlib import features, files, pairing, preprocess, scenes
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
+from gairlib.files import sha256
 from gairlib.model import GAIR
 
 UNKNOWN = "unknown: the dataset states none"
@@ -35,7 +36,7 @@ UNKNOWN = "unknown: the dataset states none"
 
 def weights_hash(checkpoint: str | Path) -> str:
     """First 16 hex digits of the SHA-256 of a model folder's weights."""
-    return hashlib.sha256((Path(checkpoint) / "model.safetensors").read_bytes()).hexdigest()[:16]
+    return sha256(Path(checkpoint) / "model.safetensors")[:16]
 
 
 def model_hash(model: GAIR) -> str:

@@ -120,6 +120,11 @@ def _shard(model: nn.Module, mesh) -> nn.Module:
     return model
 
 
+def sharded(value: Tensor) -> bool:
+    """Whether this rank holds a part of the tensor only."""
+    return hasattr(value, "full_tensor")  # a DTensor; importing its module takes seconds
+
+
 def full(value: Tensor) -> Tensor:
     """A tensor as it is, or gathered from its shards (then every rank has to call)."""
-    return value.full_tensor() if hasattr(value, "full_tensor") else value
+    return value.full_tensor() if sharded(value) else value

@@ -24,7 +24,6 @@ in the tensors either; timm's own are what its weights were trained with (`sv_no
 from __future__ import annotations
 
 import errno
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,9 +34,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from gairlib.converters import load_croma, load_geoclip, timm_vit_options
-from gairlib.converters_vit import _HEADS, CROMA_BANDS
+from gairlib.converters_vit import CROMA_BANDS, HEADS
 from gairlib.converters_weights import check, part, read, unwrap
 from gairlib.errors import BadInput, Missing
+from gairlib.files import sha256
 from gairlib.location import EqualEarthRFF
 from gairlib.model import GAIR, WEIGHTS
 
@@ -118,7 +118,7 @@ def towers(
                 own[key].copy_(value)
             new = [k for k in own if k.startswith(f"{name}.") and k not in tensors]
             record = {"start": "weights", "source": source, "revision": weights.revision,
-                      "commit": weights.commit, "sha256": _sha256(weights.path), "new": new,
+                      "commit": weights.commit, "sha256": sha256(weights.path), "new": new,
                       "unused": unused}  # fmt: skip
             at = f" (commit {weights.commit[:12]})" if weights.commit else ""
             layers = dict.fromkeys(k.removesuffix(".weight").removesuffix(".bias") for k in new)
@@ -175,11 +175,6 @@ def _fetch(repository: str, file: str, revision: str | None, hub: str | None) ->
     parts = path.parts  # .../snapshots/<commit>/<file>
     commit = parts[len(parts) - 1 - len(Path(file).parts)]
     return Weights(path, revision, commit)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 # ---------------------------------------------------------------------------- what fits where
@@ -241,7 +236,7 @@ def _sv(model: GAIR, path: Path) -> Fitted:
     state, unused = part(state, [""], "", [f"{h}." for h in heads] or ["head."], source, what)
     if isinstance(tower, VisionTransformer) and "patch_embed.proj.weight" in state:
         number = tower.blocks[0].attn.num_heads
-        known = _HEADS.get(state["patch_embed.proj.weight"].shape[0], number)
+        known = HEADS.get(state["patch_embed.proj.weight"].shape[0], number)
         theirs = timm_vit_options(state, known, source)
         ours = timm_vit_options(tower.state_dict(), number, "sv tower")
         _same(f"{source}: a ViT of timm's", [

@@ -5,7 +5,6 @@ A handful of pairs cannot train a model. With fewer than `min_pairs` training pa
 provenance written beside the weights says so in a sentence that the report repeats.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from gairlib.config import GAIRConfig
 from gairlib.dataset import Dataset
 from gairlib.engine import Engine
 from gairlib.errors import BadInput, Missing
+from gairlib.files import sha256
 from gairlib.model import GAIR
 from gairlib.pairing import Pairs
 from gairlib.train import SPEED
@@ -105,8 +105,7 @@ def beginning(plan: Plan) -> str:
     """What weights a run begins with, by content: checkpoints of another beginning are not its."""
     files = {tower: record.get("sha256") for tower, record in plan.towers.items()}
     if plan.init:
-        with open(Path(plan.init) / "model.safetensors", "rb") as file:
-            files["init"] = hashlib.file_digest(file, "sha256").hexdigest()
+        files["init"] = sha256(Path(plan.init) / "model.safetensors")
     return json.dumps(files, sort_keys=True)
 
 
