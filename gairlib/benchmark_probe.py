@@ -107,9 +107,10 @@ def _location_baselines(data: TaskData, labels: bool) -> list[Encoder]:
         return lambda train, test, groups, seed: location_baselines.by_distance(
             lonlat[train], y[train], lonlat[test], k=k, power=power, labels=labels)
 
+    neighbours = location_baselines.NEIGHBOURS
     return [
-        Encoder("5 nearest neighbours", "1/distance", near(5, 1.0)),
-        Encoder("inverse distance", "1/distance², 64 rows", near(64, 2.0)),
+        *(Encoder(name, neighbours[name][0], near(*neighbours[name][1:]))
+          for name in (location_baselines.NEAREST, "inverse distance")),
         Encoder("coordinates", "logistic" if labels else "ridge", _linear(data, lambda s: sphere)),
     ]
 

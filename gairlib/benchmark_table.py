@@ -90,22 +90,26 @@ class Table:
                     data="synthetic" if self.synthetic else "real"))
         return pd.DataFrame(found, columns=ROW_COLUMNS)
 
+    def difference(self, split: str, metric: str, encoder: str, baseline: str,
+                   draws: int) -> dict:
+        """`encoder` minus `baseline` on the same draws: a row of COMPARISON_COLUMNS. The verdict is
+        "wins" or "loses" where the interval excludes zero, "tie" where it does not, "" without an
+        interval."""
+        ours, e = (self.entries[split, metric, name] for name in (encoder, baseline))
+        got = stats.paired_difference(
+            ours.scores, e.scores, e.clusters, draws=draws, min_clusters=e.least)
+        lower = metric.startswith(LOWER)
+        verdict = "" if np.isnan(got.low) else "tie"
+        if got.excludes_zero():
+            verdict = "wins" if (got.value < 0) == lower else "loses"
+        return dict(
+            task=self.task, split=split, metric=metric, unit=e.unit, encoder=encoder,
+            baseline=baseline, difference=got.value, low=got.low, high=got.high,
+            better="lower" if lower else "higher", verdict=verdict, clusters=e.clusters)
+
     def comparison(self, draws: int) -> pd.DataFrame:
-        """`gair` minus each other encoder, on the same draws. The verdict is "wins" or "loses"
-        where the interval excludes zero, "tie" where it does not, "" without an interval."""
-        found = []
-        for (split, metric, baseline), e in self.entries.items():
-            ours = self.entries.get((split, metric, OURS))
-            if ours is None or baseline == OURS:
-                continue
-            got = stats.paired_difference(
-                ours.scores, e.scores, e.clusters, draws=draws, min_clusters=e.least)
-            lower = metric.startswith(LOWER)
-            verdict = "" if np.isnan(got.low) else "tie"
-            if got.excludes_zero():
-                verdict = "wins" if (got.value < 0) == lower else "loses"
-            found.append(dict(
-                task=self.task, split=split, metric=metric, unit=e.unit, encoder=OURS,
-                baseline=baseline, difference=got.value, low=got.low, high=got.high,
-                better="lower" if lower else "higher", verdict=verdict, clusters=e.clusters))
+        """`gair` minus each other encoder."""
+        found = [self.difference(split, metric, OURS, baseline, draws)
+                 for split, metric, baseline in self.entries
+                 if baseline != OURS and (split, metric, OURS) in self.entries]
         return pd.DataFrame(found, columns=COMPARISON_COLUMNS)

@@ -4,9 +4,9 @@
 
 Five outer folds a seed. Within the training rows of each, every encoder is trained by
 `location_training`, which stops by inner folds that are split as the outer ones are. "chosen
-encoder" takes per outer fold the encoder
-with the best inner score: that row, and not the best of many test scores, is what "the best encoder
-of the registry" means. Test labels are met once, by the score.
+encoder" takes per outer fold the encoder with the best inner score: that row, and not the best of
+many test scores, is what "the best encoder of the registry" means. Test labels are met once, by the
+score.
 
 Results are in the long format of `benchmark_table`; differences from distance-weighted 5-NN are
 paired block bootstraps (`stats`), over blocks of 10 degrees (or those of the split, where smaller)
@@ -63,17 +63,14 @@ def guesses(
     encoders: Sequence[str], settings: Settings = DEFAULTS,
 ) -> tuple[dict[str, tuple[str, np.ndarray]], list[str]]:
     """Out-of-fold guesses of all that is compared: name -> (probe, [n]); encoder chosen a fold."""
-    groups = splits.groups(lonlat, degrees)
-    found = {
-        name: (probe, np.empty(len(y), dtype=y.dtype))
-        for name, (probe, _) in baselines(y.dtype.kind not in "fiu").items()
-    }
+    groups, plain = splits.groups(lonlat, degrees), baselines(y.dtype.kind not in "fiu")
+    found = {name: (probe, np.empty(len(y), dtype=y.dtype)) for name, (probe, _) in plain.items()}
     found |= {name: (PROBE, np.empty(len(y), dtype=y.dtype)) for name in encoders}
     if len(encoders) > 1:
         found[CHOSEN] = (PROBE, np.empty(len(y), dtype=y.dtype))
     chosen = []
     for rows, test in splits.folds(groups, FOLDS, seed):
-        for name, (_, guess) in baselines(y.dtype.kind not in "fiu").items():
+        for name, (_, guess) in plain.items():
             found[name][1][test] = guess(lonlat[rows], y[rows], lonlat[test])
         fits = [
             location_training.fit(name, lonlat[rows], y[rows], groups[rows], seed=seed,
@@ -123,17 +120,8 @@ def run(
 
 def _differences(table: Table, draws: int) -> pd.DataFrame:
     """Encoder minus 5-NN on the same blocks: "wins", "loses" or "tie" by the 95% interval."""
-    found = []
-    for (split, metric, name), entry in table.entries.items():
-        if entry.probe != PROBE:
-            continue
-        near = table.entries[split, metric, NEAREST]
-        got = stats.paired_difference(entry.scores, near.scores, entry.clusters, draws=draws)
-        verdict = "" if np.isnan(got.low) else "tie"
-        if got.excludes_zero():
-            verdict = "wins" if got.value > 0 else "loses"
-        found.append((table.task, split, name, NEAREST, metric, got.value, got.low, got.high,
-                      verdict))
+    found = [table.difference(split, metric, name, NEAREST, draws)
+             for (split, metric, name), entry in table.entries.items() if entry.probe == PROBE]
     return pd.DataFrame(found, columns=DIFFERENCE_COLUMNS)
 
 
