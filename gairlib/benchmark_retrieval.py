@@ -21,9 +21,10 @@ import torch
 from pyproj import Geod
 from tqdm.auto import tqdm
 
-from gairlib import features, geo, preprocess, probes, retrieval, stats
+from gairlib import features, geo, pairing, preprocess, probes, retrieval, stats
 from gairlib.benchmark_table import OURS, RANDOM, Table
 from gairlib.dataset import Dataset
+from gairlib.errors import Skipped
 from gairlib.model import GAIR
 from gairlib.pairing import Pairs
 
@@ -211,8 +212,18 @@ class _Scorer:
                   errors, rows, how, unit="m")
 
 
-def run(pairs: Pairs, dataset: Dataset, model: GAIR, *, seeds: int, device: str):
-    """All scores of the retrieval task, notes, and one example (query, photo row, map)."""
+def available(dataset: Dataset) -> dict[str, str]:
+    """`retrieval`: "" where the folder has scenes and photos, else what it needs."""
+    both = len(dataset.scenes()) and len(dataset.street())
+    return {"retrieval": "" if both else "needs scenes and street photos"}
+
+
+def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str):
+    """All scores of the retrieval task, what it is judged by, notes, and one example."""
+    pairs = pairing.load(pairs_folder)
+    count = pairs.manifest["photo_id"].nunique() if len(pairs.manifest) else 0
+    if count < 2:
+        raise Skipped(f"{count} pairs in {pairs_folder}, two are needed")
     config = model.config
     rows, label = held_out(pairs.manifest)
     query = gather(pairs, dataset, rows, label, config.sv_size)
@@ -257,7 +268,8 @@ def run(pairs: Pairs, dataset: Dataset, model: GAIR, *, seeds: int, device: str)
         notes.append(f"{len(outside)} training pairs: no colour baseline (50 are needed)")
     score.ranks("chance", None, probe="none")
     _constants(score, query, outside)
-    return table, notes, (query, ours)
+    example = {"query": query, "reading": ours, "model": model}
+    return table, mainline(query.label, table), notes, example
 
 
 def _constants(score: _Scorer, query: Query, training: pd.DataFrame) -> None:

@@ -18,10 +18,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gairlib import benchmark_probe, benchmark_retrieval, pairing, tasks
+from gairlib import benchmark_probe, tasks
 from gairlib.benchmark_table import COMPARISON_COLUMNS, LOWER, OURS, RANDOM, ROW_COLUMNS
 from gairlib.dataset import Dataset
-from gairlib.errors import BadInput
+from gairlib.errors import BadInput, Skipped
 from gairlib.figures import benchmarks as figures
 from gairlib.model import GAIR
 
@@ -193,8 +193,15 @@ def run(task: str, dataset: Dataset, checkpoint: str | Path, pairs_folder: str |
     why = tasks.reason(task, dataset)
     if why:
         return Result(task, dataset.name, dataset.synthetic, "skipped", why)
-    if task == "retrieval":
-        return _retrieval(dataset, model, pairs_folder, seeds, bootstrap, device)
+    if family := tasks.family(task):
+        try:
+            table, mainline, notes, example = family.run(
+                task, dataset, model, pairs_folder=pairs_folder, seeds=seeds, device=device)
+        except Skipped as why:
+            return Result(task, dataset.name, dataset.synthetic, "skipped", str(why))
+        return Result(task, dataset.name, table.synthetic, rows=table.rows(bootstrap),
+                      comparison=table.comparison(bootstrap), mainline=mainline, notes=notes,
+                      example=example)
     data = tasks.load(task, dataset, pairs_folder)
     table, images = benchmark_probe.run(data, dataset, model, seeds=seeds, device=device)
     result = Result(task, dataset.name, data.synthetic, rows=table.rows(bootstrap),
@@ -203,19 +210,3 @@ def run(task: str, dataset: Dataset, checkpoint: str | Path, pairs_folder: str |
     result.example = {"data": data, "images": images}
     return result
 
-
-def _retrieval(dataset, model, pairs_folder, seeds, bootstrap, device) -> Result:
-    pairs = pairing.load(pairs_folder)
-    result = Result("retrieval", dataset.name, dataset.synthetic)
-    count = pairs.manifest["photo_id"].nunique() if len(pairs.manifest) else 0
-    if count < 2:
-        result.status, result.reason = "skipped", f"{count} pairs in {pairs_folder}, two are needed"
-        return result
-    table, notes, (query, reading) = benchmark_retrieval.run(
-        pairs, dataset, model, seeds=seeds, device=device
-    )
-    result.rows, result.comparison = table.rows(bootstrap), table.comparison(bootstrap)
-    result.mainline = benchmark_retrieval.mainline(query.label, table)
-    result.notes = notes
-    result.example = {"query": query, "reading": reading, "model": model}
-    return result

@@ -1,4 +1,4 @@
-"""The two errors that a user's input can raise: each carries one sentence that says what to mend.
+"""The errors that a user's input can raise: each carries one sentence that says what to mend.
 
 Both derive from the built-in error that fits, so `except ValueError` works without knowing them.
 The notebook runner prints their sentence alone; anything else is a defect and keeps its traceback.
@@ -14,3 +14,7 @@ class Missing(FileNotFoundError):
 
     def __str__(self) -> str:  # FileNotFoundError would print "[Errno ...]" for two arguments
         return " ".join(str(a) for a in self.args)
+
+
+class Skipped(Exception):
+    """A task that this data cannot run: no mistake, the result says the reason and goes on."""

@@ -13,6 +13,7 @@ seen), side by side.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,13 @@ BLOCK_DEGREES = (10.0, 2.0, 0.5)  # the first that gives at least MIN_BLOCKS blo
 MIN_BLOCKS = 30
 PHOTO_BLOCK_DEGREES = 0.1  # about 10 km: a "site" where photos name none
 TILE_PX, TILE_STRIDE, TILE_M = 64, 32, 640.0
+
+# Tasks that are more than a probe on labelled rows: prefix of their names -> module. A module has
+# `available(dataset)`, name -> "" or the reason why this folder cannot run it, and
+# `run(task, dataset, model, *, pairs_folder, seeds, device)` -> (Table, mainline, notes, example).
+FAMILIES: dict[str, str] = {
+    "retrieval": "gairlib.benchmark_retrieval",
+}
 
 # columns of street.csv and of location tables that say where, when or whence rather than what
 NOT_LABELS = set(
@@ -169,8 +177,15 @@ def available(dataset: Dataset) -> dict[str, str]:
         for column in table.columns:
             if column not in NOT_LABELS:
                 found[f"location-{name}-{column}"] = label_kind(table[column])[1]
-    found["retrieval"] = "" if len(scenes) and len(street) else "needs scenes and street photos"
+    for module in dict.fromkeys(FAMILIES.values()):
+        found |= import_module(module).available(dataset)
     return found
+
+
+def family(name: str):
+    """The module that runs a task which is more than a probe, None for a probing task."""
+    found = [m for prefix, m in FAMILIES.items() if name.startswith(prefix)]
+    return import_module(found[0]) if found else None
 
 
 def reason(name: str, dataset: Dataset) -> str:
