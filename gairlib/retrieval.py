@@ -9,9 +9,9 @@ Ties are resolved by expectation: a match that is tied with t others counts as i
 broken at random, so recall is the expected one and the rank is the mean rank. That is what keeps a
 chip's mean vector, equal for all photos in the chip, from being flattered or punished.
 
-Localisation: slide the photo's embedding over the decoded field of its chip, take the best cell,
-and measure the distance to where the photo was taken. Ranks are 1-based, `xy` is in [-1, 1] with y
-to the south, distances are metres on the ground.
+Localisation: slide the photo's embedding over the decoded field of its chip, turn the similarities
+into one guess, and measure the distance to where the photo was taken. Ranks are 1-based, `xy` is in
+[-1, 1] with y to the south, distances are metres on the ground.
 """
 
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ import numpy as np
 
 from gairlib.errors import BadInput
 
+TEMPERATURES = np.geomspace(0.01, 1.0, 33)
 TIE = 1e-6  # float32 dot products of unit vectors closer than this are equal
 
 
@@ -124,18 +125,54 @@ def best_cell(similarity, xy) -> np.ndarray:
     return np.asarray(xy)[np.asarray(similarity).argmax(1)]
 
 
+def _shares(similarity, temperature: float) -> np.ndarray:
+    """softmax(similarity / temperature) over the cells: [n, P]."""
+    similarity = np.asarray(similarity, dtype=np.float64)
+    share = np.exp((similarity - similarity.max(1, keepdims=True)) / temperature)
+    return share / share.sum(1, keepdims=True)
+
+
 def least_expected_error(similarity, xy, temperature: float) -> np.ndarray:
     """Position with the least expected distance if softmax(similarity / temperature) is right.
 
     A single best cell throws away that a photo of a park could be in any park of the chip; the
     spatial median of the whole map is the better bet. similarity [n, P], xy [P, 2] -> [n, 2].
     """
-    similarity, xy = np.asarray(similarity, dtype=np.float64), np.asarray(xy)
-    logits = (similarity - similarity.max(1, keepdims=True)) / temperature
-    share = np.exp(logits)
-    share /= share.sum(1, keepdims=True)  # [n, P]
+    xy = np.asarray(xy)
     distance = np.linalg.norm(xy[:, None] - xy[None], axis=2)  # [P, P]
-    return xy[(share @ distance).argmin(1)]
+    return xy[(_shares(similarity, temperature) @ distance).argmin(1)]
+
+
+def likeliest_disc(similarity, xy, temperature: float, radius: float = 0.5) -> np.ndarray:
+    """Centre of the disc that most probably holds the photo, if the softmax is right.
+
+    The guess that is within `radius` of the truth as often as can be: where half of the photos are
+    to be found within some distance, a sharp peak counts for less than a broad hill beside it.
+    similarity [n, P], xy [P, 2], radius in units of xy (0.5 is a quarter of the chip's width) ->
+    [n, 2], one of xy. The disc's rim is soft, so that equal discs are told apart by how central
+    they are.
+    """
+    xy = np.asarray(xy)
+    distance = np.linalg.norm(xy[:, None] - xy[None], axis=2)  # [P, P]
+    disc = np.maximum(0, 1 - (distance / radius) ** 8)
+    return xy[(_shares(similarity, temperature) @ disc).argmax(1)]
+
+
+def fit_temperature(similarity, cell, choices=TEMPERATURES) -> float:
+    """The temperature of `choices` under which the true cells are most likely.
+
+    similarity [n, P], cell [n]: which cell holds the photo. To be asked of photos that are not
+    judged: it says how far an encoder's similarities are to be trusted.
+    """
+    similarity, rows = np.asarray(similarity, dtype=np.float64), np.arange(len(similarity))
+    loss = [-np.log(_shares(similarity, t)[rows, cell] + 1e-300).mean() for t in choices]
+    return float(choices[int(np.argmin(loss))])
+
+
+def cell_of(xy, cells: int) -> np.ndarray:
+    """Which of `cell_centres(cells)` is the nearest to positions [n, 2] -> [n]."""
+    steps = np.clip(((np.asarray(xy) + 1) / 2 * cells).astype(int), 0, cells - 1)  # [n, 2]
+    return steps[:, 1] * cells + steps[:, 0]
 
 
 def errors_m(guess, truth, size_m) -> np.ndarray:

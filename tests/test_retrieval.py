@@ -104,6 +104,41 @@ def test_two_far_peaks_are_bet_on_by_mass():
     assert retrieval.least_expected_error(similarity, xy, 0.07)[0].sum() > 1  # far south-east
 
 
+def test_the_likeliest_disc_is_the_one_that_holds_most():
+    """Against every disc, counted one by one."""
+    rng = np.random.default_rng(0)
+    xy, similarity = retrieval.cell_centres(9), rng.normal(0, 0.1, (5, 81))
+    found = retrieval.likeliest_disc(similarity, xy, 0.05, radius=0.5)
+    for row, guess in zip(similarity, found):
+        share = np.exp(row / 0.05) / np.exp(row / 0.05).sum()
+        held = [sum(p * max(0, 1 - (np.hypot(*(a - c)) / 0.5) ** 8) for p, a in zip(share, xy))
+                for c in xy]
+        assert guess.tolist() == xy[int(np.argmax(held))].tolist()
+    sharp, broad = np.zeros((1, 81)), slice(60, 63)
+    sharp[0, 0], sharp[0, broad] = 1.0, 0.97
+    assert retrieval.best_cell(sharp, xy)[0].tolist() == xy[0].tolist()
+    assert retrieval.likeliest_disc(sharp, xy, 0.1)[0].tolist() != xy[0].tolist()
+
+
+def test_a_fitted_temperature_is_the_one_that_made_the_data():
+    rng = np.random.default_rng(1)
+    similarity = rng.normal(0, 0.2, (4000, 50))
+    share = np.exp(similarity / 0.1)
+    share /= share.sum(1, keepdims=True)
+    cell = np.array([rng.choice(50, p=p) for p in share])
+    found = retrieval.fit_temperature(similarity, cell)
+    assert abs(np.log(found / 0.1)) < 0.2  # a step of the choices is 0.14
+    wrong = rng.permutation(cell)  # nothing is known: trust as little as can be
+    assert retrieval.fit_temperature(similarity, wrong) == 1.0
+
+
+def test_cells_are_counted_as_their_centres_are():
+    xy = retrieval.cell_centres(7)
+    np.testing.assert_array_equal(retrieval.cell_of(xy, 7), np.arange(49))
+    assert retrieval.cell_of([[1.0, 1.0]], 7)[0] == 48
+    assert retrieval.cell_of([[-1.0, 1.0]], 7)[0] == 42
+
+
 def test_errors_in_metres_take_one_width_or_one_a_chip():
     a, b = np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([[1.0, 0.0], [-1.0, -1.0]])
     np.testing.assert_allclose(retrieval.errors_m(a, b, 640), [320, 640 * np.sqrt(2)])

@@ -189,7 +189,7 @@ def test_scene_bands_have_their_native_resolution(world):
 
 def test_photo_labels_add_up(world):
     shots = photos.shots(world)
-    assert len(shots) == photos.PER_SITE
+    assert len(shots) == photos.PER_SITE + photos.MORE.get(world.site.split, 0)
     camera, when, _ = shots[0]
     air = make_air(world.site, when, "clear", np.random.default_rng(0))
     view = render.render(world, camera, air, seed=1)
@@ -197,6 +197,19 @@ def test_photo_labels_add_up(world):
     parts = view.green_view, view.building_view, view.sky_view, view.road_view, view.water_view
     assert all(0 <= p <= 1 for p in parts) and sum(parts) <= 1 + 1e-9
     np.testing.assert_array_equal(view.image, render.render(world, camera, air, seed=1).image)
+
+
+def test_further_photos_leave_the_first_ones_as_they_are(world, monkeypatch):
+    everyone = photos.shots(world)
+    monkeypatch.setattr(photos, "MORE", {})
+    first = photos.shots(world)
+    assert len(first) == photos.PER_SITE and everyone[: len(first)] == first
+    monkeypatch.setattr(photos, "MORE", {world.site.split: 30})
+    shots = photos.shots(world)
+    assert len(shots) == photos.PER_SITE + 30
+    at = np.array([[camera.x, camera.y] for camera, _, _ in shots])
+    apart = np.hypot(*(at[:, None] - at[None]).transpose(2, 0, 1)) + 1e9 * np.eye(len(at))
+    assert apart.min() >= photos.APART_M
 
 
 def test_a_photo_turned_round_shows_something_else(world):
@@ -231,7 +244,8 @@ def test_folder_is_complete(folder, world):
     about = json.loads((folder / "dataset.json").read_text())
     assert about["name"] == "sample" and about["synthetic"] is True
     street = pd.read_csv(folder / "street.csv")
-    assert len(street) == photos.PER_SITE and street["photo_id"].is_unique
+    further = photos.MORE.get(world.site.split, 0)
+    assert len(street) == photos.PER_SITE + further and street["photo_id"].is_unique
     assert all((folder / p).is_file() for p in street["path"])
     with rasterio.open(folder / "scenes" / f"{AGAIN}.tif") as f:
         assert f.descriptions == write.SCENE_BANDS and f.nodata == 0 and f.res == (10, 10)
@@ -274,7 +288,7 @@ def test_one_site_again_gives_the_same_bytes(folder):
 def test_sample_is_small_and_whole():
     if not (DATA / "street.csv").is_file():
         pytest.skip("data/ is not there: fetch it with `dvc pull`")
-    assert sum(f.stat().st_size for f in DATA.rglob("*") if f.is_file()) <= 14.5e6
+    assert sum(f.stat().st_size for f in DATA.rglob("*") if f.is_file()) <= 17e6
     assert pd.read_csv(DATA / "street.csv").groupby("site").size().min() >= 40
     assert len(list((DATA / "scenes").glob("*.tif"))) == 48
 

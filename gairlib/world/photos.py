@@ -2,8 +2,12 @@
 
 Most stand on a road and look along it, in short series down one street (as mapping cars and
 pedestrians leave them); some stand in parks, on tracks and squares, looking anywhere.
+
+Sites that are trained on have MORE further photos, drawn from numbers of their own, so that the
+first PER_SITE of a site are the same whatever its split.
 """
 
+import itertools
 import math
 from datetime import datetime, timedelta
 
@@ -16,6 +20,8 @@ from gairlib.world.rays import Camera
 from gairlib.world.sentinel import scene_time
 
 PER_SITE = 48
+MORE = {"train": 96}  # further photos of a site, by split
+APART_M = 11  # metres between two photos of a site, at least
 
 
 def _along(world: World, x: float, y: float) -> float:
@@ -34,16 +40,18 @@ def _free(world: World, x: float, y: float) -> bool:
                for dx in (-2.5, 0, 2.5) for dy in (-2.5, 0, 2.5))
 
 
-def positions(world: World, rng: np.random.Generator) -> list[tuple[float, float, float]]:
-    """PER_SITE places (x, y, heading in degrees), rounded to millimetres."""
+def positions(world: World, rng: np.random.Generator, count: int,
+              others: list[tuple[float, float]]) -> list[tuple[float, float, float]]:
+    """`count` places (x, y, heading in degrees), rounded to millimetres, away from `others`."""
     out: list[tuple[float, float, float]] = []
     low, high = MARGIN + 20, EXTENT - MARGIN - 20
 
     def taken(x: float, y: float) -> bool:
-        return any(math.hypot(x - a, y - b) < 11 for a, b, _ in out)
+        places = itertools.chain(others, (p[:2] for p in out))
+        return any(math.hypot(x - a, y - b) < APART_M for a, b in places)
 
     for _ in range(20000):
-        if len(out) >= PER_SITE:
+        if len(out) >= count:
             break
         x, y = rng.uniform(low, high, 2)
         edge = float(world.smooth(world.road, np.float64(x), np.float64(y)))
@@ -58,7 +66,7 @@ def positions(world: World, rng: np.random.Generator) -> list[tuple[float, float
                 out.append((round(x, 3), round(y, 3), round(rng.uniform(0, 360), 2)))
             continue
         for _ in range(int(rng.integers(2, 7))):
-            if len(out) >= PER_SITE:
+            if len(out) >= count:
                 break
             if not _free(world, x, y) or float(
                     world.smooth(world.road, np.float64(x), np.float64(y))) > -0.5:
@@ -77,10 +85,17 @@ def positions(world: World, rng: np.random.Generator) -> list[tuple[float, float
 
 def shots(world: World) -> list[tuple[Camera, datetime, str]]:
     """The site's photos: camera, UTC time, weather."""
-    site, rng = world.site, world.site.rng(world.seed, 4)
+    first = _shots(world, world.site.rng(world.seed, 4), PER_SITE, [])
+    further = MORE.get(world.site.split, 0)
+    return first + _shots(world, world.site.rng(world.seed, 5), further,
+                          [(camera.x, camera.y) for camera, _, _ in first])
+
+
+def _shots(world: World, rng: np.random.Generator, count: int,
+           others: list[tuple[float, float]]) -> list[tuple[Camera, datetime, str]]:
+    site, out = world.site, []
     climate, scene = CLIMATES[site.climate], scene_time(world)
-    out = []
-    for x, y, heading in positions(world, rng):
+    for x, y, heading in positions(world, rng, count, others):
         spread = 35 if rng.random() < 0.7 else 182
         day = scene + timedelta(days=int(rng.integers(-spread, spread + 1)),
                                 weeks=52 * int(rng.integers(-1, 2)))

@@ -22,13 +22,14 @@ from tqdm.auto import tqdm
 from gairlib.world import spectra
 from gairlib.world.layout import MARGIN, USE_NAMES, World
 from gairlib.world.objects import build
-from gairlib.world.photos import shots
+from gairlib.world.photos import PER_SITE, shots
 from gairlib.world.render import render
 from gairlib.world.sentinel import PIXELS, Scene, observe
 from gairlib.world.sites import Site, cities_table, load_sites
 from gairlib.world.sky import make_air
 
 JPEG = {"format": "JPEG", "quality": 80, "optimize": True, "subsampling": 2}
+WEBP = {"format": "WEBP", "quality": 55, "method": 6}  # further photos, at half the size
 SCENE_BANDS = (*spectra.BANDS, "SCL")
 _DIRECTIONS = ("north", "east", "south", "west")
 
@@ -93,12 +94,13 @@ def _photos(world: World, out: Path) -> list[dict]:
         air = make_air(site, when, weather, np.random.default_rng([key, 1]))
         view = render(world, camera, air, key)
         name = f"{site.name}-{n:02d}"
-        (out / "street" / f"{name}.jpg").write_bytes(jpeg(view.image))
+        path = f"street/{name}" + (".jpg" if n < PER_SITE else ".webp")
+        (out / path).write_bytes(encode(view.image, JPEG if n < PER_SITE else WEBP))
         lon, lat = to_lonlat.transform(site.west - MARGIN + camera.x,
                                        site.north + MARGIN - camera.y)
         quarter = int(world.at(world.quarter, np.float64(camera.x), np.float64(camera.y)))
         rows.append({
-            "photo_id": name, "path": f"street/{name}.jpg", "lon": f"{lon:.9f}",
+            "photo_id": name, "path": path, "lon": f"{lon:.9f}",
             "lat": f"{lat:.9f}", "captured_at": _stamp(when), "heading": f"{camera.heading:.2f}",
             "fov": f"{camera.fov:.1f}", "split": site.split, "site": site.name,
             "weather": weather, "lighting": air.lighting,
@@ -111,10 +113,10 @@ def _photos(world: World, out: Path) -> list[dict]:
     return rows
 
 
-def jpeg(image: np.ndarray) -> bytes:
-    """uint8 [H, W, 3] -> JPEG bytes as in the sample."""
+def encode(image: np.ndarray, how: dict) -> bytes:
+    """uint8 [H, W, 3] -> the bytes of a file as in the sample; how: JPEG or WEBP."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, **JPEG)
+    Image.fromarray(image).save(buffer, **how)
     return buffer.getvalue()
 
 
@@ -179,6 +181,8 @@ vegetation, soils, building styles and density; nothing else is taken from the c
 To keep the files small, digital numbers are rounded to steps of 16 (B02, B03, B04) and 32 (the
 other bands). On the same machine and lock file the generator writes the same bytes again; on
 another processor a number may fall on the neighbouring step.
+
+A site has 48 photos (JPEG), sites of the training split 96 more (WebP).
 
 Labels of photos are measured on the rendering: `green_view`, `building_view`, `sky_view`,
 `water_view` are shares of the picture; `building_height` is the mean height (m) of the buildings
