@@ -234,6 +234,8 @@ def question(task: str) -> str:
     """What a benchmark asks, in plain words."""
     known = {"retrieval": "Does a photo find the place where it was taken?",
              "rs-landcover": "Does the chip tell its dominant land cover?",
+             "rs-built_up": "Does the chip tell how much of it is built up?",
+             "segmentation-landcover": "Do the chip's tokens tell the land cover of every pixel?",
              "rs-eurosat": "Does the chip tell its EuroSAT class?"}
     families = {"rs-street-": "Does the chip, read at a photo's position, tell the photo's {}?",
                 "sv-": "Does the photo tell its {}?",

@@ -105,11 +105,8 @@ class RSEncoder(nn.Module):
         return x.permute(0, 2, 4, 1, 3, 5).reshape(b, height // p, width // p, c * p * p)
 
     def forward(self, images: Float[Tensor, "b c H W"]) -> Features:
-        patches = self.patches(images)
-        b, h, w, _ = patches.shape
-        x = self.embed(patches).flatten(1, 2)  # [B, N, width]
-        squared = self.squared if (h, w) == self.grid else squared_distances(h, w, x.device)
-        bias = alibi_bias(self.exponents, squared).to(x.dtype)  # [1, heads, N, N]
+        x, (b, h, w) = self._start(images)
+        bias = self._bias(x, h, w)
         for block in self.blocks:
             x = block(x, attn_mask=bias)
         x = self.norm(x)
@@ -117,3 +114,35 @@ class RSEncoder(nn.Module):
         pooled = tokens.mean(1)
         backbone = pooled if tokens is x else x.mean(1)
         return Features(tokens.reshape(b, h, w, tokens.shape[-1]), pooled, backbone)
+
+    def layers(self, images: Float[Tensor, "b c H W"], count: int = 4) -> list[Tensor]:
+        """Token grids [B, h, w, width] of `count` evenly spaced depths, the last one included.
+
+        What dense heads such as UPerNet read from a plain ViT (PANGAEA, arXiv 2412.04204, takes
+        blocks 3, 6, 9 and 12 of 12). A tower of fewer blocks than `count` gives some depths twice;
+        depth 0 is the embedded patches. The last one is normalised as `forward` does it.
+        """
+        wanted = depths(len(self.blocks), count)
+        x, (b, h, w) = self._start(images)
+        bias, found = self._bias(x, h, w), {0: x}
+        for number, block in enumerate(self.blocks, 1):
+            x = block(x, attn_mask=bias)
+            found[number] = x
+        found[len(self.blocks)] = self.norm(x)
+        return [found[d].reshape(b, h, w, x.shape[-1]) for d in wanted]
+
+    def _start(self, images: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+        """Embedded patches [B, N, width], and (B, h, w)."""
+        patches = self.patches(images)
+        return self.embed(patches).flatten(1, 2), tuple(patches.shape[:3])
+
+    def _bias(self, x: Tensor, h: int, w: int) -> Tensor:
+        squared = self.squared if (h, w) == self.grid else squared_distances(h, w, x.device)
+        return alibi_bias(self.exponents, squared).to(x.dtype)  # [1, heads, N, N]
+
+
+def depths(blocks: int, count: int) -> list[int]:
+    """`count` evenly spaced depths of a tower of so many blocks, ascending: 12, 4 -> 3 6 9 12."""
+    if count < 1:
+        raise BadInput(f"layers: count is {count}, a whole number from 1 is needed")
+    return [blocks * (i + 1) // count for i in range(count)]

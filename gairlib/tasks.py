@@ -22,6 +22,7 @@ from sklearn.model_selection import StratifiedKFold
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
 from gairlib.splits import Folds, blocks, folds
+from gairlib.tables import read as read_table
 
 FOLDS = 5
 TRAIN_SHARE = 0.9  # of the training sites, drawn anew for each probe seed
@@ -40,6 +41,7 @@ TILE_PX, TILE_STRIDE, TILE_M = 64, 32, 640.0
 # `run(task, dataset, model, *, pairs_folder, seeds, device)` -> (Table, mainline, notes, example).
 FAMILIES: dict[str, str] = {
     "retrieval": "gairlib.benchmark_retrieval",
+    "segmentation-": "gairlib.segmentation.landcover",
 }
 
 # columns of street.csv and of location tables that say where, when or whence rather than what
@@ -164,6 +166,7 @@ def available(dataset: Dataset) -> dict[str, str]:
     found["rs-landcover"] = (
         "" if covered >= 2 else f"landcover/ holds maps for {covered} scenes, two are needed"
     )
+    found["rs-built_up"] = found["rs-landcover"] or _built_classes(dataset)
     eurosat = "eurosat_rgb" in dataset.benchmarks()
     found["rs-eurosat"] = "" if eurosat else "no folder eurosat_rgb/<class>/*.jpg"
     street = dataset.street()
@@ -182,6 +185,15 @@ def available(dataset: Dataset) -> dict[str, str]:
     return found
 
 
+def _built_classes(dataset: Dataset) -> str:
+    """"" where landcover/classes.csv names a class of buildings, else the reason why not."""
+    from gairlib.tasks_rs import is_built
+
+    names = read_table(dataset.folder / "landcover" / "classes.csv", ("value", "name"))["name"]
+    return "" if names.astype(str).map(is_built).any() else (
+        "landcover/classes.csv names no class of buildings (a name with `built` or `building`)")
+
+
 def family(name: str):
     """The module that runs a task which is more than a probe, None for a probing task."""
     found = [m for prefix, m in FAMILIES.items() if name.startswith(prefix)]
@@ -198,7 +210,8 @@ def reason(name: str, dataset: Dataset) -> str:
         if name.startswith(prefix):
             return f"{part} `{name.removeprefix(prefix)}`"
     raise BadInput(
-        f"unknown task {name!r}: tasks are retrieval, rs-landcover, rs-eurosat, rs-street-<column> "
+        f"unknown task {name!r}: tasks are retrieval, rs-landcover, rs-built_up, rs-eurosat, "
+        "segmentation-landcover, rs-street-<column> "
         "and sv-<column of street.csv>, location-<table>-<column>"
     )
 
@@ -241,7 +254,9 @@ def load(name: str, dataset: Dataset, pairs_folder=None) -> TaskData:
 
     if name.startswith("rs-street-"):
         return tasks_rs.street_from_above(name, dataset, pairs_folder)
-    return tasks_rs.landcover(dataset) if name == "rs-landcover" else tasks_rs.eurosat(dataset)
+    loaders = {"rs-landcover": tasks_rs.landcover, "rs-built_up": tasks_rs.built_up,
+               "rs-eurosat": tasks_rs.eurosat}
+    return loaders[name](dataset)
 
 
 def photo_sites(street: pd.DataFrame) -> tuple[np.ndarray, str]:

@@ -7,6 +7,8 @@ looks like. No photo is used.
 `rs-landcover`: each scene is cut into 64-px tiles (640 m) every 32 px; the label is the class that
 covers most of the tile. Tiles overlap, so only whole sites are held out and resampled.
 
+`rs-built_up`: the share of the same tiles that is built up, a number in [0, 1].
+
 `rs-eurosat`: 64-px RGB JPEGs in folders named by class. The missing bands are filled with the
 training mean by the band adapter; no coordinates are given, so folds are random and stratified, and
 the bootstrap is over images: its intervals are optimistic about new places.
@@ -41,22 +43,38 @@ def scene_sites(dataset: Dataset) -> tuple[dict[str, str], dict[str, str]]:
     return site, split
 
 
-def _majority(cover: np.ndarray, scene, transform, size: int, classes: dict) -> str:
-    """Name of the class that covers most of a tile, "" where none is known."""
+def window_of(cover: np.ndarray, scene, transform, size: int) -> np.ndarray:
+    """The part of a map on a scene's grid [H, W] that a tile of `size` pixels covers."""
     col, row = ~scene.transform @ (transform.c, transform.f)
     col_end, row_end = ~scene.transform @ (transform @ (size, size))
-    window = cover[
+    return cover[
         max(int(round(row)), 0) : int(round(row_end)), max(int(round(col)), 0) : int(round(col_end))
     ]
+
+
+def _majority(window: np.ndarray, classes: dict) -> str:
+    """Name of the class that covers most of a tile, "" where none is known."""
     values, counts = np.unique(window, return_counts=True)
     known = [(n, v) for v, n in zip(values.tolist(), counts.tolist()) if v in classes]
     return classes[max(known)[1]] if known else ""
 
 
-def landcover(dataset: Dataset) -> tasks.TaskData:
-    """Tiles [n, 10, 64, 64] in DN with the name of their dominant class."""
+def _built_share(window: np.ndarray, classes: dict) -> float:
+    """Share of the known cells whose class is of buildings; NaN where none is known."""
+    known = np.isin(window, list(classes))
+    built = np.isin(window, [v for v, name in classes.items() if is_built(name)])
+    return float(built.sum() / known.sum()) if known.any() else np.nan
+
+
+def is_built(name: str) -> bool:
+    """Whether a class name of a land-cover map means buildings ("built-up", "low buildings")."""
+    return "built" in name.lower() or "building" in name.lower()
+
+
+def _tiles(dataset: Dataset, label_of, empty) -> tuple[np.ndarray, pd.DataFrame]:
+    """Every tile of the scenes with a map: chips [n, 10, 64, 64], and label, site and split."""
     site_of, split_of = scene_sites(dataset)
-    chips, labels, sites, splits = [], [], [], []
+    chips, rows = [], []
     for scene in dataset.scenes():
         found = dataset.landcover(scene.id)
         if found is None:
@@ -65,22 +83,36 @@ def landcover(dataset: Dataset) -> tasks.TaskData:
         for chip, transform in scenes.tiles(
             scene, tasks.TILE_PX, tasks.TILE_M, tasks.TILE_STRIDE
         ):
-            label = _majority(cover, scene, transform, tasks.TILE_PX, classes)
-            if label:
+            label = label_of(window_of(cover, scene, transform, tasks.TILE_PX), classes)
+            if label != empty and label == label:
                 chips.append(chip)
-                labels.append(label)
-                sites.append(site_of.get(scene.id, scene.id))
-                splits.append(split_of.get(scene.id, ""))
+                rows.append((label, site_of.get(scene.id, scene.id), split_of.get(scene.id, "")))
+    table = pd.DataFrame(rows, columns=["label", "site", "split"])
+    return np.stack(chips), table.assign(row=np.arange(len(table)))
+
+
+def built_up(dataset: Dataset) -> tasks.TaskData:
+    """Tiles [n, 10, 64, 64] in DN with the share of their ground that is built up, in [0, 1]."""
+    chips, table = _tiles(dataset, _built_share, "")
+    split = table["split"] if (table["split"] != "").all() else None
+    sites = table["site"].to_numpy(dtype=str)
+    return tasks.TaskData("rs-built_up", "rs", "regression", "built-up share", chips,
+                          table["label"].to_numpy(np.float64), sites, "site",
+                          tasks._site_schemes(split, sites), dataset.synthetic, "10", [])
+
+
+def landcover(dataset: Dataset) -> tasks.TaskData:
+    """Tiles [n, 10, 64, 64] in DN with the name of their dominant class."""
+    chips, table = _tiles(dataset, _majority, "")
     notes: list[str] = []
-    table = pd.DataFrame({"landcover": labels, "site": sites, "split": splits,
-                          "row": np.arange(len(labels))})
-    table, labels = tasks._labelled(table, "landcover", "classification", "tiles", notes)
+    table, labels = tasks._labelled(table.rename(columns={"label": "landcover"}), "landcover",
+                                    "classification", "tiles", notes)
     if table["landcover"].nunique() < 2:
         raise BadInput(f"{dataset.name}: fewer than two land-cover classes dominate "
                        f"{tasks.MIN_CLASS} tiles; rs-landcover needs two")
     sites = table["site"].to_numpy(dtype=str)
     split = table["split"] if (table["split"] != "").all() else None
-    data = np.stack(chips)[table["row"]]
+    data = chips[table["row"]]
     return tasks.TaskData("rs-landcover", "rs", "classification", "dominant land cover", data,
                           labels, sites, "site", tasks._site_schemes(split, sites),
                           dataset.synthetic, "10", notes)

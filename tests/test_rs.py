@@ -111,3 +111,24 @@ def test_refusals():
         encoder(torch.zeros(10, 16, 16))
     with pytest.raises(BadInput, match="15 x 16 pixels"):
         encoder(torch.zeros(1, 10, 15, 16))
+
+
+def test_layers_are_what_the_blocks_make_one_by_one():
+    encoder, images = make(depth=4), torch.randn(2, 10, 16, 16)
+    grids = encoder.layers(images, 4)
+    x = encoder.embed(encoder.patches(images)).flatten(1, 2)
+    bias = rs.alibi_bias(encoder.exponents, encoder.squared).float()
+    for number, block in enumerate(encoder.blocks):
+        x = block(x, attn_mask=bias)
+        if number < 3:
+            torch.testing.assert_close(grids[number].flatten(1, 2), x)
+    torch.testing.assert_close(grids[3].flatten(1, 2), encoder.norm(x))
+    torch.testing.assert_close(grids[3], encoder(images).grid)  # no projection: width is dim
+
+
+@pytest.mark.parametrize("blocks, found", [(12, [3, 6, 9, 12]), (4, [1, 2, 3, 4]),
+                                           (2, [0, 1, 1, 2]), (1, [0, 0, 0, 1])])
+def test_depths_are_evenly_spaced_and_end_with_the_last(blocks, found):
+    assert rs.depths(blocks, 4) == found
+    with pytest.raises(BadInput, match="count is 0"):
+        rs.depths(blocks, 0)

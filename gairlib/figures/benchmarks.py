@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from gairlib import preprocess, retrieval
 from gairlib.benchmark_table import LOWER, OURS, RANDOM
-from gairlib.figures import style
+from gairlib.figures import segmentation, style
 
 COLUMNS = 2  # panels side by side
 BLIND = ("majority", "mean", "chance", "random point")
@@ -104,6 +104,9 @@ def sample(result) -> Figure:
             return _empty(f"{result.task} on {result.dataset}: {result.reason or 'no example'}")
         if result.task == "retrieval":
             fig = _retrieval(**result.example)
+        elif "segmentation" in result.example:
+            e = result.example
+            fig = segmentation.examples(e["segmentation"], e["chips"], e["truth"], e["guesses"])
         elif result.example["data"].modality == "location":
             fig = _places(result.example["data"])
         else:

@@ -1,0 +1,104 @@
+"""One segmentation data set: frozen encoder under two heads, the same untrained, plain baselines.
+
+"gair" is the frozen encoder under a linear head, "gair, UPerNet" the published protocol. Against
+them: the same encoder at random initialisation under both heads, a logistic regression on each
+pixel's bands and their 3 x 3 means, a small U-Net trained end to end, and the commonest class.
+Linear heads and untrained encoders are repeated for every seed, the dearer networks for the first.
+"""
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from gairlib import features as frozen
+from gairlib import stats
+from gairlib.benchmark_table import OURS, RANDOM, Table
+from gairlib.errors import BadInput
+from gairlib.model import GAIR
+from gairlib.segmentation import score, train
+from gairlib.segmentation.data import IGNORE, SegmentationData, check_classes, load
+from gairlib.segmentation.heads import LinearHead, UNet, UPerNet
+
+PIXELS = 20_000  # of the training masks, for the logistic regression
+LINEAR = train.Schedule(steps=120)
+DEEP = train.Schedule(steps=150)
+
+
+def run(data: SegmentationData, model: GAIR, *, seeds: int, device: str):
+    """(Table, what it is judged by, notes, example) of a data set; heads see the training split."""
+    missing = [s for s in ("train", "test") if s not in data.splits]
+    if missing:
+        raise BadInput(f"{data.name}: no split {missing[0]!r}; it has {', '.join(data.splits)}")
+    loaded = {s: load(data, s) for s in ("train", "test")}
+    (chips, masks), (asked, truth) = loaded["train"], loaded["test"]
+    check_classes(data, {s: m for s, (_, m) in loaded.items()})
+    size, count = masks.shape[-1], len(data.classes)
+    if truth.shape[1:] != masks.shape[1:] or masks.shape[1] != size:
+        raise BadInput(f"{data.name}: training tiles of {masks.shape[1:]} and test tiles of "
+                       f"{truth.shape[1:]} pixels; squares of one size are needed")
+    codes, clusters = stats.encode_clusters(data.splits["test"].clusters)
+    table = Table(data.name, "rs", data.cluster, data.name, data.synthetic)
+    split = f"held-out {data.cluster}s"
+    about = dict(n=len(truth), clusters=clusters, n_train=len(masks), bands=",".join(data.bands))
+    shown: dict[str, np.ndarray] = {}
+
+    def add(encoder: str, probe: str, guess: np.ndarray, normalisation: str) -> None:
+        matrices = score.confusion(truth, guess, codes, count)
+        shown.setdefault(encoder, guess)
+        for metric, make in (("mIoU", score.miou), ("pixel accuracy", score.accuracy)):
+            table.add(split, encoder, metric, make(matrices), probe=probe,
+                      normalisation=normalisation, **about)
+
+    def heads(encoder: str, encoders, repeat: bool) -> None:
+        """encoders: one a seed, or the same one for all."""
+        for seed in range(seeds):
+            if seed == 0 or repeat:
+                layers = [train.features(encoders(seed), x, device=device) for x in (chips, asked)]
+            width = layers[0][-1].shape[-1]
+            last = [x[-1:] for x in layers]
+            probe = train.fit(lambda: LinearHead(width, count, size), last[0], masks,  # noqa: B023
+                              seed=seed, schedule=LINEAR, device=device)
+            add(encoder, "linear", train.predict(probe, last[1], device=device), how)
+            if seed == 0:
+                deep = train.fit(lambda: UPerNet(width, count, size), layers[0], masks,  # noqa: B023
+                                 seed=seed, schedule=DEEP, device=device)
+                add(f"{encoder}, UPerNet", "UPerNet",
+                    train.predict(deep, layers[1], device=device), how)
+
+    how = model.config.preprocessing
+    heads(OURS, lambda seed: model, repeat=False)
+    heads(RANDOM, lambda seed: frozen.random_init(model.config, seed), repeat=True)
+    add("pixel bands", "logistic", by_pixel(chips, masks, asked, count), "none")
+    pixels = [[train.standardised(x)] for x in (chips, asked)]
+    unet = train.fit(lambda: UNet(pixels[0][0].shape[1], count), pixels[0], masks, seed=0,
+                     schedule=DEEP, pixels=True, device=device)
+    add("U-Net, supervised", "end to end",
+        train.predict(unet, pixels[1], pixels=True, device=device), "band mean and spread")
+    known = masks[masks != IGNORE]
+    add("majority", "none", np.full_like(truth, np.bincount(known).argmax()), "none")
+
+    notes = [*data.notes, f"{len(masks):,} training and {len(truth):,} test tiles of {size} px"]
+    blocks = len(model.rs.blocks)
+    if blocks < UPerNet.layers:
+        notes.append(f"the tower has {blocks} block(s): UPerNet's four layers repeat some of them")
+    judged = [("miou", split, "mIoU"), ("pixel_accuracy", split, "pixel accuracy")]
+    example = {"segmentation": data, "chips": asked, "truth": truth, "guesses": shown}
+    return table, judged, notes, example
+
+
+def by_pixel(chips: np.ndarray, masks: np.ndarray, asked: np.ndarray, classes: int) -> np.ndarray:
+    """Logistic regression on each pixel's bands and their 3 x 3 means: classes [m, H, W]."""
+
+    def table(x: np.ndarray) -> np.ndarray:
+        x = train.standardised(x)
+        around = torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+        return torch.cat([x, around], 1).permute(0, 2, 3, 1).numpy()  # [n, H, W, 2C]
+
+    labels = masks.reshape(-1)
+    rows = np.flatnonzero(labels != IGNORE)
+    rows = np.random.default_rng(0).permutation(rows)[:PIXELS]
+    seen = table(chips).reshape(len(labels), -1)[rows]
+    fitted = LogisticRegression(C=1.0, max_iter=200, tol=1e-3).fit(seen, labels[rows])
+    found = [fitted.predict(table(asked[i : i + 64]).reshape(-1, seen.shape[1]))
+             for i in range(0, len(asked), 64)]
+    return np.concatenate(found).reshape(len(asked), *masks.shape[1:]).astype(np.uint8)
