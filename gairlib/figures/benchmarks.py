@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from gairlib import preprocess, retrieval
 from gairlib.benchmark_table import LOWER, OURS, RANDOM
+from gairlib.figures import retrieval as retrieval_figures
 from gairlib.figures import style
 
 COLUMNS = 2  # panels side by side
@@ -15,11 +16,17 @@ BLIND = ("majority", "mean", "chance", "random point")
 LABELS = {"R2": "R² (1 is perfect)", "accuracy": "accuracy (share right)",
           "recall@1": "recall@1 (share found first)", "recall@10": "recall@10 (share in first ten)",
           "median rank": "median rank (1 is best)",
-          "localisation error": "median localisation error (m)"}
+          "localisation error": "median localisation error (m)",
+          "localisation error, great circle": "median distance to the best candidate (km)",
+          "hit within 200 km": "share within 200 km",
+          "hit within 2,500 km": "share within 2,500 km",
+          "cosine margin": "cosine with the match minus with other sites"}
 NAMES = {OURS: "GAIR (pretrained)", "gair, chip mean": "GAIR, chip mean",
          "gair, least expected error": "GAIR, least expected error",
          "gair, raw tokens bilinear (not its training mode)":
              "GAIR, raw tokens, bilinear\n(not its training mode)",
+         "gair, by way of RS": "GAIR, by way of RS",
+         "gair, by way of photos": "GAIR, by way of photos",
          "random init": "GAIR (random init)"}
 
 
@@ -104,6 +111,8 @@ def sample(result) -> Figure:
             return _empty(f"{result.task} on {result.dataset}: {result.reason or 'no example'}")
         if result.task == "retrieval":
             fig = _retrieval(**result.example)
+        elif result.task.startswith("retrieval-"):
+            fig = retrieval_figures.places(**result.example)
         elif result.example["data"].modality == "location":
             fig = _places(result.example["data"])
         else:
