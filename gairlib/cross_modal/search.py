@@ -60,10 +60,10 @@ def sphere(lonlat) -> np.ndarray:
 
 
 def medoid(lonlat) -> np.ndarray:
-    """The one of the places [n, 2] with the least median distance to them all: [2]."""
+    """The one of the places [n, 2] with the least mean distance to them all: [2]."""
     lonlat = np.asarray(lonlat, float)
     apart = geo.haversine(lonlat[:, None], lonlat[None])
-    return lonlat[np.median(apart, axis=1).argmin()]
+    return lonlat[apart.mean(1).argmin()]
 
 
 def margins(left, right, groups) -> np.ndarray:

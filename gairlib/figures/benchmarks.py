@@ -20,7 +20,7 @@ LABELS = {"R2": "R² (1 is perfect)", "accuracy": "accuracy (share right)",
           "localisation error, great circle": "median distance to the best candidate (km)",
           "hit within 200 km": "share within 200 km",
           "hit within 2,500 km": "share within 2,500 km",
-          "cosine margin": "cosine with the match minus with other sites"}
+          "cosine margin": "cosine: match minus other sites"}
 NAMES = {OURS: "GAIR (pretrained)", "gair, chip mean": "GAIR, chip mean",
          "gair, least expected error": "GAIR, least expected error",
          "gair, raw tokens bilinear (not its training mode)":
@@ -98,7 +98,7 @@ def _panel(ax, split: str, metric: str, rows) -> None:
     ax.set_xlabel(LABELS.get(metric, metric) + (", lower is better" if lower else ""))
     first = rows.iloc[0]
     counts = f"{first['n']:,} examples, {first.clusters} {first.cluster}s"
-    ax.set_title(f"{split}\n{counts}", fontsize=10)
+    ax.set_title(f"{textwrap.fill(split, 42)}\n{counts}", fontsize=10)
 
 
 # --------------------------------------------------------------------------------------- examples

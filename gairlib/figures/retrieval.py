@@ -121,7 +121,7 @@ def places(query, modality: str, where, asking, places) -> Figure:
     best = (asking @ places.T).argmax(1)
     apart = geo.haversine(where.lonlat[: where.n], where.lonlat[best]) / 1000
     row = int(np.argsort(apart, kind="stable")[len(apart) // 2])
-    fig = Figure(figsize=(style.WIDTH + 2.0, 3.6), layout="constrained")
+    fig = Figure(figsize=(style.WIDTH + 2.0, 3.1), layout="constrained")
     image, world = fig.subplots(1, 2, width_ratios=(1, 2.6))
     if modality == "sv":
         style.image_axes(image, "Photo").imshow(query.images[row].permute(1, 2, 0).numpy())
