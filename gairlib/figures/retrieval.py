@@ -10,9 +10,9 @@ from gairlib.figures import style
 
 # title of a panel -> how the name of its split ends
 DIRECTIONS = {
-    "Photo → RS": ", all photos", "RS → photo": ", all photos, RS to photo",
-    "Photo → location": ", photo to location", "Location → photo": ", location to photo",
-    "RS → location": ", RS to location", "Location → RS": ", location to RS",
+    "Photo → RS": ", all photos", "Photo → location": ", photo to location",
+    "RS → location": ", RS to location", "RS → photo": ", all photos, RS to photo",
+    "Location → photo": ", location to photo", "Location → RS": ", location to RS",
 }
 KILOMETRES = {
     "Candidates: held-out photos": (", photo to location", ", RS to location"),
