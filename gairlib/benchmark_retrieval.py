@@ -1,8 +1,9 @@
-"""Cross-modal retrieval: a photo looks for the localised RS embedding of its own place.
+"""Cross-modal retrieval: a photo looks for the localised RS embedding of its own place, and back.
 
 Three questions to the held-out pairs, from easy to hard:
 - all photos: whose place is it, among every held-out photo of the world?
 - within site: where in its own neighbourhood, where climate and season no longer help?
+  Both also from RS to photo: which of the photos was taken at this position?
 - within chip: slide the photo over the decoded field of its chip (cells of 20 m or finer) and
   measure the distance of the best cell to where the photo was taken.
 
@@ -10,6 +11,7 @@ Against: chance, the same model untrained, the chip's mean (does *local* alignme
 tokens read bilinearly (a mode the model was not trained in, and labelled so), and canonical
 correlation between colour statistics of photos and of local RS windows, fitted on training pairs.
 For positions also the chip's centre, and guesses from where training photos stand in their chips.
+Coordinates, the third modality, are the tasks of `gairlib.cross_modal.places`.
 """
 
 import math
@@ -23,6 +25,7 @@ from tqdm.auto import tqdm
 
 from gairlib import features, geo, pairing, preprocess, probes, retrieval, stats
 from gairlib.benchmark_table import OURS, RANDOM, Table
+from gairlib.cross_modal.search import margins
 from gairlib.dataset import Dataset
 from gairlib.errors import Skipped
 from gairlib.model import GAIR
@@ -32,7 +35,10 @@ KS = (1, 5, 10)
 CELL_M = 20.0  # or finer
 MAX_CELLS = 64  # a side, for chips of many kilometres
 MIN_HELD_OUT = 10  # with fewer test photos all pairs are looked at, and labelled so
+MIN_TRAIN = 50  # training pairs that the colour baseline needs
 GUESSES = 32  # random points a photo
+BACK = ", RS to photo"  # splits of the opposite direction end so
+MARGIN = "cosine margin"
 EXPECTED = "gair, least expected error"
 MEAN, RAW = "gair, chip mean", "gair, raw tokens bilinear (not its training mode)"
 COLOURS = "colour statistics"
@@ -140,19 +146,21 @@ def read(model: GAIR, query: Query, *, mode: str | None = None, device: str = "c
     return Reading(photos, local, {"best": best, "expected": expected} if slide else {})
 
 
+def photo_colours(query: Query) -> np.ndarray:
+    """Colour statistics and a coarse thumbnail of every photo: [n, P]."""
+    images = query.images.numpy()
+    return np.concatenate([features.colour_statistics(images), features.thumbnails(images, 4)], 1)
+
+
+def place_colours(query: Query) -> np.ndarray:
+    """Band statistics of the RS windows around every photo's position: [n, Q]."""
+    return features.local_statistics(query.chips, query.chip_of, query.xy)
+
+
 def colour_reading(train: Query, query: Query) -> Reading:
     """Colour statistics of photos and local RS windows, aligned on the training pairs by CCA."""
-
-    def of_photos(q):
-        images = q.images.numpy()
-        coarse = features.thumbnails(images, 4)
-        return np.concatenate([features.colour_statistics(images), coarse], 1)
-
-    def of_places(q):
-        return features.local_statistics(q.chips, q.chip_of, q.xy)
-
-    to_photo, to_place = probes.canonical_pairs(of_photos(train), of_places(train))
-    photos, local = to_photo(of_photos(query)), to_place(of_places(query))
+    to_photo, to_place = probes.canonical_pairs(photo_colours(train), place_colours(train))
+    photos, local = to_photo(photo_colours(query)), to_place(place_colours(query))
     grid = retrieval.cell_centres(query.cells)
     best = np.zeros((len(photos), 2))
     for chip in range(len(query.chips)):
@@ -187,17 +195,22 @@ class _Scorer:
                        clusters=clusters, n_train=self.n_train, unit=unit, **how)
 
     def ranks(self, encoder: str, reading: Reading | None, **how) -> None:
-        """Recall and median rank in every gallery; reading None: a random order."""
-        for split, rows in self.galleries.items():
-            groups = self.query.sites[rows] if split.endswith("within site") else None
+        """Recall and median rank in every gallery, both directions; None: a random order."""
+        for gallery, rows in self.galleries.items():
+            groups = self.query.sites[rows] if gallery.endswith("within site") else None
             n = int(rows.sum())
             # equal vectors are all tied, and ties count as broken at random: chance, exactly
             photos = np.ones((n, 2)) if reading is None else reading.photos[rows]
             local = np.ones((n, 2)) if reading is None else reading.local[rows]
-            found = retrieval.match_ranks(photos, local, groups)
-            for k in (k for k in KS if k < found.size.max()):  # all of a gallery is no finding
-                self._add(split, encoder, f"recall@{k}", stats.mean, found.recall_at(k), rows, how)
-            self._add(split, encoder, "median rank", stats.median, found.rank(), rows, how)
+            for split, asking, asked in ((gallery, photos, local), (gallery + BACK, local, photos)):
+                found = retrieval.match_ranks(asking, asked, groups)
+                for k in (k for k in KS if k < found.size.max()):  # all of a gallery is no finding
+                    self._add(split, encoder, f"recall@{k}", stats.mean, found.recall_at(k), rows,
+                              how)
+                self._add(split, encoder, "median rank", stats.median, found.rank(), rows, how)
+            if groups is None and self.clusters > 1:  # other sites' rows are what does not match
+                self._add(gallery, encoder, MARGIN, stats.mean,
+                          margins(photos, local, self.query.sites), rows, how)
 
     def positions(self, encoder: str, guesses, **how) -> None:
         """Median distance in metres between guessed positions [n, 2] or [n, G, 2] and the truth."""
@@ -218,17 +231,27 @@ def available(dataset: Dataset) -> dict[str, str]:
     return {"retrieval": "" if both else "needs scenes and street photos"}
 
 
-def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str):
-    """All scores of the retrieval task, what it is judged by, notes, and one example."""
+def ask(dataset: Dataset, pairs_folder, photo_px: int) -> tuple:
+    """What a retrieval task asks: the held-out pairs (Query), the manifest rows of the training
+    photos outside of them, and those gathered (None with fewer than MIN_TRAIN). Raises Skipped
+    where there are fewer than two pairs."""
     pairs = pairing.load(pairs_folder)
     count = pairs.manifest["photo_id"].nunique() if len(pairs.manifest) else 0
     if count < 2:
         raise Skipped(f"{count} pairs in {pairs_folder}, two are needed")
-    config = model.config
     rows, label = held_out(pairs.manifest)
-    query = gather(pairs, dataset, rows, label, config.sv_size)
     training = pairs.manifest[pairs.manifest["split"] == "train"].drop_duplicates("photo_id")
     outside = training[~training["photo_id"].isin(rows["photo_id"])]
+    enough = len(outside) >= MIN_TRAIN
+    train = gather(pairs, dataset, outside, "train", photo_px) if enough else None
+    return gather(pairs, dataset, rows, label, photo_px), outside, train
+
+
+def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str):
+    """All scores of the retrieval task, what it is judged by, notes, and one example."""
+    config = model.config
+    query, outside, train = ask(dataset, pairs_folder, config.sv_size)
+    rows, label = query.rows, query.label
     table = Table("retrieval", "sv-rs", "site", dataset.name, dataset.synthetic)
     score = _Scorer(table, query, len(outside))
     how = dict(bands="10; RGB", normalisation=config.preprocessing)
@@ -258,14 +281,13 @@ def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, d
     if mode != "mean":
         mean = read(model, query, mode="mean", device=device)
         score.ranks(MEAN, mean, probe="cosine, mean", **how)
-    if len(outside) >= 50:
-        train = gather(pairs, dataset, outside, "train", config.sv_size)
+    if train is not None:
         colours = colour_reading(train, query)
         plain = dict(bands="10; RGB", normalisation="none")
         score.ranks(COLOURS, colours, probe="cosine, CCA", **plain)
         score.positions(COLOURS, colours.guesses["best"], probe="best cell, CCA", **plain)
     else:
-        notes.append(f"{len(outside)} training pairs: no colour baseline (50 are needed)")
+        notes.append(f"{len(outside)} training pairs: no colour baseline ({MIN_TRAIN} are needed)")
     score.ranks("chance", None, probe="none")
     _constants(score, query, outside)
     example = {"query": query, "reading": ours, "model": model}
@@ -292,6 +314,9 @@ def mainline(label: str, table: Table) -> list[tuple[str, str, str]]:
         ("recall_at_10_all", "all photos", "recall@10"),
         ("median_rank_all", "all photos", "median rank"),
         ("localisation_error_m", "within chip", "localisation error"),
+        ("recall_at_1_site_back", "within site" + BACK, "recall@1"),
+        ("recall_at_10_all_back", "all photos" + BACK, "recall@10"),
+        ("cosine_margin", "all photos", MARGIN),
     ]
     known = {(split, metric) for split, metric, _ in table.entries}
     found = [(key, f"{label}, {gallery}", metric) for key, gallery, metric in wanted]

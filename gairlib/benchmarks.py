@@ -23,6 +23,7 @@ from gairlib.benchmark_table import COMPARISON_COLUMNS, LOWER, OURS, RANDOM, ROW
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput, Skipped
 from gairlib.figures import benchmarks as figures
+from gairlib.figures import retrieval as retrieval_figures
 from gairlib.model import GAIR
 
 BLIND = ("majority", "mean", "chance", "random point")  # what knows nothing of the input
@@ -143,6 +144,10 @@ class Result:
     def sample(self) -> Figure:
         """One example (or a few) of what the task asks."""
         return figures.sample(self)
+
+    def curves(self) -> dict[str, Figure]:
+        """Further figures by name: recall by direction, kilometres missed (retrieval only)."""
+        return retrieval_figures.curves(self)
 
     def save(self, folder: str | Path, metrics: str | Path | None = None) -> None:
         """rows.parquet, rows.csv, comparison.csv and result.json (status, reason, headline, notes)

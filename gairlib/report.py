@@ -232,7 +232,9 @@ def _judged(card: Card, result: dict) -> Card:
 
 def question(task: str) -> str:
     """What a benchmark asks, in plain words."""
-    known = {"retrieval": "Does a photo find the place where it was taken?",
+    known = {"retrieval": "Do a photo and the RS field find each other?",
+             "retrieval-sv-location": "Do a photo and its coordinates find each other?",
+             "retrieval-rs-location": "Do the RS field and its coordinates find each other?",
              "rs-landcover": "Does the chip tell its dominant land cover?",
              "rs-built_up": "Does the chip tell how much of it is built up?",
              "segmentation-landcover": "Do the chip's tokens tell the land cover of every pixel?",

@@ -1,8 +1,8 @@
 """Which benchmarks a dataset folder can run, and the examples, labels and splits of each.
 
 Names: `rs-landcover`, `rs-eurosat`, `rs-street-<column>` and `sv-<column of street.csv>`,
-`location-<table>-<column>` and `retrieval`. Numbers become a regression (R2), text a
-classification (accuracy).
+`location-<table>-<column>`, `retrieval`, `retrieval-sv-location` and `retrieval-rs-location`.
+Numbers become a regression (R2), text a classification (accuracy).
 
 A task brings its splits as *schemes*. Where the data has a split by site, that split is used, and
 probe seed s trains on its own nine tenths of the training sites. Where it has none, five folds with
@@ -40,6 +40,7 @@ TILE_PX, TILE_STRIDE, TILE_M = 64, 32, 640.0
 # `available(dataset)`, name -> "" or the reason why this folder cannot run it, and
 # `run(task, dataset, model, *, pairs_folder, seeds, device)` -> (Table, mainline, notes, example).
 FAMILIES: dict[str, str] = {
+    "retrieval-": "gairlib.cross_modal.places",  # the first prefix that fits counts
     "retrieval": "gairlib.benchmark_retrieval",
     "segmentation-": "gairlib.segmentation.landcover",
 }

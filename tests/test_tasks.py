@@ -77,7 +77,8 @@ def test_available_says_what_runs_and_why_not(tiny, folder):
     assert tasks.available(rich)["rs-landcover"] == tasks.available(rich)["rs-eurosat"] == ""
     assert tasks.default_for(rich) == [
         "rs-landcover", "rs-eurosat", "sv-green_view", "rs-street-green_view",
-        "location-warmth-warmth", "retrieval", "segmentation-landcover",
+        "location-warmth-warmth", "retrieval-sv-location", "retrieval-rs-location", "retrieval",
+        "segmentation-landcover",
     ]  # fmt: skip
     assert "no column `mood`" in tasks.reason("sv-mood", rich)
     with pytest.raises(BadInput, match="unknown task 'landcover'"):

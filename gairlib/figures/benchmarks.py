@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from gairlib import preprocess, retrieval
 from gairlib.benchmark_table import LOWER, OURS, RANDOM
+from gairlib.figures import retrieval as retrieval_figures
 from gairlib.figures import segmentation, style
 
 COLUMNS = 2  # panels side by side
@@ -15,11 +16,17 @@ BLIND = ("majority", "mean", "chance", "random point")
 LABELS = {"R2": "R² (1 is perfect)", "accuracy": "accuracy (share right)",
           "recall@1": "recall@1 (share found first)", "recall@10": "recall@10 (share in first ten)",
           "median rank": "median rank (1 is best)",
-          "localisation error": "median localisation error (m)"}
+          "localisation error": "median localisation error (m)",
+          "localisation error, great circle": "median distance to the best candidate (km)",
+          "hit within 200 km": "share within 200 km",
+          "hit within 2,500 km": "share within 2,500 km",
+          "cosine margin": "cosine: match minus other sites"}
 NAMES = {OURS: "GAIR (pretrained)", "gair, chip mean": "GAIR, chip mean",
          "gair, least expected error": "GAIR, least expected error",
          "gair, raw tokens bilinear (not its training mode)":
              "GAIR, raw tokens, bilinear\n(not its training mode)",
+         "gair, by way of RS": "GAIR, by way of RS",
+         "gair, by way of photos": "GAIR, by way of photos",
          "random init": "GAIR (random init)"}
 
 
@@ -91,7 +98,7 @@ def _panel(ax, split: str, metric: str, rows) -> None:
     ax.set_xlabel(LABELS.get(metric, metric) + (", lower is better" if lower else ""))
     first = rows.iloc[0]
     counts = f"{first['n']:,} examples, {first.clusters} {first.cluster}s"
-    ax.set_title(f"{split}\n{counts}", fontsize=10)
+    ax.set_title(f"{textwrap.fill(split, 42)}\n{counts}", fontsize=10)
 
 
 # --------------------------------------------------------------------------------------- examples
@@ -104,6 +111,8 @@ def sample(result) -> Figure:
             return _empty(f"{result.task} on {result.dataset}: {result.reason or 'no example'}")
         if result.task == "retrieval":
             fig = _retrieval(**result.example)
+        elif result.task.startswith("retrieval-"):
+            fig = retrieval_figures.places(**result.example)
         elif "segmentation" in result.example:
             e = result.example
             fig = segmentation.examples(e["segmentation"], e["chips"], e["truth"], e["guesses"])

@@ -1,0 +1,149 @@
+"""Retrieval between three modalities: recall in every direction, kilometres missed, an example."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from gairlib import geo
+from gairlib.benchmark_table import OURS, RANDOM
+from gairlib.figures import style
+
+# title of a panel -> how the name of its split ends
+DIRECTIONS = {
+    "Photo → RS": ", all photos", "Photo → location": ", photo to location",
+    "RS → location": ", RS to location", "RS → photo": ", all photos, RS to photo",
+    "Location → photo": ", location to photo", "Location → RS": ", location to RS",
+}
+KILOMETRES = {
+    "Candidates: held-out photos": (", photo to location", ", RS to location"),
+    "Candidates: world gallery": (", world gallery",),
+}
+# encoder -> (name, colour, marker)
+LOOKS = {
+    OURS: ("GAIR (pretrained)", style.BLUE, "o"),
+    "gair, by way of RS": ("GAIR, photo → RS → location", style.SKY, "v"),
+    "gair, by way of photos": ("GAIR, RS → photo → location", style.SKY, "v"),
+    "gair, chip mean": ("GAIR, chip mean", style.GREEN, "D"),
+    RANDOM: ("GAIR (random init)", style.ORANGE, "s"),
+    "colour statistics": ("Colour statistics", style.VERMILION, "^"),
+    "medoid of the training sites": ("Medoid of the training sites", style.PURPLE, "P"),
+}
+
+
+def curves(result) -> dict[str, Figure]:
+    """Figures by name beside the scores: `directions`, and `kilometres` where places were looked
+    for. Empty for a task that is no retrieval, or was skipped. result: `benchmarks.Result`."""
+    if result.status != "ran" or not result.task.startswith("retrieval"):
+        return {}
+    found = {"directions": directions(result.rows), "kilometres": kilometres(result.rows)}
+    return {name: fig for name, fig in found.items() if fig is not None}
+
+
+def directions(rows: pd.DataFrame) -> Figure | None:
+    """recall@k of each direction that the rows hold, with 95% intervals; dashed: chance.
+
+    rows: those of one retrieval task or of several, joined (all three give six directions).
+    """
+    rows = rows[(rows["seed"] == "mean") & rows["metric"].str.startswith("recall@")]
+    panels = [(title, _split(rows, (end,))) for title, end in DIRECTIONS.items()]
+    title = "Held-out photos as queries and candidates: point and 95% interval"
+    return _figure(panels, "recall@", title, "found among the first k", 3)
+
+
+def kilometres(rows: pd.DataFrame) -> Figure | None:
+    """Share of queries whose best candidate lies within d km, over log d; dashed: chance."""
+    rows = rows[(rows["seed"] == "mean") & rows["metric"].str.startswith("hit within")]
+    panels = [(title, _split(rows, ends)) for title, ends in KILOMETRES.items()]
+    source = "RS embedding" if rows["split"].str.contains("RS to location").any() else "photo"
+    title = f"How far from the truth is the best candidate of a {source}?"
+    return _figure(panels, "hit within", title, "within that distance", 2)
+
+
+def _split(rows: pd.DataFrame, ends: tuple[str, ...]) -> pd.DataFrame:
+    return rows[rows["split"].str.endswith(ends)]
+
+
+def _figure(panels, kind: str, title: str, what: str, columns: int) -> Figure | None:
+    panels = [(name, rows) for name, rows in panels if len(rows)]
+    if not panels:
+        return None
+    per_row = min(columns, len(panels)) if len(panels) != 4 else 2
+    lines = -(-len(panels) // per_row)
+    with style.context():
+        fig = Figure(figsize=(max(style.WIDTH, 3.4 * per_row), 3.3 * lines + 1.3),
+                     layout="constrained")
+        axes = fig.subplots(lines, per_row, squeeze=False, sharey=True).ravel()
+        handles: dict = {}
+        for ax, (name, rows) in zip(axes, panels):
+            _lines(ax, rows, kind, handles)
+            ax.set_title(name)
+        for ax in axes[::per_row]:
+            ax.set_ylabel(f"share {what}")
+        for ax in axes[len(panels):]:
+            ax.axis("off")
+        fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
+        fig.suptitle(title, x=0.01, ha="left", fontsize=11)
+        return style.mark(fig, rows["data"].iloc[0] == "synthetic")
+
+
+def _lines(ax, rows: pd.DataFrame, kind: str, handles: dict) -> None:
+    """One line an encoder, slightly apart from each other where the axis counts in steps."""
+    steps = kind == "recall@"
+    at = rows["metric"].str.extract(r"([\d,]+)")[0].str.replace(",", "").astype(int)
+    rows = rows.assign(at=at.to_numpy())
+    ticks = np.unique(rows["at"])
+    present = [e for e in LOOKS if (rows["encoder"] == e).any()]
+    for i, encoder in enumerate(present):
+        name, colour, marker = LOOKS[encoder]
+        r = rows[rows["encoder"] == encoder].sort_values("at")
+        shift = (i - (len(present) - 1) / 2) * 0.035
+        x = np.searchsorted(ticks, r["at"]) + shift * 1.5 if steps else r["at"] * np.exp(shift * 2)
+        low, high = (r["value"] - r["low"]).clip(lower=0), (r["high"] - r["value"]).clip(lower=0)
+        handles[name] = ax.errorbar(x, r["value"], np.nan_to_num([low, high]), color=colour,
+                                    marker=marker, ms=5, lw=1.6, elinewidth=1.2, capsize=2,
+                                    zorder=3 if encoder == OURS else 2)
+    chance = rows[rows["encoder"] == "chance"].sort_values("at")
+    x = np.searchsorted(ticks, chance["at"]) if steps else chance["at"]
+    handles["Chance"] = ax.plot(x, chance["value"], ls="--", lw=1.2, color=style.BLACK)[0]
+    if steps:
+        ax.set_xticks(range(len(ticks)), [str(k) for k in ticks])
+        ax.set_xlabel("k")
+    else:
+        ax.set_xscale("log")
+        ax.set_xticks(ticks, [f"{k:,}" for k in ticks])
+        ax.minorticks_off()
+        ax.set_xlabel("great-circle distance (km)")
+    ax.set_ylim(bottom=0)
+
+
+def places(query, modality: str, where, asking, places) -> Figure:
+    """The query with the median error, and its similarity to every place of the world gallery."""
+    best = (asking @ places.T).argmax(1)
+    apart = geo.haversine(where.lonlat[: where.n], where.lonlat[best]) / 1000
+    row = int(np.argsort(apart, kind="stable")[len(apart) // 2])
+    fig = Figure(figsize=(style.WIDTH + 2.0, 3.1), layout="constrained")
+    image, world = fig.subplots(1, 2, width_ratios=(1, 2.6))
+    if modality == "sv":
+        style.image_axes(image, "Photo").imshow(query.images[row].permute(1, 2, 0).numpy())
+    else:
+        chip = style.true_colour(query.chips[query.chip_of[row]])
+        style.image_axes(image, "Chip, position read").imshow(chip)
+        x, y = (query.xy[row] + 1) / 2 * len(chip) - 0.5
+        image.plot(x, y, "o", mfc="none", mec="white", mew=2.5, ms=11)
+        image.plot(x, y, "o", mfc="none", mec=style.BLACK, mew=1, ms=11)
+    similarity = places @ asking[row]
+    order = np.argsort(similarity, kind="stable")  # the most similar on top
+    dots = world.scatter(*where.lonlat[order].T, c=similarity[order], s=7, cmap=style.SIMILARITY)
+    fig.colorbar(dots, ax=world, label="cosine", shrink=0.7)
+    truth, guess = where.lonlat[row], where.lonlat[best[row]]
+    world.plot(*truth, "o", mfc="none", mec="white", mew=3.5, ms=13)
+    world.plot(*truth, "o", mfc="none", mec=style.BLACK, mew=1.5, ms=13)
+    world.plot(*guess, "x", color="white", mew=4.5, ms=11)
+    world.plot(*guess, "x", color=style.SKY, mew=2.5, ms=10)
+    world.set(xlabel="longitude (°)", ylabel="latitude (°)",
+              title=f"{len(where.lonlat):,} candidate places")
+    world.set_aspect("equal")
+    world.grid(False)
+    fig.suptitle(f"{query.rows['photo_id'].iloc[row]}: circle, where it is; cross, best candidate, "
+                 f"{apart[row]:,.0f} km off (the median query)", fontsize=10.5, x=0.01, ha="left")
+    return fig

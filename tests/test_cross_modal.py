@@ -1,0 +1,244 @@
+"""Search in galleries of places against loops, margins against matrices, both tasks end to end."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from pyproj import Geod
+
+from gairlib import benchmark_retrieval, benchmarks, features, pairing, tasks
+from gairlib.benchmark_table import Table
+from gairlib.config import GAIRConfig
+from gairlib.cross_modal import places
+from gairlib.cross_modal import search as finding
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput
+from gairlib.figures import retrieval as figures
+
+SMALL = GAIRConfig(
+    dim=16, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2, sv_size=32, decoder_hidden=(16,),
+    sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2},
+)  # fmt: skip
+QUICK = dict(seeds=2, bootstrap=20)
+GEOD = Geod(ellps="WGS84")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    features.random_init(SMALL, 9).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(tiny):
+    return Dataset(tiny)
+
+
+@pytest.fixture(scope="module")
+def pairs(dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    pairing.pair(dataset.street(), dataset.scenes(), progress=False).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(dataset, checkpoint, pairs):
+    return {t: benchmarks.run(t, dataset, checkpoint, pairs, **QUICK)
+            for t in ("retrieval", *places.TASKS)}
+
+
+# ---------------------------------------------------------------------------------------- search
+
+
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 12), more=st.integers(0, 20))
+@settings(max_examples=30, deadline=None)
+def test_search_equals_a_loop_with_geodesics(seed, n, more):
+    rng = np.random.default_rng(seed)
+    centre = rng.uniform([-180, -80], [180, 80])
+    spread = rng.choice([0.05, 1.0, 30.0])
+    lonlat = centre + rng.uniform(-1, 1, (n + more, 2)) * spread
+    lonlat = np.stack([(lonlat[:, 0] + 180) % 360 - 180, np.clip(lonlat[:, 1], -90, 90)], 1)
+    q, g = rng.normal(size=(n, 4)), rng.normal(size=(n + more, 4))
+    q, g = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (q, g))
+    got = finding.search(q, g, lonlat[:n], lonlat)
+    for i in range(n):
+        order = sorted(range(n + more), key=lambda j: -float(q[i] @ g[j]))
+        assert got.ranks.rank()[i] == order.index(i) + 1
+        assert got.ranks.size[i] == n + more
+        km = GEOD.inv(*lonlat[i], *lonlat[order[0]])[2] / 1000
+        assert got.km[i] == pytest.approx(km, rel=0.006, abs=1e-6)  # sphere against ellipsoid
+        for d, limit in enumerate((1, 25, 200, 750, 2500)):
+            if abs(km - limit) > 0.01 * limit:
+                assert got.hits[i, d] == float(km <= limit)
+
+
+def test_equal_candidates_count_as_broken_at_random():
+    lonlat = np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 1.0], [90.0, 0.0]])  # 0, 0, 111, 10,008 km
+    flat = finding.search(np.ones((1, 1)), np.ones((4, 1)), lonlat[:1], lonlat)
+    np.testing.assert_allclose(flat.hits[0], [0.5, 0.5, 0.75, 0.75, 0.75])
+    np.testing.assert_allclose(flat.ranks.recall_at(1), 0.25)
+    assert flat.km[0] == pytest.approx((111.2 + 10_007.5) / 4, rel=0.002)
+    g = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])  # the photos of one place share its vector
+    twice = finding.search(np.array([[1.0, 0]]), g, lonlat[:1], lonlat)
+    assert twice.ranks.rank()[0] == 1.5 and twice.km[0] == 0 and (twice.hits == 1).all()
+
+
+def test_the_sphere_s_nearest_neighbour_is_the_nearest_place():
+    lonlat = np.array([[179.9995, 10.0], [-179.9995, 10.0], [179.99, 10.0], [0.0, 90.0]])
+    x = finding.sphere(lonlat)
+    assert (x @ x[0]).argsort()[::-1].tolist() == [0, 1, 2, 3]
+    found = finding.search(x[:1], x, lonlat[:1], lonlat, tie=finding.SPHERE_TIE)
+    assert found.ranks.tied[0] == 0  # 110 m are not a tie
+    assert finding.medoid([[0, 0], [1, 0], [50, 0], [2, 0]]).tolist() in ([1, 0], [2, 0])
+    np.testing.assert_allclose(finding.medoid([[179, 0], [-179, 0], [180, 0]]), [180, 0])
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_margins_equal_the_full_matrix(seed):
+    rng = np.random.default_rng(seed)
+    a, b, groups = *rng.normal(size=(2, 15, 4)), rng.integers(0, 3, 15)
+    a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b))
+    cosine = a @ b.T
+    expected = [cosine[i, i] - cosine[i, groups != groups[i]].mean() for i in range(15)]
+    np.testing.assert_allclose(finding.margins(3 * a, b, groups), expected, atol=1e-5)
+    assert np.isnan(finding.margins(a, b, np.zeros(15))).all()
+    assert finding.gap(a, 2 * a) == pytest.approx(0, abs=1e-6)
+    assert finding.gap(a[:1], -a[:1]) == pytest.approx(2, abs=1e-6)
+
+
+def test_a_detour_is_two_searches():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(7, 3)), rng.normal(size=(9, 3))
+    got = places.detour(a, b)
+    for i in range(7):
+        assert (got[i] == b[max(range(9), key=lambda j: a[i] @ b[j])]).all()
+
+
+# ----------------------------------------------------------------------------------------- tasks
+
+
+def test_six_directions_are_scored_with_their_baselines(results):
+    rows = pd.concat([r.rows for r in results.values()])
+    rows = rows[rows.seed == "mean"]
+    chance = rows[(rows.encoder == "chance") & (rows.metric == "recall@1")].set_index("split")
+    for end in figures.DIRECTIONS.values():
+        (split,) = [s for s in chance.index if s.endswith(end)]
+        assert chance["value"][split] == pytest.approx(1 / 12)  # 12 held-out photos
+        r = rows[(rows.split == split) & (rows.metric == "recall@1")]
+        assert {"gair", "random init", "chance"} <= set(r.encoder)
+    world = rows[rows.split == "held-out sites, photo to location, world gallery"]
+    assert {"medoid of the training sites", "gair, by way of RS"} <= set(world.encoder)
+    assert "gair, chip mean" in set(
+        rows[rows.split == "held-out sites, RS to location, world gallery"].encoder)
+    hits = world[world.encoder == "chance"].set_index("metric")["value"]
+    assert hits["recall@1"] == pytest.approx(1 / (12 + 12 + 300))
+    names = [f"hit within {km} km" for km in ("1", "25", "200", "750", "2,500")]
+    assert hits[names].is_monotonic_increasing and hits["hit within 25 km"] >= 12 / 324
+    assert isinstance(figures.directions(rows), Figure)
+    assert len(figures.directions(rows).axes) == 6
+
+
+def test_results_tell_what_they_are_judged_by(results):
+    for name, key in (("retrieval", "recall_at_1_site"),
+                      ("retrieval-sv-location", "recall_at_10_to_location"),
+                      ("retrieval-rs-location", "recall_at_10_to_location")):
+        result = results[name]
+        assert result.status == "ran" and result.mainline[0][0] == key
+        assert all(np.isfinite(v) for v in result.metrics().values())
+        assert isinstance(result.figure(), Figure) and isinstance(result.sample(), Figure)
+    assert {"recall_at_1_site_back", "recall_at_10_all_back"} <= set(results["retrieval"].metrics())
+    found = results["retrieval-sv-location"]
+    assert "hit_within_200_km" in found.metrics() and "error_km" in found.metrics()
+    assert not found.rows.metric.eq("cosine margin").any()  # one held-out site
+    assert any("no colour baseline" in note for note in found.notes)
+    assert list(found.curves()) == ["directions", "kilometres"]
+    assert list(results["retrieval"].curves()) == ["directions"]
+
+
+def planted():
+    """Ten photos at two sites, a gallery of their places and two more."""
+    rows = pd.DataFrame({"site": ["a"] * 5 + ["b"] * 5, "x": 0.0, "y": 0.0,
+                         "lon": [*np.linspace(8, 8.001, 5), *np.linspace(20, 20.001, 5)],
+                         "lat": 47.0, "photo_id": [str(i) for i in range(10)]})
+    query = benchmark_retrieval.Query(rows, "held-out sites", np.zeros((1, 10, 4, 4)),
+                                      np.zeros(10, int), np.full((10, 2), 640.0), None)
+    lonlat = np.concatenate([rows[["lon", "lat"]].to_numpy(), [[-70.0, 0.0], [100.0, 10.0]]])
+    return query, places.Galleries(lonlat, 10, 0)
+
+
+def test_an_encoder_that_knows_the_answer_is_scored_as_one():
+    query, where = planted()
+    table = Table("t", "sv-location", "site", "d", True)
+    score = places._Scorer(table, query, "sv", where, 0)
+    known = np.eye(12)
+    score.both_ways("gair", known[:10], known, probe="p")
+    score.both_ways("of the other site", np.roll(known[:10], 5, 0), known, probe="p")
+    score.margin("gair", known[:10], known[:10], probe="p")
+    got = table.rows(5).set_index(["encoder", "split", "metric"])["value"]
+    for split in (score.forward, score.world, score.back):
+        assert got["gair", split, "recall@1"] == 1 and got["gair", split, "median rank"] == 1
+        assert got["gair", split, "hit within 1 km"] == 1
+        assert got["of the other site", split, "recall@1"] == 0
+        assert got["of the other site", split, "hit within 750 km"] == 0  # 12 degrees: 910 km
+        assert got["of the other site", split, "hit within 2,500 km"] == 1
+        assert got["of the other site", split, places.ERROR] == pytest.approx(910, rel=0.01)
+    assert got["gair", score.forward, "cosine margin"] == 1
+
+
+def test_nearest_colours_are_those_of_the_same_photo(dataset, pairs):
+    loaded = pairing.load(pairs)
+    rows = loaded.manifest.drop_duplicates("photo_id").reset_index(drop=True)
+    train = benchmark_retrieval.gather(loaded, dataset, rows, "train", 32)
+    few = benchmark_retrieval.gather(loaded, dataset, rows[5:9].reset_index(drop=True), "q", 32)
+    for modality in ("sv", "rs"):
+        got = places.nearest_colours(few, train, modality)
+        np.testing.assert_allclose(got, rows.loc[5:8, ["lon", "lat"]])
+
+
+def test_the_world_gallery_holds_cities_where_there_are_any(dataset, monkeypatch):
+    street = dataset.street()
+    where = places.galleries(dataset, street[:4], street[4:10])
+    assert (where.n, where.train, len(where.lonlat)) == (4, 6, 310)
+    np.testing.assert_array_equal(where.lonlat[:4], street[["lon", "lat"]][:4])
+    monkeypatch.setattr(places, "MAX_TABLE", 50)
+    assert len(places.galleries(dataset, street[:4], street[4:10]).lonlat) == 60
+    cities = pd.DataFrame({"lon": [1.0], "lat": [2.0]})
+    both = dataset.tables() | {"cities": cities}
+    monkeypatch.setattr(type(dataset), "tables", lambda self: both)
+    assert len(places.galleries(dataset, street[:4], street[4:10]).lonlat) == 11
+
+
+def test_few_pairs_one_site_and_no_training_split(dataset, checkpoint, tmp_path):
+    street = dataset.street()
+    for n in (0, 1):
+        some = street.assign(lon=street["lon"] + 5) if n == 0 else street[:1]
+        pairing.pair(some, dataset.scenes(), progress=False).save(tmp_path / str(n))
+        for task in places.TASKS:
+            result = benchmarks.run(task, dataset, checkpoint, tmp_path / str(n), **QUICK)
+            assert result.status == "skipped" and result.reason.startswith(f"{n} pairs")
+            assert result.curves() == {}
+    lone = street.groupby("site").head(1).drop(columns=["split", "site"])
+    pairing.pair(lone, dataset.scenes(), progress=False).save(tmp_path / "lone")
+    for task in places.TASKS:  # three photos, alone at their places, none of them for training
+        result = benchmarks.run(task, dataset, checkpoint, tmp_path / "lone", **QUICK)
+        assert result.status == "ran" and result.rows.low.isna().all()
+        assert "medoid of the training sites" not in set(result.rows.encoder)
+        assert result.mainline[0][0] == "hit_within_200_km"  # ten of three are no finding
+        assert "cosine margin" in set(result.rows.metric)
+        assert isinstance(result.figure(), Figure) and isinstance(result.sample(), Figure)
+        assert "directions" in result.curves()
+
+
+def test_task_names_reach_their_module(dataset, tmp_path):
+    assert tasks.family("retrieval") is benchmark_retrieval
+    assert tasks.family("retrieval-rs-location") is places
+    assert tasks.available(dataset)["retrieval-sv-location"] == ""
+    assert "needs scenes" in places.available(Dataset(tmp_path))["retrieval-sv-location"]
+    with pytest.raises(BadInput, match="retrieval-sv-location, retrieval-rs-location"):
+        places.run("retrieval-x", dataset, None, pairs_folder="x", seeds=1, device="cpu")
+    with pytest.raises(BadInput, match="unknown task"):
+        tasks.reason("retrieval-x", dataset)
