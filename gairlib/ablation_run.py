@@ -70,8 +70,9 @@ def evaluate(model: GAIR, query: Query, device: str = "cpu") -> pd.DataFrame:
     with torch.inference_mode():
         places = model.encode_location(torch.from_numpy(lonlat).to(device), normalize=True)
     found = answers(query, reading.photos, reading.local, places.float().cpu().numpy())
-    if "best" in reading.guesses:
-        found["error_m"] = retrieval.errors_m(reading.guesses["best"], query.xy, query.size_m)
+    if reading.maps is not None:
+        best = retrieval.best_cell(reading.maps, reading.grid)
+        found["error_m"] = retrieval.errors_m(best, query.xy, query.size_m)
     return found
 
 

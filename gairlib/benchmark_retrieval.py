@@ -4,8 +4,8 @@ Three questions to the held-out pairs, from easy to hard:
 - all photos: whose place is it, among every held-out photo of the world?
 - within site: where in its own neighbourhood, where climate and season no longer help?
   Both also from RS to photo: which of the photos was taken at this position?
-- within chip: slide the photo over the decoded field of its chip (cells of 20 m or finer) and
-  measure the distance of the best cell to where the photo was taken.
+- within chip: slide the photo over the decoded field of its chip (cells of 20 m or finer), take
+  the likeliest disc, and measure how far its centre is from where the photo was taken.
 
 Against: chance, the same model untrained, the chip's mean (does *local* alignment matter?), the raw
 tokens read bilinearly (a mode the model was not trained in, and labelled so), and canonical
@@ -15,7 +15,7 @@ Coordinates, the third modality, are the tasks of `gairlib.cross_modal.places`.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ MIN_TRAIN = 50  # training pairs that the colour baseline needs
 GUESSES = 32  # random points a photo
 BACK = ", RS to photo"  # splits of the opposite direction end so
 MARGIN = "cosine margin"
-EXPECTED = "gair, least expected error"
+EXPECTED, SHARPEST = "gair, least expected error", "gair, most similar cell"
 MEAN, RAW = "gair, chip mean", "gair, raw tokens bilinear (not its training mode)"
 COLOURS = "colour statistics"
 GEOD = Geod(ellps="WGS84")
@@ -74,11 +74,27 @@ class Query:
 
 @dataclass
 class Reading:
-    """One encoder's answers: photo and local embeddings [n, D], and guessed positions by name."""
+    """One encoder's answers: embeddings of photos and places [n, D], each photo's similarity with
+    the P cells of its chip [n, P] and the cells [P, 2] in [-1, 1] (None without positions)."""
 
     photos: np.ndarray
     local: np.ndarray
-    guesses: dict[str, np.ndarray] = field(default_factory=dict)
+    maps: np.ndarray | None = None
+    grid: np.ndarray | None = None
+    shown: np.ndarray | None = None  # positions [n, 2] for the figure of an example
+
+    def guesses(self, temperature: float) -> dict[str, np.ndarray]:
+        """Positions [n, 2] by estimator: `disc`, the likeliest disc (the one that is judged),
+        `best`, the most similar cell, and `expected`, the least expected error."""
+        if self.maps is None:
+            return {}
+        return {"disc": retrieval.likeliest_disc(self.maps, self.grid, temperature),
+                "best": retrieval.best_cell(self.maps, self.grid),
+                "expected": retrieval.least_expected_error(self.maps, self.grid, temperature)}
+
+    def fit_temperature(self, query: Query) -> float:
+        """How far these similarities are to be trusted, by the true positions of the query."""
+        return retrieval.fit_temperature(self.maps, retrieval.cell_of(query.xy, query.cells))
 
 
 def held_out(manifest: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -111,19 +127,17 @@ def gather(pairs: Pairs, dataset: Dataset, rows: pd.DataFrame, label: str, photo
 @torch.inference_mode()
 def read(model: GAIR, query: Query, *, mode: str | None = None, device: str = "cpu",
          batch: int = 8) -> Reading:
-    """Embeddings of photos and of the places where they stand, and positions by sliding.
+    """Embeddings of photos and of the places where they stand, and maps of similarity.
 
     Chips are encoded once; their dense fields are held `batch` at a time.
     """
     model = model.to(device).eval()
     prep = preprocess.get(model.config.preprocessing)
-    temperature = float(model.temperatures()["incl"])
     photos = features.encode_photos(model, query.images, device=device)
     local = np.zeros_like(photos)
     grid = retrieval.cell_centres(query.cells)  # [P, 2]
     slide = mode != "mean"  # a chip's mean has no position
-    best = np.zeros((len(photos), 2)) if slide else None
-    expected = np.zeros((len(photos), 2)) if slide else None
+    maps = np.zeros((len(photos), len(grid)), np.float32) if slide else None
     for start in tqdm(range(0, len(query.chips), batch), desc="fields", mininterval=1, leave=False):
         dn = torch.from_numpy(query.chips[start : start + batch].astype(np.float32))
         encoded = model.encode_rs(prep.rs(dn, model.config.rs_size).to(device))
@@ -140,10 +154,8 @@ def read(model: GAIR, query: Query, *, mode: str | None = None, device: str = "c
         dense = torch.from_numpy(grid)[None].expand(len(dn), -1, -1).to(device)
         fields = model.query_rs(encoded, dense, mode=mode, normalize=True).float().cpu().numpy()
         for i, rows in enumerate(members):
-            similarity = photos[rows] @ fields[i].T  # [k, P]
-            best[rows] = retrieval.best_cell(similarity, grid)
-            expected[rows] = retrieval.least_expected_error(similarity, grid, temperature)
-    return Reading(photos, local, {"best": best, "expected": expected} if slide else {})
+            maps[rows] = photos[rows] @ fields[i].T  # [k, P]
+    return Reading(photos, local, maps, grid if slide else None)
 
 
 def photo_colours(query: Query) -> np.ndarray:
@@ -162,13 +174,12 @@ def colour_reading(train: Query, query: Query) -> Reading:
     to_photo, to_place = probes.canonical_pairs(photo_colours(train), place_colours(train))
     photos, local = to_photo(photo_colours(query)), to_place(place_colours(query))
     grid = retrieval.cell_centres(query.cells)
-    best = np.zeros((len(photos), 2))
+    maps = np.zeros((len(photos), len(grid)), np.float32)
     for chip in range(len(query.chips)):
         rows = np.flatnonzero(query.chip_of == chip)
         dense = features.local_statistics(query.chips[chip][None], np.zeros(len(grid), int), grid)
-        similarity = retrieval.unit(photos[rows]) @ retrieval.unit(to_place(dense)).T
-        best[rows] = retrieval.best_cell(similarity, grid)
-    return Reading(photos, local, {"best": best})
+        maps[rows] = retrieval.unit(photos[rows]) @ retrieval.unit(to_place(dense)).T
+    return Reading(photos, local, maps, grid)
 
 
 # ---------------------------------------------------------------------------------------- scores
@@ -247,6 +258,15 @@ def ask(dataset: Dataset, pairs_folder, photo_px: int) -> tuple:
     return gather(pairs, dataset, rows, label, photo_px), outside, train
 
 
+def calibration(pairs_folder, dataset: Dataset, photo_px: int) -> Query | None:
+    """The photos of the validation split, which are not judged; None with fewer than MIN_TRAIN."""
+    pairs = pairing.load(pairs_folder)
+    rows = pairs.manifest[pairs.manifest["split"] == "val"]
+    rows = rows.sort_values(["photo_id", "chip"], kind="stable").drop_duplicates("photo_id")
+    enough = len(rows) >= MIN_TRAIN
+    return gather(pairs, dataset, rows.reset_index(drop=True), "val", photo_px) if enough else None
+
+
 def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str):
     """All scores of the retrieval task, what it is judged by, notes, and one example."""
     config = model.config
@@ -261,31 +281,39 @@ def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, d
         notes.append(f"{int((~score.company).sum())} photos are alone at their site and not ranked "
                      "within it")
 
-    ours = read(model, query, device=device)
     mode = config.query_mode
-    score.ranks(OURS, ours, probe=f"cosine, {mode}", **how)
-    if "best" in ours.guesses:
-        score.positions(OURS, ours.guesses["best"], probe=f"best cell, {mode}", **how)
+    check = calibration(pairs_folder, dataset, config.sv_size)
+    notes.append("temperatures of the maps are fitted, for each encoder, on "
+                 f"{len(check.rows):,} photos of the validation split" if check else
+                 "no validation split: maps are read at the model's own temperature")
+
+    def judge(encoder: str, reading_of, probe: str, more: bool = False, **about) -> Reading:
+        """Ranks and positions of one encoder; reading_of(query) -> Reading."""
+        found = reading_of(query)
+        score.ranks(encoder, found, probe=f"cosine, {probe}", **about)
+        if found.maps is not None:
+            warmth = (reading_of(check).fit_temperature(check) if check
+                      else float(model.temperatures()["incl"]))
+            at = found.guesses(warmth)
+            score.positions(encoder, at["disc"], probe=f"likeliest disc, {probe}", **about)
+            if more:
+                score.positions(SHARPEST, at["best"], probe=f"most similar cell, {probe}", **about)
+                score.positions(EXPECTED, at["expected"], **about,
+                                probe=f"spatial median of softmax, {probe}")
+                found.shown = at["disc"]
+        return found
+
+    ours = judge(OURS, lambda q: read(model, q, device=device), mode, more=True, **how)
     for seed in range(seeds):
-        other = read(features.random_init(config, seed), query, device=device)
-        score.ranks(RANDOM, other, probe=f"cosine, {mode}", **how)
-        if "best" in other.guesses:
-            score.positions(RANDOM, other.guesses["best"], probe=f"best cell, {mode}", **how)
-    if "expected" in ours.guesses:
-        score.positions(EXPECTED, ours.guesses["expected"],
-                        probe=f"spatial median of softmax, {mode}", **how)
+        other = features.random_init(config, seed)
+        judge(RANDOM, lambda q: read(other, q, device=device), mode, **how)  # noqa: B023
     if mode == "nili":
-        raw = read(model, query, mode="bilinear", device=device)
-        score.ranks(RAW, raw, probe="cosine, bilinear", **how)
-        score.positions(RAW, raw.guesses["best"], probe="best cell, bilinear", **how)
+        judge(RAW, lambda q: read(model, q, mode="bilinear", device=device), "bilinear", **how)
     if mode != "mean":
-        mean = read(model, query, mode="mean", device=device)
-        score.ranks(MEAN, mean, probe="cosine, mean", **how)
+        judge(MEAN, lambda q: read(model, q, mode="mean", device=device), "mean", **how)
     if train is not None:
-        colours = colour_reading(train, query)
-        plain = dict(bands="10; RGB", normalisation="none")
-        score.ranks(COLOURS, colours, probe="cosine, CCA", **plain)
-        score.positions(COLOURS, colours.guesses["best"], probe="best cell, CCA", **plain)
+        judge(COLOURS, lambda q: colour_reading(train, q), "CCA", bands="10; RGB",
+              normalisation="none")
     else:
         notes.append(f"{len(outside)} training pairs: no colour baseline ({MIN_TRAIN} are needed)")
     score.ranks("chance", None, probe="none")

@@ -171,7 +171,7 @@ def _places(data) -> Figure:
 @torch.inference_mode()
 def _retrieval(query, reading, model) -> Figure:
     """A typical photo (median error), its chip, and its similarity to the chip's dense field."""
-    guesses = reading.guesses.get("best", np.zeros((len(query.rows), 2)))
+    guesses = np.zeros((len(query.rows), 2)) if reading.shown is None else reading.shown
     errors = retrieval.errors_m(guesses, query.xy, query.size_m)
     row = int(np.argsort(errors, kind="stable")[len(errors) // 2])
     chip = query.chips[query.chip_of[row]]
@@ -201,7 +201,7 @@ def _retrieval(query, reading, model) -> Figure:
         ax.set(xlabel="east (m)", ylabel="south (m)")
         ax.grid(False)
     field.plot(*guess, "x", color=style.SKY, mew=2.5, ms=9)
-    fig.suptitle(f"Photo {query.rows['photo_id'].iloc[row]}: circle, where it stands; cross, best "
-                 f"cell, {errors[row]:.0f} m off (the median photo)", fontsize=10.5, x=0.01,
+    fig.suptitle(f"Photo {query.rows['photo_id'].iloc[row]}: circle, where it stands; cross, the "
+                 f"guess, {errors[row]:.0f} m off (the median photo)", fontsize=10.5, x=0.01,
                  ha="left")
     return fig
