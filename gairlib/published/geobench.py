@@ -9,12 +9,7 @@ Sets without a physical scale (8-bit aerial pictures, m-forestnet, m-SA-crop-typ
 the mean and spread that the encoder knows, band by band, with the published `band_stats.json`.
 m-so2sat is reflectance. Not certain: the order of m-forestnet's bands, which its names may tell
 wrongly as well (torchgeo-bench issue #256).
-
-In m-cashew-plant and m-SA-crop-type class 0 is "no data" and is a class like the others, as in
-GEO-Bench.
 """
-
-from functools import partial
 
 import numpy as np
 
@@ -24,19 +19,9 @@ from gairlib.errors import BadInput
 from gairlib.model import GAIR
 from gairlib.published import folders, geobench_multilabel
 from gairlib.published import geobench_files as files
-from gairlib.published.pictures import Picture, assemble
-from gairlib.segmentation import benchmark
-from gairlib.segmentation.data import SegmentationData
 from gairlib.splits import Folds
 
 PREFIX = "geobench-"
-CLASSES = {
-    "m-cashew-plant": ("no data", "well-managed plantation", "poorly-managed plantation",
-                       "non-plantation", "residential", "background", "uncertain"),
-    "m-SA-crop-type": ("No Data", "Lucerne/Medics", "Planted pastures", "Fallow", "Wine grapes",
-                       "Weeds", "Small grain grazing", "Wheat", "Canola", "Rooibos"),
-}  # fmt: skip
-CLASSES["m-cashew-plantation"] = CLASSES["m-cashew-plant"]
 CLASSIFIED = ("m-eurosat", "m-bigearthnet", "m-so2sat", "m-brick-kiln", "m-forestnet", "m-pv4ger")
 SEGMENTED = ("m-cashew-plant", "m-SA-crop-type", "m-pv4ger-seg", "m-chesapeake-landcover",
              "m-NeonTree", "m-nz-cattle")  # fmt: skip
@@ -49,28 +34,7 @@ def available(dataset: Dataset) -> dict[str, str]:
     return found | {f"{PREFIX}{name}": "" for name in folders.geobench(dataset.folder)}
 
 
-def segmentation(name: str, dataset: Dataset, size: int) -> SegmentationData:
-    """A segmentation set in chips of `size` px; its samples are what the bootstrap draws."""
-    folder = folders.geobench(dataset.folder)[name]
-    splits, notes, bands = {}, [], ""
-    for split, ids in files.partition(folder).items():
-        samples = files.Samples(folder, ids)
-        bands = samples.bands
-        paths = [folder / f"{i}.hdf5" for i in ids]
-        splits[split] = [Picture(i, i, path, partial(samples.__getitem__, k),
-                                 partial(files.mask, path))
-                         for k, (i, path) in enumerate(zip(ids, paths))]
-    names = CLASSES.get(name)
-    if names is None:
-        top = max(int(p.mask().max()) for part in splits.values() for p in part)
-        names = tuple(f"class {k}" for k in range(top + 1))
-        notes.append("the published file with the classes' names is a pickle and is not read")
-    return assemble(f"{PREFIX}{name}", splits, names, size=size, bands=bands, cluster="image",
-                    synthetic=dataset.synthetic, where=folder / folders.PARTITION, complete=False,
-                    notes=notes + _notes(name, bands))
-
-
-def _notes(name: str, bands: str) -> list[str]:
+def notes_on(name: str, bands: str) -> list[str]:
     found = [] if bands == "10" else [f"only {bands} are there; the others hold the training mean"]
     if name not in files.SCALES:
         found.append("brought onto the training data's mean and spread by the published statistics")
@@ -99,7 +63,7 @@ def probing(name: str, dataset: Dataset) -> tasks.TaskData:
     schemes = schemes[1:] if kind == "multilabel" else schemes
     return tasks.TaskData(f"{PREFIX}{name}", "rs", kind, f"{name} class", samples, labels,
                           rows.astype(str), "image", schemes, dataset.synthetic, samples.bands,
-                          _notes(name, samples.bands))
+                          notes_on(name, samples.bands))
 
 
 def check_classes(labels: np.ndarray, train, test, path) -> None:
@@ -122,7 +86,10 @@ def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, d
     folder = folders.geobench(dataset.folder)[name]
     first = files.partition(folder)["train"][0]
     if any(n.startswith("label") for n in files.content(folder / f"{first}.hdf5")):
-        data = segmentation(name, dataset, model.config.rs_size)
+        from gairlib.published import geobench_segmentation
+        from gairlib.segmentation import benchmark
+
+        data = geobench_segmentation.load(name, dataset, model.config.rs_size)
         return benchmark.run(data, model, seeds=seeds, device=device)
     data = probing(name, dataset)
     if data.kind == "multilabel":

@@ -6,37 +6,36 @@ spaced layers of the frozen backbone (`gairlib.segmentation`). PANGAEA resizes o
 the encoder's input; here they are cut into chips of the model's size at their own resolution.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from gairlib.dataset import Dataset
 from gairlib.model import GAIR
-from gairlib.published import (
-    folders,
-    pangaea_ai4smallfarms,
-    pangaea_hlsburnscars,
-    pangaea_mados,
-    pangaea_sen1floods11,
-)
-from gairlib.segmentation import benchmark
-from gairlib.segmentation.data import SegmentationData
+from gairlib.published import folders
+
+if TYPE_CHECKING:
+    from gairlib.segmentation.data import SegmentationData
 
 PREFIX = "pangaea-"
-SETS = {"sen1floods11": pangaea_sen1floods11, "hlsburnscars": pangaea_hlsburnscars,
-        "mados": pangaea_mados, "ai4smallfarms": pangaea_ai4smallfarms}  # fmt: skip
 
 
 def available(dataset: Dataset) -> dict[str, str]:
     """Task name -> "" where the folder has the set, else the reason. Nothing is read."""
     there = folders.pangaea(dataset.folder)
     return {f"{PREFIX}{name}": "" if name in there else f"no folder pangaea/{name}"
-            for name in SETS}
+            for name in folders.PANGAEA}
 
 
-def load(task: str, dataset: Dataset, size: int) -> SegmentationData:
+def load(task: str, dataset: Dataset, size: int) -> "SegmentationData":
     """The set of a task in chips of `size` px, its layout and labels checked."""
     name = task.removeprefix(PREFIX)
-    return SETS[name].load(folders.pangaea(dataset.folder)[name], size)
+    reader = import_module(f"gairlib.published.pangaea_{name}")
+    return reader.load(folders.pangaea(dataset.folder)[name], size)
 
 
 def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str):
     """What `gairlib.tasks.FAMILIES` asks of a family."""
+    from gairlib.segmentation import benchmark  # heads and training, for those who run them
+
     data = load(task, dataset, model.config.rs_size)
     return benchmark.run(data, model, seeds=seeds, device=device)

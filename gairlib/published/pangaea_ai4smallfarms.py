@@ -17,15 +17,18 @@ which is what the data set was made for.
 """
 
 import re
+import warnings
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio.errors import NotGeoreferencedWarning
 
 from gairlib import bands
 from gairlib.errors import BadInput
-from gairlib.published.pictures import Picture, as_dn, assemble, codes, raster
+from gairlib.published.pictures import Picture, assemble, codes, raster
+from gairlib.published.reflectance import as_dn
 from gairlib.segmentation.data import SegmentationData
 
 CLASSES = ("Background", "Crop Field")
@@ -36,8 +39,10 @@ FOLDERS = {"train": ("train",), "val": ("validate", "val"), "test": ("test",)}
 
 def _order(path: Path) -> tuple[str, ...]:
     """The file's bands: by its own names where it has them all, else as published."""
-    with rasterio.open(path) as source:
-        names = [bands.canonical(d) for d in source.descriptions]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as source:
+            names = [bands.canonical(d) for d in source.descriptions]
     return tuple(names) if sorted(map(str, names)) == sorted(PRESENT) else PRESENT
 
 

@@ -22,7 +22,8 @@ import numpy as np
 
 from gairlib.bands import BANDS
 from gairlib.errors import BadInput
-from gairlib.published.pictures import SPLITS, Picture, as_dn, assemble, codes, raster
+from gairlib.published.pictures import SPLITS, Picture, assemble, codes, raster
+from gairlib.published.reflectance import as_dn
 from gairlib.segmentation.data import IGNORE, SegmentationData
 
 CLASSES = (

@@ -22,7 +22,8 @@ import numpy as np
 
 from gairlib import bands
 from gairlib.errors import BadInput
-from gairlib.published.pictures import Picture, as_dn, assemble, codes, raster
+from gairlib.published.pictures import Picture, assemble, codes, raster
+from gairlib.published.reflectance import as_dn
 from gairlib.segmentation.data import IGNORE, SegmentationData
 
 CLASSES = ("Not Water", "Water")
