@@ -52,7 +52,8 @@ def sen1floods11(folder: Path, side: int = 40) -> Path:
     (root / "splits/flood_handlabeled").mkdir(parents=True)
     for split, stems in names.items():
         rows = [f"{s}_S1Hand.tif,{s}_LabelHand.tif" for s in stems]
-        (root / f"splits/flood_handlabeled/flood_{split}_data.csv").write_text("\n".join(rows) + "\n")
+        table = root / f"splits/flood_handlabeled/flood_{split}_data.csv"
+        table.write_text("\n".join(rows) + "\n")
         for k, stem in enumerate(stems):
             mask = halves(side, k)
             image = 1000 + 10 * np.arange(13)[:, None, None] + 3000 * (1 - mask)
@@ -136,8 +137,8 @@ def geobench(folder: Path, name: str, *, kind: str = "classification", count: in
              side: int = 16, bands: list[str] = S2_NAMES, scale: float = 1.0) -> Path:
     """A set of GEO-Bench; kind: "classification", "multilabel" or "segmentation". Band number b
     holds 1000 + 10 b, and 2000 more where the class is 1."""
-    root = folder / f"geobench/{'segmentation' if kind == 'segmentation' else 'classification'}_v1.0"
-    root /= name
+    benchmark = "segmentation_v1.0" if kind == "segmentation" else "classification_v1.0"
+    root = folder / "geobench" / benchmark / name
     ids = [f"id_{i:04d}" for i in range(count)]
     parts = {"train": ids[: count // 2], "valid": ids[count // 2 : count * 2 // 3],
              "test": ids[count * 2 // 3 :]}  # fmt: skip

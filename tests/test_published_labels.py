@@ -257,8 +257,8 @@ def test_the_other_layout_takes_positions_from_the_votes(tmp_path):
         path.rename(photos / f"{one}.jpg")
     table = pd.DataFrame({"left": votes["left"], "right": votes["right"],
                           "choice": votes["choice"],
-                          "study_question": votes["study_id"].map(
-                              {small.STUDIES["safe"]: "safer", small.STUDIES["lively"]: "livelier"})})
+                          "study_question": "safer"})
+    table.loc[votes["study_id"] == small.STUDIES["lively"], "study_question"] = "livelier"
     for side in ("left", "right"):
         for k, name in enumerate(("lat", "long", "place_name")):
             table[f"{name}_{side}"] = [about[v][k] for v in votes[side]]
@@ -271,7 +271,8 @@ def test_the_other_layout_takes_positions_from_the_votes(tmp_path):
 
 @pytest.mark.parametrize("name, text, why", [
     ("votes.tsv", "left\tright\tstudy_id\n1\t2\tsafe\n", "votes.tsv: no column choice"),
-    ("votes.tsv", "choice\tleft\tright\tstudy_id\nup\ta\tb\tsafe\n", "votes.tsv row 2: choice 'up'"),
+    ("votes.tsv", "choice\tleft\tright\tstudy_id\nup\ta\tb\tsafe\n",
+     "votes.tsv row 2: choice 'up'"),
     ("qscores.tsv", "location_id\tstudy_id\na\tsafe\n", "qscores.tsv: no column trueskill.score"),
     ("qscores.tsv", "location_id\tstudy_id\ttrueskill.score\na\tsafe\tmuch\n",
      "qscores.tsv row 2: score 'much'"),

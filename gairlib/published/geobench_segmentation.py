@@ -37,6 +37,6 @@ def load(name: str, dataset: Dataset, size: int) -> SegmentationData:
         top = max(int(p.mask().max()) for part in splits.values() for p in part)
         names = tuple(f"class {k}" for k in range(top + 1))
         notes.append("the published file with the classes' names is a pickle and is not read")
-    return assemble(f"{geobench.PREFIX}{name}", splits, names, size=size, bands=bands, cluster="image",
-                    synthetic=dataset.synthetic, where=folder / folders.PARTITION, complete=False,
-                    notes=notes + geobench.notes_on(name, bands))
+    return assemble(f"{geobench.PREFIX}{name}", splits, names, size=size, bands=bands,
+                    cluster="image", synthetic=dataset.synthetic, complete=False,
+                    where=folder / folders.PARTITION, notes=notes + geobench.notes_on(name, bands))
