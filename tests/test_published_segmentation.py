@@ -8,11 +8,13 @@ import pytest
 import small_published as small
 from sklearn.model_selection import train_test_split
 
-from gairlib import bands, tasks
+from gairlib import bands, benchmarks, features, tasks
+from gairlib.config import GAIRConfig
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
 from gairlib.published import geobench_segmentation, pangaea, pictures
 from gairlib.segmentation.data import IGNORE
+from gairlib.segmentation.data import load as placed
 
 SETS = ("sen1floods11", "hlsburnscars", "mados", "ai4smallfarms")
 
@@ -23,8 +25,8 @@ def load(folder, name: str, size: int = 16):
 
 
 def read(part):
-    """All chips and masks of a split."""
-    pairs = [part.read(i) for i in range(len(part.ids))]
+    """All images and masks of a split, as the loader gives them."""
+    pairs = [part.read(i) for i in range(len(part))]
     return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
 
 
@@ -39,31 +41,31 @@ def test_every_pixel_is_in_one_chip(length, size):
 
 @pytest.mark.parametrize("side", [40, 16, 9])
 def test_chips_hold_all_pixels_once_and_the_rest_is_ignored(side):
-    values = np.arange(side * side).reshape(side, side)
+    values = 1000 + np.arange(side * side).reshape(side, side)
     picture = pictures.Picture("a", "c", None, lambda: np.stack([values] * 10).astype(np.float32),
                                lambda: values.astype(np.int64))
     part = pictures.tiles([picture], [(side, side)], 16)
     chips, masks = read(part)
     assert chips.shape[1:] == (10, 16, 16) and chips.dtype == np.float32
-    assert sorted(masks[masks != IGNORE]) == list(range(side * side))
+    assert sorted(masks[masks != IGNORE]) == list(range(1000, 1000 + side * side))
     assert (chips[:, 0][masks != IGNORE] == masks[masks != IGNORE]).all()
 
 
 def test_sen1floods11_picks_ten_of_thirteen_bands_and_the_published_split(tmp_path):
     data = load(tmp_path, "sen1floods11")
-    chips, masks = read(data.splits["test"])
+    chips, masks = placed(data, "test")
     assert len(data.splits["train"].ids) == 3 * 9 and len(chips) == 3 * 9
     land = chips.transpose(0, 2, 3, 1)[masks == 0]
     positions = np.array(bands.LAYOUTS["l1c"][0])
     assert (land == 4000 + 10 * (positions - 1)).all()
     assert set(np.unique(masks)) == {IGNORE, 0, 1} and data.classes == ("Not Water", "Water")
     assert set(data.splits["test"].clusters) == {"Spain", "Ghana"}
-    assert data.bands == "10" and any("L1C" in note for note in data.notes)
+    assert data.bands == bands.BANDS and any("L1C" in note for note in data.notes)
 
 
 def test_hls_reflectance_becomes_dn_and_missing_bands_the_training_mean(tmp_path):
     data = load(tmp_path, "hlsburnscars")
-    chips, masks = read(data.splits["train"])
+    chips, masks = placed(data, "train")
     here = [bands.BANDS.index(b) for b in ("B02", "B03", "B04", "B8A", "B11", "B12")]
     rest = [i for i in range(10) if i not in here]
     pixels = chips.transpose(0, 2, 3, 1)
@@ -72,7 +74,7 @@ def test_hls_reflectance_becomes_dn_and_missing_bands_the_training_mean(tmp_path
     assert np.allclose(burnt[:, rest], bands.MEAN[rest])
     unburnt = pixels[masks == 0][:, here]  # 9999 is no reflectance and becomes 0
     assert set(np.round(np.unique(unburnt))) == {0, 1000}
-    assert data.bands == "B02,B03,B04,B8A,B11,B12"
+    assert data.bands == ("B02", "B03", "B04", "B8A", "B11", "B12")
 
 
 def test_hls_split_is_the_one_of_pangaea(tmp_path):
@@ -88,7 +90,7 @@ def test_hls_split_is_the_one_of_pangaea(tmp_path):
 
 def test_mados_finds_bands_of_both_satellites_and_enlarges_the_coarse_ones(tmp_path):
     data = load(tmp_path, "mados", size=24)
-    chips, masks = read(data.splits["val"])
+    chips, masks = placed(data, "val")
     assert chips.shape == (2, 10, 24, 24)
     for chip, row in zip(chips, ((492, 560, 665, 704, 740, 783, 833, 865, 1614, 2202),
                                  (492, 559, 665, 704, 739, 780, 833, 864, 1610, 2186))):
@@ -101,7 +103,7 @@ def test_mados_finds_bands_of_both_satellites_and_enlarges_the_coarse_ones(tmp_p
 
 def test_ai4smallfarms_places_four_bands_and_reads_masks_of_255(tmp_path):
     data = load(tmp_path, "ai4smallfarms")
-    chips, masks = read(data.splits["test"])
+    chips, masks = placed(data, "test")
     field = chips.transpose(0, 2, 3, 1)[masks == 1]
     where = [bands.BANDS.index(b) for b in ("B02", "B03", "B04", "B08")]
     assert (field[:, where] == [2200, 2500, 2600, 3900]).all() and len(field)
@@ -208,8 +210,8 @@ def test_missing_folders_are_reasons_and_present_ones_are_listed(tmp_path):
 def test_geobench_segmentation_reads_masks_bands_and_scale(tmp_path):
     root = small.geobench(tmp_path, "m-cashew-plant", kind="segmentation", side=24)
     data = geobench_segmentation.load("m-cashew-plant", Dataset(tmp_path), 16)
-    chips, masks = read(data.splits["test"])
-    assert len(chips) == 12 * 4 and data.bands == "10" and len(data.classes) == 7
+    chips, masks = placed(data, "test")
+    assert len(chips) == 12 * 4 and data.bands == bands.BANDS and len(data.classes) == 7
     inside = chips[:, bands.BANDS.index("B8A")][masks == 1]
     assert (inside >= 3080).all() and (inside < 3085).all()
     assert any("no pixel of poorly-managed plantation" in note for note in data.notes)
@@ -240,3 +242,23 @@ def test_geobench_masks_out_of_range_and_missing_classes_are_named(tmp_path):
     (root / "default_partition.json").write_text(json.dumps(parts))
     with pytest.raises(BadInput, match="default_partition.json.*'valid'"):
         geobench_segmentation.load("m-cashew-plant", Dataset(tmp_path), 16)
+
+
+# -------------------------------------------------------------------------------------- end to end
+
+
+def test_a_set_of_pangaea_runs_and_reports_miou_by_cluster(tmp_path, monkeypatch):
+    from gairlib.segmentation import benchmark, train
+
+    for name in ("LINEAR", "DEEP"):
+        monkeypatch.setattr(benchmark, name, train.Schedule(steps=2))
+    small.ai4smallfarms(tmp_path)
+    config = GAIRConfig(dim=16, rs_size=16, rs_depth=1, rs_heads=2, decoder_hidden=[8], sv_size=16,
+                        sv_options=dict(patch_size=8, embed_dim=16, depth=1, num_heads=2))
+    features.random_init(config, 7).save_pretrained(tmp_path / "model")
+    result = benchmarks.run("pangaea-ai4smallfarms", Dataset(tmp_path), tmp_path / "model", None,
+                            seeds=1, bootstrap=20)
+    assert result.status == "ran" and result.headline["metric"] == "mIoU"
+    assert result.headline["cluster"] == "tile" and result.headline["clusters"] == 2
+    assert result.row(result.headline["split"], "pixel bands", "mIoU").value == 1.0
+    assert not result.synthetic and any("six of the ten" in note for note in result.notes)

@@ -169,6 +169,10 @@ class Samples:
     def __getitem__(self, row) -> np.ndarray:
         if isinstance(row, slice):
             return np.stack([self[i] for i in range(*row.indices(len(self)))])
+        return place(self.image(row)[None], list(self.names))[0][0]
+
+    def image(self, row: int) -> np.ndarray:
+        """The bands that are there [k, H, W] in DN, in the order of `names`."""
         row = int(row)
         parts = read_bands(self._path(row), self.names)
         if self.scale is None:  # onto the mean and spread that the encoder knows
@@ -176,10 +180,7 @@ class Samples:
                 mean, std = self.stats[band]
                 at = BANDS.index(band)
                 parts[i] = MEAN[at] + (parts[i] - mean) / std * STD[at]
-            values = as_dn(parts)
-        else:
-            values = as_dn(parts, self.scale)
-        return place(values[None], list(self.names))[0][0]
+        return as_dn(parts, self.scale or 1.0)
 
 
 def content(path: Path) -> list[str]:

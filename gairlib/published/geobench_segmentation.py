@@ -24,12 +24,11 @@ CLASSES["m-cashew-plantation"] = CLASSES["m-cashew-plant"]
 def load(name: str, dataset: Dataset, size: int) -> SegmentationData:
     """A segmentation set in chips of `size` px; its samples are what the bootstrap draws."""
     folder = folders.geobench(dataset.folder)[name]
-    splits, notes, bands = {}, [], ""
+    splits, notes, samples = {}, [], None
     for split, ids in files.partition(folder).items():
         samples = files.Samples(folder, ids)
-        bands = samples.bands
         paths = [folder / f"{i}.hdf5" for i in ids]
-        splits[split] = [Picture(i, i, path, partial(samples.__getitem__, k),
+        splits[split] = [Picture(i, i, path, partial(samples.image, k),
                                  partial(files.mask, path))
                          for k, (i, path) in enumerate(zip(ids, paths))]
     names = CLASSES.get(name)
@@ -37,6 +36,7 @@ def load(name: str, dataset: Dataset, size: int) -> SegmentationData:
         top = max(int(p.mask().max()) for part in splits.values() for p in part)
         names = tuple(f"class {k}" for k in range(top + 1))
         notes.append("the published file with the classes' names is a pickle and is not read")
-    return assemble(f"{geobench.PREFIX}{name}", splits, names, size=size, bands=bands,
+    notes += geobench.notes_on(name, samples.bands)
+    return assemble(f"{geobench.PREFIX}{name}", splits, names, size=size, bands=[*samples.names],
                     cluster="image", synthetic=dataset.synthetic, complete=False,
-                    where=folder / folders.PARTITION, notes=notes + geobench.notes_on(name, bands))
+                    where=folder / folders.PARTITION, notes=notes)

@@ -47,8 +47,8 @@ def _order(path: Path) -> tuple[str, ...]:
 
 
 def _image(path: Path) -> np.ndarray:
-    values = raster(path, len(PRESENT))
-    return bands.place(as_dn(values)[None], _order(path))[0][0]
+    values, order = raster(path, len(PRESENT)), _order(path)
+    return as_dn(values[[order.index(band) for band in PRESENT]])
 
 
 def _number(path: Path) -> str | None:
@@ -83,6 +83,6 @@ def load(folder: Path, size: int) -> SegmentationData:
     if not root.is_dir():
         raise BadInput(f"{root}: this folder of the published layout is not there")
     splits = {split: _part(root, names) for split, names in FOLDERS.items()}
-    return assemble("pangaea-ai4smallfarms", splits, CLASSES, size=size, bands=",".join(PRESENT),
+    return assemble("pangaea-ai4smallfarms", splits, CLASSES, size=size, bands=PRESENT,
                     cluster="tile", where=root,
                     notes=["six of the ten bands are not there and hold the training mean"])

@@ -26,7 +26,6 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from gairlib import bands
 from gairlib.errors import BadInput
 from gairlib.published.pictures import Picture, assemble, codes, raster
 from gairlib.published.reflectance import as_dn
@@ -48,7 +47,7 @@ def _image(path: Path) -> np.ndarray:
         raise BadInput(f"{path}: values up to {high:g}; the published files hold reflectance in "
                        f"0..1 (and {MISSING:g} where there is none)")
     values[absent] = np.nan
-    return bands.place(as_dn(values, 10_000)[None], PRESENT)[0][0]
+    return as_dn(values, 10_000)
 
 
 def _part(folder: Path) -> list[Picture]:
@@ -77,7 +76,7 @@ def load(folder: Path, size: int) -> SegmentationData:
         raise BadInput(f"{folder / 'training'}: one image cannot be split into train and val")
     train, val = train_test_split(np.arange(len(both)), test_size=0.1, random_state=23)
     splits = {"train": [both[i] for i in train], "val": [both[i] for i in val], "test": test}
-    return assemble("pangaea-hlsburnscars", splits, CLASSES, size=size, bands=",".join(PRESENT),
+    return assemble("pangaea-hlsburnscars", splits, CLASSES, size=size, bands=PRESENT,
                     cluster="MGRS tile", where=folder,
                     notes=["B05 B06 B07 B08 are not in HLS chips and hold the training mean",
                            "30 m a pixel, the encoder was trained on 10 m"])

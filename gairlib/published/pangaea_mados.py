@@ -86,6 +86,6 @@ def load(folder: Path, size: int) -> SegmentationData:
     """The published splits in chips of `size` px. Raises BadInput for another layout."""
     root = folder / "MADOS" if (folder / "MADOS").is_dir() else folder
     splits = {split: _rows(root / "splits" / f"{split}_X.txt") for split in SPLITS}
-    return assemble("pangaea-mados", splits, CLASSES, size=size, bands="10", cluster="scene",
+    return assemble("pangaea-mados", splits, CLASSES, size=size, bands=BANDS, cluster="scene",
                     where=root / "splits",
                     notes=["Rayleigh-corrected reflectance, neither L1C nor L2A"])

@@ -65,6 +65,6 @@ def load(folder: Path, size: int) -> SegmentationData:
     hand = root / "data" / "flood_events" / "HandLabeled"
     return assemble(
         "pangaea-sen1floods11", {split: _rows(table, hand) for split, table in tables.items()},
-        CLASSES, size=size, bands="10", cluster="flood event", where=tables["train"].parent,
+        CLASSES, size=size, bands=bands.BANDS, cluster="flood event", where=tables["train"].parent,
         notes=["level L1C (top of atmosphere): blue is brighter than the encoder knows it",
                "Sentinel-2 only; PANGAEA's table adds Sentinel-1"])

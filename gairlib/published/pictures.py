@@ -28,7 +28,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Picture:
-    """One published image. image(): float32 [10, H, W] in DN; mask(): int64 [H, W], classes from 0
+    """One published image. image(): float32 [C, H, W] in DN; mask(): int64 [H, W], classes from 0
     and IGNORE. labels: the file that errors name. cluster: what the bootstrap draws."""
 
     id: str
@@ -85,9 +85,10 @@ def tiles(pictures: Sequence[Picture], shapes: Sequence[tuple[int, int]], size: 
 
 
 def assemble(name: str, splits: Mapping[str, Sequence[Picture]], classes: Sequence[str], *,
-             size: int, bands: str, cluster: str, notes: Sequence[str], where: Path,
+             size: int, bands: Sequence[str], cluster: str, notes: Sequence[str], where: Path,
              complete: bool = True, synthetic: bool = False) -> SegmentationData:
-    """The set, its masks checked. where: the file or folder that tells the splits, for errors.
+    """The set, its masks checked. bands: those of the images; the band adapter fills the others.
+    where: the file or folder that tells the splits, for errors.
 
     Raises BadInput for an empty split, a label out of range, and a class that one split has and
     another lacks; with `complete` also for one that no split has.
@@ -117,7 +118,7 @@ def assemble(name: str, splits: Mapping[str, Sequence[Picture]], classes: Sequen
     absent = [c for i, c in enumerate(classes) if i not in needed]
     if absent:
         notes.append(f"no pixel of {', '.join(absent)} in any split")
-    return SegmentationData(name=name, bands=bands, classes=tuple(classes), cluster=cluster,
+    return SegmentationData(name=name, bands=tuple(bands), classes=tuple(classes), cluster=cluster,
                             splits=parts, synthetic=synthetic, notes=notes)
 
 
