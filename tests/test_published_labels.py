@@ -16,7 +16,7 @@ from gairlib.errors import BadInput
 from gairlib.published import geobench, geobench_files, geobench_multilabel, place_pulse, q_scores
 
 TINY = GAIRConfig(dim=16, rs_size=16, rs_depth=1, rs_heads=2, decoder_hidden=[8], sv_size=16,
-                  sv_options=dict(patch_size=8, embed_dim=16, depth=1, num_heads=2))
+                  sv_options=dict(img_size=16, patch_size=8, embed_dim=16, depth=1, num_heads=2))
 
 
 @pytest.fixture(scope="module")
