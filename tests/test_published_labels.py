@@ -12,7 +12,7 @@ from PIL import Image
 from gairlib import bands, benchmarks, features, stats, tasks
 from gairlib.config import GAIRConfig
 from gairlib.dataset import Dataset
-from gairlib.errors import BadInput
+from gairlib.errors import BadInput, Skipped
 from gairlib.published import geobench, geobench_files, geobench_multilabel, place_pulse, q_scores
 
 TINY = GAIRConfig(dim=16, rs_size=16, rs_depth=1, rs_heads=2, decoder_hidden=[8], sv_size=16,
@@ -232,7 +232,7 @@ def test_votes_become_scores_photos_and_cities(tmp_path):
     train, test = data.schemes[1].folds(0)[0]
     assert not set(data.clusters[train]) & set(data.clusters[test])
     assert data.inputs["path"][0].startswith("placepulse/images/") and data.kind == "regression"
-    with pytest.raises(BadInput, match="0 pictures have a score for 'lively'"):
+    with pytest.raises(Skipped, match="0 pictures have a score for 'lively'"):
         place_pulse.load("placepulse-lively", Dataset(tmp_path))
 
 

@@ -33,7 +33,7 @@ import pandas as pd
 
 from gairlib import benchmark_probe, tables, tasks
 from gairlib.dataset import Dataset
-from gairlib.errors import BadInput
+from gairlib.errors import BadInput, Skipped
 from gairlib.model import GAIR
 from gairlib.published import folders, q_scores
 from gairlib.published.folders import PICTURES
@@ -176,7 +176,7 @@ def _placed(found: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def load(task: str, dataset: Dataset) -> tasks.TaskData:
-    """Photos with the scores of one attribute."""
+    """Photos with the scores of one attribute. Raises Skipped where too few have one."""
     folder, attribute = folders.place_pulse(dataset.folder), task.removeprefix(PREFIX)
     score, notes = scores(folder, attribute)
     found = _placed(pictures(folder), folder)
@@ -187,8 +187,8 @@ def load(task: str, dataset: Dataset) -> tasks.TaskData:
     score = score[~score.index.duplicated()]
     rows = found[found["photo_id"].isin(score.index)].reset_index(drop=True)
     if len(rows) < tasks.MIN_ROWS:
-        raise BadInput(f"{folder}: {len(rows)} pictures have a score for {attribute!r}; "
-                       f"{tasks.MIN_ROWS} are needed")
+        raise Skipped(f"{folder.name}/: {len(rows)} pictures have a score for {attribute!r}; "
+                      f"{tasks.MIN_ROWS} are needed")
     if len(rows) < len(score):
         notes.append(f"{len(score) - len(rows):,} of {len(score):,} scores have no picture")
     rows["path"] = [p.relative_to(dataset.folder).as_posix() for p in rows["file"]]
