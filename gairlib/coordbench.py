@@ -44,7 +44,9 @@ class SphereEncoder(LocationEncoderLike):
 
 def questions(dataset: Dataset) -> list[str]:
     """The location tasks that the folder's tables hold: all numbers, and countries."""
-    return [name for name in tasks.default_for(dataset) if name.startswith("location-")]
+    named = [name for name in tasks.default_for(dataset) if name.startswith("location-")]
+    return [name for name in named
+            if name.endswith("-country") or tasks.load(name, dataset).kind == "regression"]
 
 
 def evaluate(

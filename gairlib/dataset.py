@@ -12,6 +12,8 @@
     tables/*.csv            lon, lat, target columns
     landcover/*.tif         class values on a scene's grid, with classes.csv (value, name)
     <name>/<class>/*.jpg    benchmark of images in class folders, such as eurosat_rgb
+    pangaea/<set>/          published benchmarks in their own layouts (gairlib.published), also
+                            geobench/ and placepulse/
     dataset.json            optional: name, synthetic, ...
 
 Any part may be absent. What cannot be used is skipped row by row and listed in `rejected` with its
@@ -44,7 +46,8 @@ from gairlib import scenes as scene_files
 from gairlib.errors import BadInput, Missing
 from gairlib.scenes import Scene
 
-PARTS = ("scenes", "street", "tables", "landcover", "streetscapes")
+PUBLISHED = ("pangaea", "geobench", "placepulse", "place-pulse-2.0")
+PARTS = ("scenes", "street", "tables", "landcover", "streetscapes", *PUBLISHED)
 STREET = ("street.parquet", "street.geoparquet", "street.csv", "streetscapes")
 STAC = ("scenes.json", "items.json", "catalog.json")
 

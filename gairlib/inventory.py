@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from gairlib.published import folders
+
 if TYPE_CHECKING:
     from gairlib.dataset import Dataset
 
@@ -34,6 +36,7 @@ def of(dataset: "Dataset") -> pd.DataFrame:
         rows.append((name, count, f"{len(classes)} classes"))
     if "eurosat_rgb" not in dataset.benchmarks():
         rows.append(("eurosat_rgb", 0, "absent: eurosat_rgb/<class>/*.jpg"))
+    rows += folders.parts(dataset.folder)
     lost = pd.Series([r["item"].split(".csv row")[0] if r["kind"] == "table row" else r["kind"]
                       for r in dataset.rejected], dtype=object).value_counts()  # fmt: skip
     part_of = {"scenes": "scene", "street": "photo", "tables": "table"}

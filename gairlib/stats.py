@@ -122,6 +122,19 @@ def balanced_accuracy(target, prediction, codes) -> Score:
     return score
 
 
+def micro_f1(target, prediction, codes) -> Score:
+    """F1 of 0/1 targets [n, K] over all classes together: 2 TP / (2 TP + FP + FN)."""
+    target, prediction = np.asarray(target) > 0, np.asarray(prediction) > 0
+    both, either = (target & prediction).sum(1), target.sum(1) + prediction.sum(1)  # [n] each
+    totals = _sums(np.stack([2.0 * both, either], 1), np.asarray(codes))
+
+    def score(weights):
+        hits, marks = (weights @ totals).T
+        return hits / np.where(marks > 0, marks, np.nan)
+
+    return score
+
+
 def median(values, codes, chunk: int = 64) -> Score:
     """Median of values [n] (of an even count: the mean of the two in the middle)."""
     values = np.asarray(values, dtype=float)

@@ -1,8 +1,10 @@
 """Which benchmarks a dataset folder can run, and the examples, labels and splits of each.
 
 Names: `rs-landcover`, `rs-eurosat`, `rs-street-<column>` and `sv-<column of street.csv>`,
-`location-<table>-<column>`, `retrieval`, `retrieval-sv-location` and `retrieval-rs-location`.
-Numbers become a regression (R2), text a classification (accuracy).
+`rs-built_up`, `segmentation-landcover`, `location-<table>-<column>`, `retrieval`,
+`retrieval-sv-location`, `retrieval-rs-location`, and those of published benchmarks
+(`pangaea-<set>`, `geobench-<set>`, `placepulse-<attribute>`). Numbers become a regression (R2),
+text a classification (accuracy).
 
 A task brings its splits as *schemes*. Where the data has a split by site, that split is used, and
 probe seed s trains on its own nine tenths of the training sites. Where it has none, five folds with
@@ -43,15 +45,23 @@ FAMILIES: dict[str, str] = {
     "retrieval-": "gairlib.cross_modal.places",  # the first prefix that fits counts
     "retrieval": "gairlib.benchmark_retrieval",
     "segmentation-": "gairlib.segmentation.landcover",
+    "pangaea-": "gairlib.published.pangaea",
+    "geobench-": "gairlib.published.geobench",
+    "placepulse-": "gairlib.published.place_pulse",
 }
 
 # columns of street.csv and of location tables that say where, when or whence rather than what
 NOT_LABELS = set(
     "photo_id path lon lat captured_at heading fov pitch roll split site scene_id source licence "
     "license width height note is_spherical view_yaw sequence sequence_id image_id id url sha256 "
-    "altitude compass_angle camera make model geometry bytes".split()
+    "altitude compass_angle camera make model geometry bytes uuid orig_id photo_source "
+    "sequence_index sequence_img_count projection_type user_id city_id datetime_local given_crs "
+    "hFoV vFoV type_highway osmid".split()
 )
-
+# what photos were labelled with by hand in Global Streetscapes: each is a question of its own
+ATTRIBUTES = ("weather", "lighting", "lighting_condition", "platform", "view_direction", "glare",
+              "pano_status", "quality", "reflection")  # fmt: skip
+PLACES = ("country", "continent")
 
 
 @dataclass(frozen=True)
@@ -211,29 +221,35 @@ def reason(name: str, dataset: Dataset) -> str:
         if name.startswith(prefix):
             return f"{part} `{name.removeprefix(prefix)}`"
     raise BadInput(
-        f"unknown task {name!r}: tasks are retrieval, rs-landcover, rs-built_up, rs-eurosat, "
-        "segmentation-landcover, rs-street-<column> "
-        "and sv-<column of street.csv>, location-<table>-<column>"
+        f"unknown task {name!r}: tasks are retrieval, retrieval-sv-location, retrieval-rs-location, "
+        "rs-landcover, rs-built_up, rs-eurosat, segmentation-landcover, rs-street-<column> and "
+        "sv-<column of street.csv>, location-<table>-<column>, pangaea-<set>, geobench-<set>, "
+        "placepulse-<attribute>"
     )
 
 
 def default_for(dataset: Dataset) -> list[str]:
-    """The tasks worth running by default: all that run, but from location tables only numbers and
-    countries (a table may hold a dozen other texts), and of street labels one of each kind."""
+    """The tasks worth running by default: all that run, but of texts only those with a meaning that
+    is known (a table may hold a dozen others).
+
+    From location tables numbers, countries, continents and the attributes of Global Streetscapes;
+    of street labels every attribute for the photo tower, else one of each kind.
+    """
     found = [name for name, why in available(dataset).items() if not why]
-    street = dataset.street()
+    street, tables = dataset.street(), dataset.tables()
     chosen, kinds = [], set()
     for name in found:
         if name.startswith(("sv-", "rs-street-")):
             family, column = name.split("-", 1)
             kind = label_kind(street[column.removeprefix("street-")])[0]
-            if (family, kind) in kinds:
+            attribute = family == "sv" and column in ATTRIBUTES
+            if (family, kind) in kinds and not attribute:
                 continue
             kinds.add((family, kind))
         if name.startswith("location-"):
             table, column = _table_column(name, dataset)
-            if label_kind(dataset.tables()[table][column])[0] == "classification":
-                if column != "country" or len(dataset.tables()[table].columns) > 8:
+            if label_kind(tables[table][column])[0] == "classification":
+                if column not in PLACES + ATTRIBUTES:
                     continue
         chosen.append(name)
     return chosen

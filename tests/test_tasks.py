@@ -160,3 +160,57 @@ def test_street_labels_are_read_at_the_photos_position(tiny, tmp_path):
         assert np.allclose(chip[rows], chip[rows][0], atol=1e-5)
     assert np.ptp(local[at.chip == at.chip[0]], axis=0).max() > 1e-4 or (
         (at.chip == at.chip[0]).sum() == 1)
+
+
+def test_attributes_of_global_streetscapes_are_all_tasks_by_default(tiny, tmp_path):
+    """Published tables in streetscapes/: each column that was labelled by hand, where it varies."""
+    folder = tmp_path / "gs"
+    (folder / "streetscapes").mkdir(parents=True)
+    shutil.copytree(tiny / "street", folder / "street")
+    rows = pd.read_csv(tiny / "street.csv").iloc[:36]
+    k, uuid = np.arange(36), rows["photo_id"]
+    for name in uuid:
+        (folder / f"street/{name}.jpg").rename(folder / f"street/{name}.jpeg")
+    pd.DataFrame({"uuid": uuid, "source": "Mapillary", "orig_id": k, "lat": rows["lat"],
+                  "lon": rows["lon"], "datetime_local": "2024-07-09 03:24:18+02:00",
+                  "projection_type": "perspective", "sequence_index": k,
+                  "user_id": np.where(k % 2, "a", "b")}).to_csv(
+        folder / "streetscapes/metadata_common_attributes.csv", index=False)
+    two = np.where(k < 14, "first", "second")
+    pd.DataFrame({"uuid": uuid, "source": "Mapillary", "orig_id": k, "glare": two != "first",
+                  "lighting_condition": two, "pano_status": two, "platform": two,
+                  "quality": two, "reflection": two != "first", "view_direction": two,
+                  "weather": "clear"}).to_csv(folder / "streetscapes/contextual.csv", index=False)
+    dataset = Dataset(folder)
+    found = tasks.available(dataset)
+    attributes = {"glare", "lighting_condition", "pano_status", "platform", "quality",
+                  "reflection", "view_direction", "weather"}
+    assert {n.removeprefix("sv-") for n in found if n.startswith("sv-")} == attributes
+    few = {name: found[f"sv-{name}"] for name in sorted(attributes)}
+    assert set(few.values()) == {"fewer than two classes have 20 rows"}
+    tables = pd.read_csv(folder / "streetscapes/contextual.csv")
+    many = pd.concat([tables.assign(uuid=tables["uuid"] + f"-{i}") for i in range(2)])
+    base = pd.read_csv(folder / "streetscapes/metadata_common_attributes.csv")
+    more = pd.concat([base.assign(uuid=base["uuid"] + f"-{i}") for i in range(2)])
+    for name in uuid:
+        for i in range(2):
+            shutil.copy(folder / f"street/{name}.jpeg", folder / f"street/{name}-{i}.jpeg")
+    many.to_csv(folder / "streetscapes/contextual.csv", index=False)
+    more.to_csv(folder / "streetscapes/metadata_common_attributes.csv", index=False)
+    chosen = tasks.default_for(Dataset(folder))
+    assert {n.removeprefix("sv-") for n in chosen} == attributes - {"weather"}
+    data = tasks.load("sv-platform", Dataset(folder))
+    assert data.kind == "classification" and set(data.labels) == {"first", "second"}
+
+
+def test_attributes_and_places_of_location_tables_are_default_other_texts_are_not(tiny, tmp_path):
+    folder = shutil.copytree(tiny, tmp_path / "labels")
+    k = np.arange(120)
+    rng = np.random.default_rng(0)
+    pd.DataFrame({"lon": rng.uniform(-90, 90, 120), "lat": rng.uniform(-50, 50, 120),
+                  "country": np.where(k % 2, "A", "B"), "city": np.where(k % 3, "C", "D"),
+                  "weather": np.where(k % 2, "clear", "cloudy"), "quality": "good",
+                  "owner": np.where(k % 2, "x", "y"), "a": 1, "b": 1, "c": 1}).to_csv(
+        folder / "tables/labels.csv", index=False)
+    chosen = [n for n in tasks.default_for(Dataset(folder)) if n.startswith("location-labels")]
+    assert chosen == ["location-labels-country", "location-labels-weather"]

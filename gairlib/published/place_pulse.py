@@ -1,0 +1,225 @@
+"""Tasks `placepulse-<attribute>`: how safe, lively, ... people find a street (Place Pulse 2.0).
+
+    placepulse/votes.tsv         _id, choice (left, right, equal), left, right, study_id, ...
+    placepulse/qscores.tsv       location_id, study_id, trueskill.score, ...
+    placepulse/locations.tsv     _id, loc.0 (latitude), loc.1 (longitude), place_id
+    placepulse/places.tsv        _id, place_name
+    placepulse/images/           <lat>_<lon>_<location id>_<City>.JPG
+
+or, as it is passed on as well, `votes.csv`, `final_data.csv` or `votes_clean.csv` with left_id or
+left, right_id or right, winner or choice, category or study_question (and lat_left, long_left,
+place_name_left, ...), and `final_photo_dataset/<id>.jpg`. (`place-pulse-2.0/` is taken for the
+folder as well, and `metadata/` may hold the tables.)
+
+A table of scores is taken as it is; where only votes are there, each photo gets its Q score
+(Salesses et al. 2013, PLoS ONE 8(7) e68400): its own share of wins, corrected by how the photos
+that it beat and lost to fared. Photos with fewer than `MIN_VOTES` votes are left out.
+
+The score is a regression target (R2) of a linear probe on the frozen photo tower. Two splits side
+by side, over photos and over cities (blocks of 0.1 degrees where cities are not known).
+
+Sources: Dubey et al. 2016 (ECCV, arXiv 1608.01769); file and column names, the six study ids and
+the pictures' names as public code reads them. Not certain: public code disagrees on study
+50f62c68a84ea7c5fdd2e456, "boring" in the code of the project and of Dubey et al., "clean" in a
+popular loader: boring is taken. One public loader warns that the scores of qscores.tsv come from
+comparisons that a model made: where votes are there too, the result says so.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gairlib import benchmark_probe, tables, tasks
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput, Skipped
+from gairlib.model import GAIR
+from gairlib.published import folders, q_scores
+from gairlib.published.folders import PICTURES
+from gairlib.splits import blocks, folds
+
+PREFIX = "placepulse-"
+ATTRIBUTES = ("safe", "lively", "beautiful", "wealthy", "boring", "depressing")
+STUDIES = {
+    "50a68a51fdc9f05596000002": "safe", "50f62c41a84ea7c5fdd2e454": "lively",
+    "5217c351ad93a7d3e7b07a64": "beautiful", "50f62cb7a84ea7c5fdd2e458": "wealthy",
+    "50f62c68a84ea7c5fdd2e456": "boring", "50f62ccfa84ea7c5fdd2e459": "depressing",
+    "safer": "safe", "safety": "safe", "livelier": "lively", "more beautiful": "beautiful",
+    "wealthier": "wealthy", "more boring": "boring", "more depressing": "depressing",
+    **{name: name for name in ATTRIBUTES},
+}  # fmt: skip
+VOTES = ("votes.tsv", "votes.csv", "votes_clean.csv", "final_data.csv")
+SCORES = ("qscores.tsv",)
+# what a column is called -> its names in the tables that are about
+COLUMNS = {"left": ("left", "left_id"), "right": ("right", "right_id"),
+           "choice": ("choice", "winner"), "study": ("study_id", "category", "study_question")}
+CHOICES = ("left", "right", "equal")
+MIN_VOTES = 4  # a Q score of fewer is one of a handful of values
+MIN_CITIES = 10
+
+
+def _file(folder: Path, names: tuple[str, ...]) -> Path | None:
+    places = [folder / n for n in names] + [folder / "metadata" / n for n in names]
+    return next((p for p in places if p.exists()), None)
+
+
+def available(dataset: Dataset) -> dict[str, str]:
+    """Task name -> "" where the folder can run it, else the reason. No table is read."""
+    folder, why = folders.place_pulse(dataset.folder), ""
+    if folder is None:
+        why = f"no folder {folders.WHERE['placepulse']}"
+    elif _file(folder, PICTURES) is None:
+        why = f"{folder.name}/ has no pictures in {' or '.join(PICTURES)}/"
+    elif _file(folder, SCORES + VOTES) is None:
+        why = f"{folder.name}/ has neither {SCORES[0]} nor {VOTES[0]}"
+    return dict.fromkeys((f"{PREFIX}{a}" for a in ATTRIBUTES), why)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", dtype=str)
+    except (ValueError, UnicodeDecodeError) as problem:
+        raise BadInput(f"{path}: not readable as a table ({problem})") from problem
+
+
+def _need(frame: pd.DataFrame, columns, path: Path) -> None:
+    lost = [c for c in columns if c not in frame]
+    if lost:
+        raise BadInput(f"{path}: no column {lost[0]}; it has {', '.join(frame.columns[:12])}")
+
+
+def votes(path: Path, attribute: str) -> pd.DataFrame:
+    """left, right, choice of the votes on one attribute; BadInput for a choice that is none."""
+    frame, found = _read(path), {}
+    for name, spellings in COLUMNS.items():
+        present = [s for s in spellings if s in frame]
+        _need(frame, present[:1] or spellings[:1], path)
+        found[name] = frame[present[0]]
+    frame = pd.DataFrame(found)
+    frame = frame[frame["study"].str.strip().str.lower().map(STUDIES) == attribute]
+    frame = frame[frame[["left", "right", "choice"]].notna().all(axis=1)]
+    wrong = ~frame["choice"].isin(CHOICES)
+    if wrong.any():
+        row = frame.index[wrong][0]
+        raise BadInput(f"{path} row {row + 2}: choice {frame['choice'][row]!r} is not one of "
+                       f"{', '.join(CHOICES)}")
+    return frame.drop(columns="study")
+
+
+def scores(folder: Path, attribute: str) -> tuple[pd.Series, list[str]]:
+    """Score of each photo id, and notes on where the scores are from."""
+    table, ballots = _file(folder, SCORES), _file(folder, VOTES)
+    if table is not None:
+        frame = _read(table)
+        _need(frame, ("location_id", "study_id", "trueskill.score"), table)
+        frame = frame[frame["study_id"].str.strip().map(STUDIES) == attribute]
+        values = pd.to_numeric(frame["trueskill.score"], errors="coerce")
+        if values.isna().any():
+            row = values.index[values.isna()][0]
+            raise BadInput(f"{table} row {row + 2}: score {frame['trueskill.score'][row]!r} is no "
+                           "number")
+        notes = [f"scores of {table.name} as published"]
+        if ballots is not None:
+            notes.append("public code says that these scores come from comparisons by a model; "
+                         f"without {table.name} they are computed from {ballots.name}")
+        return pd.Series(values.to_numpy(float), frame["location_id"].to_numpy(str)), notes
+    frame = votes(ballots, attribute)
+    q, count = q_scores.salesses(frame["left"], frame["right"], frame["choice"])
+    notes = [f"Q scores (Salesses et al. 2013) of {len(frame):,} votes in {ballots.name}, photos "
+             f"with {MIN_VOTES} votes or more ({int((count >= MIN_VOTES).sum()):,} of {len(q):,})"]
+    return q[count >= MIN_VOTES], notes
+
+
+def pictures(folder: Path) -> pd.DataFrame:
+    """photo_id, path, lat, lon, city of the pictures, the last three as far as names tell."""
+    where, rows = _file(folder, PICTURES), []
+    for path in sorted(where.iterdir()):
+        if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+            continue
+        parts = path.stem.split("_", 3)
+        named = len(parts) == 4 and all(re.fullmatch(r"-?\d+(\.\d+)?", p) for p in parts[:2])
+        lat, lon, photo, city = parts if named else (np.nan, np.nan, path.stem, None)
+        rows.append((photo, path, float(lat), float(lon), city))
+    return pd.DataFrame(rows, columns=["photo_id", "file", "lat", "lon", "city"])
+
+
+def _placed(found: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Positions and cities as far as the tables tell those that the pictures' names lack."""
+    ballots = _file(folder, VOTES)
+    told = _read(ballots) if ballots is not None else pd.DataFrame()
+    if {f"{c}_{side}" for c in ("lat", "long", "place_name") for side in ("left", "right")} <= set(
+            told):
+        parts = [told[[next(c for c in COLUMNS[side] if c in told), f"lat_{side}", f"long_{side}",
+                       f"place_name_{side}"]].set_axis(["id", "lat", "lon", "city"], axis=1)
+                 for side in ("left", "right")]
+        frame = pd.concat(parts).drop_duplicates("id").set_index("id").reindex(found["photo_id"])
+        for name in ("lat", "lon"):
+            known = pd.to_numeric(frame[name], errors="coerce").to_numpy()
+            found[name] = found[name].where(found[name].notna(), known)
+        found["city"] = found["city"].where(found["city"].notna(), frame["city"].to_numpy(object))
+    table, cities = _file(folder, ("locations.tsv",)), _file(folder, ("places.tsv",))
+    if table is not None:
+        frame = _read(table)
+        _need(frame, ("_id", "loc.0", "loc.1", "place_id"), table)
+        frame = frame.drop_duplicates("_id").set_index("_id").reindex(found["photo_id"])
+        for name, column in (("lat", "loc.0"), ("lon", "loc.1")):
+            known = pd.to_numeric(frame[column], errors="coerce").to_numpy()
+            found[name] = found[name].where(found[name].notna(), known)
+        place = pd.Series(frame["place_id"].to_numpy(object), index=found.index)
+        if cities is not None:
+            names = _read(cities)
+            _need(names, ("_id", "place_name"), cities)
+            place = place.map(names.drop_duplicates("_id").set_index("_id")["place_name"])
+        found["city"] = place.where(place.notna(), found["city"])
+    return found
+
+
+def load(task: str, dataset: Dataset) -> tasks.TaskData:
+    """Photos with the scores of one attribute. Raises Skipped where too few have one."""
+    folder, attribute = folders.place_pulse(dataset.folder), task.removeprefix(PREFIX)
+    score, notes = scores(folder, attribute)
+    found = _placed(pictures(folder), folder)
+    double = found["photo_id"].duplicated()
+    if double.any():
+        raise BadInput(f"{found['file'][double].iloc[0]}: a second picture of "
+                       f"{found['photo_id'][double].iloc[0]}")
+    score = score[~score.index.duplicated()]
+    rows = found[found["photo_id"].isin(score.index)].reset_index(drop=True)
+    if len(rows) < tasks.MIN_ROWS:
+        raise Skipped(f"{folder.name}/: {len(rows)} pictures have a score for {attribute!r}; "
+                      f"{tasks.MIN_ROWS} are needed")
+    if len(rows) < len(score):
+        notes.append(f"{len(score) - len(rows):,} of {len(score):,} scores have no picture")
+    rows["path"] = [p.relative_to(dataset.folder).as_posix() for p in rows["file"]]
+    labels = score[rows["photo_id"]].to_numpy(float)
+    groups, cluster = _groups(rows)
+    row = np.arange(len(rows))
+    schemes = [tasks.Scheme(f"random, {tasks.FOLDS} folds",
+                            lambda seed: folds(row, tasks.FOLDS, seed), row)]
+    if len(np.unique(groups)) > 1 and cluster != "photo":
+        schemes.append(tasks.Scheme(f"{_plural(cluster)}, {tasks.FOLDS} folds",
+                                    lambda seed: folds(groups, tasks.FOLDS, seed), groups))
+    return tasks.TaskData(task, "sv", "regression", f"{attribute} (score)", rows, labels, groups,
+                          cluster, schemes, dataset.synthetic, "RGB", notes)
+
+
+def _plural(cluster: str) -> str:
+    return "cities" if cluster == "city" else f"{cluster}s"
+
+
+def _groups(rows: pd.DataFrame) -> tuple[np.ndarray, str]:
+    """Cities where there are enough, else blocks of 0.1 degrees, else single photos."""
+    if rows["city"].notna().all() and rows["city"].nunique() >= MIN_CITIES:
+        return rows["city"].to_numpy(str), "city"
+    if tables.positions(rows[["lon", "lat"]].copy()).isna().all():
+        degrees = tasks.PHOTO_BLOCK_DEGREES
+        return blocks(rows[["lon", "lat"]], degrees), f"{degrees}° block"
+    return rows["photo_id"].to_numpy(str), "photo"
+
+
+def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str):
+    """What `gairlib.tasks.FAMILIES` asks of a family."""
+    data = load(task, dataset)
+    table, images = benchmark_probe.run(data, dataset, model, seeds=seeds, device=device)
+    return table, benchmark_probe.mainline(data), data.notes, {"data": data, "images": images}
