@@ -16,14 +16,13 @@ from pathlib import Path
 
 import yaml
 
-from gairlib import pipeline, tasks
+from gairlib import location, pipeline, tasks
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.report_html import duration
 from gairlib.scoreboard.further import read
 
 BLOCK_DEGREES = [2.0, 10.0, 20.0]
-ENCODERS = "all"  # of the registry (notebook 60)
 NEVER = 2**31  # pairs below which the weights of `pretrain.init` are taken as they are
 
 
@@ -32,7 +31,7 @@ def everything(params: dict, dataset: Dataset) -> None:
     found = tasks.available(dataset)
     params["tasks"] = [name for name, why in found.items()
                        if not why and re.fullmatch(r"[\w.-]+", name)]
-    params["benchmark"] |= {"location_encoders": ENCODERS, "block_degrees": BLOCK_DEGREES}
+    params["benchmark"] |= {"location_encoders": location.names(), "block_degrees": BLOCK_DEGREES}
 
 
 def sample(params: dict, dataset: Dataset) -> None:

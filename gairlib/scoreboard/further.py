@@ -168,18 +168,26 @@ def stress(found: dict) -> Part:
     if not found:
         part.sentences = ["No stress test was run on this data."]
         return part
-    part.sentences = [str(s) for s in found.get("sentences", [])]
-    part.table = pd.DataFrame([(k, v) for k, v in _leaves(found) if k.split(".")[0] != "sentences"],
-                              columns=["number", "value"])
+    rows = []
+    for trained, levels in found.get("trained", {}).items():
+        for name, v in levels.items():
+            keys = ("difference", "difference_low", "difference_high") if (
+                "difference" in v) else ("mean", "low", "high")
+            value, low, high = (math.nan if v.get(k) is None else v[k] for k in keys)
+            rows.append({"trained": trained, "stress": name, "number": keys[0], "value": value,
+                         "low": low, "high": high})
+            if keys[0] == "mean":
+                part.sentences.append(f"Trained as {trained}, places as they are: "
+                                      f"{with_interval(value, low, high)} recall@10 within a site.")
+    part.table = pd.DataFrame(rows)
+    costs = part.table[part.table["number"] == "difference"] if rows else part.table
+    for trained, of in costs.groupby("trained", sort=False) if len(costs) else ():
+        sure = of[of["high"] < 0]
+        said = ", ".join(f"{r.stress} ({with_interval(r.value, r.low, r.high)})"
+                         for r in sure.itertuples()) or "none"
+        part.sentences.append(f"Trained as {trained}, of {len(of)} levels these cost recall beyond "
+                              f"the interval: {said}.")
     return part
-
-
-def _leaves(values, before: str = ""):
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{before}{key}.")
-        elif isinstance(value, int | float | str):
-            yield before + key, value
 
 
 # ------------------------------------------------------------------ own readings, the space itself

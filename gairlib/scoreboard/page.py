@@ -41,7 +41,7 @@ th[aria-sort=descending] button::after { content: " \\2193"; opacity: 1; }
 button:focus-visible, select:focus-visible, input:focus-visible, a:focus-visible,
 summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 .board tr.numbers td { border-bottom: 0; padding-bottom: 2px; }
-.board tr.said td { padding-top: 0; max-width: 0; }
+.board tr.said td { padding-top: 0; max-width: 0; border-bottom: 1px solid var(--line); }
 .board tbody[hidden] { display: none; }
 .board td small { display: block; }
 .board .strip svg { display: block; }
@@ -224,7 +224,8 @@ def _body(line: Line, source: Source) -> str:
         _cell("Task", f"{name} {_badge(line.data)}", line.task, "task"),
         _cell("Measure", f"{text(line.metric)}<small>{text(line.split)}</small>",
               f"{line.metric} {line.split}"),
-        _cell("GAIR [95%]", f"<span><strong>{value}</strong>{strip(head)}</span>", line.value, "strip"),
+        _cell("GAIR [95%]", f"<span><strong>{value}</strong>{strip(head)}</span>", line.value,
+              "strip"),
         _cell("Untrained", _plain(line.random, unit), line.random and line.random.value),
         _cell("Difference", _difference(line.random), line.random and line.random.difference),
         _cell("Best baseline", f"<span>{best}</span>", line.best and line.best.value),
