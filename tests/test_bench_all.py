@@ -1,4 +1,4 @@
-"""`make bench-all` lists everything that a folder can run, and leaves the sample's weights alone."""
+"""`make bench-all` lists all that a folder can run, and leaves the sample's weights alone."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The scoreboard: claims follow from the verdicts, whatever ran; the page sorts and needs nobody."""
+"""The scoreboard: claims follow from the verdicts, whatever ran; the page sorts, offline."""
 
 import json
 import re

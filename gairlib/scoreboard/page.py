@@ -11,8 +11,9 @@ from pathlib import Path
 
 from gairlib.errors import BadInput
 from gairlib.offline import external_loads
+from gairlib.report_html import badge, duration, frame_html, interval, strip, text
+from gairlib.report_style import STYLE
 from gairlib.report_words import number, with_interval
-from gairlib.report_html import STYLE, _badge, _value, duration, frame_html, strip, text
 from gairlib.scoreboard import claims
 from gairlib.scoreboard.board import Board, Source
 from gairlib.scoreboard.lines import Against, Line
