@@ -224,7 +224,10 @@ def _cards(title: str, cards, kind: str) -> str:
 def _card(card, kind: str) -> str:
     image = ""
     if card.figure is not None:
-        image = f'<img src="{picture(card.figure)}" alt="Figure of {text(card.name)}">'
+        with Image.open(card.figure) as figure:  # many panels: the first ones, legibly
+            css = "tall" if figure.height > 0.8 * figure.width else "wide"
+        image = f'<img class="{css}" src="{picture(card.figure)}" '
+        image += f'alt="Figure of {text(card.name)}">'
         if card.page:
             image = f'<a href="{text(card.page)}">{image}</a>'
     links = []

@@ -28,6 +28,7 @@ a { color: var(--accent); }
   display: flex; flex-direction: column; gap: 8px; min-width: 0; }
 .card img { width: 100%; height: 250px; object-fit: contain; background: #fff; border-radius: 8px;
   border: 1px solid var(--line); }
+.card img.tall { object-fit: cover; object-position: top; }
 .name { font: 600 12.5px ui-monospace, monospace; color: var(--soft); overflow-wrap: anywhere; }
 .value { font-size: 22px; font-weight: 650; line-height: 1.25; overflow-wrap: anywhere; }
 .value small { font-size: 14px; font-weight: 400; color: var(--soft); white-space: nowrap; }
