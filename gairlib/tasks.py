@@ -221,8 +221,9 @@ def reason(name: str, dataset: Dataset) -> str:
         if name.startswith(prefix):
             return f"{part} `{name.removeprefix(prefix)}`"
     raise BadInput(
-        f"unknown task {name!r}: tasks are retrieval, retrieval-sv-location, retrieval-rs-location, "
-        "rs-landcover, rs-built_up, rs-eurosat, segmentation-landcover, rs-street-<column> and "
+        f"unknown task {name!r}: tasks are retrieval, retrieval-sv-location, "
+        "retrieval-rs-location, rs-landcover, rs-built_up, rs-eurosat, segmentation-landcover, "
+        "rs-street-<column> and "
         "sv-<column of street.csv>, location-<table>-<column>, pangaea-<set>, geobench-<set>, "
         "placepulse-<attribute>"
     )
