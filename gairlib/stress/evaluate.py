@@ -3,7 +3,7 @@
     python -m gairlib.stress.evaluate SPEC.json
 
 Every chip is cut from its scene, encoded once, and read at all places that any level asks for, in
-the mode that the model was trained in and, labelled so by what is kept, in the others. The result
+the mode that the model was trained in; unstressed pairs and noisy ones also in the others. The result
 is one JSON file with the rank of every photo's own place, among the photos of its site and among
 all: how many places were more similar, and how many as similar.
 """
@@ -25,6 +25,7 @@ from gairlib.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.files import whole
 from gairlib.model import GAIR
+from gairlib.rs import Features
 from gairlib.scenes import Reader, Scene
 from gairlib.stress import levels as stresses
 from gairlib.stress import perturb
@@ -32,10 +33,11 @@ from gairlib.stress.levels import Level
 
 BATCH = 32  # chips
 GALLERIES = ("site", "all")
+OTHERS = (stresses.NONE, "noise")  # read in modes that the model was not trained in, too
 # What decides the numbers beside the weights
 CODE = [f"stress/{name}" for name in ("perturb", "levels", "evaluate")] + [
     "bands", "features", "geo", "inr", "model", "preprocess", "retrieval", "rs", "scene_reader",
-    "scenes", "similarity", "sv"]  # fmt: skip
+    "scenes", "sv"]  # fmt: skip
 
 
 def modes_of(model: GAIR) -> list[str]:
@@ -53,6 +55,7 @@ def local(model: GAIR, scenes: Mapping[str, Scene], ids: Sequence[str], levels: 
     """
     prep, config = preprocess.get(model.config.preprocessing), model.config
     out = np.full((len(modes), len(levels), len(ids), config.dim), np.nan, np.float32)
+    others = [level.stress in OTHERS for level in levels]
     asked: dict[str, dict[tuple, list]] = {}
     for number, level in enumerate(levels):
         xy = perturb.box_xy(level.targets, level.boxes)
@@ -60,27 +63,31 @@ def local(model: GAIR, scenes: Mapping[str, Scene], ids: Sequence[str], levels: 
             box = tuple(np.round(level.boxes[i], 6))
             asked.setdefault(ids[i], {}).setdefault(box, []).append((number, i, *xy[i]))
     for name, boxes in asked.items():
-        keys = list(boxes)
+        keys = sorted(boxes, key=lambda box: len(boxes[box]))  # few empty slots in a batch
         with Reader(scenes[name]) as reader:
             for start in range(0, len(keys), BATCH):
                 part = keys[start : start + BATCH]
                 dn = np.stack([reader.chip(*box, size_px).values for box in part])
                 chips = prep.rs(torch.from_numpy(dn.astype(np.float32)), config.rs_size)
-                _read(model, model.encode_rs(chips), [boxes[k] for k in part], modes, out)
+                encoded, found = model.encode_rs(chips), [boxes[box] for box in part]
+                for m, mode in enumerate(modes):
+                    wanted = found if not m else [[f for f in b if others[f[0]]] for b in found]
+                    _read(model, encoded, wanted, mode, out[m])
     return out
 
 
-def _read(model, encoded, asked: list[list], modes, out: np.ndarray) -> None:
-    """Reads B encoded chips at their lists of (level, photo, x, y)."""
-    slots = max(map(len, asked))
-    xy = np.zeros((len(asked), slots, 2))  # an empty slot reads the middle and is dropped
-    for b, found in enumerate(asked):
-        xy[b, : len(found)] = [f[2:] for f in found]
-    for m, mode in enumerate(modes):
-        values = model.query_rs(encoded, torch.from_numpy(xy.clip(-1, 1)), mode=mode,
-                                normalize=True).float().numpy()
-        for b, found in enumerate(asked):
-            out[m, [f[0] for f in found], [f[1] for f in found]] = values[b, : len(found)]
+def _read(model: GAIR, encoded: Features, asked: list[list], mode: str, out: np.ndarray) -> None:
+    """Reads chips at their lists of (level, photo, x, y) into out [level, n, D]."""
+    some = [b for b, found in enumerate(asked) if found]
+    if not some:
+        return
+    xy = np.zeros((len(some), max(len(asked[b]) for b in some), 2))  # empty slots are dropped
+    for k, b in enumerate(some):
+        xy[k, : len(asked[b])] = [f[2:] for f in asked[b]]
+    chosen = Features(*(part[some] for part in encoded))
+    values = model.query_rs(chosen, torch.from_numpy(xy.clip(-1, 1)), mode=mode, normalize=True)
+    for k, b in enumerate(some):
+        out[[f[0] for f in asked[b]], [f[1] for f in asked[b]]] = values[k, : len(asked[b])].float()
 
 
 def ranks(photos: np.ndarray, fields: np.ndarray, levels: Sequence[Level],
@@ -90,7 +97,7 @@ def ranks(photos: np.ndarray, fields: np.ndarray, levels: Sequence[Level],
     for m, mode in enumerate(modes):
         for number, level in enumerate(levels):
             take = usable[level.stress]
-            if not take.any():
+            if not take.any() or (m and level.stress not in OTHERS):
                 continue
             for gallery in GALLERIES:
                 groups = sites[take] if gallery == "site" else None
