@@ -3,9 +3,9 @@
     python -m gairlib.stress.evaluate SPEC.json
 
 Every chip is cut from its scene, encoded once, and read at all places that any level asks for, in
-the mode that the model was trained in; unstressed pairs and noisy ones also in the others. The result
-is one JSON file with the rank of every photo's own place, among the photos of its site and among
-all: how many places were more similar, and how many as similar.
+the mode that the model was trained in; unstressed pairs and noisy ones also in the other modes. The
+result is one JSON file with the rank of every photo's own place, among the photos of its site and
+among all: how many places were more similar, and how many as similar.
 """
 
 import json
