@@ -16,6 +16,7 @@ AXES = {
     "position": ("Position in the chip", "way from the centre (0) to the edge (1)"),
     "heading": ("Along the camera's heading", "read so far ahead of the camera (m)"),
 }
+READ = {"nili": "NILI", "mean": "chip mean"}
 GALLERY = {"site": "within its site", "all": "among all photos"}
 
 
@@ -41,7 +42,7 @@ def curves(result: Result, stress: str, gallery: str = HEADLINE[0], metric: str 
             axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         first = table.iloc[0]
         fig.suptitle(f"{title}: {metric} {GALLERY[gallery]}, {first['n']} photos at "
-                     f"{first['sites']} sites, {result.facts['split']}", fontsize=11, x=0.01,
+                     f"{first['sites']} sites ({result.facts['split']})", fontsize=11, x=0.01,
                      ha="left")
         fig.supxlabel(label + "\n", fontsize=10.5)
         fig.supylabel(metric, fontsize=10.5)
@@ -83,7 +84,7 @@ def readings(result: Result, gallery: str = HEADLINE[0], metric: str = HEADLINE[
                 ax.plot(row.mean, at, markers[row.read], color=colours[row.read], ms=6,
                         mfc=colours[row.read] if row.own else "white")
         for read in reads:
-            ax.plot([], [], markers[read], color=colours[read], label=f"read {read}")
+            ax.plot([], [], markers[read], color=colours[read], label=f"read {READ.get(read, read)}")
         ax.axvline(table["chance"].iloc[0], color=style.GREY, lw=1, ls="--")
         ax.set_yticks(range(len(modes)), [f"trained\n{m}" for m in modes])
         ax.set_ylim(len(modes) - 0.5, -0.5)

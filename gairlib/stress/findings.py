@@ -44,8 +44,11 @@ def conclusions(result: Result) -> str:
                      f"{last['mean']:.1%} (chance {last['chance']:.1%}).")
     heading = result.of("heading")
     if len(heading):
-        peaks = [f"{mode} {part.loc[part['mean'].idxmax(), 'level']:+g} m"
-                 for mode, part in heading.groupby("trained", sort=False)]
+        peaks = []
+        for mode, part in heading.groupby("trained", sort=False):
+            shown = (part["difference_low"] > 0) | (part["difference_high"] < 0)
+            best = part.loc[part["mean"].idxmax(), "level"]
+            peaks.append(f"{mode} {best:+g} m" if shown.any() else f"{mode} nowhere shown (flat)")
         lines.append("**Along the heading** the curve is highest at: " + ", ".join(peaks) + ".")
     gaps = result.gaps
     if len(gaps):
