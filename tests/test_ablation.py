@@ -38,8 +38,9 @@ def small_base(folder="data"):
 def test_the_repositorys_own_variants_can_be_run():
     section = yaml.safe_load((ROOT / "ablation/params.yaml").read_text())["ablation"]
     variants = ablation.read_variants(section["variants"])
-    runs = ablation.plan_runs(ablation.base_values(ROOT / "params.yaml"), variants,
-                              steps=section["steps"], seeds=section["seeds"], pairs="p")
+    base = ablation.base_values(ROOT / "params.yaml", section["common"])
+    runs = ablation.plan_runs(base, variants, steps=section["steps"], seeds=section["seeds"],
+                              pairs="p")
     assert len({r.key for r in runs}) == len(runs) == len(variants) * len(section["seeds"])
     assert [r.seed for r in runs] == sorted(r.seed for r in runs)  # whole seeds first
     notebook.collect(ROOT / "notebooks/35-ablate-the-objective.ipynb",

@@ -84,7 +84,8 @@ def readings(result: Result, gallery: str = HEADLINE[0], metric: str = HEADLINE[
                 ax.plot(row.mean, at, markers[row.read], color=colours[row.read], ms=6,
                         mfc=colours[row.read] if row.own else "white")
         for read in reads:
-            ax.plot([], [], markers[read], color=colours[read], label=f"read {READ.get(read, read)}")
+            name = READ.get(read, read)
+            ax.plot([], [], markers[read], color=colours[read], label=f"read {name}")
         ax.axvline(table["chance"].iloc[0], color=style.GREY, lw=1, ls="--")
         ax.set_yticks(range(len(modes)), [f"trained\n{m}" for m in modes])
         ax.set_ylim(len(modes) - 0.5, -0.5)
