@@ -8,7 +8,8 @@ it, so that variants are compared run by run and photo by photo (gairlib.ablatio
 Each finished run is one small file, named by what its numbers depend on: the model's config, the
 options, the pairs, and the code that computes them (comments and docstrings aside). An ablation
 that was interrupted goes on, a new variant costs itself only, and a run that fails is a row that
-says why, tried again the next time.
+says why, tried again the next time. A variant with `keep: true` also keeps its weights, for tests
+that ask more of the same models (gairlib.stress).
 """
 
 import ast
@@ -20,7 +21,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -36,30 +37,35 @@ from gairlib.files import sha256
 BASE = "base"
 SECTIONS = ("data", "model", "pretrain")
 # What decides a run's numbers, whatever reads the data in: changed code is another run.
-CODE = ("ablation_run augment batches benchmark_retrieval config coordinate_queue features "
+CODE = ("ablation_run augment batches benchmark_retrieval config coordinate_queue features geo "
         "gradient_cache initialise inputs inr location losses model objectives preprocess "
-        "retrieval rs sv train train_options").split()
+        "retrieval rs spherical_harmonics sv train train_options").split()
 THREADS = {k: "1" for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """`asks`: the question; `model`, `pretrain`: what differs from the base."""
+    """`asks`: the question; `model`, `pretrain`: what differs; `keep`: whether weights stay."""
 
     name: str
     asks: str = ""
     model: dict = field(default_factory=dict)  # fields of GAIRConfig
     pretrain: dict = field(default_factory=dict)  # keys of the section `pretrain`
+    keep: bool = False
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training: `values` are the sections data, model and pretrain; `key` names its file."""
+    """One training: `values` are the sections data, model and pretrain; `key` names its file.
+
+    keep: the weights stay, in the folder `weights(runs, key)`.
+    """
 
     variant: str
     seed: int
     values: dict
     key: str
+    keep: bool = False
 
 
 def read_variants(listed: Sequence[dict]) -> list[Variant]:
@@ -68,7 +74,7 @@ def read_variants(listed: Sequence[dict]) -> list[Variant]:
     for entry in listed:
         if unknown := sorted(set(entry) - set(Variant.__dataclass_fields__)):
             raise BadInput(f"ablation.variants: unknown key {', '.join(unknown)} in {entry!r}; an "
-                           "entry has name, asks, model and pretrain")
+                           "entry has name, asks, model, pretrain and keep")
         variant = Variant(**entry)
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", variant.name):
             raise BadInput(f"ablation.variants: the name {variant.name!r} is not of small letters, "
@@ -170,32 +176,40 @@ def plan_runs(base: dict, variants: Sequence[Variant], *, steps: int, seeds: Seq
                 raise BadInput(f"ablation.variants: {variant.name!r}: {problem}") from None
             start = values["pretrain"].get("init_towers") or {}
             key = checkpoint.fingerprint(options.identity(), config.to_dict(), start, pairs, code)
-            runs.append(Run(variant.name, seed, values, key))
+            runs.append(Run(variant.name, seed, values, key, variant.keep))
     return runs
 
 
 # -------------------------------------------------------------------------------------- the runs
 
 
+def weights(folder: str | Path, key: str) -> Path:
+    """Where a run with `keep` leaves its model (`GAIR.from_pretrained` reads it)."""
+    return Path(folder) / f"{key}.model"
+
+
 def run_all(runs: Sequence[Run], pairs: str | Path, folder: str | Path, *, processes: int = 2,
-            progress: bool = True, command: Callable[[Path], list[str]] | None = None
-            ) -> list[dict]:
+            progress: bool = True, command: Callable[[Path], list[str]] | None = None,
+            title: str = "ablation") -> list[dict]:
     """What every run gave, in the order of `runs`: its file's content, or {"failed": reason}.
 
     Each run is a fresh process of one thread. `folder` keeps the finished ones; whatever stops
-    this function also ends the processes, which have kept a checkpoint to go on from.
+    this function also ends the processes, which have kept a checkpoint to go on from. A run whose
+    weights are to be kept and are not there is done again, with the same numbers. command: of the
+    process that reads a run's spec (default: training); title: of the progress bar.
     """
     if processes < 1:
         raise BadInput(f"ablation.processes is {processes}, at least 1 is needed")
     folder, command = Path(folder), command or _command
     folder.mkdir(parents=True, exist_ok=True)
-    missing = {}
+    kept, missing = {r.key for r in runs if r.keep}, {}
     for run in runs:  # two variants may be the same run
-        if not (folder / f"{run.key}.json").is_file():
-            missing.setdefault(run.key, run)
+        there = (folder / f"{run.key}.json").is_file()
+        if not there or (run.key in kept and not weights(folder, run.key).is_dir()):
+            missing.setdefault(run.key, replace(run, keep=run.key in kept))
     waiting, running, failed = deque(missing.values()), {}, {}
     total = len({r.key for r in runs})
-    bar = tqdm(total=total, initial=total - len(missing), desc="ablation", unit="run", smoothing=0,
+    bar = tqdm(total=total, initial=total - len(missing), desc=title, unit="run", smoothing=0,
                mininterval=10, miniters=0, disable=not progress)  # a report keeps every line
     try:
         while waiting or running:
@@ -207,7 +221,7 @@ def run_all(runs: Sequence[Run], pairs: str | Path, folder: str | Path, *, proce
             bar.update(0)
             for key in [k for k, p in running.items() if p.poll() is not None]:
                 process = running.pop(key)
-                if not (folder / f"{key}.json").is_file():
+                if process.returncode or not (folder / f"{key}.json").is_file():
                     failed[key] = _reason(process.returncode, folder / f"{key}.work/log.txt")
                     run = missing[key]
                     tqdm.write(f"{run.variant}, seed {run.seed} failed: {failed[key]}")
@@ -233,8 +247,9 @@ def _start(run: Run, pairs: str | Path, folder: Path, command) -> subprocess.Pop
     work = folder / f"{run.key}.work"  # with the checkpoints of a run that was interrupted
     work.mkdir(exist_ok=True)
     spec = work / "spec.json"
+    model = str(weights(folder, run.key)) if run.keep else ""
     spec.write_text(json.dumps({"values": run.values, "pairs": str(pairs), "work": str(work),
-                                "file": str(folder / f"{run.key}.json")}))
+                                "model": model, "file": str(folder / f"{run.key}.json")}))
     with open(work / "log.txt", "w") as log:
         return subprocess.Popen(command(spec), stdout=log, stderr=subprocess.STDOUT,
                                 env=pipeline.environment() | THREADS)

@@ -83,10 +83,11 @@ def chance_error(query: Query) -> float:
                             for _ in range(GUESSES)]))
 
 
-def run(values: dict, pairs_folder: str, work: str | Path) -> dict:
+def run(values: dict, pairs_folder: str, work: str | Path, keep: str | Path = "") -> dict:
     """Trains what `values` (sections data, model, pretrain) describe; returns the file's content.
 
-    work: folder for checkpoints, from which an interrupted run goes on.
+    work: folder for checkpoints, from which an interrupted run goes on. keep: folder for the
+    trained model, "" for none.
     """
     work = Path(work)
     dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))
@@ -99,6 +100,10 @@ def run(values: dict, pairs_folder: str, work: str | Path) -> dict:
     data = plan.batches(pairs, dataset, model.config, options)["train"]
     summary = train.pretrain(model, data, None, work / "out", options, engine=engine,
                              checkpoints=work / "checkpoints", progress=False)
+    if keep:
+        model.save_pretrained(work / "kept")
+        shutil.rmtree(keep, ignore_errors=True)
+        (work / "kept").rename(keep)  # whole or not there
     began = time.monotonic()
     found = evaluate(model, query, summary["device"])
     per_chip = data.rows.groupby("chip").size().clip(upper=options.photos_per_chip)
@@ -134,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
     end_with_parent()
     torch.set_num_threads(1)
     try:
-        result = run(spec["values"], spec["pairs"], spec["work"])
+        result = run(spec["values"], spec["pairs"], spec["work"], spec.get("model", ""))
     except (BadInput, Missing) as problem:
         print(f"\n{problem}", file=sys.stderr)
         return 1

@@ -1,5 +1,6 @@
 """The runs of an ablation: what they depend on, how they are kept, failures that are told."""
 
+import shlex
 import shutil
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from test_pipeline import SMALL
 
-from gairlib import ablation, ablation_run, notebook, pairing
+from gairlib import GAIR, ablation, ablation_experiment, ablation_run, notebook, pairing
 from gairlib.ablation import BASE, Run, Variant
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput, Missing
@@ -37,8 +38,9 @@ def small_base(folder="data"):
 def test_the_repositorys_own_variants_can_be_run():
     section = yaml.safe_load((ROOT / "ablation/params.yaml").read_text())["ablation"]
     variants = ablation.read_variants(section["variants"])
-    runs = ablation.plan_runs(ablation.base_values(ROOT / "params.yaml"), variants,
-                              steps=section["steps"], seeds=section["seeds"], pairs="p")
+    base = ablation.base_values(ROOT / "params.yaml", section["common"])
+    runs = ablation.plan_runs(base, variants, steps=section["steps"], seeds=section["seeds"],
+                              pairs="p")
     assert len({r.key for r in runs}) == len(runs) == len(variants) * len(section["seeds"])
     assert [r.seed for r in runs] == sorted(r.seed for r in runs)  # whole seeds first
     notebook.collect(ROOT / "notebooks/35-ablate-the-objective.ipynb",
@@ -137,6 +139,27 @@ def test_other_pairs_or_photos_are_other_runs(paired, tmp_path):
         ablation.pairs_fingerprint(tmp_path, dataset)
 
 
+def test_every_variant_is_also_one_dvc_experiment(tmp_path):
+    """`dvc exp run -S ...`, applied by DVC to params.yaml, gives the sections of the run."""
+    from dvc.utils.hydra import apply_overrides
+
+    section = yaml.safe_load((ROOT / "ablation/params.yaml").read_text())["ablation"]
+    runs = ablation.plan_runs(
+        ablation.base_values(ROOT / "params.yaml", section["common"]),
+        ablation.read_variants(section["variants"]), steps=section["steps"], seeds=[1], pairs="p")
+    for run in runs:
+        words = shlex.split(ablation_experiment.command(run, ROOT / "params.yaml"))
+        assert words[:6] == ["dvc", "exp", "run", "--temp", "-n", f"{run.variant}-seed-1"]
+        assert words[-1] == "pretrain"
+        file = tmp_path / "params.yaml"
+        shutil.copy(ROOT / "params.yaml", file)
+        apply_overrides(file, [b for a, b in zip(words, words[1:]) if a == "-S"])
+        found = yaml.safe_load(file.read_text())
+        assert {s: found[s] for s in ablation.SECTIONS} == run.values, run.variant
+    with pytest.raises(Missing, match="no such file"):
+        ablation_experiment.overrides(runs[0], tmp_path / "none.yaml")
+
+
 # ----------------------------------------------------------------------------------- the processes
 
 FAKE = """
@@ -148,6 +171,7 @@ time.sleep(v.get("sleep", 0.3))
 if v.get("kill"): os.kill(os.getpid(), 9)
 if v.get("fail"): sys.stderr.write("bar 10%\\rbar 20%\\nfirst line\\n" + v["fail"]); sys.exit(1)
 log.write(f"-{v['name']}\\n"); log.close()
+if spec["model"]: os.makedirs(spec["model"], exist_ok=True)
 json.dump({"name": v["name"], "threads": os.environ["OMP_NUM_THREADS"]}, open(spec["file"], "w"))
 """
 
@@ -179,6 +203,16 @@ def test_the_same_run_under_two_names_is_done_once(tmp_path):
     runs, log = fake_runs(tmp_path, {"name": "a", "key": "k"}, {"name": "b", "key": "k"})
     assert len(go(runs, tmp_path / "runs", processes=2)) == 2
     assert log.read_text().split() == ["+a", "-a"]
+
+
+def test_a_run_is_done_again_where_its_weights_are_wanted(tmp_path):
+    runs, log = fake_runs(tmp_path, {"name": "a"}, {"name": "b"})
+    first = go(runs, tmp_path / "runs")
+    assert not ablation.weights(tmp_path / "runs", "a").exists()
+    for _ in range(2):
+        assert go([replace(runs[0], keep=True), *runs], tmp_path / "runs")[1:] == first
+        assert ablation.weights(tmp_path / "runs", "a").is_dir()
+    assert sorted(log.read_text().split()) == ["+a", "+a", "+b", "-a", "-a", "-b"]
 
 
 def test_a_failure_is_told_and_tried_again(tmp_path):
@@ -218,6 +252,7 @@ def trained(paired, tiny, tmp_path_factory):
     variants = [Variant(BASE), Variant("no-data", pretrain={"min_pairs": 10_000})]
     runs = ablation.plan_runs(small_base(tiny), variants, steps=2, seeds=[0],
                               pairs=ablation.pairs_fingerprint(folder, dataset))
+    runs[0] = replace(runs[0], keep=True)
     runs[1] = replace(runs[1], key="other")  # min_pairs changes no number
     where = tmp_path_factory.mktemp("runs")
     return runs, ablation.run_all(runs, folder, where, processes=2, progress=False), where
@@ -234,6 +269,8 @@ def test_a_run_answers_for_every_validation_photo(trained, paired):
     assert 4 < outcomes[0]["photos_per_step"] < 4 * 3  # four chips with up to three photos
     assert 60 < outcomes[0]["chance_error_m"] < 250
     assert not (where / f"{runs[0].key}.work").exists()
+    model = GAIR.from_pretrained(ablation.weights(where, runs[0].key))
+    assert model.config.dim == SMALL["model"]["changes"]["dim"]
 
 
 def test_a_run_that_cannot_train_says_why(trained):

@@ -1,0 +1,99 @@
+"""Figures of the stress tests: a panel a trained mode, its curve with the 95% interval."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from gairlib.figures import style
+from gairlib.stress.curves import HEADLINE, LOWER, NONE, Result
+from gairlib.stress.levels import NEUTRAL
+
+AXES = {
+    "noise": ("Coordinate noise", "distance from the true place (m)"),
+    "shift_east": ("Chip's content shifted, east-west", "read so far east of the place (m)"),
+    "shift_north": ("Chip's content shifted, north-south", "read so far north of the place (m)"),
+    "scale": ("Scale mismatch", "ground size of the chip / trained size"),
+    "position": ("Position in the chip", "way from the centre (0) to the edge (1)"),
+    "heading": ("Along the camera's heading", "read so far ahead of the camera (m)"),
+}
+READ = {"nili": "NILI", "mean": "chip mean"}
+GALLERY = {"site": "within its site", "all": "among all photos"}
+
+
+def curves(result: Result, stress: str, gallery: str = HEADLINE[0], metric: str = HEADLINE[1]
+           ) -> Figure:
+    """One stress: a panel a trained mode with shared limits, the other modes' curves in grey.
+
+    Band: 95% interval of the metric. Dotted: the neutral level; dashed: chance.
+    """
+    table = result.of(stress, gallery, metric)
+    modes, rows = list(dict.fromkeys(table["trained"])), -(-table["trained"].nunique() // 3)
+    title, label = AXES[stress]
+    with style.context():
+        fig = Figure(figsize=(style.WIDTH, 1.0 + 2.0 * rows), layout="constrained")
+        axes = fig.subplots(rows, 3, sharex=True, sharey=True, squeeze=False).ravel()
+        for ax, mode in zip(axes, modes):
+            _panel(ax, table, mode, stress)
+        for ax in axes[len(modes):]:
+            ax.set_visible(False)
+        if metric in LOWER:
+            axes[0].invert_yaxis()
+        else:
+            axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        first = table.iloc[0]
+        fig.suptitle(f"{title}: {metric} {GALLERY[gallery]}, {first['n']} photos at "
+                     f"{first['sites']} sites ({result.facts['split']})", fontsize=11, x=0.01,
+                     ha="left")
+        fig.supxlabel(label + "\n", fontsize=10.5)
+        fig.supylabel(metric, fontsize=10.5)
+        return style.mark(fig, result.facts["data"] == "synthetic")
+
+
+def _panel(ax, table, mode: str, stress: str) -> None:
+    for other, part in table.groupby("trained", sort=False):
+        if other != mode:
+            ax.plot(part["level"], part["mean"], color="#CCCCCC", lw=1, zorder=1)
+    part = table[table["trained"] == mode]
+    ax.axhline(part["chance"].iloc[0], color=style.GREY, lw=1, ls="--", zorder=1)
+    ax.axvline(NEUTRAL[stress], color=style.BLACK, lw=0.9, ls=":", zorder=1)
+    if np.isfinite(part["low"]).all():
+        ax.fill_between(part["level"], part["low"], part["high"], color=style.BLUE, alpha=0.2, lw=0)
+    ax.plot(part["level"], part["mean"], "o-", color=style.BLUE, ms=4, zorder=3)
+    ax.set_title(mode, fontsize=10)
+    ax.annotate("chance", (1, part["chance"].iloc[0]), xycoords=("axes fraction", "data"),
+                xytext=(-1, 2), textcoords="offset points", ha="right", fontsize=8,
+                color=style.GREY)
+
+
+def readings(result: Result, gallery: str = HEADLINE[0], metric: str = HEADLINE[1]) -> Figure:
+    """Unstressed: each trained mode (row) read in its own mode (filled) and in others (hollow)."""
+    table = result.curves
+    table = table[(table["stress"] == NONE) & (table["gallery"] == gallery)
+                  & (table["metric"] == metric)]
+    modes, reads = list(dict.fromkeys(table["trained"])), list(dict.fromkeys(table["read"]))
+    colours = dict(zip(reads, style.CYCLE))
+    markers = dict(zip(reads, "osD^v"))
+    with style.context():
+        fig = Figure(figsize=(style.WIDTH, 1.6 + 0.6 * len(modes)), layout="constrained")
+        ax = fig.subplots()
+        for y, mode in enumerate(modes):
+            part = table[table["trained"] == mode]
+            for k, row in enumerate(part.itertuples()):
+                at = y + (k - (len(part) - 1) / 2) * 0.15
+                ax.plot([row.low, row.high], [at, at], color=colours[row.read], lw=1.5)
+                ax.plot(row.mean, at, markers[row.read], color=colours[row.read], ms=6,
+                        mfc=colours[row.read] if row.own else "white")
+        for read in reads:
+            name = READ.get(read, read)
+            ax.plot([], [], markers[read], color=colours[read], label=f"read {name}")
+        ax.axvline(table["chance"].iloc[0], color=style.GREY, lw=1, ls="--")
+        ax.set_yticks(range(len(modes)), [f"trained\n{m}" for m in modes])
+        ax.set_ylim(len(modes) - 0.5, -0.5)
+        if metric not in LOWER:
+            ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        ax.grid(axis="y", visible=False)
+        ax.set_xlabel(f"{metric} {GALLERY[gallery]} (dashed: chance)\n")
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        fig.suptitle("Filled: read in the mode of its training. Hollow: in another mode",
+                     fontsize=11, x=0.01, ha="left")
+        return style.mark(fig, result.facts["data"] == "synthetic")

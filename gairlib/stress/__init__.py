@@ -1,0 +1,5 @@
+"""Is the alignment real? Held-out photos look for places that are wrong by a known amount.
+
+`perturb` moves coordinates and places chips, `levels` makes the stresses of them, `evaluate` reads
+one model under all of them (a process each), `curves` makes curves with intervals of many models.
+"""

@@ -1,0 +1,179 @@
+"""One trained model under all stresses: a process of one thread, started by gairlib.ablation.
+
+    python -m gairlib.stress.evaluate SPEC.json
+
+Every chip is cut from its scene, encoded once, and read at all places that any level asks for, in
+the mode that the model was trained in; unstressed pairs and noisy ones also in the other modes. The
+result is one JSON file with the rank of every photo's own place, among the photos of its site and
+among all: how many places were more similar, and how many as similar.
+"""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gairlib import ablation, ablation_run, checkpoint, features, pairing, preprocess, retrieval
+from gairlib.benchmark_retrieval import held_out
+from gairlib.config import QUERY_MODES
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput, Missing
+from gairlib.files import whole
+from gairlib.model import GAIR
+from gairlib.rs import Features
+from gairlib.scenes import Reader, Scene
+from gairlib.stress import levels as stresses
+from gairlib.stress import perturb
+from gairlib.stress.levels import Level
+
+BATCH = 32  # chips
+GALLERIES = ("site", "all")
+OTHERS = (stresses.NONE, "noise")  # read in modes that the model was not trained in, too
+# What decides the numbers beside the weights
+CODE = [f"stress/{name}" for name in ("perturb", "levels", "evaluate")] + [
+    "bands", "features", "geo", "inr", "model", "preprocess", "retrieval", "rs", "scene_reader",
+    "scenes", "sv"]  # fmt: skip
+
+
+def modes_of(model: GAIR) -> list[str]:
+    """The mode that a model was trained in, then the others that it can be read in."""
+    own = model.config.query_mode
+    return [own] + [m for m in QUERY_MODES if m != own and (m != "nili" or model.field is not None)]
+
+
+@torch.inference_mode()
+def local(model: GAIR, scenes: Mapping[str, Scene], ids: Sequence[str], levels: Sequence[Level],
+          usable: Mapping[str, np.ndarray], modes: Sequence[str], size_px: int) -> np.ndarray:
+    """What the field says at every level's places: float32 [mode, level, n, D] of unit length.
+
+    ids [n]: each photo's scene. Photos that a stress does not take are NaN there.
+    """
+    prep, config = preprocess.get(model.config.preprocessing), model.config
+    out = np.full((len(modes), len(levels), len(ids), config.dim), np.nan, np.float32)
+    others = [level.stress in OTHERS for level in levels]
+    asked: dict[str, dict[tuple, list]] = {}
+    for number, level in enumerate(levels):
+        xy = perturb.box_xy(level.targets, level.boxes)
+        for i in np.flatnonzero(usable[level.stress]):
+            box = tuple(np.round(level.boxes[i], 6))
+            asked.setdefault(ids[i], {}).setdefault(box, []).append((number, i, *xy[i]))
+    for name, boxes in asked.items():
+        keys = sorted(boxes, key=lambda box: len(boxes[box]))  # few empty slots in a batch
+        with Reader(scenes[name]) as reader:
+            for start in range(0, len(keys), BATCH):
+                part = keys[start : start + BATCH]
+                dn = np.stack([reader.chip(*box, size_px).values for box in part])
+                chips = prep.rs(torch.from_numpy(dn.astype(np.float32)), config.rs_size)
+                encoded, found = model.encode_rs(chips), [boxes[box] for box in part]
+                for m, mode in enumerate(modes):
+                    wanted = found if not m else [[f for f in b if others[f[0]]] for b in found]
+                    _read(model, encoded, wanted, mode, out[m])
+    return out
+
+
+def _read(model: GAIR, encoded: Features, asked: list[list], mode: str, out: np.ndarray) -> None:
+    """Reads chips at their lists of (level, photo, x, y) into out [level, n, D]."""
+    some = [b for b, found in enumerate(asked) if found]
+    if not some:
+        return
+    xy = np.zeros((len(some), max(len(asked[b]) for b in some), 2))  # empty slots are dropped
+    for k, b in enumerate(some):
+        xy[k, : len(asked[b])] = [f[2:] for f in asked[b]]
+    chosen = Features(*(part[some] for part in encoded))
+    values = model.query_rs(chosen, torch.from_numpy(xy.clip(-1, 1)), mode=mode, normalize=True)
+    for k, b in enumerate(some):
+        out[[f[0] for f in asked[b]], [f[1] for f in asked[b]]] = values[k, : len(asked[b])].float()
+
+
+def ranks(photos: np.ndarray, fields: np.ndarray, levels: Sequence[Level],
+          usable: Mapping[str, np.ndarray], sites: np.ndarray, modes: Sequence[str]) -> list[dict]:
+    """A row a (mode, level, gallery): `better` and `tied`, counts of the photos that it takes."""
+    found = []
+    for m, mode in enumerate(modes):
+        for number, level in enumerate(levels):
+            take = usable[level.stress]
+            if not take.any() or (m and level.stress not in OTHERS):
+                continue
+            for gallery in GALLERIES:
+                groups = sites[take] if gallery == "site" else None
+                got = retrieval.match_ranks(photos[take], fields[m, number, take], groups)
+                found.append({"mode": mode, "stress": level.stress, "level": level.value,
+                              "gallery": gallery, "better": got.better.astype(int).tolist(),
+                              "tied": got.tied.astype(int).tolist()})
+    return found
+
+
+def run(values: dict, pairs_folder: str) -> dict:
+    """values: `data` (as in params.yaml), `model` (folder), `levels`, `noise_seed`."""
+    began = time.monotonic()
+    dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))
+    pairs = pairing.load(pairs_folder)
+    model = GAIR.from_pretrained(values["model"])
+    rows, label = held_out(pairs.manifest)
+    if len(rows) < 2:
+        raise BadInput(f"{len(rows)} photos with a chip in {pairs_folder}: two are needed")
+    sites = rows["site"] if "site" in rows and rows["site"].notna().all() else rows["scene_id"]
+    scenes = {s.id: s for s in dataset.scenes()}
+    if lacking := sorted(set(rows["scene_id"]) - set(scenes)):
+        raise Missing(f"{dataset.folder}: scene {lacking[0]} of the pairs is not there; pair anew")
+    boxes = stresses.own_boxes(pairs, rows, scenes)
+    levels, usable = stresses.make(rows, boxes, scenes, values["levels"], values["noise_seed"])
+    modes = modes_of(model)
+    images = features.read_photos(dataset, rows, model.config.sv_size)
+    photos = features.encode_photos(model, images)
+    fields = local(model, scenes, rows["scene_id"].tolist(), levels, usable, modes,
+                   pairs.chips["chips"].shape[-1])
+    sites = sites.astype(str).to_numpy(dtype=str)
+    return {"own": modes[0], "split": label, "dataset": dataset.name,
+            "synthetic": bool(dataset.synthetic), "sites": sites.tolist(),
+            "photos": rows["photo_id"].astype(str).tolist(),
+            "usable": {k: v.tolist() for k, v in usable.items()},
+            "ranks": ranks(photos, fields, levels, usable, sites, modes),
+            "seconds": round(time.monotonic() - began, 1)}
+
+
+def plan(trained: Sequence[ablation.Run], runs: str | Path, levels: dict, noise_seed: int,
+         pairs: str) -> list[ablation.Run]:
+    """A run for each trained model; its key says what its numbers depend on."""
+    wanted = stresses.check(levels)
+    here = Path(__file__).parents[1]
+    code = ablation.code_fingerprint([here / f"{name}.py" for name in CODE])
+    return [ablation.Run(r.variant, r.seed, {
+        "data": r.values["data"], "model": str(ablation.weights(runs, r.key)), "levels": wanted,
+        "noise_seed": noise_seed},
+        "stress-" + checkpoint.fingerprint(r.key, wanted, noise_seed, pairs, code))
+        for r in trained]  # fmt: skip
+
+
+def command(spec: Path) -> list[str]:
+    """For `ablation.run_all`."""
+    return [sys.executable, "-m", "gairlib.stress.evaluate", str(spec)]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0, or 1 with one sentence."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if len(arguments) != 1:
+        print("usage: python -m gairlib.stress.evaluate SPEC.json", file=sys.stderr)
+        return 2
+    spec = json.loads(Path(arguments[0]).read_text())
+    ablation_run.end_with_parent()
+    torch.set_num_threads(1)
+    try:
+        result = run(spec["values"], spec["pairs"])
+    except (BadInput, Missing) as problem:
+        print(f"\n{problem}", file=sys.stderr)
+        return 1
+    with whole(Path(spec["file"])) as part:
+        part.write_text(json.dumps(result))
+    shutil.rmtree(spec["work"], ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
