@@ -27,13 +27,13 @@ class Schedule:
     """At most `steps` batches; judged every `every` of them, ended after `patience` judgements
     without a gain. inner: share of the training groups that judges, at most `judges` rows."""
 
-    steps: int = 240
+    steps: int = 160
     batch: int = 32
     lr: float = 1e-3
     weight_decay: float = 0.05
     warmup: int = 20
     every: int = 20
-    patience: int = 5
+    patience: int = 4
     inner: float = 0.2
     judges: int = 300
 

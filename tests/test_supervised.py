@@ -8,7 +8,7 @@ import torch
 
 from gairlib import supervised
 
-FAST = replace(supervised.SCHEDULE, steps=40, batch=24, every=10, warmup=5)
+FAST = replace(supervised.SCHEDULE, steps=60, every=10, warmup=5)
 
 
 def coloured(n: int, seed: int = 0, side: int = 16):
