@@ -4,29 +4,32 @@ Features are computed once per encoder. Every probe sees the same training rows;
 is chosen inside them. "random init" is the same architecture untrained, another initialisation for
 each probe seed. For location, k nearest neighbours and inverse distance weighting use the training
 rows directly, and a ridge on the bare coordinates shows what a straight line through the globe is
-worth.
+worth. For photos and chips, "ViT, supervised" learns from the same labels with no pretraining.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-from gairlib import features, location_baselines, probes, stats
+from gairlib import features, location_baselines, probes, stats, supervised
 from gairlib.benchmark_table import OURS, RANDOM, Table
 from gairlib.dataset import Dataset
 from gairlib.model import GAIR
 from gairlib.tasks import FEW, TaskData
 from gairlib.tasks_rs import Places
 
+SUPERVISED = "ViT, supervised"
 Predict = Callable[[np.ndarray, np.ndarray, int], np.ndarray]  # train, test rows, seed -> guesses
 
 
 class Encoder:
-    """A named way to guess labels: predict(train rows, test rows, groups, seed) -> guesses."""
+    """A named way to guess labels: predict(train rows, test rows, groups, seed) -> guesses.
+    once: run for the first seed only, since it is dear."""
 
-    def __init__(self, name: str, probe: str, predict: Callable, bands="", normalisation=""):
+    def __init__(self, name: str, probe: str, predict: Callable, bands="", normalisation="",
+                 once: bool = False):
         self.name, self.probe, self.predict = name, probe, predict
-        self.bands, self.normalisation = bands, normalisation
+        self.bands, self.normalisation, self.once = bands, normalisation, once
 
 
 def _linear(data: TaskData, table_of: Callable[[int], np.ndarray]) -> Callable:
@@ -92,11 +95,30 @@ def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: 
             Encoder("colour statistics", linear, _linear(data, lambda seed: colours), **plain),
             Encoder("raw pixels", linear, _linear(data, lambda seed: coarse), **plain),
         ]
+    if data.modality != "location":
+        found.append(_supervised(data, images, device))
     name = "majority" if labels else "mean"
     constant = location_baselines.constant
     found.append(Encoder(name, "none", lambda train, test, groups, seed: constant(
         data.labels[train], len(test), labels)))
     return found, images
+
+
+def _supervised(data: TaskData, images, device: str) -> Encoder:
+    """A small network from scratch on the photos, chips, or surroundings of positions in chips."""
+    at = data.inputs
+    if images is not None:
+        pixels = images
+    else:
+        pixels = supervised.crops(at.chips, at.chip, at.xy) if isinstance(at, Places) else at
+    shrunk = supervised.shrunk(pixels)
+
+    def predict(train, test, groups, seed):
+        return supervised.fit_predict(shrunk, data.labels, train, test, groups, kind=data.kind,
+                                      upright=data.modality == "sv", seed=seed, device=device)
+
+    return Encoder(SUPERVISED, "end to end", predict, bands=data.bands,
+                   normalisation="training mean and spread", once=True)
 
 
 def _location_baselines(data: TaskData, labels: bool) -> list[Encoder]:
@@ -133,7 +155,7 @@ def run(data: TaskData, dataset: Dataset, model: GAIR, *, seeds: int, device: st
     found, images = encoders(data, dataset, model, seeds, device)
     for scheme in data.schemes:
         for encoder in found:
-            for seed in range(seeds):
+            for seed in range(1 if encoder.once else seeds):
                 rows, guess, n_train = guesses(data, encoder, scheme, seed)
                 codes, clusters = stats.encode_clusters(data.clusters[rows])
                 about = dict(probe=encoder.probe, n=len(rows), clusters=clusters, n_train=n_train,
