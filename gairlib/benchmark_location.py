@@ -1,7 +1,7 @@
 """Registry encoders, trained end to end, as rows of a location task beside the frozen one.
 
-`location_training` fits each on the training rows of an outer fold; "chosen encoder" answers in each
-fold with the one whose inner score, from training rows alone, is best. They run on the first
+`location_training` fits each on the training rows of an outer fold; "chosen encoder" answers in
+each fold with the one whose inner score, from training rows alone, is best. They run on the first
 `TRAINED_SEEDS` assignment(s) of folds: their difference from distance-weighted 5-NN is taken on the
 same assignments (`against_neighbours`), so that both have seen the same rows.
 """

@@ -174,9 +174,9 @@ class Result:
         return bias_figures.draw(rows, self.task, label, self.synthetic, degrees)
 
     def save(self, folder: str | Path, metrics: str | Path | None = None) -> None:
-        """rows.parquet, rows.csv, comparison.csv, neighbours.csv (see above), regions.csv and bias.csv
-        (`geographic_bias.summary`) and result.json (status, reason, headline, notes)
-        into `folder`; the flat numbers into the file `metrics`."""
+        """rows.parquet, rows.csv, comparison.csv, neighbours.csv, regions.csv, bias.csv
+        (`geographic_bias.summary`) and result.json (status, reason, headline, notes) into
+        `folder`; the flat numbers into the file `metrics`."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.rows.to_parquet(folder / "rows.parquet", index=False)
@@ -219,8 +219,10 @@ def run(task: str, dataset: Dataset, checkpoint: str | Path, pairs_folder: str |
     """Run one task with frozen encoders; see the module's header.
 
     block_degrees: the blocked splits of location tasks (finer ones where a table is too small).
-    extra: encoders to train, and others' weights to compare with, on probing tasks. pairs_folder is read by retrieval and rs-street-* only. Raises BadInput for an unknown task name
-    or fewer than one seed or draw, Missing for an absent checkpoint or pairs folder.
+    extra: encoders to train, and others' weights to compare with, on probing tasks. pairs_folder is
+    read by retrieval and rs-street-* only. Raises BadInput for an unknown task name, encoder or
+    block size or fewer than one seed or draw, Missing for an absent checkpoint, weights file or
+    pairs folder.
     """
     if seeds < 1 or bootstrap < 1:
         raise BadInput(f"seeds={seeds}, bootstrap={bootstrap}: both must be 1 or more")

@@ -84,7 +84,8 @@ def _sites(regions, names, error) -> Figure:
     colours = (style.BLUE, style.ORANGE, style.BLACK, style.GREY)
     for name, colour, mark in zip(names, colours, "os^D"):
         rows = regions[regions["encoder"] == name].set_index("region")["error"].reindex(order)
-        ax.plot(range(len(order)), rows, mark, color=colour, ms=6, label=_label(name, rows.to_frame()))
+        label = _label(name, rows.to_frame())
+        ax.plot(range(len(order)), rows, mark, color=colour, ms=6, label=label)
     ax.set_xticks(range(len(order)), order, rotation=90, fontsize=8)
     ax.set_ylabel(error)
     ax.set_ylim(bottom=0)
