@@ -7,13 +7,26 @@ rows directly, and a ridge on the bare coordinates shows what a straight line th
 worth. For photos and chips, "ViT, supervised" learns from the same labels with no pretraining.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
-from gairlib import features, location_baselines, probes, stats, supervised
+from gairlib import (
+    benchmark_location,
+    features,
+    geographic_bias,
+    location_baselines,
+    probes,
+    published_weights,
+    stats,
+    supervised,
+)
 from gairlib.benchmark_table import OURS, RANDOM, Table
 from gairlib.dataset import Dataset
+from gairlib.location_benchmark import PROBE
+from gairlib.location_training import Settings
 from gairlib.model import GAIR
 from gairlib.tasks import FEW, TaskData
 from gairlib.tasks_rs import Places
@@ -23,40 +36,40 @@ Predict = Callable[[np.ndarray, np.ndarray, int], np.ndarray]  # train, test row
 
 
 class Encoder:
-    """A named way to guess labels: predict(train rows, test rows, groups, seed) -> guesses.
-    once: run for the first seed only, since it is dear."""
+    """A named way to guess labels: predict(train rows, test rows, scheme, seed) -> guesses.
+    seeds: on how many assignments of folds it runs (None: on all), fewer where it is dear."""
 
     def __init__(self, name: str, probe: str, predict: Callable, bands="", normalisation="",
-                 once: bool = False):
-        self.name, self.probe, self.predict = name, probe, predict
-        self.bands, self.normalisation, self.once = bands, normalisation, once
+                 seeds: int | None = None):
+        self.name, self.probe, self.predict, self.seeds = name, probe, predict, seeds
+        self.bands, self.normalisation = bands, normalisation
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a task is compared with beyond the plain baselines. location_encoders: names of the
+    registry, trained end to end on location tasks, or "all"; trained_seeds: on how many assignments
+    of folds; weights: published weights by project (`published_weights`)."""
+
+    location_encoders: Sequence[str] | str = ()
+    trained_seeds: int = benchmark_location.TRAINED_SEEDS
+    weights: Mapping[str, str] = field(default_factory=dict)
+    settings: Settings = benchmark_location.QUICK
 
 
 def _linear(data: TaskData, table_of: Callable[[int], np.ndarray]) -> Callable:
     """A ridge or logistic probe on the features [n, D] that belong to a seed."""
 
-    def predict(train, test, groups, seed):
-        x = table_of(seed)
+    def predict(train, test, scheme, seed):
+        x, groups = table_of(seed), scheme.groups
         fit = probes.ridge if data.kind == "regression" else probes.logistic
         return fit(x[train], data.labels[train], x[test], groups[train], seed=seed)[0]
 
     return predict
 
 
-def _features(data: TaskData, model: GAIR, images, device: str) -> np.ndarray:
-    """Frozen features [n, D] for a probe."""
-    if isinstance(data.inputs, Places):
-        at = data.inputs
-        # the backbone's tokens, as in the other RS probes, read bilinearly at the position
-        return features.local(model, at.chips, at.chip, at.xy, mode="bilinear", device=device)
-    if data.modality == "rs":
-        return features.chips(model, data.inputs, device=device)
-    if data.modality == "sv":
-        return features.encode_photos(model, images, backbone=True, device=device)
-    return features.locations(model, data.inputs, normalize=False, device=device)
-
-
-def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: str):
+def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: str,
+             extra: Options):
     """All that is compared on a task, and the images that were read for it (None for others)."""
     labels = data.kind == "classification"
     linear = "logistic" if labels else "ridge"
@@ -66,17 +79,26 @@ def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: 
     how = dict(bands=data.bands, normalisation=model.config.preprocessing)
     if data.modality == "location":
         how["normalisation"] = ""
-    ours = _features(data, model, images, device)
+    ours = features.of_task(data, model, images, device)
     untrained = [
-        _features(data, features.random_init(model.config, s), images, device)
+        features.of_task(data, features.random_init(model.config, s), images, device)
         for s in range(seeds)
     ]
     found = [
         Encoder(OURS, linear, _linear(data, lambda seed: ours), **how),
         Encoder(RANDOM, linear, _linear(data, lambda seed: untrained[seed]), **how),
     ]
+    further = published_weights.tables(
+        data, extra.weights, lambda size: features.read_photos(dataset, data.inputs, size), device)
+    for name, prep, x in further:
+        found.append(Encoder(name, linear, _linear(data, lambda seed, x=x: x), data.bands, prep))
     if data.modality == "location":
         found += _location_baselines(data, labels)
+        trained = benchmark_location.predictors(
+            data.inputs, data.labels, benchmark_location.names(extra.location_encoders),
+            extra.settings)
+        found += [Encoder(name, PROBE, predict, seeds=min(seeds, extra.trained_seeds))
+                  for name, predict in trained.items()]
     elif isinstance(data.inputs, Places):
         at = data.inputs
         chip = features.chips(model, at.chips, device=device)[at.chip]  # [n, D]
@@ -99,7 +121,7 @@ def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: 
         found.append(_supervised(data, images, device))
     name = "majority" if labels else "mean"
     constant = location_baselines.constant
-    found.append(Encoder(name, "none", lambda train, test, groups, seed: constant(
+    found.append(Encoder(name, "none", lambda train, test, scheme, seed: constant(
         data.labels[train], len(test), labels)))
     return found, images
 
@@ -113,12 +135,13 @@ def _supervised(data: TaskData, images, device: str) -> Encoder:
         pixels = supervised.crops(at.chips, at.chip, at.xy) if isinstance(at, Places) else at
     shrunk = supervised.shrunk(pixels)
 
-    def predict(train, test, groups, seed):
-        return supervised.fit_predict(shrunk, data.labels, train, test, groups, kind=data.kind,
-                                      upright=data.modality == "sv", seed=seed, device=device)
+    def predict(train, test, scheme, seed):
+        return supervised.fit_predict(
+            shrunk, data.labels, train, test, scheme.groups, kind=data.kind,
+            upright=data.modality == "sv", seed=seed, device=device)
 
     return Encoder(SUPERVISED, "end to end", predict, bands=data.bands,
-                   normalisation="training mean and spread", once=True)
+                   normalisation="training mean and spread", seeds=1)
 
 
 def _location_baselines(data: TaskData, labels: bool) -> list[Encoder]:
@@ -126,7 +149,7 @@ def _location_baselines(data: TaskData, labels: bool) -> list[Encoder]:
     sphere = location_baselines.sphere(lonlat)
 
     def near(k, power):
-        return lambda train, test, groups, seed: location_baselines.by_distance(
+        return lambda train, test, scheme, seed: location_baselines.by_distance(
             lonlat[train], y[train], lonlat[test], k=k, power=power, labels=labels)
 
     neighbours = location_baselines.NEIGHBOURS
@@ -142,29 +165,39 @@ def guesses(data: TaskData, encoder: Encoder, scheme, seed: int):
     rows, found, sizes = [], [], []
     for train, test in scheme.folds(seed):
         rows.append(test)
-        found.append(encoder.predict(train, test, scheme.groups, seed))
+        found.append(encoder.predict(train, test, scheme, seed))
         sizes.append(len(train))
     rows, found = np.concatenate(rows), np.concatenate(found)
     order = np.argsort(rows)
     return rows[order], found[order], int(np.mean(sizes))
 
 
-def run(data: TaskData, dataset: Dataset, model: GAIR, *, seeds: int, device: str):
-    """All scores of a probing task, and the images read for it."""
+def run(data: TaskData, dataset: Dataset, model: GAIR, *, seeds: int, device: str,
+        extra: Options = Options()):  # noqa: B008 (it is frozen)
+    """All scores of a probing task, the images read for it, and its errors by region
+    (`geographic_bias`, of the first assignment of folds)."""
     table = Table(data.name, data.modality, data.cluster, dataset.name, data.synthetic)
-    found, images = encoders(data, dataset, model, seeds, device)
+    found, images = encoders(data, dataset, model, seeds, device, extra)
+    regions = []
     for scheme in data.schemes:
-        for encoder in found:
-            for seed in range(1 if encoder.once else seeds):
+        groups = data.clusters if scheme.clusters is None else scheme.clusters
+        count = max(encoder.seeds or seeds for encoder in found)
+        for seed in range(count):  # seeds outside, so that one fold's fits serve "chosen encoder"
+            for encoder in (e for e in found if seed < (e.seeds or seeds)):
                 rows, guess, n_train = guesses(data, encoder, scheme, seed)
-                codes, clusters = stats.encode_clusters(data.clusters[rows])
+                codes, clusters = stats.encode_clusters(groups[rows])
                 about = dict(probe=encoder.probe, n=len(rows), clusters=clusters, n_train=n_train,
-                             bands=encoder.bands, normalisation=encoder.normalisation)
-                found_scores = _scores(data, data.labels[rows], guess, codes)
-                for metric, score, support in found_scores:
+                             bands=encoder.bands, normalisation=encoder.normalisation,
+                             cluster=scheme.cluster)
+                for metric, score, support in _scores(data, data.labels[rows], guess, codes):
                     table.add(scheme.name, encoder.name, metric, score, independent=support,
                               **about)
-    return table, images
+                if seed == 0:
+                    places = data.inputs[rows] if data.modality == "location" else None
+                    regions.append(geographic_bias.by_region(
+                        scheme.name, encoder.name, data.labels[rows], guess, data.clusters[rows],
+                        places))
+    return table, images, pd.concat(regions, ignore_index=True)
 
 
 def _scores(data: TaskData, truth, guess, codes):
@@ -181,9 +214,10 @@ def _scores(data: TaskData, truth, guess, codes):
 def mainline(data: TaskData) -> list[tuple[str, str, str]]:
     """(key, split, metric) of what a task is judged by, the strictest split first."""
     metric = "R2" if data.kind == "regression" else "accuracy"
-    names = [s.name for s in data.schemes][::-1]  # blocks after rows, all labels after few
-    keys = [metric.lower()] + [
-        f"{metric.lower()}_{FEW}_labels" if "labels" in name else f"{metric.lower()}_random_folds"
-        for name in names[1:]
-    ]
-    return list(zip(keys, names, [metric] * len(names)))
+    first, *others = data.schemes[::-1]  # blocks after rows, all labels after few
+    found = [(metric.lower(), first.name, metric)]
+    for scheme in others:
+        what = (f"{FEW}_labels" if "labels" in scheme.name else "random_folds"
+                if scheme.degrees is None else f"{scheme.degrees:g}_degree_blocks")
+        found.append((f"{metric.lower()}_{what}", scheme.name, metric))
+    return found

@@ -36,6 +36,7 @@ class Entry:
     independent: int  # clusters that support an interval
     bands: str
     normalisation: str
+    cluster: str  # what a cluster is called
     scores: list[Score] = field(default_factory=list)
 
     @property
@@ -57,9 +58,9 @@ class Table:
 
     def add(self, split: str, encoder: str, metric: str, score: Score, *, probe: str, n: int,
             clusters: int, n_train: int = 0, bands: str = "", normalisation: str = "",
-            unit: str = "", independent: int | None = None) -> None:
+            unit: str = "", independent: int | None = None, cluster: str = "") -> None:
         """One seed's score; seeds are added in order. `independent`: how many clusters support an
-        interval, where that is fewer than there are."""
+        interval, where that is fewer than there are. `cluster`: its name, where not the table's."""
         same = [e for (s, m, _), e in self.entries.items() if (s, m) == (split, metric)]
         if same and same[0].clusters != clusters:
             raise BadInput(f"{self.task}, {split}, {metric}: {encoder} answers for {clusters} "
@@ -68,7 +69,8 @@ class Table:
         if key not in self.entries:
             support = clusters if independent is None else independent
             self.entries[key] = Entry(
-                probe, unit, n, clusters, n_train, support, bands, normalisation)
+                probe, unit, n, clusters, n_train, support, bands, normalisation,
+                cluster or self.cluster)
         self.entries[key].scores.append(score)
 
     def rows(self, draws: int) -> pd.DataFrame:
@@ -85,19 +87,20 @@ class Table:
                     task=self.task, modality=self.modality, split=split, encoder=encoder,
                     probe=e.probe, n=e.n, seed=seed, bands=e.bands,
                     normalisation=e.normalisation, metric=metric, unit=e.unit, value=got.value,
-                    low=got.low, high=got.high, clusters=e.clusters, cluster=self.cluster,
+                    low=got.low, high=got.high, clusters=e.clusters, cluster=e.cluster,
                     n_train=e.n_train, dataset=self.dataset,
                     data="synthetic" if self.synthetic else "real"))
         return pd.DataFrame(found, columns=ROW_COLUMNS)
 
     def difference(self, split: str, metric: str, encoder: str, baseline: str,
-                   draws: int) -> dict:
-        """`encoder` minus `baseline` on the same draws: a row of COMPARISON_COLUMNS. The verdict is
+                   draws: int, seeds: int | None = None) -> dict:
+        """`encoder` minus `baseline` on the same draws: a row of COMPARISON_COLUMNS. seeds: take
+        the first so many of both (default: all, and one score serves all seeds). The verdict is
         "wins" or "loses" where the interval excludes zero, "tie" where it does not, "" without an
         interval."""
         ours, e = (self.entries[split, metric, name] for name in (encoder, baseline))
         got = stats.paired_difference(
-            ours.scores, e.scores, e.clusters, draws=draws, min_clusters=e.least)
+            ours.scores[:seeds], e.scores[:seeds], e.clusters, draws=draws, min_clusters=e.least)
         lower = metric.startswith(LOWER)
         verdict = "" if np.isnan(got.low) else "tie"
         if got.excludes_zero():

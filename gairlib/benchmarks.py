@@ -12,18 +12,27 @@ images (`gairlib.stats`), never over rows.
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gairlib import benchmark_probe, tasks
+from gairlib import (
+    benchmark_location,
+    benchmark_probe,
+    geographic_bias,
+    published_weights,
+    tasks,
+)
 from gairlib.benchmark_table import COMPARISON_COLUMNS, LOWER, OURS, RANDOM, ROW_COLUMNS
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput, Skipped
 from gairlib.figures import benchmarks as figures
+from gairlib.figures import geographic_bias as bias_figures
 from gairlib.figures import retrieval as retrieval_figures
+from gairlib.geographic_bias import COLUMNS as REGIONS
 from gairlib.model import GAIR
 
 BLIND = ("majority", "mean", "chance", "random point")  # what knows nothing of the input
@@ -32,7 +41,9 @@ BLIND = ("majority", "mean", "chance", "random point")  # what knows nothing of 
 @dataclass
 class Result:
     """What a benchmark found. `rows`: one line a (split, encoder, metric, seed or "mean").
-    `comparison`: gair minus each baseline, paired. `headline`: the number to quote, as a dict."""
+    `comparison`: gair minus each baseline, paired. `neighbours`: on location tasks, gair and the
+    encoders trained end to end minus 5 nearest neighbours. `regions`: errors by region
+    (`geographic_bias`). `headline`: the number to quote, as a dict."""
 
     task: str
     dataset: str
@@ -46,6 +57,10 @@ class Result:
     mainline: list[tuple[str, str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     example: dict = field(default_factory=dict, repr=False)
+    regions: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=REGIONS))
+    neighbours: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=COMPARISON_COLUMNS)
+    )
 
     @property
     def data(self) -> str:
@@ -149,14 +164,33 @@ class Result:
         """Further figures by name: recall by direction, kilometres missed (retrieval only)."""
         return retrieval_figures.curves(self)
 
+    def bias(self) -> Figure | None:
+        """Errors by region of the first judged split, None where there are fewer than two."""
+        if not self.mainline:
+            return None
+        rows = self.regions[self.regions["split"] == self.mainline[0][1]]
+        if rows["region"].nunique() < 2:
+            return None
+        data = self.example["data"]
+        label = (f"RMSE of {data.target}" if data.kind == "regression"
+                 else f"share of {data.target} that is wrong")
+        size = data.cluster.removesuffix("° block")
+        degrees = float(size) if data.modality == "location" else None
+        return bias_figures.draw(rows, self.task, label, self.synthetic, degrees)
+
     def save(self, folder: str | Path, metrics: str | Path | None = None) -> None:
-        """rows.parquet, rows.csv, comparison.csv and result.json (status, reason, headline, what is
-        judged, notes) into `folder`; the flat numbers into the file `metrics`."""
+        """rows.parquet, rows.csv, comparison.csv, neighbours.csv, regions.csv, bias.csv
+        (`geographic_bias.summary`) and result.json (status, reason, headline, notes) into
+        `folder`; the flat numbers into the file `metrics`."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.rows.to_parquet(folder / "rows.parquet", index=False)
         self.rows.to_csv(folder / "rows.csv", index=False, float_format="%.6g")
         self.comparison.to_csv(folder / "comparison.csv", index=False, float_format="%.6g")
+        self.neighbours.to_csv(folder / "neighbours.csv", index=False, float_format="%.6g")
+        self.regions.to_csv(folder / "regions.csv", index=False, float_format="%.6g")
+        geographic_bias.summary(self.regions).to_csv(
+            folder / "bias.csv", index=False, float_format="%.6g")
         head = {k: None if isinstance(v, float) and not math.isfinite(v) else v
                 for k, v in self.headline.items()}
         about = {"task": self.task, "status": self.status, "reason": self.reason,
@@ -185,16 +219,25 @@ def _interval(value: float, low: float, high: float) -> str:
 
 
 def run(task: str, dataset: Dataset, checkpoint: str | Path, pairs_folder: str | Path, *,
-        seeds: int = 3, bootstrap: int = 1000, device: str = "cpu") -> Result:
+        seeds: int = 3, bootstrap: int = 1000, device: str = "cpu",
+        block_degrees: Sequence[float] = (10.0,),
+        extra: benchmark_probe.Options = benchmark_probe.Options()) -> Result:  # noqa: B008
     """Run one task with frozen encoders; see the module's header.
 
-    pairs_folder is read by retrieval and rs-street-* only. Raises BadInput for an unknown task name
-    or fewer than one seed or draw, Missing for an absent checkpoint or pairs folder.
+    block_degrees: the blocked splits of location tasks (finer ones where a table is too small).
+    extra: encoders to train, and others' weights to compare with, on probing tasks. pairs_folder is
+    read by retrieval and rs-street-* only. Raises BadInput for an unknown task name, encoder or
+    block size or fewer than one seed or draw, Missing for an absent checkpoint, weights file or
+    pairs folder.
     """
     if seeds < 1 or bootstrap < 1:
         raise BadInput(f"seeds={seeds}, bootstrap={bootstrap}: both must be 1 or more")
     if not re.fullmatch(r"[\w.-]+", task):
         raise BadInput(f"task {task!r}: letters, digits, dash, dot and underscore only")
+    if not all(d > 0 and abs(180 / d - round(180 / d)) < 1e-6 for d in block_degrees):
+        raise BadInput(f"benchmark.block_degrees={list(block_degrees)}: sizes that divide 180")
+    published_weights.check(extra.weights)
+    benchmark_location.names(extra.location_encoders)
     model = GAIR.from_pretrained(checkpoint)
     why = tasks.reason(task, dataset)
     if why:
@@ -208,11 +251,16 @@ def run(task: str, dataset: Dataset, checkpoint: str | Path, pairs_folder: str |
         return Result(task, dataset.name, table.synthetic, rows=table.rows(bootstrap),
                       comparison=table.comparison(bootstrap), mainline=mainline, notes=notes,
                       example=example)
-    data = tasks.load(task, dataset, pairs_folder)
-    table, images = benchmark_probe.run(data, dataset, model, seeds=seeds, device=device)
+    data = tasks.load(task, dataset, pairs_folder, block_degrees)
+    table, images, regions = benchmark_probe.run(
+        data, dataset, model, seeds=seeds, device=device, extra=extra)
+    gaps = benchmark_location.against_neighbours(table, bootstrap)
+    judged = benchmark_probe.mainline(data)
+    notes = [*data.notes, *benchmark_location.sentences(gaps, judged),
+             *geographic_bias.sentences(regions, judged[0][1])]
     result = Result(task, dataset.name, data.synthetic, rows=table.rows(bootstrap),
-                    comparison=table.comparison(bootstrap), notes=data.notes,
-                    mainline=benchmark_probe.mainline(data))
+                    comparison=table.comparison(bootstrap), notes=notes, mainline=judged,
+                    regions=regions, neighbours=gaps)
     result.example = {"data": data, "images": images}
     return result
 

@@ -132,6 +132,19 @@ def locations(
     return _joined(parts, model.config.dim)
 
 
+def of_task(data, model: GAIR, images: Tensor | None, device: str) -> np.ndarray:
+    """Frozen features [n, D] of a `tasks.TaskData`, for a probe. images: read photos (sv only)."""
+    if hasattr(data.inputs, "xy"):
+        at = data.inputs
+        # the backbone's tokens, as in the other RS probes, read bilinearly at the position
+        return local(model, at.chips, at.chip, at.xy, mode="bilinear", device=device)
+    if data.modality == "rs":
+        return chips(model, data.inputs, device=device)
+    if data.modality == "sv":
+        return encode_photos(model, images, backbone=True, device=device)
+    return locations(model, data.inputs, normalize=False, device=device)
+
+
 # ------------------------------------------------------------------------------ plain statistics
 
 

