@@ -30,7 +30,7 @@ def legend_html(
     on its right."""
     rows = []
     if not photos:
-        rows.append("This scene has no photos.")
+        notes = ["This scene has no photos.", *notes]
     else:
         rows.append(_dot(style.SKY, "#fff") + "photo; click for its picture and its neighbours")
     if chosen is not None:
@@ -40,7 +40,7 @@ def legend_html(
             _dot("transparent", style.GREEN)
             + f"most similar place: {finding.error_m:.0f} m off (guessing: {finding.guess_m:.0f} m)"
         )
-    rows = "".join(f"<div>{r}</div>" for r in rows)
+    rows = "".join(f'<div class="row">{r}</div>' for r in rows)
     parts = "".join(_layer(name, layer) for name, layer in layers.items())
     if swipe:
         parts += (

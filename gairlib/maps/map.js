@@ -1,7 +1,7 @@
 // What folium's map lacks: photos with their neighbours, a swipe, a legend that follows the layer,
-// a basemap that may fail. Called once by the page with the names of folium's variables.
-function gairlibMap(data) {
-  const map = window[data.map];
+// a basemap that may fail. Called once by the page, with folium's variables by their names.
+function gairlibMap(data, made) {
+  const map = made[data.map];
   const narrow = () => map.getContainer().clientWidth < 600;
 
   function element(tag, properties, ...children) {
@@ -13,7 +13,7 @@ function gairlibMap(data) {
   // ------------------------------------------------------------------ photos and their pop-ups
 
   function circle(at, options, group) {
-    return L.circleMarker(at, options).addTo(window[group]);
+    return L.circleMarker(at, options).addTo(made[group]);
   }
 
   // Markers are SVG paths; this lets a keyboard and a screen reader reach them.
@@ -31,12 +31,13 @@ function gairlibMap(data) {
     if (marker.getElement && marker.getElement()) marker.fire("add");
   }
 
-  function picture(photo, width) {
-    if (!photo.src) return element("div", {className: "no-picture", textContent: "picture not in this file"});
-    const shown = Math.min(width, Math.max(photo.width, width));
-    // a stated height: Leaflet moves the map for the pop-up before the picture is decoded
-    return element("img", {src: photo.src, alt: "photo " + photo.id, width: shown,
-                           height: Math.round(shown * photo.height / photo.width)});
+  function picture(photo, width, height) {
+    if (!photo.src)
+      return element("div", {className: "no-picture", textContent: "picture not in this file"});
+    // a stated size: Leaflet moves the map for the pop-up before the picture is decoded
+    const scale = Math.min(width / photo.width, height / photo.height);
+    return element("img", {src: photo.src, alt: "photo " + photo.id,
+      width: Math.round(scale * photo.width), height: Math.round(scale * photo.height)});
   }
 
   function metres(d) {
@@ -44,10 +45,9 @@ function gairlibMap(data) {
   }
 
   function popup(photo, rows, markers) {
-    const box = element("div", {className: "gairlib-popup"}, picture(photo, 220),
-      element("b", {textContent: photo.id}), element("div", {textContent: photo.place}));
-    for (const [name, value] of photo.facts)
-      box.append(element("div", {textContent: name + ": " + value}));
+    const box = element("div", {className: "gairlib-popup"}, picture(photo, 220, 150),
+      element("b", {textContent: photo.id}), element("div", {textContent: photo.place}),
+      element("div", {textContent: photo.facts.map((f) => f.join(": ")).join(" \u00B7 ")}));
     if (!photo.near.length) return box;
     const near = element("div", {className: "gairlib-near"});
     for (const [row, cosine, distance] of photo.near) {
@@ -55,7 +55,7 @@ function gairlibMap(data) {
       const label = "cos " + cosine.toFixed(2) + ", " + metres(distance);
       const button = element("button", {type: "button", title: other.id,
         ariaLabel: "nearest photo " + other.id + ": " + label},
-        picture(other, 100), element("span", {textContent: label}));
+        picture(other, 100, 50), element("span", {textContent: label}));
       button.onclick = () => markers[row].openPopup();
       near.append(button);
     }
@@ -70,7 +70,8 @@ function gairlibMap(data) {
       const marker = circle(photo.at, {radius: photo.chosen ? 9 : many ? 3.5 : 5, color: "#ffffff",
         weight: photo.chosen ? 3 : many ? 1 : 1.5, fillOpacity: 1, className: "gairlib-photo",
         fillColor: photo.chosen ? data.colours.chosen : data.colours.photo}, data.photos.group);
-      marker.bindPopup(() => popup(photo, rows, markers), {maxWidth: 250, minWidth: 220});
+      marker.bindPopup(() => popup(photo, rows, markers), {maxWidth: 250, minWidth: 220,
+        autoPanPaddingTopLeft: [52, 10]});
       if (!many) reachable(marker, "photo " + photo.id);
       return marker;
     });
@@ -87,7 +88,7 @@ function gairlibMap(data) {
   // ------------------------------------------------------------------ the swipe
 
   if (data.swipe) {
-    const s = data.swipe, right = window[s.layer];
+    const s = data.swipe, right = made[s.layer];
     const options = {className: "gairlib-top gairlib-pixelated", attribution: right.getAttribution()};
     const sides = [L.imageOverlay(s.url, s.bounds, options),
                    L.imageOverlay(right._url, right.getBounds(), options)];
@@ -100,12 +101,16 @@ function gairlibMap(data) {
       s.right + " on the right", "aria-orientation": "horizontal", "aria-valuemin": 0,
       "aria-valuemax": 100};
     for (const [name, value] of Object.entries(attributes)) handle.setAttribute(name, value);
-    map.getContainer().append(handle);
+    // in a pane of its own: over pictures and markers, under pop-ups
+    const pane = map.createPane("gairlib-swipe");
+    pane.style.zIndex = 650;
+    pane.append(handle);
     let share = 0.5;  // of the window's width
 
     function place() {
-      const x = share * map.getSize().x;
-      handle.style.left = x + "px";
+      const size = map.getSize(), x = share * size.x, corner = map.containerPointToLayerPoint([x, 0]);
+      Object.assign(handle.style, {left: corner.x + "px", top: corner.y + "px",
+                                   height: size.y + "px"});
       handle.setAttribute("aria-valuenow", Math.round(100 * share));
       sides.forEach((side, k) => {
         const image = side.getElement();
@@ -140,7 +145,7 @@ function gairlibMap(data) {
       event.stopPropagation();
       move(to);
     });
-    window[data.control].addBaseLayer(group, s.name);
+    made[data.control].addBaseLayer(group, s.name);
     group.gairlib = "swipe";
   }
 
@@ -156,7 +161,7 @@ function gairlibMap(data) {
       document.getElementById("gairlib-no-tiles").hidden = false;
     });
     tiles.addTo(map);
-    window[data.control].addOverlay(tiles, data.basemap.name);
+    made[data.control].addOverlay(tiles, data.basemap.name);
   }
 
   // ------------------------------------------------------------------ legend and controls
@@ -166,7 +171,7 @@ function gairlibMap(data) {
       part.hidden = part.dataset.layer !== name;
   }
   map.on("baselayerchange", (event) => explain(event.layer.gairlib || event.name));
-  const control = window[data.control];
+  const control = made[data.control];
   for (const {layer, name, overlay} of control._layers)
     if (!overlay && map.hasLayer(layer)) explain(layer.gairlib || name);
   // On a phone both boxes would cover the map; they open with a tap.

@@ -19,6 +19,8 @@ from gairlib.offline import external_loads
 DISPENSABLE = re.compile(
     r"leaflet@|jquery|bootstrap|awesome|glyphicons|python-visualization/folium", re.I
 )
+# folium's variables, as they stand in the data for map.js
+NAMES = r'"((?:map|layer_control|feature_group|image_overlay)_[0-9a-f]{32})"'
 
 
 def _leaflet() -> str:
@@ -56,8 +58,9 @@ def page(m) -> str:
     if data is not None:
         # "</script>" in a photo's id would end the script
         given = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+        made = ", ".join(sorted(set(re.findall(NAMES, given))))  # some are no properties of window
         head, _, _ = text.rpartition("</html>")
-        text = f"{head}<script>{_own('map.js')}\ngairlibMap({given});</script></html>"
+        text = f"{head}<script>{_own('map.js')}\ngairlibMap({given}, {{{made}}});</script></html>"
     text = "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
     loads = external_loads(text)
     if loads:

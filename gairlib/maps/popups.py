@@ -42,7 +42,7 @@ def photo_table(
         notes.append("Only one photo here: there is no other to compare it with.")
     pictures = [None] * len(photos)
     if thumbnails is not None:
-        pictures = fit(thumbnails, chosen)
+        pictures = fit(thumbnails, chosen, PICTURE_BYTES)
         kept = sum(p is not None for p in pictures)
         if kept < len(photos):
             notes.append(f"{kept} of {len(photos)} photos have their picture in this file.")
