@@ -237,9 +237,23 @@ def build(model, dataset: Dataset, field: Field, photos: pd.DataFrame) -> Explor
         for row in photos.to_dict("records")
     ]
 
+    return Explorer(field, photos, vectors, pictures, location_encoder(model))
+
+
+def location_encoder(model) -> Callable[[np.ndarray], np.ndarray]:
+    """(lon, lat) float64 [m, 2] -> float32 [m, D]; `features.locations` without a progress bar."""
+
     def encode(lonlat: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():  # not features.locations, whose progress bar a click needs not
-            parts = torch.from_numpy(lonlat).split(4096)
+        with torch.inference_mode():
+            parts = torch.from_numpy(np.asarray(lonlat, np.float64)).split(4096)
             return torch.cat([model.encode_location(p).float() for p in parts]).numpy()
 
-    return Explorer(field, photos, vectors, pictures, encode)
+    return encode
+
+
+def backdrop(dataset: Dataset, photos: pd.DataFrame) -> np.ndarray:
+    """(lon, lat) [n, 2] that show where land is: the places of the folder's tables, else the
+    photos'. A folder need not have an outline of the continents."""
+    places = [t[["lon", "lat"]].to_numpy(np.float64) for t in dataset.tables().values()]
+    places = places or [photos[["lon", "lat"]].to_numpy(np.float64)]
+    return np.concatenate(places).reshape(-1, 2)

@@ -42,9 +42,9 @@ class SceneClicks:
         self.here = _ring(style.YELLOW)
         self.best = _ring(style.GREEN)
         self.truth = _ring(style.VERMILION)
-        rows = explorer.inside()[:MARKERS]
+        rows = explorer.inside()
         if rows:
-            dots = GeoJSON(data=_points(explorer, rows), point_style=DOT)
+            dots = GeoJSON(data=_points(explorer, rows[:MARKERS]), point_style=DOT)
             dots.on_click(lambda feature=None, **_: self.choose(feature["properties"]["row"]))
             self.map.add(dots)
         names = [(str(explorer.photos.loc[i, "photo_id"]), i) for i in rows]
@@ -81,10 +81,11 @@ class SceneClicks:
 
     def choose(self, row: int) -> None:
         """Answer the choice of the photo in that row of the gallery."""
-        if self.photos.value == row:
-            self._chosen(row)
-        else:
+        listed = row in [value for _, value in self.photos.options]
+        if listed and self.photos.value != row:
             self.photos.value = row  # whose observer answers
+        else:
+            self._chosen(row)
 
     def _chosen(self, row: int | None) -> None:
         if row is None:

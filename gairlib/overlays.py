@@ -108,7 +108,7 @@ def data_uri(picture: np.ndarray, kind: str = "png", quality: int = 82, fast: bo
     elif fast:
         image.save(file, "PNG", compress_level=1)
     else:
-        image.save(file, "PNG", optimize=True)
+        image.save(file, "PNG")
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
