@@ -13,12 +13,13 @@ import html as markup
 import time
 
 import ipywidgets
+import matplotlib as mpl
 import numpy as np
 from ipyleaflet import CircleMarker, GeoJSON, ImageOverlay, Map, ScaleControl
 
 from gairlib.explorer import Explorer, Near, Picture
 from gairlib.figures import style
-from gairlib.overlays import mercator
+from gairlib.overlays import data_uri, mercator
 
 MARKERS = 300  # photos that are drawn; a browser draws more only slowly
 DOT = {"radius": 5, "color": "#ffffff", "weight": 1.5, "fillColor": style.SKY, "fillOpacity": 1.0}
@@ -124,7 +125,7 @@ class WorldClicks:
         self.explorer, self.similarity = explorer, None
         west, south, east, north = explorer.world_bounds
         self.map = Map(
-            layers=(), center=(20, 0), zoom=1, scroll_wheel_zoom=True, attribution_control=False,
+            layers=(), center=(0, 0), zoom=1, scroll_wheel_zoom=True, attribution_control=False,
             world_copy_jump=False, max_bounds=[[south, west], [north, east]],
             layout=ipywidgets.Layout(height=f"{height}px", width="620px"),
         )  # fmt: skip
@@ -216,11 +217,9 @@ def _points(explorer: Explorer, rows: list[int]) -> dict:
 
 def _dots(places: np.ndarray, explorer: Explorer) -> str:
     """Places [n, 2] as white dots with a dark edge, on a clear picture over the world."""
-    from gairlib.overlays import data_uri
-
     west, south, east, north = explorer.world_bounds
     (x0, x1), (y0, y1) = mercator(np.array([west, east]), np.array([south, north]))
-    width = 1440
+    width = 1024
     height = round(width * (y1 - y0) / (x1 - x0))
     rgba = np.zeros((height, width, 4), np.uint8)
     places = np.asarray(places, dtype=np.float64).reshape(-1, 2)
@@ -266,8 +265,6 @@ def distance(metres: float) -> str:
 
 
 def _bar(limits: tuple[float, float]) -> str:
-    import matplotlib as mpl
-
     stops = ", ".join(
         mpl.colors.to_hex(mpl.colormaps[style.SIMILARITY](v)) for v in np.linspace(0, 1, 7)
     )
