@@ -96,8 +96,40 @@ def scene_colours(field: Field) -> tuple[np.ndarray, Colours]:
     return np.dstack([axes.rgb(field.values), alpha]), axes
 
 
+def scene_tokens(tokens: Field, field: Field) -> np.ndarray:
+    """RGBA [h, w, 4] of the raw tokens (the same cells, read in mode "nearest"), in colours that
+    agree with `scene_colours(field)` as far as the two spaces do."""
+    where = field.valid if field.valid.any() else np.ones_like(field.valid)
+    axes = colours(field.values[where])
+    own = (field.values[where] - axes.mean) @ axes.axes
+    turned = colours(tokens.values[where], like=own)
+    alpha = np.where(field.valid, 255, 0).astype(np.uint8)
+    return np.dstack([turned.rgb(tokens.values), alpha])
+
+
+def missing(field: Field, photos: pd.DataFrame, scene_photos: int | None = None) -> list[str]:
+    """Sentences on what a map of this field lacks; scene_photos: photos of the scene in all."""
+    notes = []
+    share = 1.0 - float(field.valid.mean())
+    if share == 1.0:
+        notes.append("This part of the scene has no data at all.")
+    elif share > 0:
+        told = "less than 1%" if share < 0.01 else f"{share:.0%}"
+        notes.append(f"Without data, and left clear: {told} of the area.")
+    if field.valid.any():
+        known = field.values[field.valid]
+        if np.ptp(known, axis=0).max() < 1e-6 * max(float(np.abs(known).max()), 1e-12):
+            notes.append("The field is constant: every place looks alike to the model.")
+    if scene_photos is not None and scene_photos > len(photos):
+        notes.append(f"{len(photos)} of this scene's {scene_photos} photos are drawn.")
+    return notes
+
+
 def find_all(field: Field, vectors: np.ndarray, photos: pd.DataFrame) -> list[Finding]:
-    """The finding of each photo; vectors [n, D] in the order of the rows."""
+    """The finding of each photo; vectors [n, D] in the order of the rows. Empty where the field
+    has no cell with data to find a photo in."""
+    if not field.valid.any():
+        return []
     return [
         find(field, field.similarity(vector), row.lon, row.lat)
         for vector, row in zip(vectors, photos.itertuples())
@@ -144,7 +176,7 @@ def conclusions(numbers: dict, scene: Scene, dataset: Dataset, trained: str) -> 
     kind = "synthetic" if dataset.synthetic else "real"
     start = f"Scene `{scene.id}` ({kind} data; weights: {trained}): "
     if not numbers["photos"]:
-        return start + "**no photo was paired with it**, so there is nothing to look for."
+        return start + "**no photo could be looked for in it**: none was paired, or it has no data."
     n, plural = numbers["photos"], "" if numbers["photos"] == 1 else "s"
     if "median_error_low_m" in numbers:
         low, high = numbers["median_error_low_m"], numbers["median_error_high_m"]

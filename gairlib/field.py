@@ -80,6 +80,7 @@ def dense(
     resolution: float = 10.0,
     mode: str | None = None,
     window: tuple[int, int, int, int] | None = None,
+    blend: bool = True,
     device: str = "cpu",
 ) -> Field:
     """The field of `scene` (or of a window of it) on a grid of about `resolution` metres.
@@ -107,13 +108,19 @@ def dense(
                 continue  # cells larger than the step between chips
             part = read_chip_field(model, values, x, y, mode=mode, device=device)
             tent = np.outer(1.0 - np.abs(y), 1.0 - np.abs(x)).astype(np.float32) + 1e-3
-            total[np.ix_(j, i)] += part * tent[..., None]
-            weight[np.ix_(j, i)] += tent
+            at = np.ix_(j, i)
+            if blend:
+                total[at] += part * tent[..., None]
+                weight[at] += tent
+            else:  # what another chip knows better stays
+                better = tent > weight[at]
+                total[at] = np.where(better[..., None], part, total[at])
+                weight[at] = np.where(better, tent, weight[at])
     valid = has_data[np.ix_((rows - r0).astype(int), (columns - c0).astype(int))]
     transform = (
         scene.transform @ Affine.translation(c0, r0) @ Affine.scale(wide / w, high / h)
     )
-    values = total / np.maximum(weight, 1e-6)[..., None]
+    values = total / np.maximum(weight, 1e-6)[..., None] if blend else total
     return Field(values, valid, transform, window, scene, mode or model.config.query_mode)
 
 

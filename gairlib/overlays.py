@@ -21,6 +21,7 @@ from gairlib.scenes import Scene
 RADIUS = 6378137.0  # metres: the sphere of EPSG:3857
 SIDE = 1400  # pixels of an overlay's longer side, at most
 OVERSAMPLE = 4  # overlay pixels to one of the picture's, where SIDE allows
+FLAT = 1e-6  # cosines that differ by less are rounding, not similarity
 
 
 def mercator(lon, lat) -> tuple[np.ndarray, np.ndarray]:
@@ -35,49 +36,79 @@ def unmercator(x, y) -> tuple[np.ndarray, np.ndarray]:
     return np.degrees(np.asarray(x) / RADIUS), lat
 
 
+class Warp:
+    """Where each pixel of an EPSG:3857 grid over a scene's window takes its value from.
+
+    shape: (rows, columns) of the pictures, whose edges lie on the window's edges. Made once, it
+    warps any number of pictures by look-up alone. `bounds` is the grid's (west, south, east,
+    north) in degrees, `shape` its (rows, columns); `step` is the edge of its square pixels, in
+    metres of EPSG:3857.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int], scene: Scene,
+        window: tuple[int, int, int, int] | None = None, side: int = SIDE,
+    ):  # fmt: skip
+        h, w = shape
+        c0, r0, wide, high = window or (0, 0, scene.width, scene.height)
+        edge = np.linspace(0.0, 1.0, 33)
+        column = np.concatenate([edge, edge, 0 * edge, 0 * edge + 1])
+        row = np.concatenate([0 * edge, 0 * edge + 1, edge, edge])
+        lon, lat = scene.to_lonlat(c0 + column * wide, r0 + row * high)
+        x, y = mercator(np.degrees(np.unwrap(np.radians(lon))), lat)
+        left, right, bottom, top = x.min(), x.max(), y.min(), y.max()
+        self.step = max(right - left, top - bottom) / min(side, OVERSAMPLE * max(h, w))
+        width, height = (max(1, math.ceil(d / self.step)) for d in (right - left, top - bottom))
+        right, bottom = left + width * self.step, top - height * self.step
+
+        gx, gy = np.meshgrid(
+            left + (np.arange(width) + 0.5) * self.step, top - (np.arange(height) + 0.5) * self.step
+        )
+        c, r = scene.to_pixels(*unmercator(gx, gy))
+        i, j = np.floor((c - c0) / wide * w), np.floor((r - r0) / high * h)
+        inside = (i >= 0) & (i < w) & (j >= 0) & (j < h)  # False for inf
+        self.source, self.shape = (h, w), (height, width)
+        # pictures are looked up with one transparent pixel behind their last
+        self._take = np.full(self.shape, h * w)
+        self._take[inside] = j[inside].astype(int) * w + i[inside].astype(int)
+        (west, east), (south, north) = unmercator(np.array([left, right]), np.array([bottom, top]))
+        self.bounds = (float(west), float(south), float(east), float(north))
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        """uint8 [h, w, 3 or 4] -> uint8 RGBA [H, W, 4], transparent outside; nothing is blurred."""
+        h, w = self.source
+        flat = np.zeros((h * w + 1, 4), np.uint8)
+        flat[:-1, 3] = 255
+        flat[:-1, : picture.shape[2]] = picture.reshape(h * w, -1)
+        return flat[self._take]
+
+
 def warp(
-    picture: np.ndarray, scene: Scene, window: tuple[int, int, int, int] | None = None
-) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+    picture: np.ndarray, scene: Scene, window: tuple[int, int, int, int] | None = None,
+    side: int = SIDE,
+) -> tuple[np.ndarray, tuple[float, float, float, float]]:  # fmt: skip
     """A picture over the scene (or over a window of it) -> the picture on an EPSG:3857 grid.
 
     picture: uint8 [h, w, 3 or 4], its edges on the window's edges. Returns uint8 RGBA [H, W, 4],
     transparent outside, and the grid's (west, south, east, north) in degrees. Each target pixel
-    takes the picture's pixel that its centre lies in: nothing is blurred.
+    takes the picture's pixel that its centre lies in. side: pixels of the longer side, at most.
     """
-    h, w = picture.shape[:2]
-    c0, r0, wide, high = window or (0, 0, scene.width, scene.height)
-    edge = np.linspace(0.0, 1.0, 33)
-    column = np.concatenate([edge, edge, 0 * edge, 0 * edge + 1])
-    row = np.concatenate([0 * edge, 0 * edge + 1, edge, edge])
-    lon, lat = scene.to_lonlat(c0 + column * wide, r0 + row * high)
-    x, y = mercator(np.degrees(np.unwrap(np.radians(lon))), lat)
-    left, right, bottom, top = x.min(), x.max(), y.min(), y.max()
-    scale = max(right - left, top - bottom) / min(SIDE, OVERSAMPLE * max(h, w))
-    width, height = (max(1, math.ceil(d / scale)) for d in (right - left, top - bottom))
-    right, bottom = left + width * scale, top - height * scale
-
-    gx, gy = np.meshgrid(
-        left + (np.arange(width) + 0.5) * scale, top - (np.arange(height) + 0.5) * scale
-    )
-    c, r = scene.to_pixels(*unmercator(gx, gy))
-    i, j = np.floor((c - c0) / wide * w), np.floor((r - r0) / high * h)
-    inside = (i >= 0) & (i < w) & (j >= 0) & (j < h)  # False for inf
-    rgba = np.dstack([picture, np.full((h, w), 255, np.uint8)])[..., :4] if (
-        picture.shape[2] == 3
-    ) else picture
-    out = np.zeros((height, width, 4), np.uint8)
-    out[inside] = rgba[j[inside].astype(int), i[inside].astype(int)]
-    (west, east), (south, north) = unmercator(np.array([left, right]), np.array([bottom, top]))
-    return out, (float(west), float(south), float(east), float(north))
+    grid = Warp(picture.shape[:2], scene, window, side)
+    return grid(picture), grid.bounds
 
 
-def data_uri(picture: np.ndarray, kind: str = "png", quality: int = 82) -> str:
-    """uint8 [h, w, 3 or 4] -> "data:image/...;base64,..."."""
+def data_uri(picture: np.ndarray, kind: str = "png", quality: int = 82, fast: bool = False) -> str:
+    """uint8 [h, w, 3 or 4] -> "data:image/...;base64,...".
+
+    fast: a PNG that is made in a fraction of the time and is somewhat larger.
+    """
     file, image = io.BytesIO(), Image.fromarray(picture)
     if kind == "jpeg":
         image.convert("RGB").save(file, "JPEG", quality=quality)
+    elif fast:
+        image.save(file, "PNG", compress_level=1)
     else:
-        image.save(file, "PNG", optimize=True)
+        image.save(file, "PNG")
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
@@ -90,18 +121,34 @@ def similarity_rgba(similarity: np.ndarray, low: float, high: float) -> np.ndarr
 
 
 class Layer(NamedTuple):
-    """A picture and what its colours mean."""
+    """A picture, the part of the scene that it covers, and what its colours mean.
+
+    picture: uint8 [h, w, 3 or 4]; window: (column, row, width, height) in the scene's pixels, None
+    for the whole scene; note: a line for the legend; limits: the values at the dark and the bright
+    end of the similarity colours, None for a picture that has no such scale.
+    """
 
     picture: np.ndarray
-    legend: str
+    window: tuple[int, int, int, int] | None = None
+    note: str = ""
+    limits: tuple[float, float] | None = None
 
 
-def similarity_layer(cosine: np.ndarray) -> Layer:
-    """Cosines [h, w] as a picture whose colours run from the 2nd percentile to the maximum."""
+def similarity_limits(cosine: np.ndarray) -> tuple[float, float]:
+    """The 2nd percentile and the maximum of the cosines that are known; (0, 1) without any."""
     known = cosine[np.isfinite(cosine)]
-    low, high = (np.percentile(known, 2), known.max()) if known.size else (0.0, 1.0)
-    legend = f"cosine similarity, {low:.2f} (dark) to {high:.2f} (bright)"
-    return Layer(similarity_rgba(cosine, low, high), legend)
+    return (float(np.percentile(known, 2)), float(known.max())) if known.size else (0.0, 1.0)
+
+
+def similarity_layer(cosine: np.ndarray, window: tuple[int, int, int, int] | None = None) -> Layer:
+    """Cosines [h, w] as a picture whose colours run from the 2nd percentile to the maximum."""
+    low, high = similarity_limits(cosine)
+    note = "cosine similarity to the chosen photo"
+    if not np.isfinite(cosine).any():
+        note = "no similarity: no place here has data"
+    elif high - low < FLAT:
+        note = f"similarity is {high:.2f} everywhere: the field is constant"
+    return Layer(similarity_rgba(cosine, low, high), window, note, (low, high))
 
 
 def thumbnail(picture: np.ndarray, side: int = 200) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 
 import numpy as np
@@ -10,12 +11,15 @@ import pytest
 import rasterio
 import torch
 from PIL import Image
+from pyproj import Transformer
 from rasterio.transform import from_origin
 from rasterio.warp import Resampling, reproject
 
-from gairlib import GAIR, GAIRConfig, field, maps, overlays, preprocess, scenes
+from gairlib import GAIR, GAIRConfig, explore, field, maps, overlays, preprocess, scenes
 from gairlib.errors import BadInput
+from gairlib.maps import popups
 from gairlib.offline import external_loads
+from gairlib.overlays import Layer
 
 BANDS = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
 UTM = ("EPSG:32654", from_origin(676_000, 3_990_000, 10, 10))  # 141.0 E: 2 degrees off the meridian
@@ -92,6 +96,29 @@ def test_warp_agrees_with_gdal(tmp_path):
     assert same.mean() > 0.995  # the rest: centres on a pixel's very edge
 
 
+def test_a_corner_in_utm_lands_where_pyproj_says(tmp_path):
+    """One bright pixel whose UTM corners are known: within half an overlay pixel."""
+    scene = write_scene(tmp_path / "a.tif")
+    picture = np.zeros((80, 96, 3), np.uint8)
+    picture[20, 70] = 255  # 676,700 to 676,710 E and 3,989,790 to 3,989,800 N
+    grid = overlays.Warp((80, 96), scene)
+    j, i = np.nonzero(grid(picture)[..., 0])
+    (x0, _), (_, y1) = overlays.mercator(
+        np.array(grid.bounds[::2]), np.array(grid.bounds[1::2])
+    )
+    to_mercator = Transformer.from_crs(scene.crs, "EPSG:3857", always_xy=True)
+    x, y = to_mercator.transform(
+        [676_700, 676_710, 676_700, 676_710], [3_989_800, 3_989_800, 3_989_790, 3_989_790]
+    )
+    want = [min(x), max(x), min(y), max(y)]
+    got = [x0 + i.min() * grid.step, x0 + (i.max() + 1) * grid.step,
+           y1 - (j.max() + 1) * grid.step, y1 - j.min() * grid.step]  # fmt: skip
+    assert np.abs(np.subtract(got, want)).max() <= 0.5 * grid.step + 1e-6
+    centre = to_mercator.transform(676_705, 3_989_795)
+    assert abs(np.mean(got[:2]) - centre[0]) < 0.5 * grid.step
+    assert abs(np.mean(got[2:]) - centre[1]) < 0.5 * grid.step
+
+
 def test_mercator_round_trip():
     lon, lat = np.array([-180.0, 12.3, 181.0]), np.array([-85.0, 0.0, 60.0])
     assert np.allclose(overlays.unmercator(*overlays.mercator(lon, lat)), [lon, lat])
@@ -126,6 +153,19 @@ def test_overlapping_chips_cover_and_blend(tmp_path, model):
         model, np.full((10, 32, 32), 1500), field.cell_centres(32), field.cell_centres(32)
     )
     assert got.values.min() >= one.min() - 1e-4 and got.values.max() <= one.max() + 1e-4
+
+
+def test_without_blending_tokens_stay_squares(tmp_path, model):
+    scene = write_scene(tmp_path / "a.tif")
+    options = dict(chip_px=32, chip_m=320.0, resolution=10.0, mode="nearest")
+    raw = field.dense(model, scene, **options, blend=False).values
+    patch = 32 // model.encode_rs(torch.zeros(1, 10, 32, 32)).grid.shape[1]
+    assert np.array_equal(raw[:patch, :patch], np.broadcast_to(raw[0, 0], (patch, patch, 32)))
+    # every cell is some chip's own token, to rounding, and blending makes others
+    cells = {tuple(np.round(v, 3)) for v in raw.reshape(-1, 32)}
+    mixed = field.dense(model, scene, **options).values
+    assert len({tuple(np.round(v, 3)) for v in mixed.reshape(-1, 32)}) > len(cells)
+    assert len(cells) <= raw.shape[0] * raw.shape[1] / 2
 
 
 def test_centres_and_finding(tmp_path, model):
@@ -186,21 +226,34 @@ def test_colours_are_fixed_and_comparable():
 # ---------------------------------------------------------------------------- page
 
 
+def data_of(page: str) -> dict:
+    """What the page hands to map.js."""
+    start = page.rindex("gairlibMap({") + len("gairlibMap(")
+    return json.JSONDecoder().raw_decode(page, start)[0]
+
+
+def photos_at(scene, columns, rows, **extra):
+    lon, lat = scene.to_lonlat(np.asarray(columns, float), np.asarray(rows, float))
+    ids = [f"p{i}" for i in range(len(columns))]
+    return pd.DataFrame({"photo_id": ids, "lon": lon, "lat": lat} | extra)
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("map")
     scene = write_scene(folder / "a.tif")
-    lon, lat = scene.to_lonlat([20.5, 70.5], [30.5, 10.5])
-    photos = pd.DataFrame(
-        {"photo_id": ["p`1${x}", "p<2>"], "lon": lon, "lat": lat, "heading": [12.345, np.nan]}
-    )
+    photos = photos_at(scene, [20.5, 70.5], [30.5, 10.5], heading=[12.345, np.nan])
+    photos["photo_id"] = ["p`1${x}</script>", "p<2>"]
     picture = np.zeros((80, 96, 3), np.uint8)
     picture[30, 20] = (255, 0, 0)
+    cosine = np.linspace(0.1, 0.5, 80 * 96).reshape(80, 96)
     m = maps.scene_map(
-        scene, picture, {"PCA": (picture, None)}, photos=photos, chosen=0,
-        thumbnails=[np.full((24, 24, 3), 90, np.uint8)] * 2,
-        finding=field.Finding(float(lon[1]), float(lat[1]), 0.7, 538.0, 400.0),
-        legend="cosine similarity", synthetic=True,
+        scene, Layer(picture), {"PCA": Layer(picture, note="three components"),
+                                "Similarity": overlays.similarity_layer(cosine)},
+        swipe=(Layer(picture, note="raw tokens"), "PCA"), photos=photos, chosen=0,
+        thumbnails=[np.full((24, 24, 3), 90, np.uint8)] * 2, vectors=np.eye(2) + 0.1,
+        finding=field.Finding(float(photos.lon[1]), float(photos.lat[1]), 0.7, 538.0, 400.0),
+        synthetic=True,
     )  # fmt: skip
     return scene, photos, maps.save(m, folder / "new" / "map.html").read_text(), m
 
@@ -208,33 +261,78 @@ def saved(tmp_path_factory):
 def test_the_saved_map_needs_no_network(saved):
     _, _, page, _ = saved
     assert external_loads(page) == []
-    assert "L.tileLayer" not in page.split("</script>")[-2]
     assert not re.search(r'(?:src|href)="https?://[^"]*\.(?:js|css)', page)
+    assert data_of(page)["basemap"] is None
     assert "Leaflet 1." in page and "synthetic" in page and len(page) < 1_000_000
 
 
-def test_the_saved_map_puts_the_landmark_under_its_marker(saved):
-    """Read the file back as Leaflet would: overlay bounds and PNG, and the marker's position."""
-    scene, photos, page, _ = saved
-    found = re.search(
-        r'L\.imageOverlay\(\s*"data:image/png;base64,([^"]+)",\s*(\[\[.*?\]\])', page, re.S
-    )
-    rgba = np.array(Image.open(io.BytesIO(base64.b64decode(found.group(1)))))
-    (south, west), (north, east) = eval(found.group(2))
-    marker = re.search(r"L\.circleMarker\(\s*\[([-\d.]+), ([-\d.]+)\]", page)
-    lat, lon = (float(v) for v in marker.groups())
-    assert np.allclose((lon, lat), photos.loc[0, ["lon", "lat"]].astype(float))
+def landmark(uri: str, bounds, lon: float, lat: float) -> tuple:
+    """The colour that Leaflet shows at a place under an overlay."""
+    rgba = np.array(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
+    (south, west), (north, east) = bounds
     corners = np.array([west, east, lon]), np.array([south, north, lat])
     (x0, x1, x), (y0, y1, y) = overlays.mercator(*corners)
     i, j = (x - x0) / (x1 - x0) * rgba.shape[1], (y1 - y) / (y1 - y0) * rgba.shape[0]
-    assert tuple(rgba[int(j), int(i), :3]) == (255, 0, 0)
+    return tuple(rgba[int(j), int(i), :3])
 
 
-def test_popups_are_escaped(saved):
+def test_the_saved_map_puts_the_landmark_under_its_marker(saved):
+    """Read the file back as Leaflet would: every overlay, the swipe's too, and the marker."""
+    scene, photos, page, _ = saved
+    found = re.findall(r'L\.imageOverlay\(\s*"(data:[^"]+)",\s*(\[\[.*?\]\])', page, re.S)
+    data = data_of(page)
+    lat, lon = data["photos"]["rows"][0]["at"]
+    assert np.allclose((lon, lat), photos.loc[0, ["lon", "lat"]].astype(float))
+    assert len(found) == 3
+    drawn = [(uri, json.loads(bounds)) for uri, bounds in found[:2]]
+    for uri, bounds in [*drawn, (data["swipe"]["url"], data["swipe"]["bounds"])]:
+        assert landmark(uri, bounds, lon, lat) == (255, 0, 0)
+
+
+def test_photos_cannot_break_out_of_the_page(saved):
     page = saved[2]
-    assert "p<2>" not in page and "p&lt;2&gt;" in page
-    assert "p`1${x}" not in page and "heading: nan" not in page
-    assert page.count('width="220" height="220">') == 2  # known before the picture is decoded
+    assert "p<2>" not in page and "x}</script>" not in page
+    rows = data_of(page)["photos"]["rows"]
+    assert [r["id"] for r in rows] == ["p`1${x}</script>", "p<2>"]
+    assert rows[0]["facts"] == [["heading", "12.3"]] and rows[1]["facts"] == []  # not a number
+    assert "innerHTML" not in page[page.rindex("function gairlibMap") :]
+
+
+def test_popups_know_their_neighbours(saved):
+    scene, photos, page, _ = saved
+    rows = data_of(page)["photos"]["rows"]
+    ((other, cosine, metres),) = rows[0]["near"]
+    assert other == 1 and rows[1]["near"][0][0] == 0
+    assert np.isclose(cosine, 2 * 1.1 * 0.1 / (1.1**2 + 0.1**2), atol=1e-3)
+    assert abs(metres - np.hypot(500, 200)) < 2
+
+
+def test_neighbours_against_a_plain_search():
+    rng = np.random.default_rng(3)
+    vectors, lonlat = rng.normal(size=(30, 5)), rng.uniform(0, 1, (30, 2))
+    vectors[7] = vectors[4]  # a copy is a neighbour
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    for i, near in enumerate(popups.neighbours(vectors, lonlat, 4)):
+        cosine = np.round(unit @ unit[i], 12)
+        cosine[i] = -2
+        assert [j for j, _, _ in near] == np.argsort(-cosine, kind="stable")[:4].tolist()
+    assert popups.neighbours(vectors, lonlat, 4)[7][0][:2] == [4, 1.0]
+
+
+def test_legend_has_numbers_and_follows_the_layer(saved):
+    legend = saved[3].gairlib_legend
+    part = re.search(r'data-layer="Similarity" hidden>(.*?)<div class="part', legend).group(1)
+    assert re.findall(r"<span>([\d.]+)</span>", part) == ["0.11", "0.30", "0.50"]
+    assert 'data-layer="PCA" hidden><div>three components' in legend
+    assert "North is up" in legend and 'data-layer="swipe"' in legend and "538 m off" in legend
+
+
+def test_swipe_needs_its_layer(saved):
+    picture = Layer(np.zeros((80, 96, 3), np.uint8))
+    with pytest.raises(BadInput, match="no layer 'Field'; there are PCA"):
+        maps.scene_map(saved[0], picture, {"PCA": picture}, swipe=(picture, "Field"))
+    page = maps.page(maps.scene_map(saved[0], picture, {"PCA": picture}))
+    assert data_of(page)["swipe"] is None and 'data-layer="swipe"' not in page.split("</style>")[-1]
 
 
 def test_frame_embeds_the_page(saved):
@@ -251,7 +349,114 @@ def test_a_map_with_tiles_or_plugins_is_refused(saved):
         maps.page(leafmap.Map(fullscreen_control=False))
 
 
+def test_a_basemap_is_for_the_saved_page_alone(saved):
+    picture = Layer(np.zeros((80, 96, 3), np.uint8))
+    m = maps.scene_map(saved[0], picture, {}, basemap="OpenStreetMap.Mapnik")
+    basemap = data_of(maps.page(m))["basemap"]
+    assert basemap["url"].startswith("https://") and "{z}" in basemap["url"]
+    assert "OpenStreetMap" in basemap["options"]["attribution"]
+    assert "cannot be loaded here" in m.gairlib_legend
+    assert "&quot;basemap&quot;: null" in maps.frame(m).data  # a report opens without a network
+    for wrong, why in (("Atlantis", "no such provider"), ("Thunderforest.Outdoors", "needs a key")):
+        with pytest.raises(BadInput, match=why):
+            maps.scene_map(saved[0], picture, {}, basemap=wrong)
+
+
+# ---------------------------------------------------------------------------- bad input
+
+
 def test_a_scene_without_photos_says_so(saved):
     picture = np.zeros((80, 96, 3), np.uint8)
-    page = maps.page(maps.scene_map(saved[0], picture, {}, photos=None))
-    assert "no photos" in page and "circleMarker(" not in page.split("</head>")[1]
+    for none in (None, saved[1].iloc[:0]):
+        page = maps.page(maps.scene_map(saved[0], Layer(picture), {}, photos=none))
+        assert "This scene has no photos." in page and data_of(page)["photos"] is None
+
+
+def test_one_photo_has_no_neighbour_and_says_so(saved):
+    scene, photos = saved[:2]
+    page = maps.page(maps.scene_map(
+        scene, Layer(np.zeros((80, 96, 3), np.uint8)), {}, photos=photos.iloc[:1], chosen=0,
+        vectors=np.ones((1, 4)), thumbnails=[np.zeros((20, 30, 3), np.uint8)],
+    ))  # fmt: skip
+    (row,) = data_of(page)["photos"]["rows"]
+    assert row["near"] == [] and row["chosen"] and (row["width"], row["height"]) == (30, 20)
+    assert "Only one photo here" in page
+
+
+def test_a_constant_field_is_named(tmp_path, model):
+    scene = write_scene(tmp_path / "a.tif")
+    dense = field.dense(model, scene, chip_px=32, chip_m=320.0)
+    flat = field.Field(np.ones_like(dense.values), dense.valid, dense.transform, dense.window,
+                       scene, "nili")  # fmt: skip
+    assert "The field is constant: every place looks alike to the model." in explore.missing(
+        flat, pd.DataFrame()
+    )
+    assert explore.missing(dense, pd.DataFrame()) == []
+    shown = overlays.similarity_layer(flat.similarity(np.ones(32)))
+    assert shown.note == "similarity is 1.00 everywhere: the field is constant"
+    picture, _ = explore.scene_colours(flat)
+    m = maps.scene_map(scene, Layer(picture), {"Similarity": shown},
+                       missing=explore.missing(flat, pd.DataFrame()))  # fmt: skip
+    page = maps.page(m)
+    assert 'class="ticks"' not in m.gairlib_legend and "field is constant" in page
+
+
+def test_no_data_is_left_clear_and_named(tmp_path, model):
+    values = np.random.default_rng(0).integers(200, 4000, (10, 80, 96))
+    values[:, :, :24] = 0
+    scene = write_scene(tmp_path / "a.tif", values)
+    dense = field.dense(model, scene, chip_px=32, chip_m=320.0)
+    (said,) = explore.missing(dense, pd.DataFrame())
+    assert said == "Without data, and left clear: 25% of the area."
+    tokens = field.dense(model, scene, chip_px=32, chip_m=320.0, mode="nearest", blend=False)
+    for picture in (explore.scene_colours(dense)[0], explore.scene_tokens(tokens, dense)):
+        assert not picture[:, :24, 3].any() and picture[:, 24:, 3].all()
+
+    empty = write_scene(tmp_path / "b.tif", np.zeros((10, 80, 96)))
+    dense = field.dense(model, empty, chip_px=32, chip_m=320.0)
+    assert explore.missing(dense, pd.DataFrame()) == ["This part of the scene has no data at all."]
+    photos = photos_at(empty, [20], [30])
+    assert explore.find_all(dense, np.ones((1, 32)), photos) == []
+    shown = overlays.similarity_layer(dense.similarity(np.ones(32)))
+    page = maps.page(maps.scene_map(empty, Layer(explore.scene_colours(dense)[0]), {"S": shown}))
+    assert "no place here has data" in page
+
+
+def test_a_thousand_photos_over_a_noisy_scene_stay_below_8_mb(tmp_path):
+    """The worst case: pictures that no format can compress, at the largest window."""
+    rng = np.random.default_rng(0)
+    scene = write_scene(tmp_path / "a.tif", np.full((10, 512, 512), 900), size=(512, 512))
+    n = 1000
+    photos = photos_at(scene, rng.uniform(1, 511, n), rng.uniform(1, 511, n))
+    noise = [Layer(rng.integers(0, 255, (512, 512, 3)).astype(np.uint8)) for _ in range(4)]
+    thumbs = [rng.integers(0, 255, (140, 200, 3)).astype(np.uint8) for _ in range(20)]
+    m = maps.scene_map(
+        scene, noise[0], {"a": noise[1], "b": noise[2]}, swipe=(noise[3], "a"), photos=photos,
+        vectors=rng.normal(size=(n, 16)), thumbnails=[thumbs[i % 20] for i in range(n)], chosen=77,
+    )  # fmt: skip
+    path = maps.save(m, tmp_path / "map.html")
+    assert path.stat().st_size < 8_000_000
+    page = path.read_text()
+    rows = data_of(page)["photos"]["rows"]
+    assert len(rows) == n and all("src" in r and r["width"] < 140 for r in rows)
+    assert all(len(r["near"]) == popups.NEIGHBOURS for r in rows)
+
+
+def test_pictures_shrink_before_any_is_left_out():
+    thumbs = [np.random.default_rng(0).integers(0, 255, (200, 200, 3)).astype(np.uint8)] * 10
+    one = len(popups.fit(thumbs[:1])[0]["src"])
+    assert [p["width"] for p in popups.fit(thumbs, budget=12 * one)] == [200] * 10
+    smaller = popups.fit(thumbs, budget=4 * one)
+    assert all(smaller) and smaller[0]["width"] < 200
+    few = popups.fit(thumbs, chosen=3, budget=one // 2)
+    assert few[3] and 0 < sum(p is not None for p in few) < 10
+
+
+def test_photos_without_room_for_their_picture_say_so(saved, monkeypatch):
+    thumbs = [np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)] * 9
+    photos = photos_at(saved[0], np.arange(9) + 20, np.full(9, 30))
+    monkeypatch.setattr(popups, "PICTURE_BYTES", 5 * len(popups.fit(thumbs[:1])[0]["src"]))
+    page = maps.page(maps.scene_map(saved[0], Layer(np.zeros((80, 96, 3), np.uint8)), {},
+                                    photos=photos, thumbnails=thumbs))  # fmt: skip
+    kept = sum("src" in r for r in data_of(page)["photos"]["rows"])
+    assert 0 < kept < 9 and f"{kept} of 9 photos have their picture in this file." in page

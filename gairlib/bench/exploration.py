@@ -1,0 +1,90 @@
+"""Exploration: from a click to its answer, with everything loaded, on two threads.
+
+The largest field that a map shows (512 x 512 cells, D = 128, 134 MB) and a thousand photos with
+thumbnails; vectors and values are random, since what they say costs nothing. An answer is complete
+when its rows and its picture (warped, coloured, encoded as a data URI) are ready for the browser;
+what the browser itself takes to draw it is not in here. `shown` is the same with the widgets'
+values set, in a kernel without a front end. Target: below 0.3 seconds.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import rasterio
+import torch
+from rasterio.transform import from_origin
+
+from gairlib import GAIR, GAIRConfig, explorer, explorer_widgets, features, scenes
+from gairlib.field import Field
+
+FULL = (512, 128, 1000, 40)  # cells a side, D, photos, clicks of each kind
+QUICK = (48, 16, 20, 3)
+THREADS = 2
+BANDS = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
+
+
+def problem(folder: Path, side: int, dim: int, photos: int, seed: int = 0) -> explorer.Explorer:
+    """A scene of `side` pixels with a random field and random photos, the encoder untrained."""
+    rng = np.random.default_rng(seed)
+    path = folder / "scene.tif"
+    profile = dict(driver="GTiff", width=side, height=side, count=10, dtype="uint16", nodata=0)
+    with rasterio.open(path, "w", crs="EPSG:32654", **profile,
+                       transform=from_origin(676_000, 3_990_000, 10, 10)) as file:
+        file.write(np.full((10, side, side), 900, np.uint16))
+        file.descriptions = BANDS
+    scene = scenes.open_scene(path, row={"processing_baseline": "02.14"})
+    values = rng.standard_normal((side, side, dim), dtype=np.float32)
+    field = Field(values, np.ones((side, side), bool), scene.transform, (0, 0, side, side), scene,
+                  "nili")
+    column, row = rng.uniform(1, side - 1, (2, photos))
+    lon, lat = scene.to_lonlat(column, row)
+    table = pd.DataFrame({"photo_id": [f"p{i}" for i in range(photos)], "lon": lon, "lat": lat})
+    sv = {"img_size": 64, "patch_size": 32, "embed_dim": 8, "depth": 1, "num_heads": 1}
+    model: GAIR = features.random_init(GAIRConfig(dim=dim, rs_depth=1, sv_options=sv), seed)
+    pictures = ["data:image/jpeg;base64," + "A" * 4000] * photos
+    vectors = rng.standard_normal((photos, dim), dtype=np.float32)
+    return explorer.Explorer(field, table, vectors, pictures, explorer.location_encoder(model))
+
+
+def run(quick: bool = False) -> dict:
+    """Median and 95th percentile of seconds a click, for each kind of question."""
+    side, dim, photos, clicks = QUICK if quick else FULL
+    threads, rng = torch.get_num_threads(), np.random.default_rng(1)
+    torch.set_num_threads(THREADS)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            held = problem(Path(folder), side, dim, photos)
+            loading = time.perf_counter() - start
+            picture = np.zeros((side, side, 3), np.uint8)
+            scene = explorer_widgets.SceneClicks(held, picture)
+            earth = explorer_widgets.WorldClicks(held, held.lonlat)
+            spots = held.lonlat[rng.integers(photos, size=clicks)]
+            rows = [int(i) for i in rng.integers(photos, size=clicks)]
+            places = np.stack([rng.uniform(-180, 180, clicks), rng.uniform(-70, 70, clicks)], 1)
+            seconds = {
+                "spot": [_took(held.at, *at) for at in spots],
+                "photo": [_took(held.where, row) for row in rows],
+                "world": [_took(held.world, *at) for at in places],
+                "spot_shown": [_took(scene.spot, *at) for at in spots],
+                "photo_shown": [_took(scene.choose, row) for row in rows],
+                "world_shown": [_took(earth.place, *at) for at in places],
+            }
+    finally:
+        torch.set_num_threads(threads)
+    return {
+        "cells": side * side, "dim": dim, "photos": photos, "clicks": clicks, "threads": THREADS,
+        "loading_seconds": loading,
+        **{f"{k}_median_seconds": float(np.median(v)) for k, v in seconds.items()},
+        **{f"{k}_p95_seconds": float(np.percentile(v, 95)) for k, v in seconds.items()},
+        "slowest_seconds": float(max(max(v) for v in seconds.values())),
+    }  # fmt: skip
+
+
+def _took(question, *arguments) -> float:
+    start = time.perf_counter()
+    question(*arguments)
+    return time.perf_counter() - start

@@ -1,0 +1,284 @@
+"""The explorer in JupyterLab: two maps to click on (ipyleaflet) and what they answer (ipywidgets).
+
+Thin on purpose: every answer comes from `gairlib.explorer`. No tiles are asked for, so the maps
+work without a network; the world's outline is drawn by places of a table. Without a browser the
+widgets are made all the same, and the handlers can be called as a click would call them.
+
+CSS classes that a test or a style sheet can hold on to: gairlib-scene, gairlib-world (the maps),
+gairlib-near, gairlib-place, gairlib-world-near (the answers), gairlib-photos (the choice of photo),
+gairlib-opacity.
+"""
+
+import html as markup
+import time
+
+import ipywidgets
+import numpy as np
+from ipyleaflet import CircleMarker, GeoJSON, ImageOverlay, Map, ScaleControl
+
+from gairlib.explorer import Explorer, Near, Picture
+from gairlib.figures import style
+from gairlib.overlays import mercator
+
+MARKERS = 300  # photos that are drawn; a browser draws more only slowly
+DOT = {"radius": 5, "color": "#ffffff", "weight": 1.5, "fillColor": style.SKY, "fillOpacity": 1.0}
+ASK = "<i>Click anywhere in the scene.</i>"
+ASK_WORLD = "<i>Click anywhere on Earth.</i>"
+
+
+class SceneClicks:
+    """The scene: click a spot for the photos that look like it, or a photo for where it could be.
+
+    true_colour: uint8 RGBA over the field's window. `view` is what to display; `spot` and `choose`
+    are what a click calls.
+    """
+
+    def __init__(self, explorer: Explorer, true_colour: np.ndarray, height: int = 460):
+        self.explorer = explorer
+        ground = explorer.ground(true_colour)
+        self.map = _map(ground, height, "scene")
+        self.map.add(_overlay(ground))
+        self.similarity = None
+        self.here = _ring(style.YELLOW)
+        self.best = _ring(style.GREEN)
+        self.truth = _ring(style.VERMILION)
+        rows = explorer.inside()
+        if rows:
+            dots = GeoJSON(data=_points(explorer, rows[:MARKERS]), point_style=DOT)
+            dots.on_click(lambda feature=None, **_: self.choose(feature["properties"]["row"]))
+            self.map.add(dots)
+        names = [(str(explorer.photos.loc[i, "photo_id"]), i) for i in rows]
+        self.photos = ipywidgets.Dropdown(
+            options=[("choose a photo", None), *names], value=None, description="photo"
+        )
+        self.photos.add_class("gairlib-photos")
+        self.opacity = ipywidgets.FloatSlider(
+            value=0.85, min=0, max=1, step=0.05, description="opacity", continuous_update=False
+        )
+        self.opacity.add_class("gairlib-opacity")
+        self.near = _answer("gairlib-near", ASK if len(explorer.photos) else _without(explorer))
+        self.place = _answer("gairlib-place", "")
+        self.photos.observe(lambda change: self._chosen(change["new"]), "value")
+        self.opacity.observe(lambda change: self._chosen(self.photos.value), "value")
+        self.map.on_interaction(self._clicked)
+        side = ipywidgets.VBox([self.photos, self.opacity, self.place, self.near], layout=_SIDE)
+        self.view = ipywidgets.HBox([self.map, side], layout=_ROW)
+
+    def _clicked(self, **event):
+        if event.get("type") == "click":
+            lat, lon = event["coordinates"]
+            self.spot(lon, lat)
+
+    def spot(self, lon: float, lat: float) -> None:
+        """Answer a click at (lon, lat)."""
+        start = time.perf_counter()
+        answer = self.explorer.at(lon, lat)
+        self.here.location = (lat, lon)
+        _show(self.map, self.here)
+        title = f"Photos most like {lat:.5f}, {lon:.5f} (lat, lon)"
+        text = f"<div>{markup.escape(answer.problem)}</div>" if answer.problem else ""
+        self.near.value = _cards(title, answer.near, text) + _took(start)
+
+    def choose(self, row: int) -> None:
+        """Answer the choice of the photo in that row of the gallery."""
+        listed = row in [value for _, value in self.photos.options]
+        if listed and self.photos.value != row:
+            self.photos.value = row  # whose observer answers
+        else:
+            self._chosen(row)
+
+    def _chosen(self, row: int | None) -> None:
+        if row is None:
+            return
+        start = time.perf_counter()
+        answer = self.explorer.where(row, self.opacity.value)
+        text = f"<b>{markup.escape(answer.photo_id)}</b>: {markup.escape(answer.problem)}"
+        if answer.picture:
+            if self.similarity is None:
+                self.similarity = _overlay(answer.picture)
+                self.map.add(self.similarity)
+            self.similarity.url = answer.picture.uri
+        self.truth.location = (answer.lat, answer.lon)
+        _show(self.map, self.truth)
+        if answer.finding:
+            found = answer.finding
+            self.best.location = (found.lat, found.lon)
+            _show(self.map, self.best)
+            text = (
+                f"<b>{markup.escape(answer.photo_id)}</b>: the most similar place (green ring) is "
+                f"<b>{found.error_m:.0f} m</b> from where it was taken (red ring); a random point: "
+                f"{found.guess_m:.0f} m."
+            )
+        image = f'<img src="{self.explorer.pictures[row]}" alt="the chosen photo" width="160">'
+        bar = _bar(answer.picture.limits) if answer.picture else ""
+        self.place.value = f"<div>{image}</div><div>{text}</div>{bar}{_took(start)}"
+
+
+class WorldClicks:
+    """The world: click a place for those whose location embedding is like its own.
+
+    backdrop: (lon, lat) [n, 2] of places that show where land is, such as a table of cities.
+    """
+
+    def __init__(self, explorer: Explorer, backdrop: np.ndarray, height: int = 380):
+        self.explorer, self.similarity = explorer, None
+        west, south, east, north = explorer.world_bounds
+        self.map = Map(
+            layers=(), center=(20, 0), zoom=1, scroll_wheel_zoom=True, attribution_control=False,
+            world_copy_jump=False, max_bounds=[[south, west], [north, east]],
+            layout=ipywidgets.Layout(height=f"{height}px", width="620px"),
+        )  # fmt: skip
+        self.map.add_class("gairlib-world")
+        self.land = ImageOverlay(
+            url=_dots(backdrop, explorer), bounds=[[south, west], [north, east]],
+            attribution="places of the tables",
+        )  # fmt: skip
+        self.map.add(self.land)
+        self.here = _ring(style.VERMILION)
+        self.near = _answer("gairlib-world-near", ASK_WORLD)
+        self.map.on_interaction(self._clicked)
+        side = ipywidgets.VBox([self.near], layout=_SIDE)
+        self.view = ipywidgets.HBox([self.map, side], layout=_ROW)
+
+    def _clicked(self, **event):
+        if event.get("type") == "click":
+            lat, lon = event["coordinates"]
+            self.place((lon + 180.0) % 360.0 - 180.0, lat)
+
+    def place(self, lon: float, lat: float) -> None:
+        """Answer a click at (lon, lat)."""
+        start = time.perf_counter()
+        answer = self.explorer.world(lon, float(np.clip(lat, -90.0, 90.0)))
+        if self.similarity is None:
+            self.similarity = _overlay(answer.picture)
+            self.map.substitute(self.land, self.similarity)
+            self.map.add(self.land)  # land stays on top
+        self.similarity.url = answer.picture.uri
+        self.here.location = (lat, lon)
+        _show(self.map, self.here)
+        title = f"Location embedding of {lat:.2f}, {lon:.2f} (lat, lon) against the world's"
+        text = _bar(answer.picture.limits)
+        if answer.near:
+            text += "<div>Photos most like it:</div>"
+        self.near.value = _cards(title, answer.near, text) + _took(start)
+
+
+# ---------------------------------------------------------------------------- pieces
+
+_ROW = ipywidgets.Layout(flex_flow="row wrap", width="100%")
+_SIDE = ipywidgets.Layout(width="330px", padding="0 0 0 12px")
+
+
+def _map(ground: Picture, height: int, name: str) -> Map:
+    west, south, east, north = ground.bounds
+    (x0, x1), (y0, y1) = mercator(np.array([west, east]), np.array([south, north]))
+    extent = max(x1 - x0, y1 - y0)  # metres of EPSG:3857; the world has 40,075,017 on 256 px
+    zoom = np.log2(0.92 * height / 256 * 40_075_017 / extent)
+    m = Map(
+        layers=(), center=((south + north) / 2, (west + east) / 2), zoom_snap=0.25, max_zoom=21,
+        zoom=float(np.floor(4 * zoom) / 4), scroll_wheel_zoom=True, attribution_control=False,
+        layout=ipywidgets.Layout(height=f"{height}px", width="620px"),
+    )  # fmt: skip
+    m.add(ScaleControl(position="bottomleft", imperial=False))
+    m.add_class(f"gairlib-{name}")
+    return m
+
+
+def _overlay(picture: Picture) -> ImageOverlay:
+    west, south, east, north = picture.bounds
+    return ImageOverlay(url=picture.uri, bounds=[[south, west], [north, east]])
+
+
+def _ring(colour: str) -> CircleMarker:
+    return CircleMarker(location=(0, 0), radius=10, color=colour, weight=4, fill=False)
+
+
+def _show(m: Map, layer) -> None:
+    """Put a layer on the map, on top of what is there."""
+    if layer in m.layers:
+        m.remove(layer)
+    m.add(layer)
+
+
+def _points(explorer: Explorer, rows: list[int]) -> dict:
+    return {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "geometry": {"type": "Point", "coordinates": explorer.lonlat[i].tolist()},
+                "properties": {"row": i, "photo_id": str(explorer.photos.loc[i, "photo_id"])},
+            }
+            for i in rows
+        ],
+    }
+
+
+def _dots(places: np.ndarray, explorer: Explorer) -> str:
+    """Places [n, 2] as white dots with a dark edge, on a clear picture over the world."""
+    from gairlib.overlays import data_uri
+
+    west, south, east, north = explorer.world_bounds
+    (x0, x1), (y0, y1) = mercator(np.array([west, east]), np.array([south, north]))
+    width = 1440
+    height = round(width * (y1 - y0) / (x1 - x0))
+    rgba = np.zeros((height, width, 4), np.uint8)
+    places = np.asarray(places, dtype=np.float64).reshape(-1, 2)
+    places = places[np.abs(places[:, 1]) < north]
+    x, y = mercator(places[:, 0], places[:, 1])
+    i = ((x - x0) / (x1 - x0) * width).astype(int).clip(2, width - 3)
+    j = ((y1 - y) / (y1 - y0) * height).astype(int).clip(2, height - 3)
+    for reach, colour in ((2, (20, 30, 40, 150)), (1, (255, 255, 255, 255))):
+        for dx in range(-reach + 1, reach + 1):
+            for dy in range(-reach + 1, reach + 1):
+                rgba[j + dy, i + dx] = colour
+    return data_uri(rgba, fast=True)
+
+
+def _answer(name: str, text: str) -> ipywidgets.HTML:
+    box = ipywidgets.HTML(text)
+    box.add_class(name)
+    return box
+
+
+def _without(explorer: Explorer) -> str:
+    return "<b>This folder has no photo to compare with.</b> The scene and the world still work."
+
+
+def _cards(title: str, near: list[Near], text: str) -> str:
+    cards = "".join(
+        '<figure style="margin:0;width:100px;display:inline-block;vertical-align:top;'
+        f'line-height:1.25"><img src="{n.picture}" alt="photo {markup.escape(n.photo_id)}" '
+        'style="width:96px;height:72px;object-fit:cover;border-radius:3px">'
+        f'<figcaption style="font-size:11px;overflow-wrap:anywhere">'
+        f"<b>{markup.escape(n.photo_id)}</b><br>cos {n.cosine:.2f}, {distance(n.metres)}"
+        "</figcaption></figure>"
+        for n in near
+    )
+    return f'<div style="line-height:1.4"><b>{title}</b>{text}<div>{cards}</div></div>'
+
+
+def distance(metres: float) -> str:
+    """Metres below a kilometre, else kilometres."""
+    if metres < 1000:
+        return f"{metres:.0f} m"
+    return f"{metres / 1000:.1f} km" if metres < 10_000 else f"{metres / 1000:,.0f} km"
+
+
+def _bar(limits: tuple[float, float]) -> str:
+    import matplotlib as mpl
+
+    stops = ", ".join(
+        mpl.colors.to_hex(mpl.colormaps[style.SIMILARITY](v)) for v in np.linspace(0, 1, 7)
+    )
+    return (
+        f'<div style="line-height:1.4;width:300px">cosine similarity<div style="height:8px;'
+        f'background:linear-gradient(90deg,{stops})"></div>'
+        f'<span>{limits[0]:.2f}</span><span style="float:right">{limits[1]:.2f}</span></div>'
+    )
+
+
+def _took(start: float) -> str:
+    """Milliseconds since then, small."""
+    milliseconds = 1000 * (time.perf_counter() - start)
+    return f'<div style="font-size:11px;opacity:.6">{milliseconds:.0f} ms</div>'
