@@ -5,6 +5,8 @@
 # make bench            measure speed and memory, side by side (metrics/bench.json; minutes)
 # make bench-gpu        the same on a GPU: utilisation, large batches, the loader's share
 # make ablate           each switch of the objective on and off, three seeds (an hour)
+# make bench-all        every task, every location encoder, blocks of 2, 10 and 20 degrees [DATA=dir]
+# make scoreboard       the scoreboard and the report anew, with what `make ablate` has measured
 # make env / lock / sample / lint: the parts
 
 PYTHON ?= python3.11
@@ -14,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: repro test lab bench bench-gpu ablate env lock sample lint data clean
+.PHONY: repro test lab bench bench-all bench-gpu ablate scoreboard env lock sample lint data clean
 .DEFAULT_GOAL := help
 
 help:
@@ -59,6 +61,12 @@ bench-gpu: env
 
 ablate: data
 	$(BIN)/dvc repro ablation/dvc.yaml
+
+bench-all: data
+	$(BIN)/python -m gairlib.bench_all $(if $(DATA),--data "$(DATA)") $(if $(NAME),--name "$(NAME)")
+
+scoreboard: data
+	$(BIN)/dvc repro --force --single-item scoreboard report
 
 lab: data
 	$(BIN)/jupyter lab notebooks

@@ -145,8 +145,8 @@ class Result:
         return figures.sample(self)
 
     def save(self, folder: str | Path, metrics: str | Path | None = None) -> None:
-        """rows.parquet, rows.csv, comparison.csv and result.json (status, reason, headline, notes)
-        into `folder`; the flat numbers into the file `metrics`."""
+        """rows.parquet, rows.csv, comparison.csv and result.json (status, reason, headline, what is
+        judged, notes) into `folder`; the flat numbers into the file `metrics`."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.rows.to_parquet(folder / "rows.parquet", index=False)
@@ -156,7 +156,8 @@ class Result:
                 for k, v in self.headline.items()}
         about = {"task": self.task, "status": self.status, "reason": self.reason,
                  "dataset": self.dataset, "data": self.data, "headline": head,
-                 "notes": self.notes, "conclusions": self.conclusions()}
+                 "mainline": [list(row) for row in self.mainline], "notes": self.notes,
+                 "conclusions": self.conclusions()}
         (folder / "result.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         if metrics is not None:
             Path(metrics).parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,8 @@ to `-p` over as the true string 'false', and follows whatever `python3` kernel t
 registered. Here the sections of params.yaml are merged and checked against the notebook's
 parameters cell (names and types) before a kernel starts, the kernel is this very interpreter with
 gairlib importable, and a user's mistake (BadInput, Missing) ends in its one sentence, without a
-traceback. Beside the page, NAME.json keeps notebook, title, parameters, seconds and time of finish.
+traceback. Beside the page, NAME.json keeps notebook, title, parameters, seconds, time of finish and
+the commit of the code.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from gairlib import notebook_html
+from gairlib import commit, notebook_html
 from gairlib.errors import BadInput, Missing
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -203,7 +204,7 @@ def run(notebook: str | Path, values: dict, html: str | Path, index: str = "inde
     failed = html.with_suffix(".failed.ipynb")
     failed.unlink(missing_ok=True)
     effective = parameters(notebook) | values
-    started = time.monotonic()
+    started, code = time.monotonic(), commit.current()
     # papermill does not see `a, b = 1, 2` and would warn of unknown names; ours are checked.
     logging.getLogger("papermill").setLevel(logging.ERROR)
     with _kernel():
@@ -226,6 +227,7 @@ def run(notebook: str | Path, values: dict, html: str | Path, index: str = "inde
         "html": html.name,
         "seconds": round(time.monotonic() - started, 1),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": code,
         "parameters": effective,
     }
     html.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -29,13 +30,18 @@ def run_name(folder: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.") or "data"
 
 
-def prepare(folder: str | Path, name: str | None = None, root: Path = ROOT) -> Path:
-    """Writes `runs/<name>/` for a dataset folder and returns it."""
+def prepare(folder: str | Path, name: str | None = None, root: Path = ROOT,
+            change: Callable[[dict, Dataset], None] | None = None) -> Path:
+    """Writes `runs/<name>/` for a dataset folder and returns it.
+
+    change(params, dataset) alters the generated parameters; params.local.yaml comes after it. The
+    sample itself is taken only with a `change`: without one it is what the root's pipeline runs.
+    """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise Missing(f"{folder}: no such dataset folder; DATA= takes a folder that holds scenes/, "
                       "street.csv, tables/ or benchmark folders (README, 'Your own data')")
-    if folder.resolve() == (root / "data").resolve():
+    if change is None and folder.resolve() == (root / "data").resolve():
         raise BadInput("DATA=data is the sample itself: run `make repro` without DATA")
     params = yaml.safe_load((root / "params.yaml").read_text())
     dataset = Dataset(folder, layouts=params["data"]["layouts"])
@@ -53,6 +59,8 @@ def prepare(folder: str | Path, name: str | None = None, root: Path = ROOT) -> P
     params["tasks"] = tasks.default_for(dataset)
     for section in SAMPLE_ONLY:
         params.pop(section, None)
+    if change is not None:
+        change(params, dataset)
     _merge(params, run / "params.local.yaml")
     (run / "params.yaml").write_text(
         f"# Written by gairlib.pipeline for {folder.name}; put changes into params.local.yaml.\n"
@@ -65,7 +73,8 @@ def prepare(folder: str | Path, name: str | None = None, root: Path = ROOT) -> P
         pipeline["stages"]["pretrain"]["deps"].append("${pretrain.init}")
     if not params["tasks"]:  # DVC refuses an empty matrix
         pipeline["stages"].pop("benchmark")
-        pipeline["stages"]["report"]["deps"].remove("outputs/benchmark")
+        for stage in ("scoreboard", "report"):
+            pipeline["stages"][stage]["deps"].remove("outputs/benchmark")
     (run / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False, width=1000))
     if not (run / ".dvc").exists():
         run_dvc(run, "init", "-q", "--no-scm")

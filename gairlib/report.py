@@ -28,8 +28,17 @@ STAGES = {
     "embed": (40, "one_space", ("cosine_true_photo_place", "chips")),
     "explore": (50, "similarity", ("median_error_m", "photos")),
     "coordbench": (65, "splits", ("fall_from_random_rows_to_blocks", "tasks")),
+    "scoreboard": (68, "", ("lines", "tasks")),
 }
 BENCHMARK = (60, "scores", ())
+# pages beside the stages' own, linked where they are there: title, what, path below the run's folder
+PAGES = (
+    ("Scoreboard", "every number, what it claims, and where another method is better; sortable",
+     "reports/scoreboard.html"),
+    ("Map", "the field of one scene, its photos and similarities", "outputs/explore/map.html"),
+    ("Ablation", "each switch of the training changed", "ablation/outputs/index.html"),
+    ("Stress tests", "places that are wrong by a known amount", "ablation/outputs/stress.html"),
+)
 OWN = "70-report"
 
 
@@ -69,6 +78,8 @@ class Report:
     rejected: pd.DataFrame  # kind, item, reason
     pairing: dict
     gallery: list[report_gallery.Picture]
+    pages: list[tuple[str, str, str]] = field(default_factory=list)  # title, what, address
+
 
     def results_table(self) -> pd.DataFrame:
         """The headlines, formatted."""
@@ -150,6 +161,8 @@ def gather(
         rejected=_rejected(dataset, outputs),
         pairing=_json(outputs / "pair/report.json"),
         gallery=report_gallery.pictures(dataset, outputs / "pair"),
+        pages=[(title, what, _relative(path, reports)) for title, what, path in
+               ((t, w, _page(a, outputs, reports)) for t, w, a in PAGES) if path.is_file()],
     )
 
 
@@ -297,6 +310,12 @@ def _flat(numbers: dict, before: str = "") -> dict:
         elif isinstance(value, int | float | str):
             found[before + key] = value
     return found
+
+
+def _page(address: str, outputs: Path, reports: Path) -> Path:
+    """Where a page of PAGES lies: below the given folders, or beside the outputs folder."""
+    first, _, rest = address.partition("/")
+    return {"reports": reports, "outputs": outputs}.get(first, outputs.parent / first) / rest
 
 
 def _relative(path: Path, reports: Path) -> str:

@@ -47,6 +47,11 @@ a { color: var(--accent); }
 .name { font: 600 12.5px ui-monospace, monospace; color: var(--soft); overflow-wrap: anywhere; }
 .value { font-size: 22px; font-weight: 650; line-height: 1.25; overflow-wrap: anywhere; }
 .value small { font-size: 14px; font-weight: 400; color: var(--soft); white-space: nowrap; }
+.pages { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 240px), 1fr));
+  gap: 12px; margin: 16px 0; }
+.page { display: grid; gap: 2px; align-content: start; background: var(--card); padding: 12px 16px;
+  border: 1px solid var(--line); border-radius: 12px; text-decoration: none; }
+.page:hover, .page:focus-visible { border-color: var(--accent); }
 .links { margin-top: auto; display: flex; gap: 16px; flex-wrap: wrap; align-items: baseline;
   font-size: 15px; padding-top: 4px; }
 details > summary { cursor: pointer; }
@@ -87,6 +92,7 @@ def page(report) -> str:
         '<p class="soft">Satellite chips, street-level photos and coordinates in one embedding '
         "space: every stage of the pipeline, with its numbers.</p>",
         _banner(report, kind),
+        _pages(report),
         _results(report, kind),
         _cards("Benchmarks", benchmarks, kind),
         _cards("Stages", stages, kind),
@@ -135,6 +141,14 @@ def _banner(report, kind: str) -> str:
             f"{len(report.rejected):,} rows rejected in all.</p>"
         )
     return f'<div class="banner {kind}">{"".join(lines)}</div>'
+
+
+def _pages(report) -> str:
+    """Links to the pages that are no stage's notebook, and to the parts of this page."""
+    tiles = "".join(
+        f'<a class="page" href="{text(address)}"><strong>{text(title)}</strong>'
+        f'<span class="soft">{text(what)}</span></a>' for title, what, address in report.pages)
+    return f'<nav class="pages" aria-label="Pages">{tiles}</nav>' if tiles else ""
 
 
 def _code(escaped: str) -> str:

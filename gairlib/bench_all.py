@@ -1,0 +1,87 @@
+"""Every benchmark that a folder can run, in full: `python -m gairlib.bench_all [--data FOLDER]`.
+
+`make repro` runs a default set of tasks within its quarter of an hour. Here a run of its own,
+`runs/<folder>-all/`, lists all tasks of `tasks.available`, trains every location encoder of the
+registry end to end, and takes blocks of 2, 10 and 20 degrees. The weights are those that
+`make repro` has made: the sample's, taken as they are on the sample; a folder of one's own is
+treated as `make repro DATA=` treats it. Finished stages are kept, so an interrupted call goes on.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from gairlib import location, pipeline, tasks
+from gairlib.dataset import Dataset
+from gairlib.errors import BadInput, Missing
+from gairlib.report_html import duration
+from gairlib.scoreboard.further import read
+
+BLOCK_DEGREES = [2.0, 10.0, 20.0]
+NEVER = 2**31  # pairs below which the weights of `pretrain.init` are taken as they are
+
+
+def everything(params: dict, dataset: Dataset) -> None:
+    """Turn a run's parameters into those of all benchmarks, in place."""
+    found = tasks.available(dataset)
+    params["tasks"] = [name for name, why in found.items()
+                       if not why and re.fullmatch(r"[\w.-]+", name)]
+    params["benchmark"] |= {"location_encoders": location.names(), "block_degrees": BLOCK_DEGREES}
+
+
+def sample(params: dict, dataset: Dataset) -> None:
+    """`everything`, and the sample's own weights instead of another training."""
+    everything(params, dataset)
+    params["pretrain"]["min_pairs"] = NEVER
+
+
+def prepare(folder: str | Path | None = None, name: str | None = None,
+            root: Path = pipeline.ROOT) -> Path:
+    """Writes the run for a folder (None: the sample) and returns it."""
+    is_sample = folder is None or Path(folder).expanduser().resolve() == (root / "data").resolve()
+    folder = root / "data" if is_sample else Path(folder)
+    name = name or ("sample" if is_sample else pipeline.run_name(folder)) + "-all"
+    return pipeline.prepare(folder, name, root, change=sample if is_sample else everything)
+
+
+def stage_seconds(run: Path) -> dict[str, float]:
+    """Page -> what its stage took when it ran, from the runner's records."""
+    found = {path.stem: read(path).get("seconds") for path in (run / "reports").glob("*.json")}
+    return {name: float(s) for name, s in sorted(found.items()) if s is not None}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command of the module's header; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m gairlib.bench_all", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="dataset folder (default: the sample)")
+    parser.add_argument("--name", help="name below runs/ (default: the folder's name and -all)")
+    options = parser.parse_args(argv)
+    started, code = time.monotonic(), 0
+    try:
+        run = prepare(options.data, options.name)
+        params = yaml.safe_load((run / "params.yaml").read_text())
+        print(f"{len(params['tasks'])} tasks in {run}", flush=True)
+        pipeline.run_dvc(pipeline.ROOT, "repro", "pretrain")
+        pipeline.run_dvc(run, "repro", "--keep-going")
+    except (BadInput, Missing) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        code = error.returncode  # DVC and the stage have said why; the rest has run
+    seconds = stage_seconds(run)
+    for name, s in seconds.items():
+        print(f"{s:9.1f} s  {name}")
+    print(f"This call took {duration(time.monotonic() - started)}; the {len(seconds)} stages, when "
+          f"they ran, {duration(sum(seconds.values()))}.")
+    print(f"Scoreboard: {run / 'reports/scoreboard.html'}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

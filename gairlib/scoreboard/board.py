@@ -1,0 +1,158 @@
+"""The scoreboard: lines with claims and provenance, the parts beside them, and small metrics."""
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from gairlib import commit
+from gairlib.dataset import Dataset
+from gairlib.report import number, with_interval
+from gairlib.scoreboard import claims, further
+from gairlib.scoreboard.lines import LOSES, TIE, WINS, Line, lines
+from gairlib.scoreboard.tables import COORDBENCH, Tables, gather
+
+ROOT = Path(__file__).resolve().parents[2]
+UNKNOWN = "unknown"  # a record from before the runner kept the commit
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a line's number came from: stage, command, commit of the code that ran, its page."""
+
+    stage: str
+    command: str
+    commit: str
+    page: str
+    seconds: float
+
+
+@dataclass
+class Board:
+    """Everything that the page shows."""
+
+    dataset: str
+    synthetic: bool
+    commit: str  # of the code that made this board
+    tables: Tables
+    lines: list[Line]
+    sources: dict[str, Source]  # by stage
+    parts: dict[str, list[further.Part]] = field(default_factory=dict)  # by question
+
+    @property
+    def losses(self) -> list[str]:
+        """Every baseline that is ahead of ours, in a sentence (`claims.losses`)."""
+        return [said for line in self.lines for said in claims.losses(line)]
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """(task, reason)."""
+        return [(name, str(r.get("reason", ""))) for name, r in self.tables.results.items()
+                if r.get("status") == "skipped"]
+
+    @property
+    def seconds(self) -> float:
+        """What the stages of all lines took when they ran, in seconds; NaN without a record."""
+        known = [s.seconds for s in self.sources.values() if math.isfinite(s.seconds)]
+        return sum(known) if known else math.nan
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Modality -> wins, ties, losses against untrained, how many have no interval, and on how
+        many a baseline is ahead beyond its interval; over all lines."""
+        found: dict[str, dict[str, int]] = {}
+        for line in self.lines:
+            row = found.setdefault(line.modality, dict.fromkeys(
+                ("wins", "ties", "losses", "no_interval", "baseline_ahead"), 0))
+            verdict = line.random.verdict if line.random else ""
+            row[{WINS: "wins", TIE: "ties", LOSES: "losses"}.get(verdict, "no_interval")] += 1
+            row["baseline_ahead"] += any(a.verdict == LOSES for a in line.others)
+        return found
+
+    def metrics(self) -> dict:
+        """For metrics/scoreboard.json: counts by modality, tasks that ran and were skipped."""
+        table = next((p.table for p in self.parts.get("good", []) if "5-NN" in p.table), None)
+        found = {"tasks": len({line.task for line in self.lines}), "skipped": len(self.skipped),
+                 "lines": len(self.lines), **self.counts()}
+        if table is not None:
+            found["registry_beats_5nn"] = {
+                split: {"tasks": len(part), "ahead": int((part["difference"] > 0).sum()),
+                        "beyond_interval": int((part["verdict"] == "wins").sum())}
+                for split, part in table.groupby("split", sort=False)}
+        return found
+
+    def table(self) -> pd.DataFrame:
+        """A row a line, as text and numbers, for the notebook."""
+        return pd.DataFrame([{
+            "task": x.task, "split": x.split, "metric": x.metric,
+            "value": with_interval(x.value, x.low, x.high),
+            "random init": number(x.random.value) if x.random else "",
+            "verdict": x.random.verdict if x.random else "",
+            "best baseline": f"{x.best.name} {number(x.best.value)}" if x.best else "",
+            "against best": x.best.verdict if x.best else "",
+            "claim": claims.status(x), "data": x.data} for x in self.lines])
+
+    def save(self, folder: str | Path, metrics: str | Path | None = None) -> None:
+        """results and comparisons as Parquet and CSV, each row with stage, command and commit of
+        its number; the counts into the file `metrics`."""
+        stages = {task: (f"benchmark@{task}" if not task.startswith(COORDBENCH) else "coordbench")
+                  for task in self.tables.rows["task"].unique()}
+        frames = []
+        for frame in (self.tables.rows, self.tables.comparisons):
+            stage = frame["task"].map(stages)
+            about = {k: [getattr(self.sources[s], k) if s in self.sources else "" for s in stage]
+                     for k in ("command", "commit")}
+            frames.append(frame.assign(stage=stage, **about))
+        Tables(*frames, self.tables.results).save(folder)
+        if metrics is not None:
+            Path(metrics).parent.mkdir(parents=True, exist_ok=True)
+            Path(metrics).write_text(json.dumps(self.metrics(), indent=1) + "\n", encoding="utf-8")
+
+    def conclusions(self) -> str:
+        """Markdown sentences, true for whatever ran."""
+        if not self.lines:
+            return f"No task has run on `{self.dataset}`, so there is nothing to claim."
+        said = pd.Series([claims.status(x) for x in self.lines]).value_counts()
+        text = [f"`{self.dataset}`: {len(self.lines)} judged numbers of "
+                f"{len({x.task for x in self.lines})} tasks. That pretraining helps is supported, "
+                f"with no baseline level or ahead, by {said.get('supported', 0)}; supported "
+                f"against untrained encoders only by {said.get('partly', 0)}; not decided by "
+                f"{said.get('no claim', 0)}; refuted by {said.get('refuted', 0)}."]
+        text += [f"- {s}" for s in self.losses] or ["No baseline is ahead."]
+        if self.skipped:
+            text.append(f"\nSkipped: {', '.join(f'`{n}` ({why})' for n, why in self.skipped)}.")
+        return "\n".join(text)
+
+
+def build(dataset: Dataset, *, outputs: str | Path = "outputs", metrics: str | Path = "metrics",
+          reports: str | Path = "reports", tasks: list[str] | None = None) -> Board:
+    """Gather all that there is. tasks: those of this run, None for every folder found."""
+    metrics = Path(metrics)
+    tables = gather(outputs, tasks)
+    found = lines(tables)
+    parts = {
+        "good": [further.registry(tables.rows, tables.comparisons)],
+        "alignment": [further.readings(found),
+                      further.stress(further.read(metrics / "stress.json")),
+                      further.ablation(further.read(metrics / "ablation.json"))],
+        "space": [further.space(further.read(metrics / "embed.json"))],
+    }
+    return Board(dataset.name, dataset.synthetic, commit.current(), tables, found,
+                 _sources(found, Path(reports)), parts)
+
+
+def _sources(found: list[Line], reports: Path) -> dict[str, Source]:
+    here = os.path.relpath(Path.cwd(), ROOT)
+    before = "" if here == "." or here.startswith("..") else f"cd {here} && "
+    sources = {}
+    for stage in dict.fromkeys(line.stage for line in found):
+        name = "65-coordbench" if stage == "coordbench" else f"60-{stage.partition('@')[2]}"
+        record = further.read(reports / f"{name}.json")
+        sources[stage] = Source(
+            stage, f"{before}dvc repro {stage}", record.get("commit") or UNKNOWN,
+            record.get("html", ""), float(record.get("seconds", math.nan)))
+    return sources
+
+
