@@ -12,74 +12,10 @@ import pandas as pd
 from PIL import Image
 
 from gairlib.overlays import data_uri
+from gairlib.report_style import STYLE
 
 FIGURE_WIDTH = 1000  # pixels
 LIST = 200  # rows of a long table that are written out
-
-STYLE = """
-:root { color-scheme: light dark; --bg: #f5f6f7; --card: #fff; --ink: #1d2329; --soft: #5b6670;
-  --line: #dfe3e7; --accent: #0b65a3; --synthetic: #8a5a00; --synthetic-bg: #fdf1d8;
-  --real: #0b6b4c; --real-bg: #ddf3ea; --ours: #0b65a3; }
-@media (prefers-color-scheme: dark) { :root { --bg: #13171b; --card: #1d2329; --ink: #e8ebee;
-  --soft: #a2adb7; --line: #343c44; --accent: #7cc0f4; --synthetic: #f3c876;
-  --synthetic-bg: #3d3013;  --real: #7fd9b5; --real-bg: #123529; --ours: #7cc0f4; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--bg); color: var(--ink);
-  font: 16px/1.55 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 28px 20px 64px; }
-h1 { font-size: 30px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -.01em; }
-h2 { font-size: 21px; margin: 44px 0 12px; }
-h3 { font-size: 16.5px; line-height: 1.35; margin: 0; }
-p { margin: 6px 0; max-width: 76ch; }
-a { color: var(--accent); }
-.soft, figcaption, summary { color: var(--soft); font-size: 14px; }
-.badge { display: inline-block; padding: 1px 9px; border-radius: 99px; font-size: 12.5px;
-  font-weight: 600; vertical-align: 2px; white-space: nowrap; }
-.synthetic { color: var(--synthetic); background: var(--synthetic-bg); }
-.real { color: var(--real); background: var(--real-bg); }
-.banner { border-radius: 10px; padding: 12px 16px; margin: 16px 0; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr));
-  gap: 16px; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 16px;
-  display: flex; flex-direction: column; gap: 8px; min-width: 0; }
-.card img { width: 100%; height: 250px; object-fit: contain; background: #fff; border-radius: 8px;
-  border: 1px solid var(--line); }
-.name { font: 600 12.5px ui-monospace, monospace; color: var(--soft); overflow-wrap: anywhere; }
-.value { font-size: 22px; font-weight: 650; line-height: 1.25; overflow-wrap: anywhere; }
-.value small { font-size: 14px; font-weight: 400; color: var(--soft); white-space: nowrap; }
-.pages { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 240px), 1fr));
-  gap: 12px; margin: 16px 0; }
-.page { display: grid; gap: 2px; align-content: start; background: var(--card); padding: 12px 16px;
-  border: 1px solid var(--line); border-radius: 12px; text-decoration: none; }
-.page:hover, .page:focus-visible { border-color: var(--accent); }
-.links { margin-top: auto; display: flex; gap: 16px; flex-wrap: wrap; align-items: baseline;
-  font-size: 15px; padding-top: 4px; }
-details > summary { cursor: pointer; }
-details dl { display: grid; grid-template-columns: auto 1fr; gap: 1px 12px; font-size: 13px;
-  margin: 6px 0; overflow-wrap: anywhere; }
-dt { color: var(--soft); } dd { margin: 0; }
-.scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line);
-  border-radius: 12px; margin: 10px 0; }
-table { border-collapse: collapse; width: 100%; font-size: 14px;
-  font-variant-numeric: tabular-nums; }
-th, td { padding: 7px 12px; text-align: left; vertical-align: top;
-  border-bottom: 1px solid var(--line); }
-th { font-weight: 600; color: var(--soft); white-space: nowrap; }
-tr:last-child td { border-bottom: 0; }
-td.strip { min-width: 190px; } td small { white-space: nowrap; color: var(--soft); }
-svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
-.wins { color: var(--real); font-weight: 600; } .loses { color: #c2410c; font-weight: 600; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px; }
-.gallery.pair { grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); }
-figure { margin: 0; min-width: 0; } figcaption { font-size: 12.5px; line-height: 1.4;
-  overflow-wrap: anywhere; }
-.gallery img { width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 8px;
-  display: block; }
-.gallery.pair .two { display: grid; grid-template-columns: 1fr 1fr; gap: 4px; }
-@media (max-width: 600px) { main { padding: 18px 12px 48px; } h1 { font-size: 25px; }
-  .card img { height: auto; max-height: 300px; }
-  th, td { padding: 6px 9px; } .gallery { grid-template-columns: 1fr 1fr; } }
-"""
 
 
 def page(report) -> str:
@@ -114,7 +50,8 @@ def text(value) -> str:
     return html.escape(str(value), quote=True)
 
 
-def _badge(kind: str) -> str:
+def badge(kind: str) -> str:
+    """ "synthetic" or "real" as a coloured label."""
     return f'<span class="badge {kind}">{kind} data</span>'
 
 
@@ -172,7 +109,7 @@ def _results(report, kind: str) -> str:
         said = {"wins": "better", "loses": "worse", "tie": "undecided"}.get(row.verdict, "")
         rows.append(
             f'<tr><td><a href="#{text(row.task)}">{text(row.task)}</a></td><td>{text(row.metric)}'
-            f'</td><td>{_value(row.value)}</td><td class="strip">{strip(raw)}</td>'
+            f'</td><td>{interval(row.value)}</td><td class="strip">{strip(raw)}</td>'
             f"<td>{text(row.untrained)}</td><td>{text(row.baseline)}</td><td>{text(row.chance)}</td>"
             f'<td class="{text(row.verdict)}">{said}</td></tr>'
         )
@@ -182,7 +119,7 @@ def _results(report, kind: str) -> str:
         frame = report.rows[[c for c in columns if c in report.rows]]
         every = _more(f"Every encoder, split and measure ({len(frame)} rows)", frame)
     return (
-        f"<h2>Results {_badge(kind)}</h2>"
+        f"<h2>Results {badge(kind)}</h2>"
         '<p class="soft">Frozen encoders. Brackets: 95% bootstrap over sites, blocks or images. '
         "Verdict: against the same encoder untrained, paired. Dot and line: GAIR and its interval; "
         "&#9675; untrained, &#9661; chance, | best baseline.</p>"
@@ -244,13 +181,13 @@ def _more(title: str, frame: pd.DataFrame) -> str:
     return f"<details><summary>{text(title)}</summary>{frame_html(frame)}</details>"
 
 
-def _value(value: str) -> str:
+def interval(value: str) -> str:
     """ "0.5 [0.4, 0.6] m": the interval smaller."""
     main, bracket, rest = text(value).partition(" [")
     if not bracket:
         return main
-    interval, _, unit = rest.partition("]")
-    return f"{main}{unit} <small>[{interval}]</small>"
+    ends, _, unit = rest.partition("]")
+    return f"{main}{unit} <small>[{ends}]</small>"
 
 
 def _data(report) -> str:
@@ -300,12 +237,12 @@ def _card(card, kind: str) -> str:
     value = ""
     if card.value:
         value = f'<div><div class="soft">{text(card.headline)}</div>'
-        value += f'<div class="value">{_value(card.value)}</div></div>'
+        value += f'<div class="value">{interval(card.value)}</div></div>'
     if card.note:
         value += f'<div class="soft">{text(card.note)}</div>'
     return (
         f'<section class="card" id="{text(card.name)}"><div><span class="name">{text(card.name)}'
-        f"</span> {_badge(card.data or kind)}</div><h3>{text(card.title)}</h3>{image}{value}"
+        f"</span> {badge(card.data or kind)}</div><h3>{text(card.title)}</h3>{image}{value}"
         f"{_pairs('Numbers', card.numbers)}{_pairs('Parameters', card.parameters)}"
         f'<div class="links">{"".join(links)}</div></section>'
     )
@@ -337,7 +274,7 @@ def _gallery(report, kind: str) -> str:
             f"<figcaption>{text(p.caption)}<br>{text(p.detail)}</figcaption></figure>"
             for p in found
         )
-        parts.append(f"<h2>{title} {_badge(kind)}</h2><p class='soft'>{note}</p>")
+        parts.append(f"<h2>{title} {badge(kind)}</h2><p class='soft'>{note}</p>")
         parts.append(f'<div class="gallery {group}">{tiles}</div>')
     return "".join(parts)
 

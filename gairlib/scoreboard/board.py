@@ -10,7 +10,7 @@ import pandas as pd
 
 from gairlib import commit
 from gairlib.dataset import Dataset
-from gairlib.report import number, with_interval
+from gairlib.report_words import number, with_interval
 from gairlib.scoreboard import claims, further
 from gairlib.scoreboard.lines import LOSES, TIE, WINS, Line, lines
 from gairlib.scoreboard.tables import COORDBENCH, Tables, gather

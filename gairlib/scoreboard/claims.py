@@ -6,7 +6,7 @@ none; where another method is better beyond its interval, that is a sentence of 
 
 import math
 
-from gairlib.report import number, with_interval
+from gairlib.report_words import number, with_interval
 from gairlib.scoreboard.lines import LOSES, NONE, TIE, WINS, Against, Line
 
 QUESTIONS = {

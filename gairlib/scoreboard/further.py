@@ -13,7 +13,7 @@ from gairlib.benchmark_table import OURS
 from gairlib.errors import BadInput
 from gairlib.location_baselines import NEAREST
 from gairlib.location_benchmark import CHOSEN, PROBE
-from gairlib.report import number, with_interval
+from gairlib.report_words import number, with_interval
 from gairlib.scoreboard.lines import LOSES, NONE, TIE, WINS, Line
 
 # what an ablation's variants say about the field; its base reads it by linear NILI

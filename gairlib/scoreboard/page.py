@@ -11,15 +11,16 @@ from pathlib import Path
 
 from gairlib.errors import BadInput
 from gairlib.offline import external_loads
-from gairlib.report import number, with_interval
-from gairlib.report_html import STYLE, _badge, _value, duration, frame_html, strip, text
+from gairlib.report_html import badge, duration, frame_html, interval, strip, text
+from gairlib.report_style import STYLE
+from gairlib.report_words import number, with_interval
 from gairlib.scoreboard import claims
 from gairlib.scoreboard.board import Board, Source
 from gairlib.scoreboard.lines import Against, Line
 
 COLUMNS = (  # head, whether it sorts by number
     ("Task", False), ("Measure", False), ("GAIR [95%]", True), ("Untrained", True),
-    ("Difference", True), ("Best baseline", True), ("Difference", True), ("Claim", True),
+    ("To untrained", True), ("Best baseline", True), ("To best", True), ("Claim", True),
 )  # fmt: skip
 STATUS = {  # in the order in which they sort
     "supported": "supported", "partly": "over untrained only", "no claim": "no claim",
@@ -131,7 +132,7 @@ def page(board: Board) -> str:
     kind = "synthetic" if board.synthetic else "real"
     body = [
         '<p class="soft"><a href="index.html">All results</a></p>',
-        f"<h1>Scoreboard of GAIR on <em>{text(board.dataset)}</em> {_badge(kind)}</h1>",
+        f"<h1>Scoreboard of GAIR on <em>{text(board.dataset)}</em> {badge(kind)}</h1>",
         _introduction(board),
         _filters(board),
     ]
@@ -217,19 +218,19 @@ def _body(line: Line, source: Source) -> str:
         if other is not None:
             head[key] = other.value
     unit = f" {line.unit}" if line.unit else ""
-    value = _value(with_interval(line.value, line.low, line.high)) + text(unit)
+    value = interval(with_interval(line.value, line.low, line.high)) + text(unit)
     best = f"{number(line.best.value)}{unit} <small>{text(line.best.name)}</small>" if (
         line.best) else ""
     cells = [
-        _cell("Task", f"{name} {_badge(line.data)}", line.task, "task"),
-        _cell("Measure", f"{text(line.metric)}<small>{text(line.split)}</small>",
+        _cell("Task", f"{name} {badge(line.data)}", line.task, "task"),
+        _cell("Measure", f"<span>{text(line.metric)}<small>{text(line.split)}</small></span>",
               f"{line.metric} {line.split}"),
         _cell("GAIR [95%]", f"<span><strong>{value}</strong>{strip(head)}</span>", line.value,
               "strip"),
         _cell("Untrained", _plain(line.random, unit), line.random and line.random.value),
-        _cell("Difference", _difference(line.random), line.random and line.random.difference),
+        _cell("To untrained", _difference(line.random), line.random and line.random.difference),
         _cell("Best baseline", f"<span>{best}</span>", line.best and line.best.value),
-        _cell("Difference", _difference(line.best), line.best and line.best.difference),
+        _cell("To best", _difference(line.best), line.best and line.best.difference),
         _cell("Claim", f'<span class="status {status.split()[0]}">{STATUS[status]}</span>',
               list(STATUS).index(status)),
     ]
@@ -265,8 +266,8 @@ def _difference(other: Against | None) -> str:
         return '<span class="soft">no interval</span>' if other else ""
     said = {"wins": "better", "loses": "worse", "tie": "undecided", "": "no interval"}[
         other.verdict]
-    interval = _value(with_interval(other.difference, other.low, other.high))
-    return f'<span><span class="{text(other.verdict)}">{said}</span> {interval}</span>'
+    found = interval(with_interval(other.difference, other.low, other.high))
+    return f'<span><span class="{text(other.verdict)}">{said}</span> {found}</span>'
 
 
 def _part(part) -> str:

@@ -1,0 +1,44 @@
+"""`make bench-all` lists all that a folder can run, and leaves the sample's weights alone."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gairlib import bench_all, location, tasks
+from gairlib.dataset import Dataset
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, tiny):
+    root = tmp_path_factory.mktemp("project")
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, root)
+    for name in ("notebooks", "gairlib"):
+        (root / name).symlink_to(ROOT / name)
+    (root / "data").symlink_to(tiny)
+    return root
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_parameters_of_everything(root, tiny, tmp_path, own):
+    folder = shutil.copytree(tiny, tmp_path / "mine") if own else None
+    run = bench_all.prepare(folder, root=root)
+    assert run == root / "runs" / ("mine-all" if own else "sample-all")
+    params = yaml.safe_load((run / "params.yaml").read_text())
+    able = {name for name, why in tasks.available(Dataset(tiny)).items() if not why}
+    assert set(params["tasks"]) == able and "location-warmth-warmth" in able
+    assert params["benchmark"]["block_degrees"] == [2.0, 10.0, 20.0]
+    assert params["benchmark"]["location_encoders"] == location.names()
+    # the sample is judged by the weights that are there; a folder of one's own may be trained on
+    assert (params["pretrain"]["min_pairs"] == bench_all.NEVER) != own
+
+
+def test_seconds_are_those_of_the_records(tmp_path):
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/60-a.json").write_text('{"seconds": 12.5}')
+    (tmp_path / "reports/60-b.json").write_text("{}")
+    assert bench_all.stage_seconds(tmp_path) == {"60-a": 12.5}
