@@ -22,11 +22,13 @@ from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
 from gairlib.field import Field, Finding, find
 from gairlib.overlays import (
+    CLEAR,
     Warp,
     data_uri,
+    indexed_uri,
     mercator,
+    similarity_index,
     similarity_limits,
-    similarity_rgba,
     thumbnail,
     unmercator,
 )  # fmt: skip
@@ -102,7 +104,7 @@ class Explorer:
         self.field, self.scene = field, field.scene
         self.photos, self.pictures = photos.reset_index(drop=True), pictures
         self.vectors = retrieval.unit(np.reshape(vectors, (len(photos), field.values.shape[-1])))
-        self.lonlat = self.photos[["lon", "lat"]].to_numpy(np.float64).reshape(-1, 2)
+        self.lonlat = self.photos[["lon", "lat"]].to_numpy(np.float64)
         h, w, d = field.values.shape
         self._cells = retrieval.unit(field.values.reshape(-1, d))  # float32 [hw, D]
         self._valid = field.valid.reshape(-1)
@@ -137,11 +139,12 @@ class Explorer:
         cosine = (self._cells @ self.vectors[i]).reshape(self.field.valid.shape)
         cosine = np.where(self.field.valid, cosine, np.nan)
         low, high = similarity_limits(cosine)
-        rgba = self._warp(similarity_rgba(cosine, low, high))
-        picture = Picture(_see_through(rgba, alpha), self._warp.bounds, (low, high))
+        index = self._warp.values(similarity_index(cosine, low, high), CLEAR)
+        picture = Picture(indexed_uri(index, alpha), self._warp.bounds, (low, high))
         if not self.cell(lon, lat)[1]:
             return Place(name, lon, lat, picture, None, "taken outside the part that is shown")
-        return Place(name, lon, lat, picture, find(self.field, cosine, lon, lat))
+        found = find(self.field, cosine, lon, lat, centres=self._centres)
+        return Place(name, lon, lat, picture, found)
 
     def world(self, lon: float, lat: float, k: int = 6, alpha: float = 0.85) -> World:
         """Cosines of the location embedding at (lon, lat) with those of the world's grid."""
@@ -150,8 +153,8 @@ class Explorer:
         vector = retrieval.unit(self._encode(lonlat))[0]
         cosine = (self._places @ vector).reshape(self._world_shape)
         low, high = similarity_limits(cosine)
-        rgba = similarity_rgba(cosine, low, high)
-        picture = Picture(_see_through(rgba, alpha), self.world_bounds, (low, high))
+        index = similarity_index(cosine, low, high)
+        picture = Picture(indexed_uri(index, alpha), self.world_bounds, (low, high))
         return World(lon, lat, picture, self._near(vector, lonlat[0], k))
 
     # ------------------------------------------------------------------ parts of the answers
@@ -206,12 +209,6 @@ def world_grid(columns: int = WORLD_COLUMNS) -> tuple[np.ndarray, tuple[int, int
     north = float(unmercator(0.0, top)[1])
     places = np.stack([lon.ravel(), lat.ravel()], axis=1)
     return places, (rows, columns), (-180.0, -north, 180.0, north)
-
-
-def _see_through(rgba: np.ndarray, alpha: float) -> str:
-    rgba = rgba.copy()
-    rgba[..., 3] = np.round(rgba[..., 3] * float(np.clip(alpha, 0, 1))).astype(np.uint8)
-    return data_uri(rgba, fast=True)
 
 
 # ---------------------------------------------------------------------------- from a dataset

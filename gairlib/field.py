@@ -198,16 +198,21 @@ class Finding:
     guess_m: float  # median distance of a random cell from the truth
 
 
-def find(field: Field, similarity: np.ndarray, lon: float, lat: float) -> Finding:
-    """Take the cell of the highest similarity [h, w]; the true position is (lon, lat)."""
+def find(
+    field: Field, similarity: np.ndarray, lon: float, lat: float, *,
+    centres: np.ndarray | None = None,
+) -> Finding:  # fmt: skip
+    """Take the cell of the highest similarity [h, w]; the true position is (lon, lat). centres:
+    the cells' (lon, lat) [h, w, 2], for whoever asks often."""
     if not np.isfinite(similarity).any():
         raise BadInput(f"scene {field.scene.id}: no cell with data to look for the photo in")
-    longitude, latitude = field.centres()
-    distance = geo.haversine(np.stack([longitude, latitude], -1), np.array([lon, lat]))
+    if centres is None:
+        centres = np.stack(field.centres(), axis=-1)
+    distance = geo.haversine(centres, np.array([lon, lat]))
     best = np.unravel_index(np.nanargmax(similarity), similarity.shape)
     return Finding(
-        float(longitude[best]),
-        float(latitude[best]),
+        float(centres[best][0]),
+        float(centres[best][1]),
         float(similarity[best]),
         float(distance[best]),
         float(np.median(distance[field.valid])),

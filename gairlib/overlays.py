@@ -82,6 +82,10 @@ class Warp:
         flat[:-1, : picture.shape[2]] = picture.reshape(h * w, -1)
         return flat[self._take]
 
+    def values(self, values: np.ndarray, outside: int) -> np.ndarray:
+        """uint8 [h, w] -> uint8 [H, W]; `outside` where the window is not."""
+        return np.append(values.reshape(-1), np.uint8(outside))[self._take]
+
 
 def warp(
     picture: np.ndarray, scene: Scene, window: tuple[int, int, int, int] | None = None,
@@ -118,6 +122,28 @@ def similarity_rgba(similarity: np.ndarray, low: float, high: float) -> np.ndarr
     rgba = mpl.colormaps[style.SIMILARITY](np.nan_to_num(np.clip(share, 0, 1)), bytes=True)
     rgba[~np.isfinite(similarity)] = 0
     return rgba
+
+
+CLEAR = 255  # index of a picture's cells without a value; 0 to 254 are the similarity colours
+
+
+def similarity_index(similarity: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Cosines [h, w] -> uint8 [h, w] of the colours of `indexed_uri`, CLEAR where NaN."""
+    share = np.clip((similarity - low) / max(high - low, 1e-9), 0, 1)
+    index = np.round(np.nan_to_num(share) * 254).astype(np.uint8)
+    index[~np.isfinite(share)] = CLEAR
+    return index
+
+
+def indexed_uri(index: np.ndarray, alpha: float = 1.0) -> str:
+    """uint8 [h, w] of `similarity_index` -> data URI of a PNG with a palette: a quarter of the
+    bytes, and of the time, of one in RGBA. alpha: opacity in [0, 1]."""
+    image, file = Image.fromarray(index, "P"), io.BytesIO()
+    colours = mpl.colormaps[style.SIMILARITY](np.linspace(0, 1, 255), bytes=True)[:, :3]
+    image.putpalette(colours.tobytes() + bytes(3))
+    opaque = round(255 * min(max(alpha, 0.0), 1.0))
+    image.save(file, "PNG", transparency=bytes([opaque] * 255 + [0]), compress_level=1)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 class Layer(NamedTuple):
