@@ -7,7 +7,6 @@ the small run. The browser may ask that server and nothing else.
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -54,20 +53,23 @@ def server(folder):
            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"), "JUPYTER_PLATFORM_DIRS": "1",
            "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
            "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
+    # no question whether to fetch news: it would lie over the answers
+    silent = folder / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    silent.parent.mkdir(parents=True)
+    silent.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
     options = ["--no-browser", f"--port={port}", "--ip=127.0.0.1", f"--notebook-dir={folder}",
-               "--LabApp.news_url=None", "--LabApp.check_for_updates_class="
-               "jupyterlab.NeverCheckForUpdate", f"--IdentityProvider.token={token}"]
+               f"--IdentityProvider.token={token}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")
     log = open(folder / "server.log", "w")
     process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], cwd=folder,
-                               env={**os.environ, **own}, stdout=log, stderr=subprocess.STDOUT)
+                               env={**os.environ, **own}, stdin=subprocess.DEVNULL, stdout=log,
+                               stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}"
     try:
         wait(f"{address}/api/status?token={token}", process, folder / "server.log")
         yield address, token
     finally:
-        process.send_signal(signal.SIGINT)  # asks; the second time it does not ask
         process.terminate()
         try:
             process.wait(30)

@@ -48,7 +48,7 @@ def draw(
         "location": [
             "Place\nK longitudes, latitudes\ndegrees, WGS 84",
             f"Location encoder\n{c.location}\n{millions(parameters['location'])}",
-            "",
+            "",  # no reading: the encoder's output is the vector
             f"place\n[K, {d}]",
         ],
     }
