@@ -47,7 +47,8 @@ class Opened:
         self.page, self.errors, self.asked = page, [], []
         page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: self.errors.append(str(e)))
-        page.on("request", lambda r: None if r.url.startswith(allowed) else self.asked.append(r.url))
+        page.on("request", lambda request: None if request.url.startswith(allowed)
+                else self.asked.append(request.url))
 
     def clean(self) -> None:
         assert self.errors == [] and self.asked == []
