@@ -1,6 +1,8 @@
 # make repro            environment, sample data, the whole pipeline, path of the report
 # make repro DATA=dir   the same pipeline on your own dataset folder, in runs/<name>/
 # make test             everything that is missing, then the tests
+# make test-browser     reports, maps and JupyterLab in headless Chromium [GAIRLIB_REPORTS=reports]
+# make pictures         README's pictures from a finished run, into docs/
 # make lab              JupyterLab on the notebooks
 # make bench            measure speed and memory, side by side (metrics/bench.json; minutes)
 # make bench-gpu        the same on a GPU: utilisation, large batches, the loader's share
@@ -16,7 +18,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: repro test lab bench bench-all bench-gpu ablate scoreboard env lock sample lint data clean
+.PHONY: repro test test-browser chromium pictures lab bench bench-all bench-gpu ablate scoreboard env lock sample lint data clean
 .DEFAULT_GOAL := help
 
 help:
@@ -49,6 +51,20 @@ endif
 
 test: data
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+# Python's part is in the lock file; the browser is the system's.
+chromium:
+	@command -v "$${GAIRLIB_CHROMIUM:-chromium}" >/dev/null || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	    && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+	|| { echo "Chromium is needed: sudo apt-get install chromium, or GAIRLIB_CHROMIUM=/path/to/it"; exit 1; }
+
+test-browser: env chromium
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser $(PYTEST_ARGS)
+	@echo "Screenshots: $(CURDIR)/outputs-browser"
+
+pictures: env chromium
+	$(BIN)/python -m gairlib.figures.screenshots
 
 lint: env
 	$(BIN)/ruff check .

@@ -1,0 +1,146 @@
+"""JupyterLab in headless Chromium: the exploration notebook runs and answers a click.
+
+A server of our own on loopback, ended by its process; the notebook is a copy with the folders of
+the small run. The browser may ask that server and nothing else.
+"""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+from browser_pages import INSIDE, ROOT, Opened, started
+
+pytestmark = pytest.mark.browser
+NOTEBOOK = "55-find-a-photo-by-hand.ipynb"
+SIZE = {"chip_px": 32, "chip_m": 320.0}
+
+
+@pytest.fixture(scope="module")
+def folder(tiny, embedded, tmp_path_factory):
+    """A folder with the notebook, set to the tiny dataset, its pairs and a small model."""
+    from gairlib import pairing
+
+    _, dataset, model = embedded
+    root = tmp_path_factory.mktemp("lab")
+    pairing.pair(dataset.photo_table(), dataset.scenes(), folder=root / "pair",
+                 photos_root=dataset.folder, **SIZE, progress=False)  # fmt: skip
+    notebook = nbformat.read(ROOT / "notebooks" / NOTEBOOK, as_version=4)
+    cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    values = {"folder": str(tiny), "checkpoint": str(model / "model"), "pairs": str(root / "pair")}
+    cell.source += "".join(f"\n{name} = {value!r}" for name, value in values.items())
+    # as jupyter starts kernels in the notebook's folder, gairlib is found by its path
+    (root / "notebooks").mkdir()
+    nbformat.write(notebook, root / "notebooks" / NOTEBOOK)
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    """(address, token) of a JupyterLab that serves `folder`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(16)
+    own = {"JUPYTER_CONFIG_DIR": str(folder / "config"), "PYTHONPATH": str(ROOT),
+           "JUPYTER_RUNTIME_DIR": str(folder / "runtime"), "JUPYTER_PLATFORM_DIRS": "1",
+           "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+           "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
+    # no question whether to fetch news: it would lie over the answers
+    silent = folder / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    silent.parent.mkdir(parents=True)
+    silent.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    options = ["--no-browser", f"--port={port}", "--ip=127.0.0.1", f"--notebook-dir={folder}",
+               f"--IdentityProvider.token={token}"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        options.append("--allow-root")
+    log = open(folder / "server.log", "w")
+    process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], cwd=folder,
+                               env={**os.environ, **own}, stdin=subprocess.DEVNULL, stdout=log,
+                               stderr=subprocess.STDOUT)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait(f"{address}/api/status?token={token}", process, folder / "server.log")
+        yield address, token
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        log.close()
+
+
+def wait(url: str, process, log: Path, seconds: float = 90) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        assert process.poll() is None, log.read_text()[-2000:]
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return json.load(answer)
+        except OSError:
+            time.sleep(0.3)
+    raise AssertionError(f"JupyterLab did not start in {seconds} s: {log.read_text()[-2000:]}")
+
+
+def test_the_exploration_notebook_answers_clicks(server):
+    address, token = server
+    with started() as browser:
+        context = browser.new_context(viewport={"width": 1400, "height": 1000})
+        page = context.new_page()
+        page.set_default_timeout(180_000)  # a machine that does other things besides
+        found = Opened(page, (*INSIDE, address, address.replace("http", "ws")))
+        page.goto(f"{address}/lab/tree/notebooks/{NOTEBOOK}?token={token}&reset")
+        page.wait_for_selector(".jp-Notebook .jp-Cell")
+        page.wait_for_selector('.jp-NotebookPanel-toolbar >> text="Python 3 (ipykernel)"')
+        page.click('.lm-MenuBar-itemLabel:text-is("Run")')
+        page.click('.lm-Menu-itemLabel:text-is("Run All Cells")')
+        scene = page.locator(".gairlib-scene .leaflet-container, .leaflet-container.gairlib-scene")
+        scene.first.wait_for()
+        done = page.locator(".jp-MarkdownOutput, .jp-RenderedMarkdown", has_text="slowest kind")
+        done.first.wait_for(state="attached")
+        assert page.locator(".jp-RenderedText[data-mime-type*=error]").count() == 0
+        scene = scene.first
+        scene.scroll_into_view_if_needed()
+        page.wait_for_timeout(500)
+
+        before = page.locator(".gairlib-near").first.inner_text()
+        box = scene.bounding_box()
+        start = time.monotonic()
+        page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 0.4 * box["height"])
+        page.wait_for_function(
+            "old => document.querySelector('.gairlib-near').innerText !== old", arg=before,
+            polling=20)
+        print(f"a click on the scene: answered in {time.monotonic() - start:.2f} s")
+        near = page.locator(".gairlib-near").first
+        assert "Photos most like" in near.inner_text() and near.locator("img").count() >= 1
+        assert near.locator("img").first.evaluate("i => i.complete && i.naturalWidth > 10")
+        found.shot("lab-spot")
+
+        page.locator(".gairlib-photos select").first.select_option(index=2)
+        name = page.locator(".gairlib-photos option").nth(2).inner_text()
+        page.wait_for_function("name => document.querySelector('.gairlib-place').innerText"
+                               ".includes(name)", arg=name)
+        assert " m" in page.locator(".gairlib-place").first.inner_text()
+        found.shot("lab-photo")
+
+        world = page.locator(".gairlib-world .leaflet-container, .leaflet-container.gairlib-world")
+        world = world.first
+        world.scroll_into_view_if_needed()
+        answer = page.locator(".gairlib-world-near").first
+        before, box = answer.inner_text(), world.bounding_box()
+        page.mouse.click(box["x"] + 0.7 * box["width"], box["y"] + 0.4 * box["height"])
+        page.wait_for_function(
+            "old => document.querySelector('.gairlib-world-near').innerText !== old", arg=before)
+        assert "Location embedding of" in answer.inner_text()
+        found.shot("lab-world")
+        assert found.asked == []
+        context.close()
