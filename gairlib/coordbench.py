@@ -82,10 +82,10 @@ def evaluate(
 def _probe(data: tasks.TaskData, name: str, features: np.ndarray) -> Encoder:
     """Ridge for numbers, nearest neighbours in feature space for classes."""
 
-    def predict(train, test, groups, seed):
+    def predict(train, test, scheme, seed):
         x, y, z = features[train], data.labels[train], features[test]
         if data.kind == "regression":
-            return probes.ridge(x, y, z, groups[train], seed=seed)[0]
+            return probes.ridge(x, y, z, scheme.groups[train], seed=seed)[0]
         x, z = probes.standardise(x, z)
         return KNeighborsClassifier(min(NEIGHBOURS, len(x))).fit(x, y).predict(z)
 
@@ -96,7 +96,7 @@ def _nearest(data: tasks.TaskData) -> Encoder:
     lonlat, y = data.inputs, data.labels
     labels = data.kind != "regression"
 
-    def predict(train, test, groups, seed):
+    def predict(train, test, scheme, seed):
         return location_baselines.by_distance(
             lonlat[train], y[train], lonlat[test], k=NEIGHBOURS, power=1.0, labels=labels
         )

@@ -94,5 +94,5 @@ def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, d
     data = probing(name, dataset)
     if data.kind == "multilabel":
         return geobench_multilabel.run(data, dataset, model, seeds=seeds, device=device)
-    table, images = benchmark_probe.run(data, dataset, model, seeds=seeds, device=device)
+    table, images, _ = benchmark_probe.run(data, dataset, model, seeds=seeds, device=device)
     return table, benchmark_probe.mainline(data), data.notes, {"data": data, "images": images}

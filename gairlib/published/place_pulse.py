@@ -221,5 +221,5 @@ def _groups(rows: pd.DataFrame) -> tuple[np.ndarray, str]:
 def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str):
     """What `gairlib.tasks.FAMILIES` asks of a family."""
     data = load(task, dataset)
-    table, images = benchmark_probe.run(data, dataset, model, seeds=seeds, device=device)
+    table, images, _ = benchmark_probe.run(data, dataset, model, seeds=seeds, device=device)
     return table, benchmark_probe.mainline(data), data.notes, {"data": data, "images": images}
