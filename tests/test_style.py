@@ -28,6 +28,16 @@ def test_the_same_figure_gives_the_same_files(tmp_path):
         assert a.read_bytes() == b.read_bytes()
 
 
+def test_ids_of_an_svg_do_not_hang_on_last_bits():
+    """Two clip paths, one a last bit wider: other hashes, the same figure."""
+    svg = ('<g clip-path="url(#p{a})"><use xlink:href="#m{b}"/></g><defs><clipPath id="p{a}"/>'
+           '<path id="m{b}"/></defs><text>#p{a} stays text</text>')
+    one = style.numbered(svg.format(a="00112233aa", b="0123456789"))
+    other = style.numbered(svg.format(a="bb112233cc", b="fedcba9876"))
+    assert one.replace("00112233aa", "") == other.replace("bb112233cc", "")
+    assert 'url(#p0-gairlib)' in one and 'id="p0-gairlib"' in one and '"#m1-gairlib"' in one
+
+
 def test_context_leaves_nothing_behind():
     before = dict(mpl.rcParams)
     with style.context():

@@ -53,8 +53,9 @@ def draw(
         ],
     }
     with style.context():
-        figure = Figure(figsize=(style.WIDTH, 4.4), layout="none")
-        ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        figure = Figure(figsize=(style.WIDTH, 4.4), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0, h_pad=0)  # the axes are the whole figure
+        ax = figure.subplots()
         ax.set(xlim=(0, 100), ylim=(-2.5, 55))
         ax.set_axis_off()
         for y, (name, texts) in zip(ROWS, rows.items()):

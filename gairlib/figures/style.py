@@ -6,6 +6,7 @@ legible in a report column and, scaled down, on a phone. SVG keeps its text as t
 date, so that the same figure gives the same file.
 """
 
+import re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,7 +84,20 @@ def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
     with context():
         fig.savefig(png, metadata={"Software": None})
         fig.savefig(svg, metadata={"Date": None})
+    svg.write_text(numbered(svg.read_text("utf-8")), encoding="utf-8")
     return png, svg
+
+
+def numbered(svg: str) -> str:
+    """Matplotlib's ids (a letter and a hash) by order of appearance.
+
+    The hash of a clip path takes in every bit of its corners, and the solver of the layout does not
+    give the same last bit twice; the corners themselves are written to six decimals.
+    """
+    found = dict.fromkeys(re.findall(r'\bid="([a-zA-Z][0-9a-f]{10})"', svg))
+    names = {old: f"{old[0]}{i}-gairlib" for i, old in enumerate(found)}
+    return re.sub(r'(["#])([a-zA-Z][0-9a-f]{10})(?=["\)])',
+                  lambda m: m[1] + names.get(m[2], m[2]), svg)
 
 
 def image_axes(ax, title: str = ""):
