@@ -261,8 +261,8 @@ def ask(dataset: Dataset, pairs_folder, photo_px: int) -> tuple:
 def calibration(pairs_folder, dataset: Dataset, photo_px: int) -> Query | None:
     """The photos of the validation split, which are not judged; None with fewer than MIN_TRAIN."""
     pairs = pairing.load(pairs_folder)
-    rows = pairs.manifest[pairs.manifest["split"] == "val"]
-    rows = rows.sort_values(["photo_id", "chip"], kind="stable").drop_duplicates("photo_id")
+    rows = pairs.manifest.query("split == 'val'").sort_values(
+        ["photo_id", "chip"], kind="stable").drop_duplicates("photo_id")
     enough = len(rows) >= MIN_TRAIN
     return gather(pairs, dataset, rows.reset_index(drop=True), "val", photo_px) if enough else None
 
@@ -298,8 +298,7 @@ def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, d
             score.positions(encoder, at["disc"], probe=f"likeliest disc, {probe}", **about)
             if more:
                 score.positions(SHARPEST, at["best"], probe=f"most similar cell, {probe}", **about)
-                score.positions(EXPECTED, at["expected"], **about,
-                                probe=f"spatial median of softmax, {probe}")
+                score.positions(EXPECTED, at["expected"], probe=f"spatial median, {probe}", **about)
                 found.shown = at["disc"]
         return found
 

@@ -19,6 +19,7 @@ known about a region that was not seen (Roberts et al. 2017, Ecography 40:913-92
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.model_selection import StratifiedKFold
 
 from gairlib.errors import BadInput
 from gairlib.geo import check_lonlat
@@ -83,3 +84,9 @@ def folds(groups: ArrayLike, k: int, seed: int) -> Folds:
         )
     fold = fold_numbers(groups, k, seed)
     return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(fold.max() + 1)]
+
+
+def stratified(labels: ArrayLike, k: int, seed: int) -> Folds:
+    """k random folds with each class of labels [n] spread evenly over them."""
+    split = StratifiedKFold(k, shuffle=True, random_state=seed)
+    return list(split.split(np.zeros(len(labels)), labels))

@@ -19,7 +19,6 @@ from importlib import import_module
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedKFold
 
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
@@ -349,9 +348,3 @@ def _blocked(lonlat: np.ndarray, degrees: float, least: float) -> Scheme:
     cells, size = blocks(lonlat, degrees), max(degrees, least)
     return Scheme(f"{degrees:g}° blocks, {FOLDS} folds", lambda seed: folds(cells, FOLDS, seed),
                   cells, degrees, blocks(lonlat, size), f"{size:g}° block")
-
-
-def stratified(labels, k: int, seed: int) -> Folds:
-    """k random folds with each class spread evenly over them."""
-    split = StratifiedKFold(k, shuffle=True, random_state=seed)
-    return list(split.split(np.zeros(len(labels)), labels))

@@ -23,6 +23,7 @@ from PIL import Image
 from gairlib import bands, pairing, scenes, tasks
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
+from gairlib.splits import stratified
 
 
 def scene_sites(dataset: Dataset) -> tuple[dict[str, str], dict[str, str]]:
@@ -139,7 +140,7 @@ def eurosat(dataset: Dataset) -> tasks.TaskData:
     if k < 2:
         raise BadInput(f"{folder}: every class folder needs two images or more")
     scheme = tasks.Scheme(f"random stratified, {k} folds",
-                          lambda seed: tasks.stratified(labels, k, seed), rows)
+                          lambda seed: stratified(labels, k, seed), rows)
     notes = [f"only {', '.join(present)} are given; the other bands hold the training mean",
              "EuroSAT has no coordinates: random folds, bootstrap over images"]
     return tasks.TaskData("rs-eurosat", "rs", "classification", "EuroSAT class", chips, labels,
