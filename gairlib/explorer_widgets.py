@@ -125,8 +125,9 @@ class WorldClicks:
         self.explorer, self.similarity = explorer, None
         west, south, east, north = explorer.world_bounds
         self.map = Map(
-            layers=(), center=(0, 0), zoom=1, scroll_wheel_zoom=True, attribution_control=False,
-            world_copy_jump=False, max_bounds=[[south, west], [north, east]],
+            layers=(), center=(0, 0), zoom=0.5, zoom_snap=0.25, scroll_wheel_zoom=True,
+            attribution_control=False, max_bounds=[[south, west], [north, east]],
+            world_copy_jump=False,
             layout=ipywidgets.Layout(height=f"{height}px", width="620px"),
         )  # fmt: skip
         self.map.add_class("gairlib-world")
