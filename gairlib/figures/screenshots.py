@@ -51,9 +51,13 @@ def take(run: str | Path = ".", out: str | Path = "docs") -> list[Path]:
 
 def _pop_up(page) -> None:
     """Open a photo's pop-up, where the scene has photos, and let the map come to rest."""
-    markers = page.locator("path.gairlib-photo")
-    if markers.count():
-        markers.last.focus()
+    markers = page.locator("path.gairlib-photo").all()
+    if markers:  # the one with the most room above it
+        aim = WINDOW["width"] / 2, 0.85 * WINDOW["height"]
+        middles = [(b["x"] + b["width"] / 2, b["y"] + b["height"] / 2)
+                   for b in (m.bounding_box() for m in markers)]
+        away = [(x - aim[0]) ** 2 + (y - aim[1]) ** 2 for x, y in middles]
+        markers[away.index(min(away))].focus()
         page.keyboard.press("Enter")
         page.locator(".gairlib-popup").wait_for()
     page.wait_for_timeout(800)
