@@ -19,6 +19,7 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -129,17 +130,20 @@ def end_with_parent(seconds: float = 2.0) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0, or 1 with one sentence."""
+def serve(module: str, work: Callable[[dict], dict], arguments: list[str] | None) -> int:
+    """What a process of `ablation.run_all` does: one thread, from its SPEC.json to the run's file.
+
+    work: the specification -> the file's content. Exit code 0, or 1 with one sentence.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     if len(arguments) != 1:
-        print("usage: python -m gairlib.ablation_run SPEC.json", file=sys.stderr)
+        print(f"usage: python -m {module} SPEC.json", file=sys.stderr)
         return 2
     spec = json.loads(Path(arguments[0]).read_text())
     end_with_parent()
     torch.set_num_threads(1)
     try:
-        result = run(spec["values"], spec["pairs"], spec["work"], spec.get("model", ""))
+        result = work(spec)
     except (BadInput, Missing) as problem:
         print(f"\n{problem}", file=sys.stderr)
         return 1
@@ -147,6 +151,12 @@ def main(arguments: list[str] | None = None) -> int:
         part.write_text(json.dumps(result))
     shutil.rmtree(spec["work"], ignore_errors=True)
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command of the module's header."""
+    return serve("gairlib.ablation_run", lambda spec: run(
+        spec["values"], spec["pairs"], spec["work"], spec.get("model", "")), arguments)
 
 
 if __name__ == "__main__":

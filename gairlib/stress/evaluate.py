@@ -8,8 +8,6 @@ result is one JSON file with the rank of every photo's own place, among the phot
 among all: how many places were more similar, and how many as similar.
 """
 
-import json
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +21,6 @@ from gairlib.benchmark_retrieval import held_out
 from gairlib.config import QUERY_MODES
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput, Missing
-from gairlib.files import whole
 from gairlib.model import GAIR
 from gairlib.rs import Features
 from gairlib.scenes import Reader, Scene
@@ -156,23 +153,9 @@ def command(spec: Path) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0, or 1 with one sentence."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if len(arguments) != 1:
-        print("usage: python -m gairlib.stress.evaluate SPEC.json", file=sys.stderr)
-        return 2
-    spec = json.loads(Path(arguments[0]).read_text())
-    ablation_run.end_with_parent()
-    torch.set_num_threads(1)
-    try:
-        result = run(spec["values"], spec["pairs"])
-    except (BadInput, Missing) as problem:
-        print(f"\n{problem}", file=sys.stderr)
-        return 1
-    with whole(Path(spec["file"])) as part:
-        part.write_text(json.dumps(result))
-    shutil.rmtree(spec["work"], ignore_errors=True)
-    return 0
+    """The command of the module's header."""
+    return ablation_run.serve(
+        "gairlib.stress.evaluate", lambda spec: run(spec["values"], spec["pairs"]), arguments)
 
 
 if __name__ == "__main__":
