@@ -12,7 +12,6 @@ says why, tried again the next time. A variant with `keep: true` also keeps its 
 that ask more of the same models (gairlib.stress).
 """
 
-import ast
 import hashlib
 import json
 import re
@@ -32,7 +31,7 @@ from gairlib import checkpoint, pipeline, plan
 from gairlib.config import GAIRConfig
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput, Missing
-from gairlib.files import sha256
+from gairlib.files import code_hash, sha256
 
 BASE = "base"
 SECTIONS = ("data", "model", "pretrain")
@@ -125,22 +124,6 @@ def values_of(base: dict, variant: Variant, *, steps: int, seed: int) -> dict:
 # -------------------------------------------------------------------------- what a run depends on
 
 
-def code_fingerprint(files: Sequence[Path] | None = None) -> str:
-    """Hash of the modules in CODE without comments, docstrings and layout."""
-    here = Path(__file__).parent
-    files = files or [here / f"{name}.py" for name in CODE]
-    trees = []
-    for path in files:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            first = body[0] if isinstance(body, list) and body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                first.value.value = ""  # a docstring, or text that does nothing
-        trees.append(f"{path.name}: {ast.dump(tree)}")
-    return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:16]
-
-
 def pairs_fingerprint(folder: str | Path, dataset: Dataset) -> str:
     """Hash of the pairs' manifest and chips, and of the sizes of the photos' files."""
     folder, digest = Path(folder), hashlib.sha256()
@@ -164,7 +147,8 @@ def plan_runs(base: dict, variants: Sequence[Variant], *, steps: int, seeds: Seq
     """
     if not seeds or len(set(seeds)) != len(seeds):
         raise BadInput(f"ablation.seeds: {list(seeds)} must be one or more different whole numbers")
-    code, runs = code_fingerprint(), []
+    here = Path(__file__).parent
+    code, runs = code_hash(here / f"{name}.py" for name in CODE), []
     for seed in seeds:
         for variant in variants:
             values = values_of(base, variant, steps=steps, seed=seed)

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from gairlib import geo, preprocess
 from gairlib.batches import load_photos
 from gairlib.dataset import Dataset
+from gairlib.feature_cache import cached
 from gairlib.model import GAIR
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -51,7 +52,7 @@ def read_photos(dataset: Dataset, rows: pd.DataFrame, size: int) -> Tensor:
 
 @torch.inference_mode()
 def encode_photos(
-    model: GAIR, images: Tensor, *, backbone: bool = False, batch: int = 128, device: str = "cpu"
+    model: GAIR, images: Tensor, *, backbone: bool = False, batch: int = 64, device: str = "cpu"
 ) -> np.ndarray:
     """uint8 [n, 3, S, S] -> float32 [n, D], of unit length unless `backbone`."""
     model = model.to(device).eval()
@@ -66,7 +67,7 @@ def encode_photos(
 
 def photos(
     model: GAIR, dataset: Dataset, rows: pd.DataFrame, *, backbone: bool = False,
-    batch: int = 128, device: str = "cpu",
+    batch: int = 64, device: str = "cpu",
 ) -> np.ndarray:
     """Embeddings [n, D] of the photos in a table's rows."""
     images = read_photos(dataset, rows, model.config.sv_size)
@@ -133,16 +134,20 @@ def locations(
 
 
 def of_task(data, model: GAIR, images: Tensor | None, device: str) -> np.ndarray:
-    """Frozen features [n, D] of a `tasks.TaskData`, for a probe. images: read photos (sv only)."""
-    if hasattr(data.inputs, "xy"):
-        at = data.inputs
+    """Frozen features [n, D] of a `tasks.TaskData`, for a probe, kept for the other tasks on the
+    same inputs (`feature_cache`). images: read photos (sv only)."""
+    at = data.inputs
+    if hasattr(at, "xy"):
         # the backbone's tokens, as in the other RS probes, read bilinearly at the position
-        return local(model, at.chips, at.chip, at.xy, mode="bilinear", device=device)
+        return cached(
+            lambda: local(model, at.chips, at.chip, at.xy, mode="bilinear", device=device),
+            model, (at.chips, at.chip, at.xy), device, "tokens at positions")
     if data.modality == "rs":
-        return chips(model, data.inputs, device=device)
+        return cached(lambda: chips(model, at, device=device), model, (at,), device, "chips")
     if data.modality == "sv":
-        return encode_photos(model, images, backbone=True, device=device)
-    return locations(model, data.inputs, normalize=False, device=device)
+        return cached(lambda: encode_photos(model, images, backbone=True, device=device),
+                      model, (images,), device, "photos")
+    return locations(model, at, normalize=False, device=device)  # a matter of milliseconds
 
 
 # ------------------------------------------------------------------------------ plain statistics

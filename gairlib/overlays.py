@@ -109,6 +109,8 @@ def data_uri(picture: np.ndarray, kind: str = "png", quality: int = 82, fast: bo
     file, image = io.BytesIO(), Image.fromarray(picture)
     if kind == "jpeg":
         image.convert("RGB").save(file, "JPEG", quality=quality)
+    elif kind == "webp":
+        image.save(file, "WEBP", quality=quality)
     elif fast:
         image.save(file, "PNG", compress_level=1)
     else:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from gairlib.notebook_html import QUALITY
 from gairlib.overlays import data_uri
 from gairlib.report_style import STYLE
 
@@ -287,14 +288,14 @@ def _img(address: str, caption: str) -> str:
 
 
 def picture(path: Path) -> str:
-    """A figure file as a data URI, at most FIGURE_WIDTH wide; PNG, or JPEG where that is smaller
+    """A figure file as a data URI, at most FIGURE_WIDTH wide; PNG, or WebP where that is smaller
     by far (figures full of photos)."""
     with Image.open(path) as image:
         image = image.convert("RGB")
         image.thumbnail((FIGURE_WIDTH, 4 * FIGURE_WIDTH))
         pixels = np.asarray(image)
-    png, jpeg = data_uri(pixels), data_uri(pixels, "jpeg", 85)
-    return jpeg if len(jpeg) < 0.5 * len(png) else png
+    png, webp = data_uri(pixels), data_uri(pixels, "webp", QUALITY)
+    return webp if 2 * len(webp) < len(png) else png
 
 
 def duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import timm
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -59,7 +60,9 @@ class SVEncoder(nn.Module):
                 f"SV images: {images.shape[2]} x {images.shape[3]} pixels, but this tower takes "
                 f"{size[0]} x {size[1]}; resize with gairlib.preprocess."
             )
-        return self.tower(images)
+        # Convolutions are up to twice as fast on this layout; the values
+        # are the same to rounding, and the weights stay as they are saved.
+        return self.tower(images.contiguous(memory_format=torch.channels_last))
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d"]:
         return self.activation(self.dense(self.backbone(images)))

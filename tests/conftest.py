@@ -68,6 +68,16 @@ def same_threads():
         torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def features_elsewhere(tmp_path_factory):
+    """Features that tests compute are kept outside of the project."""
+    from gairlib import feature_cache
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature_cache, "FOLDER", str(tmp_path_factory.mktemp("features")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> Path:
     """The tiny dataset folder; tests must not change it."""

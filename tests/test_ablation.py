@@ -17,6 +17,7 @@ from gairlib import GAIR, ablation, ablation_experiment, ablation_run, notebook,
 from gairlib.ablation import BASE, Run, Variant
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput, Missing
+from gairlib.files import code_hash
 
 ROOT = Path(__file__).resolve().parents[1]
 LISTED = [{"name": "base"}, {"name": "no-queue", "asks": "Does it help?",
@@ -102,7 +103,7 @@ def test_comments_are_no_other_code(tmp_path):
     def of(text):
         file = tmp_path / "a.py"
         file.write_text(text)
-        return ablation.code_fingerprint([file])
+        return code_hash([file])
 
     first = of('"""Says."""\n\ndef f(x):\n    """Doc."""\n    return x + 1\n')
     assert of('"""Else."""\ndef f(x):\n    """Doc 2."""\n    return x + 1  # why\n') == first

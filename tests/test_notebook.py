@@ -1,18 +1,24 @@
 """The notebook runner: parameters, the kernel that it takes, pages without a network, failures."""
 
+import base64
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from gairlib import notebook, notebook_html
 from gairlib.errors import BadInput, Missing
 from gairlib.offline import external_loads
+from gairlib.overlays import data_uri
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -205,3 +211,16 @@ def test_external_loads_finds(page):
 def test_external_loads_lets_links_and_data_pass():
     page = '<a href="https://x.org">x</a><img src="data:image/png;base64,AA"><img src="a/b.png">'
     assert external_loads(page + "<script>// see https://x.org\nlet a = 1</script>") == []
+
+
+def test_large_pictures_become_webp_and_keep_their_size_and_colours():
+    x = np.linspace(0, 255, 400).astype(np.uint8)
+    smooth = np.stack(np.broadcast_arrays(x[:, None], x[None], np.uint8(90)), -1)
+    noisy = np.clip(smooth + np.random.default_rng(0).normal(0, 6, smooth.shape), 0, 255)
+    large, small = data_uri(noisy.astype(np.uint8)), data_uri(smooth[:8, :8])
+    page = notebook_html.smaller(f'<img src="{large}"><img src="{small}">')
+    assert small in page and large not in page and len(page) < len(large) / 2
+    kind, content = re.search(r'src="data:image/(\w+);base64,([^"]+)"', page).groups()
+    with Image.open(io.BytesIO(base64.b64decode(content))) as image:
+        assert kind == "webp" and image.size == (400, 400)
+        assert np.abs(np.asarray(image.convert("RGB"), float) - smooth).mean() < 6

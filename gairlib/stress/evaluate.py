@@ -21,6 +21,7 @@ from gairlib.benchmark_retrieval import held_out
 from gairlib.config import QUERY_MODES
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput, Missing
+from gairlib.files import code_hash
 from gairlib.model import GAIR
 from gairlib.rs import Features
 from gairlib.scenes import Reader, Scene
@@ -139,7 +140,7 @@ def plan(trained: Sequence[ablation.Run], runs: str | Path, levels: dict, noise_
     """A run for each trained model; its key says what its numbers depend on."""
     wanted = stresses.check(levels)
     here = Path(__file__).parents[1]
-    code = ablation.code_fingerprint([here / f"{name}.py" for name in CODE])
+    code = code_hash(here / f"{name}.py" for name in CODE)
     return [ablation.Run(r.variant, r.seed, {
         "data": r.values["data"], "model": str(ablation.weights(runs, r.key)), "levels": wanted,
         "noise_seed": noise_seed},
