@@ -24,10 +24,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import nbformat
 import yaml
 
-from gairlib import commit, notebook_html
+from gairlib import commit
 from gairlib.errors import BadInput, Missing
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -199,6 +198,8 @@ def run(notebook: str | Path, values: dict, html: str | Path, index: str = "inde
     """
     import papermill
 
+    from gairlib import notebook_html
+
     notebook, html = Path(notebook), Path(html)
     html.parent.mkdir(parents=True, exist_ok=True)
     failed = html.with_suffix(".failed.ipynb")
@@ -235,6 +236,8 @@ def run(notebook: str | Path, values: dict, html: str | Path, index: str = "inde
 
 
 def _read(path: str | Path):
+    import nbformat  # two seconds of imports that a kernel, which calls `enter()`, must not pay
+
     try:
         return nbformat.read(str(path), as_version=4)
     except FileNotFoundError as problem:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -100,6 +101,20 @@ def test_long_format_holds_every_row_and_its_source(found, tmp_path):
 def test_claims_follow_from_the_verdicts(found, task, status, said):
     x = line(found, task)
     assert claims.status(x) == status and said in claims.claim(x)
+
+
+@pytest.mark.parametrize("task, split, said", [
+    ("segmentation-landcover", "held-out sites", "telling the land cover of each pixel of a chip"),
+    ("pangaea-mados", "test", "segmenting the chips of PANGAEA's mados"),
+    ("placepulse-lively", "x", "telling how people judged a street (lively) from its photo"),
+    ("retrieval-sv-location", "held-out sites, photo to location, world gallery",
+     "finding the coordinates that belong to a photo, among places all over the world"),
+    ("retrieval-rs-location", "held-out sites, location to RS",
+     "finding the chip and the position in it that belongs to coordinates, among all held-out"),
+    ("retrieval", "held-out sites, within chip", "finding where in its chip a photo was taken"),
+])  # fmt: skip
+def test_the_subject_of_a_claim_says_what_is_done(task, split, said):
+    assert claims.subject(SimpleNamespace(task=task, split=split)).startswith(said)
 
 
 def test_losses_are_sentences_and_only_where_there_are_some(found):

@@ -42,12 +42,41 @@ def subject(line: Line) -> str:
         return "telling the dominant land cover of a chip"
     if task == "rs-eurosat":
         return "telling the EuroSAT class of a chip"
+    if task == "rs-built_up":
+        return "telling the built-up share of a chip"
+    if task.startswith("segmentation-"):
+        return f"telling the {target.replace('landcover', 'land cover')} of each pixel of a chip"
+    if task.startswith("pangaea-"):
+        return f"segmenting the chips of PANGAEA's {task.removeprefix('pangaea-')}"
+    if task.startswith("geobench-"):
+        return f"telling the classes of GEO-Bench's {task.removeprefix('geobench-')}"
+    if task.startswith("placepulse-"):
+        return f"telling how people judged a street ({target}) from its photo (Place Pulse 2.0)"
+    if task.startswith("retrieval-"):
+        return _looking(line.split)
     if task == "retrieval":
         return {"within site": "finding a photo's place among those of its site",
                 "all photos": "finding a photo's place among all held-out places",
                 "within chip": "finding where in its chip a photo was taken"}.get(
             line.split.rsplit(", ", 1)[-1], "finding a photo's place")
     return f"`{task}`"
+
+
+# what looks for what, as the splits of the retrieval tasks towards and from coordinates name it
+SIDES = {"photo": "a photo", "RS": "a chip read at a photo's position", "location": "coordinates"}
+
+
+def _looking(split: str) -> str:
+    """The sentence's subject for "held-out sites, photo to location, world gallery"."""
+    asked = next((p for p in split.split(", ") if " to " in p), "")
+    query, _, gallery = asked.partition(" to ")
+    if query not in SIDES or gallery not in SIDES:
+        return f"looking for a place ({split})"
+    known = {"location": "the coordinates", "photo": "the photo",
+             "RS": "the chip and the position in it"}[gallery]
+    among = "places all over the world" if "world gallery" in split else "all held-out places"
+    verb = "belong" if gallery == "location" else "belongs"
+    return f"finding {known} that {verb} to {SIDES[query]}, among {among}"
 
 
 def status(line: Line) -> str:

@@ -57,7 +57,8 @@ class Line:
         """"good", "alignment" or "space": which of the three questions this line answers."""
         if "-" not in self.modality:
             return "good"
-        near = "within" in self.split or self.metric.startswith("localisation error")
+        # "localisation error, great circle" is over the whole world
+        near = "within" in self.split or self.metric == "localisation error"
         return "alignment" if near else "space"
 
     @property
