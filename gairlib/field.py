@@ -21,6 +21,7 @@ from gairlib.scenes import Reader, Scene, corner
 
 MAX_SIDE = 512  # cells a side: 512 x 512 x 128 float32 are 128 MiB
 QUERIES = 4096  # positions that are decoded at a time
+FEW_CELLS = 10_000  # at least so many of a large field say what a random guess is worth
 
 
 @dataclass(frozen=True)
@@ -208,12 +209,16 @@ def find(
         raise BadInput(f"scene {field.scene.id}: no cell with data to look for the photo in")
     if centres is None:
         centres = np.stack(field.centres(), axis=-1)
-    distance = geo.haversine(centres, np.array([lon, lat]))
+    here = np.array([lon, lat])
     best = np.unravel_index(np.nanargmax(similarity), similarity.shape)
+    # chance is a median over some thousand cells: a quarter of a million would tell no more of it
+    step = max(1, int((similarity.size / FEW_CELLS) ** 0.5))
+    some = centres[::step, ::step][field.valid[::step, ::step]]
+    some = some if len(some) else centres[field.valid]
     return Finding(
         float(centres[best][0]),
         float(centres[best][1]),
         float(similarity[best]),
-        float(distance[best]),
-        float(np.median(distance[field.valid])),
+        float(geo.haversine(centres[best], here)),
+        float(np.median(geo.haversine(some, here))),
     )

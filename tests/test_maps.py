@@ -15,7 +15,7 @@ from pyproj import Transformer
 from rasterio.transform import from_origin
 from rasterio.warp import Resampling, reproject
 
-from gairlib import GAIR, GAIRConfig, explore, field, maps, overlays, preprocess, scenes
+from gairlib import GAIR, GAIRConfig, explore, field, geo, maps, overlays, preprocess, scenes
 from gairlib.errors import BadInput
 from gairlib.maps import popups
 from gairlib.offline import external_loads
@@ -168,7 +168,7 @@ def test_without_blending_tokens_stay_squares(tmp_path, model):
     assert len(cells) <= raw.shape[0] * raw.shape[1] / 2
 
 
-def test_centres_and_finding(tmp_path, model):
+def test_centres_and_finding(tmp_path, model, monkeypatch):
     scene = write_scene(tmp_path / "a.tif")
     dense = field.dense(
         model, scene, chip_px=32, chip_m=320.0, window=(10, 20, 60, 40), resolution=10.0
@@ -182,6 +182,11 @@ def test_centres_and_finding(tmp_path, model):
     found = field.find(dense, similarity, lon[7, 15], lat[7, 15])
     assert abs(found.error_m - 100.0) < 0.6 and found.cosine == 1.0
     assert 100 < found.guess_m < 600
+    every = geo.haversine(np.stack([lon, lat], -1), np.array([lon[7, 15], lat[7, 15]]))
+    assert found.guess_m == np.median(every)  # of a small field, all cells
+    monkeypatch.setattr(field, "FEW_CELLS", 100)  # of a large one, an even selection
+    thin = field.find(dense, similarity, lon[7, 15], lat[7, 15])
+    assert thin.error_m == found.error_m and abs(thin.guess_m / found.guess_m - 1) < 0.05
     cosine = dense.similarity(dense.values[7, 5])
     assert np.isclose(cosine[7, 5], 1.0, atol=1e-5) and np.nanmax(np.abs(cosine)) <= 1 + 1e-5
 
