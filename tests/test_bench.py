@@ -57,3 +57,11 @@ def test_ten_million_in_small(monkeypatch):
     found = pairing.run(quick=True)
     assert found["all_photos_in"] == 3000 and found["quarter_photos_in"] == 750
     assert found["all_paired"] + found["all_rejected"] == 3000
+
+
+def test_photos_in_either_layout_give_the_same():
+    from gairlib.bench import photo_layout
+
+    found = photo_layout.run(quick=True)
+    assert found["largest_difference"] < 1e-5
+    assert found["train_times_faster"] > 0 and found["read_times_faster"] > 0
