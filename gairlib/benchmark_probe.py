@@ -101,7 +101,7 @@ def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: 
                   for name, predict in trained.items()]
     elif isinstance(data.inputs, Places):
         at = data.inputs
-        chip = features.chips(model, at.chips, device=device)[at.chip]  # [n, D]
+        chip = features.of_chips(model, at.chips, device)[at.chip]  # [n, D]
         colours = features.local_statistics(at.chips, at.chip, at.xy)
         found += [
             Encoder("chip mean", linear, _linear(data, lambda seed: chip), **how),

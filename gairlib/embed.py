@@ -9,7 +9,6 @@ table; the file's own metadata say the same once (key `gairlib`), with the kind 
 whether the data are synthetic. `gairlib.nearest` searches such files.
 """
 
-import hashlib
 import json
 import re
 from datetime import UTC, datetime
@@ -21,28 +20,16 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 from pyproj import Transformer
-from safetensors.torch import save
 from shapely import Polygon
 from tqdm.auto import tqdm
 
 from gairlib import features, files, pairing, preprocess, scenes
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.files import sha256
 from gairlib.model import GAIR
+from gairlib.model_hash import weights_hash
 
 UNKNOWN = "unknown: the dataset states none"
-
-
-def weights_hash(checkpoint: str | Path) -> str:
-    """First 16 hex digits of the SHA-256 of a model folder's weights."""
-    return sha256(Path(checkpoint) / "model.safetensors")[:16]
-
-
-def model_hash(model: GAIR) -> str:
-    """The same for a model in memory: what `weights_hash` gives once it is saved."""
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    return hashlib.sha256(save(state)).hexdigest()[:16]
 
 
 def sentinel_notice(acquired: str | None = None) -> str:

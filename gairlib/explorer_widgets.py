@@ -21,6 +21,7 @@ from gairlib.explorer import Explorer, Near, Picture
 from gairlib.figures import style
 from gairlib.overlays import data_uri, mercator
 
+WORLD_ZOOM = 1.25  # of Leaflet: the world is 256 * 2**zoom pixels wide
 MARKERS = 300  # photos that are drawn; a browser draws more only slowly
 DOT = {"radius": 5, "color": "#ffffff", "weight": 1.5, "fillColor": style.SKY, "fillOpacity": 1.0}
 ASK = "<i>Click anywhere in the scene.</i>"
@@ -121,19 +122,24 @@ class WorldClicks:
     backdrop: (lon, lat) [n, 2] of places that show where land is, such as a table of cities.
     """
 
-    def __init__(self, explorer: Explorer, backdrop: np.ndarray, height: int = 380):
+    def __init__(self, explorer: Explorer, backdrop: np.ndarray):
         self.explorer, self.similarity = explorer, None
         west, south, east, north = explorer.world_bounds
+        (x0, x1), (y0, y1) = mercator(np.array([west, east]), np.array([south, north]))
+        width = round(256 * 2**WORLD_ZOOM)  # pixels, so that the world fills the map
+        height = round(width * (y1 - y0) / (x1 - x0))
         self.map = Map(
-            layers=(), center=(0, 0), zoom=0.5, zoom_snap=0.25, scroll_wheel_zoom=True,
-            attribution_control=False, max_bounds=[[south, west], [north, east]],
-            world_copy_jump=False,
-            layout=ipywidgets.Layout(height=f"{height}px", width="620px"),
+            layers=(), center=(0, 0), zoom=WORLD_ZOOM, min_zoom=WORLD_ZOOM, zoom_snap=0.25,
+            scroll_wheel_zoom=True, attribution_control=False,
+            max_bounds=[[south, west], [north, east]], world_copy_jump=False,
+            # panes: land lies over the field, and both under the ring, whatever is added first
+            panes={"field": {"zIndex": 310}, "land": {"zIndex": 320}},
+            layout=ipywidgets.Layout(height=f"{height}px", width=f"{width}px", flex="0 0 auto"),
         )  # fmt: skip
         self.map.add_class("gairlib-world")
         self.land = ImageOverlay(
             url=_dots(backdrop, explorer), bounds=[[south, west], [north, east]],
-            attribution="places of the tables",
+            attribution="places of the tables", pane="land",
         )  # fmt: skip
         self.map.add(self.land)
         self.here = _ring(style.VERMILION)
@@ -152,9 +158,8 @@ class WorldClicks:
         start = time.perf_counter()
         answer = self.explorer.world(lon, float(np.clip(lat, -90.0, 90.0)))
         if self.similarity is None:
-            self.similarity = _overlay(answer.picture)
-            self.map.substitute(self.land, self.similarity)
-            self.map.add(self.land)  # land stays on top
+            self.similarity = _overlay(answer.picture, pane="field")
+            self.map.add(self.similarity)
         self.similarity.url = answer.picture.uri
         self.here.location = (lat, lon)
         _show(self.map, self.here)
@@ -186,9 +191,9 @@ def _map(ground: Picture, height: int, name: str) -> Map:
     return m
 
 
-def _overlay(picture: Picture) -> ImageOverlay:
+def _overlay(picture: Picture, **options) -> ImageOverlay:
     west, south, east, north = picture.bounds
-    return ImageOverlay(url=picture.uri, bounds=[[south, west], [north, east]])
+    return ImageOverlay(url=picture.uri, bounds=[[south, west], [north, east]], **options)
 
 
 def _ring(colour: str) -> CircleMarker:
@@ -226,9 +231,9 @@ def _dots(places: np.ndarray, explorer: Explorer) -> str:
     places = np.asarray(places, dtype=np.float64).reshape(-1, 2)
     places = places[np.abs(places[:, 1]) < north]
     x, y = mercator(places[:, 0], places[:, 1])
-    i = ((x - x0) / (x1 - x0) * width).astype(int).clip(2, width - 3)
-    j = ((y1 - y) / (y1 - y0) * height).astype(int).clip(2, height - 3)
-    for reach, colour in ((2, (20, 30, 40, 150)), (1, (255, 255, 255, 255))):
+    i = ((x - x0) / (x1 - x0) * width).astype(int).clip(3, width - 4)
+    j = ((y1 - y) / (y1 - y0) * height).astype(int).clip(3, height - 4)
+    for reach, colour in ((3, (20, 30, 40, 150)), (2, (255, 255, 255, 255))):
         for dx in range(-reach + 1, reach + 1):
             for dy in range(-reach + 1, reach + 1):
                 rgba[j + dy, i + dx] = colour

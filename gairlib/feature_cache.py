@@ -8,21 +8,21 @@ in outputs/features of the run's folder; they may be deleted at any time.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
 from torch import Tensor
 
-from gairlib.files import code_hash
+from gairlib.files import code_hash, whole
 from gairlib.model import GAIR
+from gairlib.model_hash import model_hash
 
 FOLDER = "outputs/features"
-CODE = ("bands features inr location location_space2vec location_sphere2vec model preprocess rs "
-        "spherical_harmonics sv").split()
+CODE = "bands features inr model preprocess rs sv".split()  # no location features are kept
 
 
 def cached(compute: Callable[[], np.ndarray], model: GAIR, inputs, device: str, kind: str,
@@ -42,22 +42,20 @@ def cached(compute: Callable[[], np.ndarray], model: GAIR, inputs, device: str, 
     except (OSError, ValueError, EOFError):  # not there, or cut short
         found = np.ascontiguousarray(compute())
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")  # two stages may compute the same
-    with open(part, "wb") as file:
+    with whole(path) as part, open(part, "wb") as file:  # two stages may compute the same
         np.save(file, found)
-    os.replace(part, path)
     return found
 
 
 def key(model: GAIR, inputs, device: str, kind: str) -> str:
     """32 hex digits of what the features depend on."""
-    digest = hashlib.sha256(f"{kind} {device} {torch.__version__} {_code()}".encode())
+    versions = f"{torch.__version__} {timm.__version__}"
+    digest = hashlib.sha256(f"{kind} {device} {versions} {_code()} {model_hash(model)}".encode())
     digest.update(json.dumps(model.config.to_dict(), sort_keys=True).encode())
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        _add(digest, value)
     for value in inputs:
-        _add(digest, value)
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        digest.update(f"{array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:32]
 
 
@@ -65,9 +63,3 @@ def key(model: GAIR, inputs, device: str, kind: str) -> str:
 def _code() -> str:
     here = Path(__file__).parent
     return code_hash([here / f"{name}.py" for name in CODE])
-
-
-def _add(digest, value) -> None:
-    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    digest.update(f"{array.dtype.str} {array.shape}".encode())
-    digest.update(np.ascontiguousarray(array).data)

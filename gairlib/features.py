@@ -133,6 +133,11 @@ def locations(
     return _joined(parts, model.config.dim)
 
 
+def of_chips(model: GAIR, dn, device: str) -> np.ndarray:
+    """`chips`, kept for the other tasks on the same chips."""
+    return cached(lambda: chips(model, dn, device=device), model, (dn,), device, "chips")
+
+
 def of_task(data, model: GAIR, images: Tensor | None, device: str) -> np.ndarray:
     """Frozen features [n, D] of a `tasks.TaskData`, for a probe, kept for the other tasks on the
     same inputs (`feature_cache`). images: read photos (sv only)."""
@@ -143,7 +148,7 @@ def of_task(data, model: GAIR, images: Tensor | None, device: str) -> np.ndarray
             lambda: local(model, at.chips, at.chip, at.xy, mode="bilinear", device=device),
             model, (at.chips, at.chip, at.xy), device, "tokens at positions")
     if data.modality == "rs":
-        return cached(lambda: chips(model, at, device=device), model, (at,), device, "chips")
+        return of_chips(model, at, device)
     if data.modality == "sv":
         return cached(lambda: encode_photos(model, images, backbone=True, device=device),
                       model, (images,), device, "photos")

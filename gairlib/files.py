@@ -13,8 +13,9 @@ def whole(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; at the end of the block it takes the place of `path`.
 
     What stood there stays until then, and for good where the block raises or the process ends.
+    Two processes may write the same path: the last one's file stays.
     """
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     yield part
     os.replace(part, path)
 

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from gairlib import embed, geo
 from gairlib.errors import BadInput, Missing
+from gairlib.model_hash import model_hash
 
 CHUNK = 65_536  # vectors at a time
 QUERIES = 256  # queries at a time: 128 MiB of cosines
@@ -177,7 +178,7 @@ class Index:
     def _encode(self, place: np.ndarray, model) -> np.ndarray:
         if model is None:
             raise BadInput("query by lonlat: give the model whose location encoder reads it")
-        if self.weights is not None and embed.model_hash(model) != self.weights:
+        if self.weights is not None and model_hash(model) != self.weights:
             raise BadInput("query by lonlat: the model is not the one that made these files")
         import torch
 

@@ -9,6 +9,7 @@ import torch
 from gairlib import GAIR, embed, features, pairing, preprocess, scenes
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
+from gairlib.model_hash import model_hash, weights_hash
 
 CHIP = dict(chip_px=32, chip_m=320.0)
 
@@ -57,7 +58,7 @@ def test_every_row_and_file_says_where_it_comes_from(embedded):
         path = folder / f"{kind}.parquet"
         frame, about = gpd.read_parquet(path), embed.about(path)
         assert about["kind"] == kind and about["dim"] == 16 and about["synthetic"] is True
-        assert about["weights_sha256"] == embed.weights_hash(folder / "model")
+        assert about["weights_sha256"] == weights_hash(folder / "model")
         assert set(frame["model"]) == {about["weights_sha256"]}
         assert set(frame["embedded_on"]) == {about["date"]}
         assert set(frame["licence"]) == {"synthetic data"} == set(about["licence_of_data"])
@@ -66,9 +67,9 @@ def test_every_row_and_file_says_where_it_comes_from(embedded):
 
 def test_model_hash_is_that_of_its_file(embedded):
     model, _, folder = embedded
-    assert embed.model_hash(model) == embed.weights_hash(folder / "model")
-    assert embed.model_hash(GAIR.from_pretrained(folder / "model")) == embed.model_hash(model)
-    assert embed.model_hash(GAIR(model.config)) != embed.model_hash(model)
+    assert model_hash(model) == weights_hash(folder / "model")
+    assert model_hash(GAIR.from_pretrained(folder / "model")) == model_hash(model)
+    assert model_hash(GAIR(model.config)) != model_hash(model)
 
 
 def test_licences(tiny, embedded):

@@ -50,7 +50,7 @@ def run(data: TaskData, dataset: Dataset, model: GAIR, *, seeds: int, device: st
     (scheme,) = data.schemes
     ((train, test),) = scheme.folds(0)
     y, prep = data.labels, model.config.preprocessing
-    ours = features.chips(model, data.inputs, device=device)
+    ours = features.of_chips(model, data.inputs, device)
     colours = features.colour_statistics(data.inputs)
     coarse = features.thumbnails(data.inputs, 4)
     codes, clusters = stats.encode_clusters(data.clusters[test])
@@ -61,8 +61,8 @@ def run(data: TaskData, dataset: Dataset, model: GAIR, *, seeds: int, device: st
                   normalisation=normalisation)
 
     for seed in range(seeds):
-        untrained = features.chips(features.random_init(model.config, seed), data.inputs,
-                                   device=device)
+        untrained = features.of_chips(features.random_init(model.config, seed), data.inputs,
+                                      device)
         for encoder, x, normalisation in ((OURS, ours, prep), (RANDOM, untrained, prep),
                                           ("colour statistics", colours, "none"),
                                           ("raw pixels", coarse, "none")):
