@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gairlib import stats
+from gairlib import commit, stats
 from gairlib.ablation import BASE, Run, Variant
 from gairlib.errors import BadInput
 from gairlib.files import whole
@@ -85,8 +85,9 @@ class Result:
         for row in self.table[self.table["metric"].isin(_judged())].itertuples():
             found = {k: _plain(getattr(row, k)) for k in numbers}
             variants.setdefault(row.variant, {"seeds": row.seeds})[row.metric] = found
+        facts = self.facts | {"commit": commit.current()}
         with whole(metrics) as part:
-            part.write_text(json.dumps(self.facts | {"variants": variants}, indent=1) + "\n")
+            part.write_text(json.dumps(facts | {"variants": variants}, indent=1) + "\n")
 
 
 def _plain(value: float) -> float | None:

@@ -1,14 +1,14 @@
-"""Every benchmark that a folder can run, in full: `python -m gairlib.bench_all [--data FOLDER]`.
+"""Every benchmark that a folder can run: `python -m gairlib.bench_all [--data FOLDER]`.
 
 `make repro` runs a default set of tasks within its quarter of an hour. Here a run of its own,
 `runs/<folder>-all/`, lists all tasks of `tasks.available`, trains every location encoder of the
-registry end to end, and takes blocks of 2, 10 and 20 degrees. The weights are those that
-`make repro` has made: the sample's, taken as they are on the sample; a folder of one's own is
+registry end to end (as quickly as the default run does; `benchmark.trained: full` in the run's
+params.local.yaml takes some hours), and takes blocks of 2, 10 and 20 degrees. The weights are those
+that `make repro` has made: the sample's, taken as they are on the sample; a folder of one's own is
 treated as `make repro DATA=` treats it. Finished stages are kept, so an interrupted call goes on.
 """
 
 import argparse
-import re
 import subprocess
 import sys
 import time
@@ -29,8 +29,7 @@ NEVER = 2**31  # pairs below which the weights of `pretrain.init` are taken as t
 def everything(params: dict, dataset: Dataset) -> None:
     """Turn a run's parameters into those of all benchmarks, in place."""
     found = tasks.available(dataset)
-    params["tasks"] = [name for name, why in found.items()
-                       if not why and re.fullmatch(r"[\w.-]+", name)]
+    params["tasks"] = [name for name, why in found.items() if not why]
     params["benchmark"] |= {"location_encoders": location.names(), "block_degrees": BLOCK_DEGREES}
 
 

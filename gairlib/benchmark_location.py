@@ -22,6 +22,14 @@ ENCODERS = ("rff-xyz", "spherical-harmonics", "sphere2vec-c+")
 TRAINED_SEEDS = 1
 # Half as many networks and steps as `location_training.DEFAULTS`: seconds a task instead of minutes
 QUICK = Settings(folds=2, steps=150, batch=256)
+SETTINGS = {"quick": QUICK, "full": location_training.DEFAULTS}
+
+
+def settings(name: str) -> Settings:
+    """How the registry's encoders are trained, by the parameter `trained`."""
+    if name not in SETTINGS:
+        raise BadInput(f"benchmark.trained is {name!r}; there are {', '.join(SETTINGS)}")
+    return SETTINGS[name]
 
 
 def names(asked: Sequence[str] | str) -> list[str]:

@@ -58,12 +58,16 @@ class Options:
 
 
 def _linear(data: TaskData, table_of: Callable[[int], np.ndarray]) -> Callable:
+    return _probe(table_of, data.labels, data.kind == "classification")
+
+
+def _probe(table_of: Callable[[int], np.ndarray], y: np.ndarray, labels: bool) -> Callable:
     """A ridge or logistic probe on the features [n, D] that belong to a seed."""
+    fit = probes.logistic if labels else probes.ridge
 
     def predict(train, test, scheme, seed):
-        x, groups = table_of(seed), scheme.groups
-        fit = probes.ridge if data.kind == "regression" else probes.logistic
-        return fit(x[train], data.labels[train], x[test], groups[train], seed=seed)[0]
+        x = table_of(seed)
+        return fit(x[train], y[train], x[test], scheme.groups[train], seed=seed)[0]
 
     return predict
 
@@ -93,7 +97,7 @@ def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: 
     for name, prep, x in further:
         found.append(Encoder(name, linear, _linear(data, lambda seed, x=x: x), data.bands, prep))
     if data.modality == "location":
-        found += _location_baselines(data, labels)
+        found += _location_baselines(data.inputs, data.labels, labels)
         trained = benchmark_location.predictors(
             data.inputs, data.labels, benchmark_location.names(extra.location_encoders),
             extra.settings)
@@ -118,6 +122,8 @@ def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: 
             Encoder("raw pixels", linear, _linear(data, lambda seed: coarse), **plain),
         ]
     if data.modality != "location":
+        if data.lonlat is not None:  # neighbours' labels, a rival wherever neighbours are known
+            found += _location_baselines(data.lonlat, data.labels, labels)
         found.append(_supervised(data, images, device))
     name = "majority" if labels else "mean"
     constant = location_baselines.constant
@@ -144,8 +150,7 @@ def _supervised(data: TaskData, images, device: str) -> Encoder:
                    normalisation="training mean and spread", seeds=1)
 
 
-def _location_baselines(data: TaskData, labels: bool) -> list[Encoder]:
-    lonlat, y = data.inputs, data.labels
+def _location_baselines(lonlat: np.ndarray, y: np.ndarray, labels: bool) -> list[Encoder]:
     sphere = location_baselines.sphere(lonlat)
 
     def near(k, power):
@@ -156,7 +161,8 @@ def _location_baselines(data: TaskData, labels: bool) -> list[Encoder]:
     return [
         *(Encoder(name, neighbours[name][0], near(*neighbours[name][1:]))
           for name in (location_baselines.NEAREST, "inverse distance")),
-        Encoder("coordinates", "logistic" if labels else "ridge", _linear(data, lambda s: sphere)),
+        Encoder("coordinates", "logistic" if labels else "ridge",
+                _probe(lambda seed: sphere, y, labels)),
     ]
 
 

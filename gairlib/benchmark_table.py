@@ -18,7 +18,7 @@ ROW_COLUMNS = (
     "clusters cluster n_train dataset data"
 ).split()
 COMPARISON_COLUMNS = (
-    "task split metric unit encoder baseline difference low high better verdict clusters"
+    "task split metric unit encoder baseline difference low high better verdict clusters seeds"
 ).split()
 OURS, RANDOM = "gair", "random init"
 LOWER = ("median rank", "localisation error", "rmse")  # smaller is better
@@ -97,7 +97,7 @@ class Table:
         """`encoder` minus `baseline` on the same draws: a row of COMPARISON_COLUMNS. seeds: take
         the first so many of both (default: all, and one score serves all seeds). The verdict is
         "wins" or "loses" where the interval excludes zero, "tie" where it does not, "" without an
-        interval."""
+        interval. `seeds` of the row: how many probe seeds the difference stands on."""
         ours, e = (self.entries[split, metric, name] for name in (encoder, baseline))
         got = stats.paired_difference(
             ours.scores[:seeds], e.scores[:seeds], e.clusters, draws=draws, min_clusters=e.least)
@@ -108,11 +108,18 @@ class Table:
         return dict(
             task=self.task, split=split, metric=metric, unit=e.unit, encoder=encoder,
             baseline=baseline, difference=got.value, low=got.low, high=got.high,
-            better="lower" if lower else "higher", verdict=verdict, clusters=e.clusters)
+            better="lower" if lower else "higher", verdict=verdict, clusters=e.clusters,
+            seeds=max(len(ours.scores[:seeds]), len(e.scores[:seeds])))
 
     def comparison(self, draws: int) -> pd.DataFrame:
-        """`gair` minus each other encoder."""
-        found = [self.difference(split, metric, OURS, baseline, draws)
-                 for split, metric, baseline in self.entries
+        """`gair` minus each other encoder. One that is too dear for all seeds is compared on those
+        that it has: seed s of both saw the same folds, other seeds did not."""
+        found = [self.difference(split, metric, OURS, baseline, draws,
+                                 seeds=self._shared(split, metric, e))
+                 for (split, metric, baseline), e in self.entries.items()
                  if baseline != OURS and (split, metric, OURS) in self.entries]
         return pd.DataFrame(found, columns=COMPARISON_COLUMNS)
+
+    def _shared(self, split: str, metric: str, other: Entry) -> int | None:
+        ours = self.entries[split, metric, OURS]
+        return len(other.scores) if len(other.scores) < len(ours.scores) else None

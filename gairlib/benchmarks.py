@@ -9,6 +9,7 @@ task name or a broken file is an error. All intervals are 95% bootstraps over si
 images (`gairlib.stats`), never over rows.
 """
 
+import inspect
 import json
 import math
 import re
@@ -36,6 +37,7 @@ from gairlib.geographic_bias import COLUMNS as REGIONS
 from gairlib.model import GAIR
 
 BLIND = ("majority", "mean", "chance", "random point")  # what knows nothing of the input
+UNUSED = "benchmark.weights: not used by this task"
 
 
 @dataclass
@@ -109,9 +111,28 @@ class Result:
         found |= {"best_baseline": best["encoder"], "best_baseline_value": best["value"]}
         return {k: v.item() if hasattr(v, "item") else v for k, v in found.items()}
 
-    def metrics(self) -> dict[str, float]:
-        """Flat numbers for DVC: `ran`, and for each judged metric its value, interval and the same
-        encoder untrained; for the first also the paired difference, chance and the counts."""
+    def others(self) -> dict[str, dict[str, float]]:
+        """All other encoders of the headline's split and metric, in the table's order: value, low,
+        high, and gair minus it, paired: difference, difference_low, difference_high. Numbers that
+        do not exist, such as an interval from few sites, are left out."""
+        if not self.mainline:
+            return {}
+        _, split, metric = self.mainline[0]
+        r, found = self.rows, {}
+        here = (r.split == split) & (r.metric == metric) & (r.seed == "mean") & (r.encoder != OURS)
+        for row in r[here].to_dict("records"):
+            numbers = {k: row[k] for k in ("value", "low", "high")}
+            gap = self.versus(split, row["encoder"], metric)
+            if gap is not None:
+                numbers |= {"difference": gap["difference"], "difference_low": gap["low"],
+                            "difference_high": gap["high"]}
+            found[row["encoder"]] = {k: _short(v) for k, v in numbers.items() if math.isfinite(v)}
+        return found
+
+    def metrics(self) -> dict[str, float | dict]:
+        """Numbers for DVC: `ran`, and for each judged metric its value, interval and the same
+        encoder untrained; for the first also the paired difference, chance and the counts, and all
+        `others`."""
         found: dict[str, float] = {"ran": int(self.status == "ran")}
         for key, split, metric in self.mainline:
             ours, untrained = self.row(split, OURS, metric), self.row(split, RANDOM, metric)
@@ -122,7 +143,9 @@ class Result:
                  "chance": "chance", "best_baseline_value": "best_baseline", "n": "n",
                  "clusters": "clusters"}
         found |= {new: head[old] for old, new in names.items() if head}
-        return {k: _short(v) for k, v in found.items() if math.isfinite(v)}
+        short = {k: _short(v) for k, v in found.items() if math.isfinite(v)}
+        others = self.others()
+        return short | ({"others": others} if others else {})
 
     def conclusions(self) -> str:
         """The result in Markdown sentences, true for whatever data it came from."""
@@ -181,7 +204,7 @@ class Result:
     def save(self, folder: str | Path, metrics: str | Path | None = None) -> None:
         """rows.parquet, rows.csv, comparison.csv, neighbours.csv, regions.csv, bias.csv
         (`geographic_bias.summary`) and result.json (status, reason, headline, notes) into
-        `folder`; the flat numbers into the file `metrics`."""
+        `folder`; `metrics()` into the file `metrics`."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.rows.to_parquet(folder / "rows.parquet", index=False)
@@ -225,10 +248,10 @@ def run(task: str, dataset: Dataset, checkpoint: str | Path, pairs_folder: str |
     """Run one task with frozen encoders; see the module's header.
 
     block_degrees: the blocked splits of location tasks (finer ones where a table is too small).
-    extra: encoders to train, and others' weights to compare with, on probing tasks. pairs_folder is
-    read by retrieval and rs-street-* only. Raises BadInput for an unknown task name, encoder or
-    block size or fewer than one seed or draw, Missing for an absent checkpoint, weights file or
-    pairs folder.
+    extra: encoders to train, and others' weights to compare with, on tasks with a linear probe; a
+    note tells where weights are not used. pairs_folder is read by retrieval and rs-street-* only.
+    Raises BadInput for an unknown task name, encoder or block size or fewer than one seed or draw,
+    Missing for an absent checkpoint, weights file or pairs folder.
     """
     if seeds < 1 or bootstrap < 1:
         raise BadInput(f"seeds={seeds}, bootstrap={bootstrap}: both must be 1 or more")
@@ -243,14 +266,22 @@ def run(task: str, dataset: Dataset, checkpoint: str | Path, pairs_folder: str |
     if why:
         return Result(task, dataset.name, dataset.synthetic, "skipped", why)
     if family := tasks.family(task):
+        how = dict(pairs_folder=pairs_folder, seeds=seeds, device=device)
+        if "extra" in inspect.signature(family.run).parameters:
+            how["extra"] = extra
         try:
-            table, mainline, notes, example = family.run(
-                task, dataset, model, pairs_folder=pairs_folder, seeds=seeds, device=device)
+            table, mainline, notes, example = family.run(task, dataset, model, **how)
         except Skipped as why:
             return Result(task, dataset.name, dataset.synthetic, "skipped", str(why))
+        shown = {encoder for _, _, encoder in table.entries}
+        if extra.weights and not shown & {published_weights.NAMES[key] for key in extra.weights}:
+            notes = [*notes, UNUSED]
+        regions = example.pop("regions", pd.DataFrame(columns=REGIONS))
+        if len(regions):
+            notes = [*notes, *geographic_bias.sentences(regions, mainline[0][1])]
         return Result(task, dataset.name, table.synthetic, rows=table.rows(bootstrap),
                       comparison=table.comparison(bootstrap), mainline=mainline, notes=notes,
-                      example=example)
+                      example=example, regions=regions)
     data = tasks.load(task, dataset, pairs_folder, block_degrees)
     table, images, regions = benchmark_probe.run(
         data, dataset, model, seeds=seeds, device=device, extra=extra)

@@ -210,20 +210,30 @@ class Dataset:
         return self.folder / os.path.normpath(str(path).replace("\\", "/"))
 
     def landcover(self, scene_id: str) -> tuple[np.ndarray, dict[int, str]] | None:
-        """(classes uint8 [H, W] on the scene's grid, value -> name), or None if there is none."""
+        """(class values [H, W] on the scene's grid, value -> name), or None if there is none. Cells
+        without a class have the raster's declared nodata value; BadInput for any other value that
+        classes.csv does not list."""
         path = self.folder / "landcover" / f"{scene_id}.tif"
         if not path.is_file():
             return None
         classes = tables.read(self.folder / "landcover" / "classes.csv", ("value", "name"))
         with rasterio.open(path) as source:
-            values = source.read(1)
+            values, nodata = source.read(1), source.nodata
         scene = self.scene(scene_id)
         if values.shape != (scene.height, scene.width):
             raise BadInput(
                 f"{path}: {values.shape[1]} x {values.shape[0]} px, but its scene has "
                 f"{scene.width} x {scene.height}; both must be on the same grid"
             )
-        return values, dict(zip(classes["value"].astype(int), classes["name"].astype(str)))
+        names = dict(zip(classes["value"].astype(int), classes["name"].astype(str)))
+        unknown = [v for v in np.unique(values).tolist()
+                   if v not in names and v != nodata and not (v != v and nodata != nodata)]
+        if unknown:
+            raise BadInput(
+                f"{path}: the value {unknown[0]} has no name; landcover/classes.csv lists "
+                f"{', '.join(map(str, names))}. Name it there, or declare it as the raster's nodata"
+            )
+        return values, names
 
     # ------------------------------------------------------------------ photos
 

@@ -71,7 +71,7 @@ def photos(model: GAIR, dataset: Dataset, *, device: str = "cpu") -> gpd.GeoData
     """Every photo (spherical ones as their four views): one row a view, position as geometry."""
     street = pairing.expand_views(dataset.street())
     vectors = features.photos(model, dataset, street, device=device)
-    kept = "photo_id path view_yaw heading captured_at split licence".split()
+    kept = "photo_id path site view_yaw heading captured_at split licence".split()
     keep = [c for c in kept if c in street]
     frame = street[keep].assign(embedding=list(vectors), licence=_licences(dataset, street))
     return gpd.GeoDataFrame(frame, geometry=gpd.points_from_xy(street["lon"], street["lat"]),

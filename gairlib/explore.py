@@ -14,7 +14,18 @@ import pandas as pd
 from gairlib import scenes as scene_files
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.field import Colours, Field, Finding, cell_centres, colours, find, read_chip_field
+from gairlib.field import (
+    Colours,
+    Field,
+    Finding,
+    cell_centres,
+    colours,
+    find,
+    flat_note,
+    in_window,
+    read_chip_field,
+    similarity_limits,
+)
 from gairlib.scenes import Scene
 
 MAX_PHOTOS = 200  # of one scene are looked for; more are drawn by the seed
@@ -52,6 +63,26 @@ def choose_photo(photos: pd.DataFrame, wanted: str = "", seed: int = 0) -> int |
             )
         return int(found[0])
     return int(np.random.default_rng(seed).integers(len(photos))) if len(photos) else None
+
+
+def some_photos(
+    photos: pd.DataFrame, chosen: int | None, scene: Scene, window: tuple[int, int, int, int],
+    most: int = MAX_PHOTOS, seed: int = 0,
+) -> tuple[pd.DataFrame, int | None]:  # fmt: skip
+    """(at most `most` of the photos, by photo_id; position of the chosen one among them).
+
+    The chosen one stays; the others are drawn by the seed, those in the window of the scene first.
+    """
+    if len(photos) <= most:
+        return photos, chosen
+    drawn = np.random.default_rng(seed).permutation(len(photos))
+    there = in_window(scene, window, photos["lon"], photos["lat"])
+    rank = np.where(there, 1, 2)
+    if chosen is not None:
+        rank[chosen] = 0
+    rows = np.sort(drawn[np.argsort(rank[drawn], kind="stable")][:most])
+    place = None if chosen is None else int(np.searchsorted(rows, chosen))
+    return photos.iloc[rows].reset_index(drop=True), place
 
 
 def chip_at(scene: Scene, lon: float | None, lat: float | None, chip_px: int, chip_m: float):
@@ -122,36 +153,56 @@ def missing(field: Field, photos: pd.DataFrame, scene_photos: int | None = None)
             notes.append("The field is constant: every place looks alike to the model.")
     if scene_photos is not None and scene_photos > len(photos):
         notes.append(f"{len(photos)} of this scene's {scene_photos} photos are drawn.")
+    if len(photos):
+        there = int(in_window(field.scene, field.window, photos["lon"], photos["lat"]).sum())
+        if there < len(photos):
+            notes.append(f"{there} of {len(photos)} photos stand in the part shown.")
     return notes
 
 
-def find_all(field: Field, vectors: np.ndarray, photos: pd.DataFrame) -> list[Finding]:
-    """The finding of each photo; vectors [n, D] in the order of the rows. Empty where the field
-    has no cell with data to find a photo in."""
-    if not field.valid.any():
+def find_all(
+    field: Field, vectors: np.ndarray, photos: pd.DataFrame
+) -> list[Finding | None]:  # fmt: skip
+    """The finding of each photo; vectors [n, D] in the order of the rows. None for a photo that
+    stands outside the field's window, and where the field is constant; an empty list where the
+    field has no cell with data to find a photo in."""
+    if not field.valid.any() or not len(photos):
         return []
+    there = in_window(field.scene, field.window, photos["lon"], photos["lat"])
     return [
-        find(field, field.similarity(vector), row.lon, row.lat)
-        for vector, row in zip(vectors, photos.itertuples())
+        find(field, field.similarity(vector), row.lon, row.lat) if inside else None
+        for vector, row, inside in zip(vectors, photos.itertuples(), there)
     ]
 
 
-def summary(findings: list[Finding], field: Field, chosen: int | None, seed: int = 0) -> dict:
-    """Flat numbers for DVC; without photos only the size of the field."""
+def unfound(photos: pd.DataFrame, cosine: np.ndarray | None) -> str:
+    """Why there is no most similar place; cosine [h, w]: None without photos or data."""
+    if not len(photos):
+        return "**This scene has no paired photo**: there is nothing to look for."
+    if cosine is None:
+        return "**This scene has no data here**: there is nothing to look for."
+    return f"**No most similar place**: {flat_note(similarity_limits(cosine)[1])}."
+
+
+def summary(
+    findings: list[Finding | None], field: Field, chosen: int | None, seed: int = 0
+) -> dict:  # fmt: skip
+    """Flat numbers for DVC; without a photo that was found only the size of the field."""
     h, w = field.valid.shape
-    numbers = {"photos": len(findings), "field_cells": h * w}
-    if not findings:
+    found = [f for f in findings if f]
+    numbers = {"photos": len(found), "field_cells": h * w}
+    if not found:
         return numbers
-    errors = np.array([f.error_m for f in findings])
+    errors = np.array([f.error_m for f in found])
     numbers["median_error_m"] = float(np.median(errors))
     if len(errors) >= FEW:
         draws = np.random.default_rng(seed).choice(errors, (DRAWS, len(errors)))
         low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
         numbers |= {"median_error_low_m": float(low), "median_error_high_m": float(high)}
     numbers |= {
-        "median_guess_m": float(np.median([f.guess_m for f in findings])),
+        "median_guess_m": float(np.median([f.guess_m for f in found])),
     }
-    if chosen is not None:
+    if chosen is not None and findings[chosen]:
         numbers |= {
             "chosen_error_m": findings[chosen].error_m,
             "chosen_cosine": findings[chosen].cosine,
@@ -159,13 +210,15 @@ def summary(findings: list[Finding], field: Field, chosen: int | None, seed: int
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in numbers.items()}
 
 
-def write(numbers: dict, findings: list[Finding], photos: pd.DataFrame, out: str, metrics: str):
-    """`metrics` (JSON) and out/findings.csv: one row a photo."""
+def write(
+    numbers: dict, findings: list[Finding | None], photos: pd.DataFrame, out: str, metrics: str
+):  # fmt: skip
+    """`metrics` (JSON) and out/findings.csv: one row a photo, blank where it was not found."""
     Path(metrics).parent.mkdir(parents=True, exist_ok=True)
     Path(metrics).write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     Path(out).mkdir(parents=True, exist_ok=True)
     columns = list(Finding.__dataclass_fields__)
-    frame = pd.DataFrame([asdict(f) for f in findings], columns=columns)
+    frame = pd.DataFrame([asdict(f) if f else {} for f in findings], columns=columns)
     frame = frame.rename(columns={"lon": "found_lon", "lat": "found_lat"})
     photos = photos[["photo_id", "lon", "lat", "split", "scene_id"]].reset_index(drop=True)
     pd.concat([photos, frame], axis=1).to_csv(Path(out) / "findings.csv", index=False)
@@ -176,7 +229,10 @@ def conclusions(numbers: dict, scene: Scene, dataset: Dataset, trained: str) -> 
     kind = "synthetic" if dataset.synthetic else "real"
     start = f"Scene `{scene.id}` ({kind} data; weights: {trained}): "
     if not numbers["photos"]:
-        return start + "**no photo could be looked for in it**: none was paired, or it has no data."
+        return (
+            f"{start}**no photo could be looked for in it**: none was paired, it has no data, or "
+            "its field is constant."
+        )
     n, plural = numbers["photos"], "" if numbers["photos"] == 1 else "s"
     if "median_error_low_m" in numbers:
         low, high = numbers["median_error_low_m"], numbers["median_error_high_m"]
@@ -186,10 +242,12 @@ def conclusions(numbers: dict, scene: Scene, dataset: Dataset, trained: str) -> 
         verdict = f" (95% bootstrap over photos {low:.0f} to {high:.0f} m), {verdict}"
     else:
         verdict = ", from too few photos to say more, against"
+    above = ""
+    if "chosen_error_m" in numbers:
+        above = f" The photo above is off by {numbers['chosen_error_m']:.0f} m."
     return (
         f"{start}over {n} photo{plural} the most similar place is off by a median of "
         f"**{numbers['median_error_m']:.0f} m**{verdict} a random point of the scene "
-        f"({numbers['median_guess_m']:.0f} m). The photo above is off by "
-        f"{numbers['chosen_error_m']:.0f} m. One scene is an illustration; the retrieval "
+        f"({numbers['median_guess_m']:.0f} m).{above} One scene is an illustration; the retrieval "
         "benchmark judges over all held-out sites."
     )

@@ -20,15 +20,15 @@ import torch
 from gairlib import features, geo, retrieval
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.field import Field, Finding, find
+from gairlib.field import Field, Finding, find, flat_note, similarity_limits
 from gairlib.overlays import (
     CLEAR,
     Warp,
+    credit,
     data_uri,
     indexed_uri,
     mercator,
     similarity_index,
-    similarity_limits,
     thumbnail,
     unmercator,
 )  # fmt: skip
@@ -144,7 +144,7 @@ class Explorer:
         if not self.cell(lon, lat)[1]:
             return Place(name, lon, lat, picture, None, "taken outside the part that is shown")
         found = find(self.field, cosine, lon, lat, centres=self._centres)
-        return Place(name, lon, lat, picture, found)
+        return Place(name, lon, lat, picture, found, "" if found else flat_note(high))
 
     def world(self, lon: float, lat: float, k: int = 6, alpha: float = 0.85) -> World:
         """Cosines of the location embedding at (lon, lat) with those of the world's grid."""
@@ -222,6 +222,28 @@ def gallery(manifest: pd.DataFrame, scene: Scene, most: int, seed: int = 0) -> p
     rest = rows[rows["scene_id"] != scene.id]
     rest = rest.sample(min(len(rest), most - len(own)), random_state=seed)
     return pd.concat([own, rest]).reset_index(drop=True)
+
+
+def held_note(manifest: pd.DataFrame, scene: Scene, photos: pd.DataFrame) -> str:
+    """How many of the scene's photos and of the folder's others are held in `photos` (see
+    `gallery`), and what to do for more."""
+    said, short = [], False
+    every = manifest.drop_duplicates("photo_id")
+    for whose, rows, held in (
+        ("this scene's", every["scene_id"] == scene.id, photos["scene_id"] == scene.id),
+        ("the folder's other", every["scene_id"] != scene.id, photos["scene_id"] != scene.id),
+    ):
+        said.append(f"{int(held.sum())} of {whose} {int(rows.sum())}")
+        short = short or held.sum() < rows.sum()
+    more = " A larger `gallery` holds more." if short else ""
+    return f"{said[0]} and {said[1]} paired photos are held.{more}"
+
+
+def credit_lines(dataset: Dataset, scene: Scene) -> tuple[str, str]:
+    """The lines to stand under the scene and under the world."""
+    tables = "places: tables of the folder, see its README"
+    world = tables if dataset.tables() else "places: the folder's photos"
+    return credit(scene, dataset.synthetic), world
 
 
 def build(model, dataset: Dataset, field: Field, photos: pd.DataFrame) -> Explorer:

@@ -6,7 +6,7 @@ widgets are made all the same, and the handlers can be called as a click would c
 
 CSS classes that a test or a style sheet can hold on to: gairlib-scene, gairlib-world (the maps),
 gairlib-near, gairlib-place, gairlib-world-near (the answers), gairlib-photos (the choice of photo),
-gairlib-opacity.
+gairlib-opacity, gairlib-dots (how many of the photos are drawn), gairlib-credit.
 """
 
 import html as markup
@@ -18,6 +18,7 @@ import numpy as np
 from ipyleaflet import CircleMarker, GeoJSON, ImageOverlay, Map, ScaleControl
 
 from gairlib.explorer import Explorer, Near, Picture
+from gairlib.field import FLAT
 from gairlib.figures import style
 from gairlib.overlays import data_uri, mercator
 
@@ -31,11 +32,13 @@ ASK_WORLD = "<i>Click anywhere on Earth.</i>"
 class SceneClicks:
     """The scene: click a spot for the photos that look like it, or a photo for where it could be.
 
-    true_colour: uint8 RGBA over the field's window. `view` is what to display; `spot` and `choose`
-    are what a click calls.
+    true_colour: uint8 RGBA over the field's window; credit: the line under the map (see
+    `explorer.credit_lines`). `view` is what to display; `spot` and `choose` are what a click calls.
     """
 
-    def __init__(self, explorer: Explorer, true_colour: np.ndarray, height: int = 460):
+    def __init__(
+        self, explorer: Explorer, true_colour: np.ndarray, height: int = 460, credit: str = ""
+    ):
         self.explorer = explorer
         ground = explorer.ground(true_colour)
         self.map = _map(ground, height, "scene")
@@ -63,8 +66,11 @@ class SceneClicks:
         self.photos.observe(lambda change: self._chosen(change["new"]), "value")
         self.opacity.observe(lambda change: self._chosen(self.photos.value), "value")
         self.map.on_interaction(self._clicked)
-        side = ipywidgets.VBox([self.photos, self.opacity, self.place, self.near], layout=_SIDE)
-        self.view = ipywidgets.HBox([self.map, side], layout=_ROW)
+        side = [self.photos, self.opacity, self.place, self.near]
+        if len(rows) > MARKERS:
+            said = f"{MARKERS} of {len(rows)} dots drawn; all are in the list"
+            side.insert(1, _small(said, "gairlib-dots"))
+        self.view = _view(self.map, credit, side)
 
     def _clicked(self, **event):
         if event.get("type") == "click":
@@ -102,6 +108,8 @@ class SceneClicks:
             self.similarity.url = answer.picture.uri
         self.truth.location = (answer.lat, answer.lon)
         _show(self.map, self.truth)
+        if not answer.finding and self.best in self.map.layers:
+            self.map.remove(self.best)  # of the photo before
         if answer.finding:
             found = answer.finding
             self.best.location = (found.lat, found.lon)
@@ -119,10 +127,11 @@ class SceneClicks:
 class WorldClicks:
     """The world: click a place for those whose location embedding is like its own.
 
-    backdrop: (lon, lat) [n, 2] of places that show where land is, such as a table of cities.
+    backdrop: (lon, lat) [n, 2] of places that show where land is, such as a table of cities;
+    credit: the line under the map, which says where they are from.
     """
 
-    def __init__(self, explorer: Explorer, backdrop: np.ndarray):
+    def __init__(self, explorer: Explorer, backdrop: np.ndarray, credit: str = ""):
         self.explorer, self.similarity = explorer, None
         west, south, east, north = explorer.world_bounds
         (x0, x1), (y0, y1) = mercator(np.array([west, east]), np.array([south, north]))
@@ -131,7 +140,7 @@ class WorldClicks:
         self.map = Map(
             layers=(), center=(0, 0), zoom=WORLD_ZOOM, min_zoom=WORLD_ZOOM, zoom_snap=0.25,
             scroll_wheel_zoom=True, attribution_control=False,
-            max_bounds=[[south, west], [north, east]], world_copy_jump=False,
+            world_copy_jump=False,
             # panes: land lies over the field, and both under the ring, whatever is added first
             panes={"field": {"zIndex": 310}, "land": {"zIndex": 320}},
             layout=ipywidgets.Layout(height=f"{height}px", width=f"{width}px", flex="0 0 auto"),
@@ -145,8 +154,7 @@ class WorldClicks:
         self.here = _ring(style.VERMILION)
         self.near = _answer("gairlib-world-near", ASK_WORLD)
         self.map.on_interaction(self._clicked)
-        side = ipywidgets.VBox([self.near], layout=_SIDE)
-        self.view = ipywidgets.HBox([self.map, side], layout=_ROW)
+        self.view = _view(self.map, credit, [self.near])
 
     def _clicked(self, **event):
         if event.get("type") == "click":
@@ -164,7 +172,9 @@ class WorldClicks:
         self.here.location = (lat, lon)
         _show(self.map, self.here)
         title = f"Location embedding of {lat:.2f}, {lon:.2f} (lat, lon) against the world's"
-        text = _bar(answer.picture.limits)
+        low, high = answer.picture.limits
+        flat = f"<div>similarity is {high:.2f} everywhere: the encoder is constant</div>"
+        text = flat if high - low < FLAT else _bar((low, high))
         if answer.near:
             text += "<div>Photos most like it:</div>"
         self.near.value = _cards(title, answer.near, text) + _took(start)
@@ -172,8 +182,17 @@ class WorldClicks:
 
 # ---------------------------------------------------------------------------- pieces
 
-_ROW = ipywidgets.Layout(flex_flow="row wrap", width="100%")
+# flex-start: a map is as high as it was made, however long the answers beside it are
+_ROW = ipywidgets.Layout(flex_flow="row wrap", width="100%", align_items="flex-start")
 _SIDE = ipywidgets.Layout(width="330px", padding="0 0 0 12px")
+
+
+def _view(m: Map, credit: str, side: list) -> ipywidgets.HBox:
+    """The map, its credit under it, and the answers beside it."""
+    shown = [m, _small(credit, "gairlib-credit")] if credit else [m]
+    # overflow: a box would scroll by the pixel that a line of text is too high
+    left = ipywidgets.VBox(shown, layout=ipywidgets.Layout(flex="0 0 auto", overflow="hidden"))
+    return ipywidgets.HBox([left, ipywidgets.VBox(side, layout=_SIDE)], layout=_ROW)
 
 
 def _map(ground: Picture, height: int, name: str) -> Map:
@@ -184,7 +203,7 @@ def _map(ground: Picture, height: int, name: str) -> Map:
     m = Map(
         layers=(), center=((south + north) / 2, (west + east) / 2), zoom_snap=0.25, max_zoom=21,
         zoom=float(np.floor(4 * zoom) / 4), scroll_wheel_zoom=True, attribution_control=False,
-        layout=ipywidgets.Layout(height=f"{height}px", width="620px"),
+        layout=ipywidgets.Layout(height=f"{height}px", width="620px", flex="0 0 auto"),
     )  # fmt: skip
     m.add(ScaleControl(position="bottomleft", imperial=False))
     m.add_class(f"gairlib-{name}")
@@ -246,6 +265,11 @@ def _answer(name: str, text: str) -> ipywidgets.HTML:
     return box
 
 
+def _small(text: str, name: str) -> ipywidgets.HTML:
+    small = f'<div style="font-size:11px;line-height:1.4;opacity:.75">{markup.escape(text)}</div>'
+    return _answer(name, small)
+
+
 def _without(explorer: Explorer) -> str:
     return "<b>This folder has no photo to compare with.</b> The scene and the world still work."
 
@@ -271,6 +295,9 @@ def distance(metres: float) -> str:
 
 
 def _bar(limits: tuple[float, float]) -> str:
+    """The colours and their ends; nothing for values that are all the same."""
+    if limits[1] - limits[0] < FLAT:
+        return ""
     stops = ", ".join(
         mpl.colors.to_hex(mpl.colormaps[style.SIMILARITY](v)) for v in np.linspace(0, 1, 7)
     )

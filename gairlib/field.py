@@ -22,6 +22,7 @@ from gairlib.scenes import Reader, Scene, corner
 MAX_SIDE = 512  # cells a side: 512 x 512 x 128 float32 are 128 MiB
 QUERIES = 4096  # positions that are decoded at a time
 FEW_CELLS = 10_000  # at least so many of a large field say what a random guess is worth
+FLAT = 1e-6  # cosines that differ by less are rounding, not similarity
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,16 @@ class Field:
         vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
         cosine = np.einsum("...d,hwd->...hw", vectors, unit)
         return np.where(self.valid, cosine, np.nan)
+
+
+def in_window(
+    scene: Scene, window: tuple[int, int, int, int], lon: ArrayLike, lat: ArrayLike
+) -> np.ndarray:
+    """bool [n]: the places (lon, lat) [n], in degrees, lie in that window of the scene."""
+    column, row = scene.to_pixels(np.asarray(lon, np.float64), np.asarray(lat, np.float64))
+    c0, r0, wide, high = window
+    x, y = (column - c0) / wide, (row - r0) / high
+    return (0 <= x) & (x < 1) & (0 <= y) & (y < 1)  # False for inf and NaN
 
 
 def window_around(
@@ -199,14 +210,29 @@ class Finding:
     guess_m: float  # median distance of a random cell from the truth
 
 
+def similarity_limits(cosine: np.ndarray) -> tuple[float, float]:
+    """The 2nd percentile and the maximum of the cosines that are known; (0, 1) without any."""
+    known = cosine[np.isfinite(cosine)]
+    return (float(np.percentile(known, 2)), float(known.max())) if known.size else (0.0, 1.0)
+
+
+def flat_note(high: float) -> str:
+    """What is said of similarities that are all `high`."""
+    return f"similarity is {high:.2f} everywhere: the field is constant"
+
+
 def find(
     field: Field, similarity: np.ndarray, lon: float, lat: float, *,
     centres: np.ndarray | None = None,
-) -> Finding:  # fmt: skip
+) -> Finding | None:  # fmt: skip
     """Take the cell of the highest similarity [h, w]; the true position is (lon, lat). centres:
-    the cells' (lon, lat) [h, w, 2], for whoever asks often."""
+    the cells' (lon, lat) [h, w, 2], for whoever asks often. None where the similarities are the
+    same everywhere, give or take FLAT: any cell would do. BadInput where none is known."""
     if not np.isfinite(similarity).any():
         raise BadInput(f"scene {field.scene.id}: no cell with data to look for the photo in")
+    low, high = similarity_limits(similarity)
+    if high - low < FLAT:
+        return None
     if centres is None:
         centres = np.stack(field.centres(), axis=-1)
     here = np.array([lon, lat])

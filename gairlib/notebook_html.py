@@ -7,6 +7,7 @@ become WebP, which every browser since 2020 shows; the figures on disk keep PNG 
 """
 
 import base64
+import html
 import io
 import json
 import re
@@ -18,6 +19,7 @@ from PIL import Image
 from gairlib.errors import BadInput
 from gairlib.offline import external_loads
 
+UNDESCRIBED = "No description has been provided for this image"  # nbconvert's alt text
 LARGE = 60_000  # bytes of a PNG that is worth another format
 QUALITY = 88  # of WebP: no difference to the eye, also in text
 
@@ -50,6 +52,7 @@ body.jp-Notebook { max-width: 1000px; margin: 0 auto; padding: 12px 16px 48px; o
   body.jp-Notebook { padding: 8px 8px 32px; }
   .jp-RenderedHTMLCommon h1 { font-size: 24px; }
   .jp-CodeCell .jp-InputArea { font-size: 11px; }
+  .jp-RenderedImage img, .jp-RenderedSVG svg, .jp-RenderedSVG img { min-width: 640px; }
 }
 """
 
@@ -68,6 +71,18 @@ def smaller(page: str) -> str:
         return f"data:image/webp;base64,{found}" if 2 * len(found) < len(match[1]) else match[0]
 
     return re.sub(r"data:image/png;base64,([A-Za-z0-9+/=\n]+)", again, page)
+
+
+def described(page: str) -> str:
+    """nbconvert's page, where a figure's text is the heading above it, for who cannot see it."""
+    parts, heading = re.split(r"(<h[1-6][ >].*?</h[1-6]>)", page, flags=re.S), "Figure"
+    for i, part in enumerate(parts):
+        if i % 2:
+            words = re.sub(r"<a class=\"anchor-link\".*?</a>|<[^>]+>", "", part, flags=re.S)
+            heading = "Figure: " + " ".join(html.escape(html.unescape(words)).split())
+        else:
+            parts[i] = part.replace(UNDESCRIBED, heading)
+    return "".join(parts)
 
 
 def title(nb) -> str:
@@ -98,7 +113,7 @@ def convert(nb, back: str | None = None) -> str:
         if "outputs" in cell:
             cell.outputs = [o for o in cell.outputs if o.get("text", "something").strip()]
     page, _ = exporter.from_notebook_node(nb, resources={"metadata": {"name": name}})
-    page = smaller(page)
+    page = smaller(described(page))
     dark = exporter.environment.loader.get_source(exporter.environment, "static/theme-dark.css")[0]
     head = f'<style media="(prefers-color-scheme: dark)">{dark}</style><style>{STYLE}</style>'
     page = page.replace("</head>", head + "</head>", 1)

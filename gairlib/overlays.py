@@ -14,14 +14,14 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from gairlib.field import Field
+from gairlib.embed import sentinel_notice
+from gairlib.field import FLAT, Field, flat_note, similarity_limits
 from gairlib.figures import style
 from gairlib.scenes import Scene
 
 RADIUS = 6378137.0  # metres: the sphere of EPSG:3857
 SIDE = 1400  # pixels of an overlay's longer side, at most
 OVERSAMPLE = 4  # overlay pixels to one of the picture's, where SIDE allows
-FLAT = 1e-6  # cosines that differ by less are rounding, not similarity
 
 
 def mercator(lon, lat) -> tuple[np.ndarray, np.ndarray]:
@@ -120,7 +120,7 @@ def data_uri(picture: np.ndarray, kind: str = "png", quality: int = 82, fast: bo
 
 def similarity_rgba(similarity: np.ndarray, low: float, high: float) -> np.ndarray:
     """Cosines [h, w] -> uint8 RGBA, transparent where NaN."""
-    share = (similarity - low) / max(high - low, 1e-9)
+    share = (similarity - low) / max(high - low, FLAT)
     rgba = mpl.colormaps[style.SIMILARITY](np.nan_to_num(np.clip(share, 0, 1)), bytes=True)
     rgba[~np.isfinite(similarity)] = 0
     return rgba
@@ -131,7 +131,7 @@ CLEAR = 255  # index of a picture's cells without a value; 0 to 254 are the simi
 
 def similarity_index(similarity: np.ndarray, low: float, high: float) -> np.ndarray:
     """Cosines [h, w] -> uint8 [h, w] of the colours of `indexed_uri`, CLEAR where NaN."""
-    share = np.clip((similarity - low) / max(high - low, 1e-9), 0, 1)
+    share = np.clip((similarity - low) / max(high - low, FLAT), 0, 1)
     index = np.round(np.nan_to_num(share) * 254).astype(np.uint8)
     index[~np.isfinite(share)] = CLEAR
     return index
@@ -162,12 +162,6 @@ class Layer(NamedTuple):
     limits: tuple[float, float] | None = None
 
 
-def similarity_limits(cosine: np.ndarray) -> tuple[float, float]:
-    """The 2nd percentile and the maximum of the cosines that are known; (0, 1) without any."""
-    known = cosine[np.isfinite(cosine)]
-    return (float(np.percentile(known, 2)), float(known.max())) if known.size else (0.0, 1.0)
-
-
 def similarity_layer(cosine: np.ndarray, window: tuple[int, int, int, int] | None = None) -> Layer:
     """Cosines [h, w] as a picture whose colours run from the 2nd percentile to the maximum."""
     low, high = similarity_limits(cosine)
@@ -175,8 +169,13 @@ def similarity_layer(cosine: np.ndarray, window: tuple[int, int, int, int] | Non
     if not np.isfinite(cosine).any():
         note = "no similarity: no place here has data"
     elif high - low < FLAT:
-        note = f"similarity is {high:.2f} everywhere: the field is constant"
+        note = flat_note(high)
     return Layer(similarity_rgba(cosine, low, high), window, note, (low, high))
+
+
+def credit(scene: Scene, synthetic: bool) -> str:
+    """What has to stand under a picture of this scene."""
+    return "synthetic scene" if synthetic else sentinel_notice(scene.datetime)
 
 
 def thumbnail(picture: np.ndarray, side: int = 200) -> np.ndarray:

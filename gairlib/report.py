@@ -7,7 +7,7 @@ any time. `gairlib.report_html` turns the result into a page.
 
 import json
 import math
-import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,8 +23,8 @@ from gairlib.report_words import label, number, quantity, with_interval
 # shown large, with its interval where the metrics hold one)
 STAGES = {
     "world": (10, "sites", ("sites",)),
-    "inspect": (11, "", ("scenes", "photos")),
-    "pair": (20, "", ("paired", "pairs", "photos_in")),
+    "inspect": (11, "scenes", ("scenes", "photos")),
+    "pair": (20, "pairs", ("paired", "pairs", "photos_in")),
     "pretrain": (30, "curves", ("val_recall_at_1", "steps")),
     "embed": (40, "one_space", ("cosine_true_photo_place", "chips")),
     "explore": (50, "similarity", ("median_error_m", "photos")),
@@ -32,13 +32,17 @@ STAGES = {
     "scoreboard": (68, "", ("lines", "tasks")),
 }
 BENCHMARK = (60, "scores", ())
-# pages beside the stages' own, linked where they are there: title, what, path in the run's folder
+# Pages beside the stages' own, linked where they are there: title, what, path in the run's folder,
+# and the name of its copy: a reports folder that is sent to someone holds every page it links.
+MAP = "map.html"
 PAGES = (
     ("Scoreboard", "every number, what it claims, and where another method is better; sortable",
-     "reports/scoreboard.html"),
-    ("Map", "the field of one scene, its photos and similarities", "outputs/explore/map.html"),
-    ("Ablation", "each switch of the training changed", "ablation/outputs/index.html"),
-    ("Stress tests", "places that are wrong by a known amount", "ablation/outputs/stress.html"),
+     "reports/scoreboard.html", "scoreboard.html"),
+    ("Map", "the field of one scene, its photos and similarities", "outputs/explore/map.html", MAP),
+    ("Ablation", "each switch of the training changed", "ablation/outputs/index.html",
+     "ablation.html"),
+    ("Stress tests", "places that are wrong by a known amount", "ablation/stress/index.html",
+     "stress.html"),
 )
 OWN = "70-report"
 
@@ -54,7 +58,7 @@ class Card:
     headline: str = ""  # "Validation recall@1"
     value: str = ""  # "14.2% [12.1, 16.0]"
     note: str = ""  # what to compare with
-    page: str = ""  # address relative to the index
+    page: str = ""  # a name in the reports folder, as is `map`
     map: str = ""
     seconds: float = math.nan
     parameters: dict = field(default_factory=dict)
@@ -79,8 +83,8 @@ class Report:
     rejected: pd.DataFrame  # kind, item, reason
     pairing: dict
     gallery: list[report_gallery.Picture]
-    pages: list[tuple[str, str, str]] = field(default_factory=list)  # title, what, address
-
+    pages: list[tuple[str, str, str]] = field(default_factory=list)  # title, what, name
+    copies: dict[str, Path] = field(default_factory=dict)  # name in the reports folder -> original
 
     def results_table(self) -> pd.DataFrame:
         """The headlines, formatted."""
@@ -142,10 +146,11 @@ def gather(
         folder = outputs / "benchmark" / name
         card = _card(name, "benchmark", record, numbers, folder, BENCHMARK[1], ())
         cards.append(_judged(card, result))
-    if (outputs / "explore/map.html").is_file():
-        for card in cards:
-            if card.name == "explore":
-                card.map = _relative(outputs / "explore/map.html", reports)
+    there = [(title, what, _page(path, outputs, reports), name)
+             for title, what, path, name in PAGES]
+    there = [page for page in there if page[2].is_file()]
+    for card in cards:
+        card.map = MAP if card.name == "explore" and MAP in (p[3] for p in there) else ""
     headlines = [
         {"task": n, **r["headline"]} for n, r in results.items() if r.get("headline")
     ]
@@ -162,8 +167,8 @@ def gather(
         rejected=_rejected(dataset, outputs),
         pairing=_json(outputs / "pair/report.json"),
         gallery=report_gallery.pictures(dataset, outputs / "pair"),
-        pages=[(title, what, _relative(path, reports)) for title, what, path in
-               ((t, w, _page(a, outputs, reports)) for t, w, a in PAGES) if path.is_file()],
+        pages=[(title, what, name) for title, what, _, name in there],
+        copies={name: path for _, _, path, name in there if path.parent != reports},
     )
 
 
@@ -174,18 +179,22 @@ def build(
     metrics: str | Path = "metrics",
     reports: str | Path = "reports",
 ) -> Path:
-    """Gather and write reports/index.html; returns its path."""
+    """Gather and write reports/index.html with the copies that it links; returns its path."""
     return write(gather(dataset, outputs=outputs, metrics=metrics, reports=reports), reports)
 
 
 def write(report: Report, reports: str | Path) -> Path:
-    """Write the page; BadInput if it would need a network."""
+    """Write the page and the copies that it links; BadInput if it would need a network."""
     path = Path(reports) / "index.html"
     page = report_html.page(report)
     if loads := external_loads(page):
         raise BadInput(f"{path}: the page would need a network for {loads[0]}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
+    for name, original in report.copies.items():
+        copy = path.with_name(name)
+        copy.unlink(missing_ok=True)  # it may be a link into DVC's cache
+        shutil.copyfile(original, copy)
     return path
 
 
@@ -216,12 +225,23 @@ def _card(name, group, record, numbers, folder: Path, figure: str, keys) -> Card
         seconds=record.get("seconds", math.nan),
     )  # fmt: skip
     key = next((k for k in keys if k in numbers), next(iter(numbers), None))
+    notes = []
     if key is not None:
         card.headline, card.value = label(key), quantity(key, numbers)
         if f"{key.removesuffix('_m')}_low_m" in numbers or f"{key}_low" in numbers:
-            card.note = "in brackets: 95% interval"
-        if key == "median_error_m":
-            card.note += f"; a random point: {numbers['median_guess_m']:.0f} m"
+            notes.append("in brackets: 95% interval")
+    if key == "median_error_m":
+        notes.append(f"a random point: {numbers['median_guess_m']:.0f} m")
+    if key == "cosine_true_photo_place":
+        notes.append(f"a random pair: {number(numbers.get('cosine_random_photo_place'))}")
+    if name == "scoreboard" and any(k.endswith(".wins") for k in numbers):
+        of = {k: sum(v for n, v in numbers.items() if n.endswith(f".{k}"))
+              for k in ("wins", "ties", "losses", "no_interval", "baseline_ahead")}
+        card.headline = f"{numbers['lines']} lines against the untrained encoder"
+        card.value = f"{of['wins']} ahead, {of['ties']} level, {of['losses']} behind"
+        notes = [f"{of['no_interval']} without an interval"] if of["no_interval"] else []
+        notes.append(f"another method ahead beyond its interval: {of['baseline_ahead']}")
+    card.note = "; ".join(notes)
     return card
 
 
@@ -236,11 +256,13 @@ def _judged(card: Card, result: dict) -> Card:
     unit = f" {h['unit']}" if h.get("unit") else ""
     card.headline = f"{h['metric']} ({h['split']})"
     card.value = with_interval(h["value"], h.get("low"), h.get("high")) + unit
-    card.note = f"the same encoder untrained {number(h.get('baseline_value'))}{unit}"
+    notes = [f"the same encoder untrained {number(h.get('baseline_value'))}{unit}"]
     if h.get("best_baseline") and h["best_baseline"] != h.get("baseline"):
         best = number(h.get("best_baseline_value"))
-        card.note += f"; best baseline {best} ({h['best_baseline']})"
-    card.note += f"; {h.get('chance_name', 'chance')} {number(h.get('chance'))}"
+        notes.append(f"best baseline {best} ({h['best_baseline']})")
+    if known := number(h.get("chance")):
+        notes.append(f"{h.get('chance_name', 'chance')} {known}")
+    card.note = "; ".join(notes)
     return card
 
 
@@ -321,7 +343,3 @@ def _page(address: str, outputs: Path, reports: Path) -> Path:
     """Where a page of PAGES lies: below the given folders, or beside the outputs folder."""
     first, _, rest = address.partition("/")
     return {"reports": reports, "outputs": outputs}.get(first, outputs.parent / first) / rest
-
-
-def _relative(path: Path, reports: Path) -> str:
-    return Path(os.path.relpath(path, reports)).as_posix()

@@ -18,6 +18,7 @@ from gairlib.figures import style
 from gairlib.overlays import data_uri, thumbnail
 
 SIDE = 240  # pixels of a chip's picture
+SOURCES = ("photo_source", "source")  # the loaders' column, or a table's own
 PAIRS, OTHERS = 12, 18  # how many of each at most
 
 
@@ -53,7 +54,8 @@ def pictures(dataset: Dataset, pairs: Path, seed: int = 0) -> list[Picture]:
         found.append(_scene(others[i]))
     street = dataset.street()
     street = street[~street["photo_id"].isin(shown)].reset_index(drop=True)
-    group = "site" if "site" in street else "source" if "source" in street else "photo_id"
+    named = (c for c in ("site", *SOURCES) if c in street and street[c].notna().any())
+    group = next(named, "photo_id")
     for i in _spread(street, group, OTHERS, rng):
         row = street.iloc[i].to_dict()
         image = data_uri(thumbnail(dataset.photo(row), SIDE), "jpeg")
@@ -103,5 +105,6 @@ def _scene(scene: scenes.Scene) -> Picture:
 def _about(row: dict) -> str:
     """Place and source of a photo, as far as the table tells."""
     place = f"{row['lat']:.4f}, {row['lon']:.4f}"
-    extra = [str(row[k]) for k in ("source", "licence") if isinstance(row.get(k), str)]
-    return ", ".join([place, *extra])
+    source = next((row[k] for k in SOURCES if isinstance(row.get(k), str)), None)
+    licence = next((row[k] for k in ("licence", "license") if isinstance(row.get(k), str)), None)
+    return ", ".join(filter(None, [place, source, licence]))

@@ -14,6 +14,7 @@ from PIL import Image
 from gairlib.notebook_html import QUALITY
 from gairlib.overlays import data_uri
 from gairlib.report_style import STYLE
+from gairlib.report_words import number, with_interval
 
 FIGURE_WIDTH = 1000  # pixels
 LIST = 200  # rows of a long table that are written out
@@ -158,7 +159,12 @@ def strip(head: dict) -> str:
             'stroke-width="3"/>'
         )
     parts.append(f'<circle cx="{x["value"]:.1f}" cy="12" r="5" fill="var(--ours)"/>')
-    return f'<svg width="190" height="24" role="img" aria-label="scale">{"".join(parts)}</svg>'
+    said = f"GAIR {with_interval(at['value'], at.get('low'), at.get('high'))}"
+    others = {"untrained": "baseline_value", "best baseline": "best_baseline_value",
+              "chance": "chance"}
+    said += "".join(f", {name} {number(at[k])}" for name, k in others.items() if k in at)
+    return (f'<svg width="190" height="24" role="img" aria-label="{text(said)}">'
+            f"{''.join(parts)}</svg>")
 
 
 def frame_html(frame: pd.DataFrame) -> str:

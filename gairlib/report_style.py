@@ -3,10 +3,11 @@
 STYLE = """
 :root { color-scheme: light dark; --bg: #f5f6f7; --card: #fff; --ink: #1d2329; --soft: #5b6670;
   --line: #dfe3e7; --accent: #0b65a3; --synthetic: #8a5a00; --synthetic-bg: #fdf1d8;
-  --real: #0b6b4c; --real-bg: #ddf3ea; --ours: #0b65a3; }
+  --real: #0b6b4c; --real-bg: #ddf3ea; --ours: #0b65a3; --worse: #c2410c; }
 @media (prefers-color-scheme: dark) { :root { --bg: #13171b; --card: #1d2329; --ink: #e8ebee;
   --soft: #a2adb7; --line: #343c44; --accent: #7cc0f4; --synthetic: #f3c876;
-  --synthetic-bg: #3d3013;  --real: #7fd9b5; --real-bg: #123529; --ours: #7cc0f4; } }
+  --synthetic-bg: #3d3013;  --real: #7fd9b5; --real-bg: #123529; --ours: #7cc0f4;
+  --worse: #fb923c; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--bg); color: var(--ink);
   font: 16px/1.55 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
@@ -53,7 +54,7 @@ th { font-weight: 600; color: var(--soft); white-space: nowrap; }
 tr:last-child td { border-bottom: 0; }
 td.strip { min-width: 190px; } td small { white-space: nowrap; color: var(--soft); }
 svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
-.wins { color: var(--real); font-weight: 600; } .loses { color: #c2410c; font-weight: 600; }
+.wins { color: var(--real); font-weight: 600; } .loses { color: var(--worse); font-weight: 600; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px; }
 .gallery.pair { grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); }
 figure { margin: 0; min-width: 0; } figcaption { font-size: 12.5px; line-height: 1.4;

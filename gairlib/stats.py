@@ -14,7 +14,8 @@ Several probe seeds count as a second level: each draw averages the seeds drawn 
 the interval also carries the spread between seeds (and between random initialisations).
 
 Percentile intervals from few clusters are too narrow (for 10 sites by some 5-10% of their width),
-and below `MIN_CLUSTERS` none is given at all.
+and below `MIN_CLUSTERS` none is given at all; nor where every draw has the same value, as when all
+or none of the rows are right.
 """
 
 from collections.abc import Callable, Sequence
@@ -179,6 +180,9 @@ def _estimate(value: float, draws: np.ndarray, level: float, enough: bool) -> Es
         return Estimate(float(value), np.nan, np.nan, draws)
     tail = 50 * (1 - level)
     low, high = np.nanpercentile(draws, [tail, 100 - tail])
+    # none of 480 found: resampling them tells nothing of how rare a find is
+    if np.isclose(low, high, rtol=1e-9, atol=1e-12):
+        return Estimate(float(value), np.nan, np.nan, draws)
     return Estimate(float(value), float(low), float(high), draws)
 
 

@@ -8,11 +8,12 @@ text a classification (accuracy).
 
 A task brings its splits as *schemes*. Where the data has a split by site, that split is used, and
 probe seed s trains on its own nine tenths of the training sites. Where it has none, five folds with
-an assignment of its own per seed: over rows (flattering: neighbours of the test rows are in the
-training rows) and over spatial blocks (what the representation knows about a place it has not
-seen), side by side.
+an assignment of its own per seed. Beside both stands a split over rows (flattering: neighbours of
+the test rows are in the training rows): what the representation knows about a place that it has
+not seen is the difference.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -24,13 +25,11 @@ from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
 from gairlib.splits import Folds, blocks, folds
 from gairlib.tables import read as read_table
+from gairlib.task_labels import check_split, label_kind, labelled
 
 FOLDS = 5
 TRAIN_SHARE = 0.9  # of the training sites, drawn anew for each probe seed
 FEW = 100  # labels of the few-label split: labels are what a pretrained encoder should save
-MIN_ROWS = 20  # fewer labelled examples are not a task
-MIN_CLASS = 20  # a class with fewer examples is left out, and the result says so
-MAX_CLASSES = 100
 MAX_ROWS = 20_000  # of a location table; more are thinned out by a fixed seed
 BLOCK_DEGREES = (10.0, 2.0, 0.5)  # the first that gives at least MIN_BLOCKS blocks
 MIN_BLOCKS = 30
@@ -39,7 +38,8 @@ TILE_PX, TILE_STRIDE, TILE_M = 64, 32, 640.0
 
 # Tasks that are more than a probe on labelled rows: prefix of their names -> module. A module has
 # `available(dataset)`, name -> "" or the reason why this folder cannot run it, and
-# `run(task, dataset, model, *, pairs_folder, seeds, device)` -> (Table, mainline, notes, example).
+# `run(task, dataset, model, *, pairs_folder, seeds, device)` -> (Table, mainline, notes, example);
+# it may take `extra` too (`benchmark_probe.Options`), and the example may hold `regions`.
 FAMILIES: dict[str, str] = {
     "retrieval-": "gairlib.cross_modal.places",  # the first prefix that fits counts
     "retrieval": "gairlib.benchmark_retrieval",
@@ -97,6 +97,7 @@ class TaskData:
     synthetic: bool
     bands: str = ""
     notes: list[str] = field(default_factory=list)
+    lonlat: np.ndarray | None = None  # [n, 2] degrees where the examples are, if that is known
 
 
 # ---------------------------------------------------------------------------------------- splits
@@ -112,8 +113,10 @@ def held_out(split, sites, seed: int, share: float = TRAIN_SHARE) -> Folds:
     return [(rest[np.isin(sites[rest], chosen)], test)]
 
 
-def _site_schemes(split: pd.Series | None, sites: np.ndarray) -> list[Scheme]:
-    """By the data's own split where it has a test part, else over rows and over sites."""
+def site_schemes(split: pd.Series | None, sites: np.ndarray) -> list[Scheme]:
+    """By the data's own split where it has a test part, else over sites; and over rows beside it,
+    which flatters (the test rows' own sites are trained on): what a site not seen costs."""
+    rows = np.arange(len(sites))
     if split is not None and (split == "test").any() and (split != "test").any():
         names = split.to_numpy(dtype=str)
 
@@ -121,51 +124,17 @@ def _site_schemes(split: pd.Series | None, sites: np.ndarray) -> list[Scheme]:
             ((train, test),) = held_out(names, sites, seed)
             return [(np.sort(np.random.default_rng(seed).permutation(train)[:FEW]), test)]
 
-        return [Scheme(f"held-out sites, {FEW} labels", few, sites),
+        # one draw of test rows for all seeds, as many as the split has
+        drawn = np.full(len(names), "train", dtype="<U5")
+        order = np.random.default_rng(0).permutation(len(names))
+        drawn[order[: int((names == "test").sum())]] = "test"
+        return [Scheme("random rows", lambda seed: held_out(drawn, rows, seed), rows),
+                Scheme(f"held-out sites, {FEW} labels", few, sites),
                 Scheme("held-out sites", lambda seed: held_out(names, sites, seed), sites)]
-    rows = np.arange(len(sites))
     return [
         Scheme(f"random, {FOLDS} folds", lambda seed: folds(rows, FOLDS, seed), rows),
         Scheme(f"sites, {FOLDS} folds", lambda seed: folds(sites, FOLDS, seed), sites),
     ]
-
-
-# ---------------------------------------------------------------------------------------- labels
-
-
-def label_kind(values: pd.Series) -> tuple[str, str]:
-    """("regression" | "classification", "") or ("", why the column is no target)."""
-    values = values.dropna()
-    if len(values) < MIN_ROWS:
-        return "", f"{len(values)} labelled rows, fewer than {MIN_ROWS}"
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        return ("regression", "") if values.nunique() > 1 else ("", "all values are equal")
-    counts = values.astype(str).value_counts()
-    classes = int((counts >= MIN_CLASS).sum())
-    if classes < 2:
-        return "", f"fewer than two classes have {MIN_CLASS} rows"
-    if classes > MAX_CLASSES or len(counts) > len(values) / 2:
-        return "", f"{len(counts)} different texts in {len(values)} rows are no classes"
-    return "classification", ""
-
-
-def _labelled(table: pd.DataFrame, column: str, kind: str, what: str, notes: list[str]):
-    """Rows with a usable label; classes that are too small are dropped, with a note."""
-    table = table[table[column].notna()]
-    if kind == "regression":
-        table = table[np.isfinite(table[column].astype(float))].reset_index(drop=True)
-        return table, table[column].to_numpy(dtype=np.float64)
-    counts = table[column].astype(str).value_counts()
-    kept = counts.index[counts >= MIN_CLASS]
-    if len(kept) < len(counts):
-        rows = int(counts[kept].sum())
-        notes.append(
-            f"restricted to the {len(kept)} of {len(counts)} classes of `{column}` with at least "
-            f"{MIN_CLASS} {what} ({rows:,} of {len(table):,})"
-        )
-        table = table[table[column].astype(str).isin(kept)]
-    table = table.reset_index(drop=True)
-    return table, table[column].astype(str).to_numpy(dtype=str)
 
 
 # -------------------------------------------------------------------------------------- inventory
@@ -180,8 +149,9 @@ def available(dataset: Dataset) -> dict[str, str]:
         "" if covered >= 2 else f"landcover/ holds maps for {covered} scenes, two are needed"
     )
     found["rs-built_up"] = found["rs-landcover"] or _built_classes(dataset)
-    eurosat = "eurosat_rgb" in dataset.benchmarks()
-    found["rs-eurosat"] = "" if eurosat else "no folder eurosat_rgb/<class>/*.jpg"
+    from gairlib.tasks_rs import without_eurosat  # which imports this module
+
+    found["rs-eurosat"] = without_eurosat(dataset)
     street = dataset.street()
     for column in street.columns:
         if column not in NOT_LABELS:
@@ -195,7 +165,10 @@ def available(dataset: Dataset) -> dict[str, str]:
                 found[f"location-{name}-{column}"] = label_kind(table[column])[1]
     for module in dict.fromkeys(FAMILIES.values()):
         found |= import_module(module).available(dataset)
-    return found
+    # names become those of DVC stages and of files
+    return {name: why if re.fullmatch(r"[\w.-]+", name) else
+            "a name may hold letters, digits, dots, dashes and underscores only: rename the column"
+            for name, why in found.items()}
 
 
 def _built_classes(dataset: Dataset) -> str:
@@ -295,11 +268,14 @@ def _street(name: str, dataset: Dataset) -> TaskData:
     if "is_spherical" in street and street["is_spherical"].any():
         notes.append(f"{int(street['is_spherical'].sum())} spherical photos left out")
         street = street[~street["is_spherical"]]
-    street, labels = _labelled(street, column, kind, "photos", notes)
+    street, labels = labelled(street, column, kind, "photos", notes)
     sites, cluster = photo_sites(street)
-    schemes = _site_schemes(street["split"] if "split" in street else None, sites)
-    return TaskData(name, "sv", kind, column, street, labels, sites, cluster, schemes,
-                    dataset.synthetic, "RGB", notes)
+    split = street["split"] if "split" in street else None
+    if kind == "classification":
+        check_split(labels, split, f"street.csv, column `{column}`")
+    return TaskData(name, "sv", kind, column, street, labels, sites, cluster,
+                    site_schemes(split, sites), dataset.synthetic, "RGB", notes,
+                    street[["lon", "lat"]].to_numpy(np.float64))
 
 
 def _table_column(name: str, dataset: Dataset) -> tuple[str, str]:
@@ -326,7 +302,7 @@ def _location(name: str, dataset: Dataset, block_degrees: Sequence[float]) -> Ta
     table, column = _table_column(name, dataset)
     notes, rows = [], dataset.tables()[table]
     kind = label_kind(rows[column])[0]
-    rows, labels = _labelled(rows, column, kind, "rows", notes)
+    rows, labels = labelled(rows, column, kind, "rows", notes)
     if len(rows) > MAX_ROWS:
         pick = np.sort(np.random.default_rng(0).choice(len(rows), MAX_ROWS, replace=False))
         notes.append(f"{MAX_ROWS:,} of {len(rows):,} rows, drawn with seed 0")
@@ -340,7 +316,7 @@ def _location(name: str, dataset: Dataset, block_degrees: Sequence[float]) -> Ta
     schemes = [Scheme(f"random, {FOLDS} folds", lambda seed: folds(row, FOLDS, seed), row)]
     schemes += [_blocked(lonlat, d, least) for d in sizes]
     return TaskData(name, "location", kind, column, lonlat, labels, cells, f"{least:g}° block",
-                    schemes, synthetic, "", notes)
+                    schemes, synthetic, "", notes, lonlat)
 
 
 def _blocked(lonlat: np.ndarray, degrees: float, least: float) -> Scheme:

@@ -20,10 +20,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from gairlib import bands, pairing, scenes, tasks
+from gairlib import bands, geo, pairing, scenes, tasks
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
+from gairlib.inventory import IMAGES
 from gairlib.splits import stratified
+from gairlib.task_labels import MIN_CLASS, MIN_ROWS, check_split, label_kind, labelled
 
 
 def scene_sites(dataset: Dataset) -> tuple[dict[str, str], dict[str, str]]:
@@ -73,7 +75,8 @@ def is_built(name: str) -> bool:
 
 
 def _tiles(dataset: Dataset, label_of, empty) -> tuple[np.ndarray, pd.DataFrame]:
-    """Every tile of the scenes with a map: chips [n, 10, 64, 64], and label, site and split."""
+    """Every tile of the scenes with a map: chips [n, 10, 64, 64], and label, site, split and the
+    middle's lon and lat."""
     site_of, split_of = scene_sites(dataset)
     chips, rows = [], []
     for scene in dataset.scenes():
@@ -87,8 +90,10 @@ def _tiles(dataset: Dataset, label_of, empty) -> tuple[np.ndarray, pd.DataFrame]
             label = label_of(window_of(cover, scene, transform, tasks.TILE_PX), classes)
             if label != empty and label == label:
                 chips.append(chip)
-                rows.append((label, site_of.get(scene.id, scene.id), split_of.get(scene.id, "")))
-    table = pd.DataFrame(rows, columns=["label", "site", "split"])
+                ((lon, lat),) = geo.chip_lonlat([[0.0, 0.0]], scene.crs, transform, chip.shape[1:])
+                rows.append((label, site_of.get(scene.id, scene.id), split_of.get(scene.id, ""),
+                             lon, lat))
+    table = pd.DataFrame(rows, columns=["label", "site", "split", "lon", "lat"])
     return np.stack(chips), table.assign(row=np.arange(len(table)))
 
 
@@ -99,30 +104,45 @@ def built_up(dataset: Dataset) -> tasks.TaskData:
     sites = table["site"].to_numpy(dtype=str)
     return tasks.TaskData("rs-built_up", "rs", "regression", "built-up share", chips,
                           table["label"].to_numpy(np.float64), sites, "site",
-                          tasks._site_schemes(split, sites), dataset.synthetic, "10", [])
+                          tasks.site_schemes(split, sites), dataset.synthetic, "10", [],
+                          table[["lon", "lat"]].to_numpy(np.float64))
 
 
 def landcover(dataset: Dataset) -> tasks.TaskData:
     """Tiles [n, 10, 64, 64] in DN with the name of their dominant class."""
     chips, table = _tiles(dataset, _majority, "")
     notes: list[str] = []
-    table, labels = tasks._labelled(table.rename(columns={"label": "landcover"}), "landcover",
+    table, labels = labelled(table.rename(columns={"label": "landcover"}), "landcover",
                                     "classification", "tiles", notes)
     if table["landcover"].nunique() < 2:
         raise BadInput(f"{dataset.name}: fewer than two land-cover classes dominate "
-                       f"{tasks.MIN_CLASS} tiles; rs-landcover needs two")
+                       f"{MIN_CLASS} tiles; rs-landcover needs two")
     sites = table["site"].to_numpy(dtype=str)
     split = table["split"] if (table["split"] != "").all() else None
+    check_split(labels, split, f"{dataset.name}: landcover/, dominant class of tiles")
     data = chips[table["row"]]
     return tasks.TaskData("rs-landcover", "rs", "classification", "dominant land cover", data,
-                          labels, sites, "site", tasks._site_schemes(split, sites),
-                          dataset.synthetic, "10", notes)
+                          labels, sites, "site", tasks.site_schemes(split, sites),
+                          dataset.synthetic, "10", notes,
+                          table[["lon", "lat"]].to_numpy(np.float64))
+
+
+def without_eurosat(dataset: Dataset) -> str:
+    """Why rs-eurosat cannot run, "" where eurosat_rgb/ holds images. Images outside class folders
+    count as well: `eurosat` then says what is wrong with them."""
+    folder = dataset.folder / "eurosat_rgb"
+    loose = folder.is_dir() and any(p.suffix.lower() in IMAGES for p in folder.iterdir())
+    there = loose or "eurosat_rgb" in dataset.benchmarks()
+    return "" if there else "no folder eurosat_rgb/<class>/*.jpg"
 
 
 def eurosat(dataset: Dataset) -> tasks.TaskData:
     """EuroSAT RGB images as chips [n, 10, 64, 64] in DN; missing bands hold the training mean."""
-    folder = dataset.benchmarks()["eurosat_rgb"]
+    folder = dataset.folder / "eurosat_rgb"
     images, labels = [], []
+    if "eurosat_rgb" not in dataset.benchmarks():
+        raise BadInput(f"{folder}: no class folders with images; EuroSAT's layout is "
+                       "eurosat_rgb/<class>/*.jpg")
     for path in sorted(folder.glob("*/*.jp*g")):
         with Image.open(path) as image:
             rgb = np.asarray(image.convert("RGB"))
@@ -131,9 +151,9 @@ def eurosat(dataset: Dataset) -> tasks.TaskData:
                            f"{tasks.TILE_PX} x {tasks.TILE_PX}")
         images.append(rgb)
         labels.append(path.parent.name)
-    if len(set(labels)) < 2 or len(labels) < tasks.MIN_ROWS:
+    if len(set(labels)) < 2 or len(labels) < MIN_ROWS:
         raise BadInput(f"{folder}: {len(labels)} images in {len(set(labels))} class folders; "
-                       f"rs-eurosat needs two classes and {tasks.MIN_ROWS} images")
+                       f"rs-eurosat needs two classes and {MIN_ROWS} images")
     chips, present = bands.from_rgb(np.stack(images))
     labels, rows = np.array(labels), np.arange(len(labels))
     k = min(tasks.FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
@@ -170,16 +190,18 @@ def street_from_above(name: str, dataset: Dataset, pairs_folder) -> tasks.TaskDa
              "their mean over the chip, by the same encoder"]
     pairs = pairing.load(pairs_folder)
     rows = pairs.manifest.drop_duplicates("photo_id").reset_index(drop=True)
-    if column not in rows or len(rows) < tasks.MIN_ROWS:
+    if column not in rows or len(rows) < MIN_ROWS:
         raise BadInput(f"{name}: {len(rows)} paired photos"
                        + ("" if column in rows else f" without a column `{column}`")
-                       + f"; {tasks.MIN_ROWS} with that label are needed")
-    kind = tasks.label_kind(rows[column])[0]
-    rows, labels = tasks._labelled(rows, column, kind, "photos", notes)
+                       + f"; {MIN_ROWS} with that label are needed")
+    kind = label_kind(rows[column])[0]
+    rows, labels = labelled(rows, column, kind, "photos", notes)
+    if kind == "classification":
+        check_split(labels, rows["split"], f"street.csv, column `{column}`, paired photos")
     sites, cluster = tasks.photo_sites(rows)
     used, chip = np.unique(rows["chip"].to_numpy(), return_inverse=True)
     chips = pairs.chips["chips"].isel(chip=used).to_numpy()
     places = Places(chips, chip, rows[["x", "y"]].to_numpy(np.float64))
     return tasks.TaskData(name, "rs", kind, f"{column} from above", places, labels, sites, cluster,
-                          tasks._site_schemes(rows["split"], sites), dataset.synthetic, "10",
-                          notes)
+                          tasks.site_schemes(rows["split"], sites), dataset.synthetic, "10",
+                          notes, rows[["lon", "lat"]].to_numpy(np.float64))

@@ -6,6 +6,7 @@ scripts and what it asks for outside its own folder is kept, so that a test can 
 """
 
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,11 +66,16 @@ class Opened:
 
 
 @contextmanager
-def opened(browser, path: Path, size=DESKTOP, dark: bool = False):
-    """A file in a window of `size` pixels, the network off."""
+def opened(browser, path: Path, size=DESKTOP, dark: bool = False, tiles=None):
+    """A file in a window of `size` pixels, the network off; tiles(route) may answer what it asks
+    from outside."""
     context = browser.new_context(
-        offline=True, viewport={"width": size[0], "height": size[1]}, has_touch=size == PHONE,
+        offline=tiles is None, viewport={"width": size[0], "height": size[1]},
+        has_touch=size == PHONE,
+        is_mobile=size == PHONE,  # which minds the page's own word on its width
         color_scheme="dark" if dark else "light")
+    if tiles:
+        context.route(re.compile("^http"), tiles)
     found = Opened(context.new_page())
     found.page.goto(Path(path).resolve().as_uri(), wait_until="load")
     yield found

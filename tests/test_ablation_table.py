@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from gairlib import ablation_table
+from gairlib import ablation_table, commit
 from gairlib.ablation import BASE, Run, Variant
 from gairlib.errors import BadInput
 from gairlib.figures import ablation as figures
@@ -15,10 +15,12 @@ from gairlib.figures import ablation as figures
 
 def outcome(seed, shift=0.0, sites=8, each=10, metrics=("place", "site", "coordinates",
                                                      "field_coordinates"), error=True):
-    """A run whose ranks are `shift` worse than they would be; hard sites are hard for all."""
+    """A run whose ranks are about `shift` worse than they would be (by exactly as much in every
+    draw there would be no interval); hard sites are hard for all."""
     rng = np.random.default_rng(seed)
     hard = np.repeat(np.random.default_rng(7).normal(40, 15, sites), each)
-    rank = np.clip(hard + rng.normal(0, 3, sites * each) + shift, 1, 80)
+    noise = rng.normal(0, 3, sites * each)
+    rank = np.clip(hard + noise + shift * rng.uniform(0.8, 1.2, sites * each), 1, 80)
     photos = {"photo_id": [f"p{i}" for i in range(sites * each)],
               "site": [f"s{i // each}" for i in range(sites * each)]}
     for m in metrics:
@@ -130,11 +132,13 @@ def test_other_photos_are_refused():
         ablation_table.summarise(runs, [outcome(0), outcome(0, each=9)], bootstrap=50)
 
 
-def test_what_is_saved_can_be_read_and_is_small(tmp_path):
+def test_what_is_saved_can_be_read_and_is_small(tmp_path, monkeypatch):
+    monkeypatch.setattr(commit, "current", lambda: "abc123")
     result, *_ = summarised()
     result.save(tmp_path / "out", tmp_path / "metrics/ablation.json")
     kept = json.loads((tmp_path / "metrics/ablation.json").read_text())
     assert kept["data"] == "synthetic" and kept["seeds"] == [0, 1, 2] and kept["failed"] == 1
+    assert kept["commit"] == "abc123"
     row = kept["variants"]["worse"]["place_recall_at_10"]
     assert set(row) == {"mean", "difference", "low", "high"}
     assert row["low"] <= row["difference"] <= row["high"]

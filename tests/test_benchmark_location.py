@@ -10,14 +10,17 @@ from test_converters import satclip_state
 from test_converters_vit import croma_shapes
 
 from gairlib import (
+    GAIR,
     benchmark_location,
     benchmark_probe,
     benchmarks,
     features,
     geographic_bias,
     published_weights,
+    stats,
     tasks,
 )
+from gairlib.benchmark_table import Table
 from gairlib.config import GAIRConfig
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput, Missing
@@ -163,3 +166,34 @@ def test_weights_that_are_not_there_are_named(tmp_path):
         published_weights.check({"geoclip": str(tmp_path / "absent.pt")})
     with pytest.raises(BadInput, match="'dinov9'"):
         published_weights.check({"dinov9": "x"})
+
+
+def test_training_of_the_registry_has_two_names():
+    assert benchmark_location.settings("quick") == benchmark_location.QUICK
+    full = benchmark_location.settings("full")
+    assert full.folds > benchmark_location.QUICK.folds
+    with pytest.raises(BadInput, match="benchmark.trained is 'fast'; there are quick, full"):
+        benchmark_location.settings("fast")
+
+
+def test_photos_and_chips_have_their_neighbours_labels_as_a_rival(tiny):
+    """The tiny world is green in the west: over rows, neighbours know it; over sites nobody does"""
+    data = tasks.load("sv-green_view", Dataset(tiny))
+    assert data.lonlat.shape == (len(data.labels), 2)
+    found, _ = benchmark_probe.encoders(data, Dataset(tiny), GAIR(SMALL), 1, "cpu",
+                                        benchmark_probe.Options())
+    assert {NEAREST, "inverse distance", "coordinates"} <= {e.name for e in found}
+
+
+def test_a_baseline_of_fewer_seeds_is_compared_on_those():
+    table = Table("t", "rs", "site", "d", True)
+    for seed in range(3):
+        codes = np.repeat(np.arange(8), 5)
+        add = dict(n=40, clusters=8)
+        table.add("s", "gair", "accuracy", stats.mean(np.full(40, 0.1 * seed), codes), probe="p",
+                  **add)
+        if seed < 1:
+            table.add("s", "dear", "accuracy", stats.mean(np.full(40, 0.5), codes), probe="q",
+                      **add)
+    row = table.comparison(20).iloc[0]
+    assert row.difference == pytest.approx(-0.5) and row.seeds == 1  # not minus 0.4, of all three

@@ -24,17 +24,25 @@ pytestmark = pytest.mark.browser
 NOTEBOOK = "55-find-a-photo-by-hand.ipynb"
 SIZE = {"chip_px": 32, "chip_m": 320.0}
 CLICKS = 12
-SLOWEST_MS = 1500  # 300 on a machine that does nothing else; this one may run other tests
-# Milliseconds from the first input event to the answer that was drawn after it
-WATCH = """([event, answer]) => {
+# 300 on a machine that does nothing else; this one may run other tests
+SLOWEST_MS = float(os.environ.get("GAIRLIB_CLICK_MS", 1500))
+# Milliseconds from the first input event until its answer was drawn: the text, and where `picture`
+# selects a map's overlays, one with a picture that was not there before
+WATCH = """([event, answer, picture]) => {
   const text = document.querySelector(answer);
+  const overlays = () => picture ? [...document.querySelectorAll(picture)] : [];
   window.took = null;
   addEventListener(event, () => {
-    const start = performance.now();
-    new MutationObserver((_, self) => {
-      self.disconnect();
-      requestAnimationFrame(() => { window.took = performance.now() - start; });
-    }).observe(text, {subtree: true, childList: true, characterData: true});
+    const start = performance.now(), before = new Set(overlays().map(i => i.src));
+    const drawn = () => requestAnimationFrame(() => { window.took = performance.now() - start; });
+    const look = () => {
+      if (!picture) return drawn();
+      const image = overlays().find(i => !before.has(i.src));
+      if (!image) return requestAnimationFrame(look);
+      image.decode().then(drawn, () => requestAnimationFrame(look));
+    };
+    new MutationObserver((_, self) => { self.disconnect(); look(); })
+      .observe(text, {subtree: true, childList: true, characterData: true});
   }, {once: true, capture: true});
 }"""
 
@@ -139,6 +147,9 @@ def test_the_exploration_notebook_answers_clicks(server):
         scene.scroll_into_view_if_needed()
         page.wait_for_timeout(500)
 
+        assert abs(scene.bounding_box()["height"] - 460) <= 4  # whatever stands beside it
+        assert page.locator(".gairlib-credit").count() == 2
+
         took = {}
         click = clicker(page, scene)
         took["spot"] = timed(page, "mousedown", ".gairlib-near", click)
@@ -150,7 +161,8 @@ def test_the_exploration_notebook_answers_clicks(server):
         photos = page.locator(".gairlib-photos select").first
         several = min(CLICKS, photos.locator("option").count() - 2)  # the notebook chose the first
         took["photo"] = timed(page, "input", ".gairlib-place",
-                              lambda i: photos.select_option(index=2 + i), several)
+                              lambda i: photos.select_option(index=2 + i), several,
+                              picture=".gairlib-scene .leaflet-overlay-pane img")
         name = photos.locator("option").nth(1 + several).inner_text()
         assert name in page.locator(".gairlib-place").first.inner_text()
         assert " m" in page.locator(".gairlib-place").first.inner_text()
@@ -160,7 +172,8 @@ def test_the_exploration_notebook_answers_clicks(server):
         world = world.first
         world.scroll_into_view_if_needed()
         answer = page.locator(".gairlib-world-near").first
-        took["world"] = timed(page, "mousedown", ".gairlib-world-near", clicker(page, world))
+        took["world"] = timed(page, "mousedown", ".gairlib-world-near", clicker(page, world),
+                              picture=".gairlib-world .leaflet-field-pane img")
         assert "Location embedding of" in answer.inner_text()
         box = world.bounding_box()
         for pane in ("field", "land"):  # the world fills its map
@@ -171,7 +184,7 @@ def test_the_exploration_notebook_answers_clicks(server):
             print(f"\n{kind}: {len(ms)} clicks, from click to drawn answer {median(ms):.0f} ms, "
                   f"slowest {max(ms):.0f} ms")
             assert median(ms) < SLOWEST_MS
-        assert found.asked == []
+        found.clean()
         context.close()
 
 
@@ -186,12 +199,15 @@ def clicker(page, element):
     return click
 
 
-def timed(page, event: str, answer: str, act, times: int = CLICKS) -> list[float]:
+def timed(
+    page, event: str, answer: str, act, times: int = CLICKS, picture: str = ""
+) -> list[float]:
     """Milliseconds from each of `times` inputs to its answer: act(i) makes one, `event` is the DOM
-    event that it begins with, `answer` the element whose content changes."""
+    event that it begins with, `answer` the element whose content changes, `picture` the overlays
+    of which one changes."""
     found = []
     for i in range(times):
-        page.evaluate(WATCH, [event, answer])
+        page.evaluate(WATCH, [event, answer, picture])
         act(i)
         page.wait_for_function("() => window.took !== null", polling=20)
         found.append(page.evaluate("() => window.took"))

@@ -4,12 +4,18 @@ The pages are those of a run of the whole pipeline on the tiny dataset, or of a 
 GAIRLIB_REPORTS=reports make test-browser
 """
 
+import io
+import json
 import os
 import re
 from pathlib import Path
 
 import pytest
 from browser_pages import DESKTOP, PHONE, opened, started
+from PIL import Image
+
+from gairlib.maps.basemaps import basemap_tiles
+from gairlib.maps.legend import no_tiles
 
 pytestmark = pytest.mark.browser
 OVER = ".leaflet-overlay-pane img.gairlib-top"
@@ -42,14 +48,19 @@ def scene_map(reports):
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_every_page_opens_whole_and_fits_the_window(browser, reports, size, dark):
+def test_every_page_opens_whole_and_fits_the_window(browser, reports, scene_map, size, dark):
     pages = sorted(reports.glob("*.html"))
     assert {"index.html", "scoreboard.html"} <= {p.name for p in pages} and len(pages) > 6
     wide = {}
-    for path in pages:
+    for path in [*pages, scene_map]:
         with opened(browser, path, size, dark) as found:
             found.clean()
-            assert found.page.title() and found.page.locator("h1").count() >= 1, path
+            if path == scene_map:
+                assert found.page.title().startswith("Map of ")
+                assert found.page.locator("html").get_attribute("lang") == "en"
+                found.page.wait_for_selector(OVER)
+            else:
+                assert found.page.title() and found.page.locator("h1").count() >= 1, path
             if found.overflow() > 0:
                 wide[path.name] = found.overflow()
             pale = found.page.evaluate(BRIGHTNESS)
@@ -142,7 +153,7 @@ def test_the_map_shows_one_layer_at_a_time(browser, scene_map):
             choose(page, name.strip())
             shown = page.locator(OVER)
             swipe = name.strip().startswith("Swipe")
-            assert shown.count() == (2 if swipe else 0 if name.strip() == "True colour" else 1)
+            assert shown.count() == (2 if swipe else 0 if name.strip() == "No layer on top" else 1)
             seen |= set(shown.evaluate_all("all => all.map(i => i.src)"))
             wide = shown.evaluate_all("all => all.map(i => i.naturalWidth)")
             assert all(w > 10 for w in wide)
@@ -155,6 +166,68 @@ def test_the_map_shows_one_layer_at_a_time(browser, scene_map):
         box.locator("input").click()
         assert page.locator("path.gairlib-photo").count() > 0
         found.clean()
+
+
+def test_true_colour_goes_and_comes_back_under_the_layer(browser, scene_map):
+    with opened(browser, scene_map) as found:
+        page = found.page
+        ground = page.locator("img.gairlib-base")
+        box = page.locator(".leaflet-control-layers-overlays label", has_text="True colour")
+        page.wait_for_selector(OVER)
+        assert ground.count() == 1
+        box.locator("input").click()
+        assert ground.count() == 0
+        box.locator("input").click()
+        assert ground.count() == 1
+        height = "i => Number(getComputedStyle(i.closest('.leaflet-pane')).zIndex)"
+        assert ground.evaluate(height) < page.locator(OVER).first.evaluate(height)
+        found.clean()
+
+
+@pytest.fixture(scope="module")
+def map_with_tiles(scene_map, tmp_path_factory):
+    """The map as the parameter basemap='OpenStreetMap.Mapnik' makes it."""
+    name = "OpenStreetMap.Mapnik"
+    page = scene_map.read_text()
+    assert page.count('"basemap": null') == 1
+    page = page.replace('"basemap": null', '"basemap": ' + json.dumps(basemap_tiles(name)))
+    page, lines = re.subn('(<div class="small">North is up)', no_tiles(name) + r"\1", page)
+    assert lines == 1
+    path = tmp_path_factory.mktemp("tiles") / "map.html"
+    path.write_text(page)
+    return path
+
+
+def test_without_a_network_the_map_says_that_its_tiles_are_missing(browser, map_with_tiles):
+    with opened(browser, map_with_tiles) as found:
+        page = found.page
+        page.locator("#gairlib-no-tiles").wait_for()
+        assert "OpenStreetMap.Mapnik cannot be loaded here" in page.inner_text("#gairlib-no-tiles")
+        assert page.locator(OVER).first.evaluate("i => i.complete && i.naturalWidth > 10")
+        assert page.locator("path.gairlib-photo").count() > 0
+        page.wait_for_function("() => !document.querySelector('.leaflet-tile-pane img')")
+        assert found.asked and all("tile.openstreetmap.org" in url for url in found.asked)
+        assert all("ERR_" in error for error in found.errors)  # the tiles' own, nothing else
+        found.shot("map-without-tiles")
+
+
+def test_one_tile_that_fails_leaves_the_others(browser, map_with_tiles):
+    answered, pixel = [], io.BytesIO()
+    Image.new("RGB", (256, 256), (200, 220, 200)).save(pixel, "PNG")
+
+    def tile(route):
+        answered.append(route.request.url)
+        if len(answered) == 1:
+            return route.abort()
+        return route.fulfill(body=pixel.getvalue(), content_type="image/png")
+
+    with opened(browser, map_with_tiles, tiles=tile) as found:
+        page = found.page
+        page.wait_for_function(
+            "() => document.querySelectorAll('.leaflet-tile-pane img.leaflet-tile-loaded').length")
+        page.wait_for_timeout(500)
+        shown = page.locator(".leaflet-tile-pane img.leaflet-tile-loaded").count()
+        assert 2 < shown < len(answered) and page.locator("#gairlib-no-tiles").is_hidden()
 
 
 def test_the_opacity_slider_moves_the_layer_on_top(browser, scene_map):
@@ -208,7 +281,7 @@ def test_a_marker_opens_its_photo_and_leads_to_a_neighbour(browser, scene_map, s
         page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         popup = page.locator(".gairlib-popup")
         popup.wait_for()
-        page.wait_for_timeout(400)  # the map moves for the pop-up
+        page.wait_for_timeout(800)  # the map moves for the pop-up
         name = popup.locator("b").first.inner_text()
         assert label == f"photo {name}" and "(lat, lon)" in popup.inner_text()
         assert popup.locator("img").first.evaluate("i => i.complete && i.naturalWidth > 10")

@@ -148,11 +148,14 @@ def test_results_tell_what_they_are_judged_by(results):
                       ("retrieval-rs-location", "recall_at_10_to_location")):
         result = results[name]
         assert result.status == "ran" and result.mainline[0][0] == key
-        assert all(np.isfinite(v) for v in result.metrics().values())
+        assert all(np.isfinite(v) for v in result.metrics().values() if not isinstance(v, dict))
         assert isinstance(result.figure(), Figure) and isinstance(result.sample(), Figure)
     assert {"recall_at_1_site_back", "recall_at_10_all_back"} <= set(results["retrieval"].metrics())
     found = results["retrieval-sv-location"]
-    assert "hit_within_200_km" in found.metrics() and "error_km" in found.metrics()
+    assert {f"hit_within_{km}_km" for km in (1, 25, 200, 750, 2500)} <= set(found.metrics())
+    assert {f"{what}_{way}_location" for way in ("to", "from")
+            for what in ("recall_at_1", "recall_at_5", "median_rank")} <= set(found.metrics())
+    assert "error_km" in found.metrics()
     assert not found.rows.metric.eq("cosine margin").any()  # one held-out site
     assert any("no colour baseline" in note for note in found.notes)
     assert list(found.curves()) == ["directions", "kilometres"]

@@ -9,6 +9,7 @@ import torch
 from gairlib import GAIR, embed, features, pairing, preprocess, scenes
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
+from gairlib.figures import embeddings
 from gairlib.model_hash import model_hash, weights_hash
 
 CHIP = dict(chip_px=32, chip_m=320.0)
@@ -70,6 +71,23 @@ def test_model_hash_is_that_of_its_file(embedded):
     assert model_hash(model) == weights_hash(folder / "model")
     assert model_hash(GAIR.from_pretrained(folder / "model")) == model_hash(model)
     assert model_hash(GAIR(model.config)) != model_hash(model)
+
+
+def test_the_cosine_of_true_pairs_has_an_interval_over_sites(embedded):
+    """Six sites support one, three do not; without sites it is over blocks of 0.1 degrees."""
+    _, dataset, folder = embedded
+    chips, photos, places = (
+        gpd.read_parquet(folder / f"{k}.parquet") for k in ("chips", "photos", "places")
+    )
+    assert set(photos["site"]) == {"bern", "quito", "perth"}
+    assert "cosine_true_photo_place_low" not in embeddings.summary(chips, photos, places)
+    named = photos.assign(site=[f"{s}-{i % 2}" for i, s in enumerate(photos["site"])])
+    found = embeddings.summary(chips, named, places)
+    low, high = (found[f"cosine_true_photo_place_{end}"] for end in ("low", "high"))
+    assert low < found["cosine_true_photo_place"] < high
+    assert f"{low:.2f} to {high:.2f}" in embeddings.conclusions(found, dataset)
+    blocks = embeddings.summary(chips, photos.drop(columns="site"), places)
+    assert blocks["cosine_true_photo_place_low"] not in (None, low)
 
 
 def test_licences(tiny, embedded):

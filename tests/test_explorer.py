@@ -1,13 +1,17 @@
 """Exploration by clicks: right photos, right places, and words for what is missing."""
 
 import base64
+import html as markup
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import ipywidgets
 import numpy as np
 import pandas as pd
 import pytest
@@ -137,6 +141,16 @@ def test_a_constant_field_answers_too(scene):
     place = held.where(2)
     low, high = place.picture.limits
     assert np.isclose(low, 1) and np.isclose(high, 1)
+    assert place.finding is None
+    assert place.problem == "similarity is 1.00 everywhere: the field is constant"
+    noise = np.random.default_rng(0).normal(0, 1e-7, (SIDE, SIDE, DIM)).astype(np.float32)
+    noisy = make(scene, values=1 + noise).where(2)
+    assert noisy.finding is None and noisy.problem == place.problem
+    shown = explorer_widgets.SceneClicks(held, np.zeros((48, 48, 4), np.uint8))
+    shown.map.add(shown.best)
+    shown.choose(2)
+    assert place.problem in shown.place.value and "cosine similarity" not in shown.place.value
+    assert shown.best not in shown.map.layers  # the ring of an answer before
     assert len(held.at(*held.lonlat[2]).near) == 5
 
 
@@ -186,6 +200,20 @@ def test_gallery_has_the_scenes_photos_first():
     assert len(explorer.gallery(manifest.iloc[:0], Scene, 4)) == 0
 
 
+def test_what_the_gallery_leaves_out_is_said():
+    manifest = pd.DataFrame({"photo_id": list("abbcdef"), "scene_id": list("sssttuu")})
+
+    class Scene:
+        id = "s"
+
+    some = explorer.gallery(manifest, Scene, 3)
+    assert explorer.held_note(manifest, Scene, some) == (
+        "2 of this scene's 2 and 1 of the folder's other 4 paired photos are held. "
+        "A larger `gallery` holds more.")  # fmt: skip
+    every = explorer.gallery(manifest, Scene, 99)
+    assert explorer.held_note(manifest, Scene, every).endswith("4 paired photos are held.")
+
+
 # ---------------------------------------------------------------------------- the widgets
 
 
@@ -216,7 +244,8 @@ def test_clicks_on_the_world_are_answered(scene):
     earth = explorer_widgets.WorldClicks(held, np.array([[10.0, 50.0], [0.0, 89.0]]))
     click(earth.map, 370.0, 50.0)  # Leaflet counts on past 180 degrees
     assert earth.similarity.url == held.world(10.0, 50.0).picture.uri
-    assert earth.map.layers.index(earth.land) > earth.map.layers.index(earth.similarity)
+    height = {name: pane["zIndex"] for name, pane in earth.map.panes.items()}
+    assert height[earth.land.pane] > height[earth.similarity.pane]  # land shows over the field
     click(earth.map, -30.0, 10.0)
     assert earth.similarity.url == held.world(-30.0, 10.0).picture.uri
     assert "cosine similarity" in earth.near.value
@@ -233,6 +262,38 @@ def test_without_photos_the_widgets_say_so(scene):
     assert earth.similarity is not None and "Photos most like it" not in earth.near.value
 
 
+def test_dots_that_are_not_drawn_are_named(scene, monkeypatch):
+    held = make(scene)
+    whole = explorer_widgets.SceneClicks(held, np.zeros((48, 48, 4), np.uint8))
+    monkeypatch.setattr(explorer_widgets, "MARKERS", 3)
+    shown = explorer_widgets.SceneClicks(held, np.zeros((48, 48, 4), np.uint8))
+    assert "3 of 5 dots drawn; all are in the list" in words(shown.view)
+    assert len(shown.photos.options) == 1 + 5 and "dots drawn" not in words(whole.view)
+
+
+def test_credits_stand_under_the_widgets(scene, tiny):
+    from gairlib.dataset import Dataset
+
+    dataset, taken = Dataset(tiny), replace(scene, datetime="2021-05-06")
+    of_scene, of_world = explorer.credit_lines(dataset, taken)
+    assert of_scene == "synthetic scene"
+    assert of_world == "places: tables of the folder, see its README"
+    dataset.synthetic = False
+    of_scene, _ = explorer.credit_lines(dataset, taken)
+    assert of_scene == "contains modified Copernicus Sentinel data 2021"
+    held = make(scene)
+    ground = np.zeros((48, 48, 4), np.uint8)
+    assert of_scene in words(explorer_widgets.SceneClicks(held, ground, credit=of_scene).view)
+    assert of_world in words(explorer_widgets.WorldClicks(held, held.lonlat, of_world).view)
+
+
+def words(widget) -> str:
+    """The text of every HTML widget within."""
+    children = getattr(widget, "children", ())
+    own = widget.value if isinstance(widget, ipywidgets.HTML) else ""
+    return own + "".join(words(child) for child in children)
+
+
 def test_distances_are_written_with_their_unit():
     assert [explorer_widgets.distance(m) for m in (0.4, 999, 1000, 9_990, 1_234_000)] == [
         "0 m", "999 m", "1.0 km", "10.0 km", "1,234 km"]  # fmt: skip
@@ -247,6 +308,64 @@ def test_bench_measures_every_kind_of_click():
         for shown in ("", "_shown"):
             assert 0 < found[f"{kind}{shown}_median_seconds"] <= found[f"{kind}{shown}_p95_seconds"]
     assert found["slowest_seconds"] < 5  # bounds a defect, not the machine
+
+
+@pytest.mark.parametrize("case, said", [
+    ("no photos", ["This scene has no photos."]),
+    ("one photo", ["Only one photo here: there is no other to compare it with."]),
+    ("no data", ["This part of the scene has no data at all."]),
+    ("many photos", ["200 of this scene's 203 photos are drawn."]),
+])
+def test_notebook_50_ends_with_a_map_that_says_what_is_missing(
+    tiny, embedded, tmp_path, monkeypatch, case, said
+):
+    """Its cells, run one after the other in this process, on folders that lack something."""
+    from gairlib import pairing
+    from gairlib.dataset import Dataset
+
+    folder, photo = tmp_path / "data", ""
+    shutil.copytree(tiny, folder)
+    street = pd.read_csv(tiny / "street.csv").query("site == 'bern'").iloc[:12]
+    if case == "no photos":
+        street["lon"] += 1.0
+    elif case == "one photo":
+        street = street.iloc[:1]
+    elif case == "many photos":  # and one that a draw of 200 by this seed leaves out
+        street = street.loc[np.arange(203) % 12].assign(photo_id=[f"p{i}" for i in range(203)])
+        drawn = street["photo_id"].reset_index(drop=True).sort_values().sample(200, random_state=0)
+        photo = min(set(street["photo_id"]) - set(drawn))
+    street.to_csv(folder / "street.csv", index=False)
+    dataset = Dataset(folder)
+    pairing.pair(dataset.photo_table(), dataset.scenes(), folder=tmp_path / "pair", max_photos=64,
+                 photos_root=folder, chip_px=32, chip_m=320.0, progress=False)  # fmt: skip
+    if case == "no data":  # there was some when the photos were paired
+        with rasterio.open(folder / "scenes/bern.tif", "r+") as file:
+            file.write(np.zeros((10, 96, 96), np.uint16))
+
+    monkeypatch.chdir(tmp_path)
+    given = {"folder": "data", "checkpoint": str(embedded[2] / "model"), "pairs": "pair",
+             "scene": "bern", "photo": photo, "resolution": 40.0}  # fmt: skip
+    names = run_cells("50-explore-the-continuous-field.ipynb", given)
+    page = (tmp_path / "outputs/explore/map.html").read_text()
+    legend = page[page.rindex('<details class="legend') :].split("</details>")[0]
+    for sentence in said:
+        assert sentence in markup.unescape(legend)
+    numbers = json.loads((tmp_path / "metrics/explore.json").read_text())
+    assert numbers["photos"] == {"one photo": 1, "many photos": 200}.get(case, 0)
+    assert ("most similar place:" in legend) == (numbers["photos"] > 0)
+    if photo:
+        assert names["photos"].photo_id[names["chosen"]] == photo
+
+
+def run_cells(notebook: str, given: dict) -> dict:
+    """Run a notebook's code cells with these parameters; the names that they leave."""
+    names = {}
+    for cell in json.loads((ROOT / "notebooks" / notebook).read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+        if "parameters" in cell["metadata"].get("tags", []):
+            names |= given
+    return names
 
 
 @pytest.mark.parametrize("with_photos", [True, False])

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -299,7 +300,7 @@ def test_photos_cannot_break_out_of_the_page(saved):
     assert "p<2>" not in page and "x}</script>" not in page
     rows = data_of(page)["photos"]["rows"]
     assert [r["id"] for r in rows] == ["p`1${x}</script>", "p<2>"]
-    assert rows[0]["facts"] == [["heading", "12.3"]] and rows[1]["facts"] == []  # not a number
+    assert rows[0]["facts"] == [["heading", "12\u00b0"]] and rows[1]["facts"] == []  # not a number
     assert "innerHTML" not in page[page.rindex("function gairlibMap") :]
 
 
@@ -310,6 +311,36 @@ def test_popups_know_their_neighbours(saved):
     assert other == 1 and rows[1]["near"][0][0] == 0
     assert np.isclose(cosine, 2 * 1.1 * 0.1 / (1.1**2 + 0.1**2), atol=1e-3)
     assert abs(metres - np.hypot(500, 200)) < 2
+
+
+def test_popups_name_the_source_in_words(saved):
+    photos = photos_at(
+        saved[0], [20.5], [30.5], heading=[273], captured_at=["2021-03-04"],
+        photo_source=["Mapillary"], licence=["CC BY-SA 4.0"], sequence=["not shown"],
+    )  # fmt: skip
+    shown = maps.popup_columns(photos)
+    m = maps.scene_map(saved[0], Layer(np.zeros((80, 96, 3), np.uint8)), {}, photos=shown)
+    assert dict(data_of(maps.page(m))["photos"]["rows"][0]["facts"]) == {
+        "heading": "273\u00b0", "captured": "2021-03-04", "source": "Mapillary",
+        "licence": "CC BY-SA 4.0"}  # fmt: skip
+
+
+def test_the_credit_has_the_year_and_the_page_a_name(saved):
+    scene = replace(saved[0], datetime="2021-05-06T10:00:00Z", id="a&b")
+    picture = Layer(np.zeros((80, 96, 3), np.uint8))
+    page = maps.page(maps.scene_map(scene, picture, {"PCA": picture}))
+    credits = re.findall(r'"attribution": "([^"]*)"', page)
+    assert credits == ["contains modified Copernicus Sentinel data 2021"] * 2
+    assert page.startswith("<!DOCTYPE html>\n<html lang=\"en\">")
+    assert "<title>Map of a&amp;b</title>" in page
+    assert '"attribution": "synthetic scene"' in saved[2]
+
+
+def test_true_colour_can_be_switched_off(saved):
+    """It is in the control, and in a pane under the layers, so that it returns beneath them."""
+    control = saved[2][saved[2].rindex("base_layers :") :][:900]
+    assert re.search(r'overlays :\s*\{\s*"True colour" : image_overlay_', control)
+    assert '"pane": "gairlib-ground"' in saved[2] and saved[2].count('"pane": "overlayPane"') == 2
 
 
 def test_neighbours_against_a_plain_search():
@@ -399,11 +430,56 @@ def test_a_constant_field_is_named(tmp_path, model):
     assert explore.missing(dense, pd.DataFrame()) == []
     shown = overlays.similarity_layer(flat.similarity(np.ones(32)))
     assert shown.note == "similarity is 1.00 everywhere: the field is constant"
+    photos = photos_at(scene, [20.5, 60.5], [30.5, 20.5])
+    noise = np.random.default_rng(0).normal(0, 1e-7, flat.values.shape).astype(np.float32)
+    noisy = field.Field(flat.values + noise, *list(vars(flat).values())[1:])
+    cosine = noisy.similarity(np.ones(32))
+    assert 0 < np.ptp(cosine) < field.FLAT
+    assert explore.find_all(noisy, np.ones((2, 32)), photos) == [None, None]
+    numbers = explore.summary([None, None], noisy, 1)
+    assert numbers == {"photos": 0, "field_cells": 80 * 96}
+    assert "everywhere: the field is constant" in explore.unfound(photos, cosine)
+    low, high = overlays.similarity_limits(cosine)
+    few = overlays.similarity_index(cosine, low, high)
+    assert few.max() < 254 // 2  # rounding is not stretched over all colours
+    light = overlays.similarity_rgba(cosine, low, high)[..., :3].astype(int)
+    assert np.ptp(light.sum(-1)) < 300
     picture, _ = explore.scene_colours(flat)
     m = maps.scene_map(scene, Layer(picture), {"Similarity": shown},
                        missing=explore.missing(flat, pd.DataFrame()))  # fmt: skip
     page = maps.page(m)
     assert 'class="ticks"' not in m.gairlib_legend and "field is constant" in page
+
+
+def test_photos_outside_the_window_are_not_looked_for(tmp_path, model):
+    scene = write_scene(tmp_path / "a.tif", size=(80, 600))
+    photos = photos_at(scene, [5.5, 30.5, 300.5, 590.5], [20.5] * 4)
+    dense = field.dense(model, scene, chip_px=32, chip_m=320.0, window=(0, 0, 80, 80))
+    findings = explore.find_all(dense, np.random.default_rng(0).normal(size=(4, 32)), photos)
+    assert [f is not None for f in findings] == [True, True, False, False]
+    assert explore.missing(dense, photos) == ["2 of 4 photos stand in the part shown."]
+    assert explore.missing(dense, photos.iloc[:2]) == []
+    assert explore.summary(findings, dense, 1)["photos"] == 2
+    columns = {"split": "test", "scene_id": "a"}
+    explore.write({}, findings, photos.assign(**columns), tmp_path, tmp_path / "m.json")
+    written = pd.read_csv(tmp_path / "findings.csv")
+    assert written["error_m"].notna().tolist() == [True, True, False, False]
+
+
+def test_the_chosen_photo_is_among_those_drawn(tmp_path):
+    scene = write_scene(tmp_path / "a.tif", size=(80, 600))
+    n = 50
+    photos = photos_at(scene, np.linspace(1, 599, n), np.full(n, 40.0))
+    window = (0, 0, 300, 80)
+    for chosen in (0, 24, 49):  # the last stands outside the window
+        some, place = explore.some_photos(photos, chosen, scene, window, most=10, seed=3)
+        assert len(some) == 10 and some.photo_id[place] == photos.photo_id[chosen]
+        there = field.in_window(scene, window, some["lon"], some["lat"])
+        assert there.sum() == 10 - (chosen == 49)
+    many, place = explore.some_photos(photos, None, scene, window, most=40)
+    assert place is None and many.photo_id.is_unique
+    assert field.in_window(scene, window, many["lon"], many["lat"]).sum() == 25
+    assert explore.some_photos(photos, 7, scene, window, most=50) == (photos, 7)
 
 
 def test_no_data_is_left_clear_and_named(tmp_path, model):

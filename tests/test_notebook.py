@@ -187,6 +187,33 @@ def test_a_page_that_needs_a_network_is_refused(tmp_path):
         notebook_html.write(nb, tmp_path / "a.html")
 
 
+def figure_page() -> str:
+    """A page of two figures, below their headings; the first has a text of its own."""
+    v4 = nbformat.v4
+    picture = {"image/png": data_uri(np.zeros((4, 4, 3), np.uint8)).split(",")[1]}
+    shown = [v4.new_output("display_data", picture)]
+    nb = v4.new_notebook(cells=[
+        v4.new_markdown_cell("# Is it <seen>?"), v4.new_code_cell("a", outputs=shown),
+        v4.new_markdown_cell('## Where "they" are & how'), v4.new_code_cell("b", outputs=shown)])
+    return notebook_html.convert(nb)
+
+
+def test_a_figure_is_described_by_the_heading_above_it():
+    import html
+
+    page = figure_page()
+    found = [html.unescape(a) for a in re.findall(r'<img[^>]*?alt="([^"]*)"', page)]
+    assert found == ["Figure: Is it ?", 'Figure: Where "they" are & how']
+    assert "No description" not in page
+
+
+def test_a_figure_stays_legible_on_a_phone():
+    """It keeps 640 px below a viewport of 600, in an output area that scrolls."""
+    narrow = notebook_html.STYLE.split("@media (max-width: 600px)")[1]
+    assert re.search(r"jp-RenderedImage img[^}]*min-width: 640px", narrow)
+    assert re.search(r"\.jp-OutputArea-output \{[^}]*overflow-x: auto", notebook_html.STYLE)
+
+
 # ---------------------------------------------------------------------------- offline
 
 

@@ -1,6 +1,7 @@
 """`make repro DATA=` on a tiny dataset: every stage runs, a second run does nothing."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -41,11 +42,23 @@ def project(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(project, tiny):
+def sited(tiny, tmp_path_factory):
+    """The tiny dataset with six validation sites: fewer than five support no interval."""
+    folder = tmp_path_factory.mktemp("sited") / "tiny"
+    shutil.copytree(tiny, folder)
+    street = pd.read_csv(folder / "street.csv")
+    quito = street["site"] == "quito"
+    street.loc[quito, "site"] = [f"quito-{i % 6}" for i in range(quito.sum())]
+    street.to_csv(folder / "street.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(project, sited):
     folder = project / "runs/tiny"
     folder.mkdir(parents=True)
     (folder / "params.local.yaml").write_text(yaml.safe_dump(SMALL))
-    run = pipeline.prepare(tiny, root=project)
+    run = pipeline.prepare(sited, root=project)
     pipeline.run_dvc(run, "repro")
     return run
 
@@ -61,6 +74,16 @@ def test_every_stage_leaves_metrics_and_a_readable_report(run):
     pair = json.loads((run / "outputs/pair/report.json").read_text())
     assert pair["photos_in"] == pair["paired"] + sum(pair["rejected"].values())
     assert pair["paired"] == 36
+
+
+@pytest.mark.parametrize("stage, key", [
+    ("pretrain", "val_recall_at_1"), ("embed", "cosine_true_photo_place")])
+def test_a_cards_headline_has_its_interval(run, stage, key):
+    numbers = json.loads((run / f"metrics/{stage}.json").read_text())
+    assert numbers[f"{key}_low"] <= numbers[key] <= numbers[f"{key}_high"]
+    index = (run / "reports/index.html").read_text()
+    card = index.split(f'id="{stage}"')[1].split("</section>")[0]
+    assert re.search(r'class="value">[^<]+<small>\[[^\]]+\]</small>', card)
 
 
 def test_bad_rows_are_listed_with_their_reasons(run):

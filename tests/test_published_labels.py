@@ -7,9 +7,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import small_published as small
+import torch
 from PIL import Image
+from small_weights import random_state
+from test_converters_vit import croma_shapes
 
-from gairlib import bands, benchmarks, features, stats, tasks
+from gairlib import (
+    bands,
+    benchmark_probe,
+    benchmarks,
+    features,
+    geographic_bias,
+    official,
+    stats,
+    tasks,
+)
 from gairlib.config import GAIRConfig
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput, Skipped
@@ -111,6 +123,13 @@ def test_labels_come_from_json_and_a_pickle_is_refused_in_words(tmp_path):
         geobench_files.labels(root, ["a", "b"])
 
 
+def test_a_set_without_its_partition_is_an_error_and_no_skip(tmp_path, checkpoint):
+    (small.geobench(tmp_path, "m-eurosat") / "default_partition.json").unlink()
+    assert tasks.reason("geobench-m-eurosat", Dataset(tmp_path)) == ""
+    with pytest.raises(BadInput, match="m-eurosat/default_partition.json: this file"):
+        benchmarks.run("geobench-m-eurosat", Dataset(tmp_path), checkpoint, None)
+
+
 @pytest.mark.parametrize("change, why", [
     (lambda p: p.pop("valid"), "'valid'"),
     (lambda p: p["test"].append(p["train"][0]), "id_0000 is in two splits"),
@@ -140,8 +159,12 @@ def test_split_is_the_published_one_and_few_labels_come_from_its_training_part(t
 
 def test_classification_runs_end_to_end_and_is_solved_by_its_brightness(tmp_path, checkpoint):
     small.geobench(tmp_path, "m-eurosat")
+    torch.save(random_state(croma_shapes(16, 1)), tmp_path / "croma.pt")
+    extra = benchmark_probe.Options(weights={"croma": str(tmp_path / "croma.pt")})
     result = benchmarks.run("geobench-m-eurosat", Dataset(tmp_path), checkpoint, None, seeds=2,
-                            bootstrap=50)
+                            bootstrap=50, extra=extra)
+    assert result.row("published split", "CROMA", "accuracy") is not None
+    assert benchmarks.UNUSED not in result.notes
     assert result.status == "ran" and result.headline["metric"] == "accuracy"
     assert result.row("published split", "colour statistics", "accuracy").value == 1.0
     assert result.headline["n"] == 12 and result.headline["chance"] == 0.5
@@ -162,8 +185,10 @@ def test_micro_f1_is_that_of_scikit_learn_and_weights_count():
 
 def test_several_labels_are_guessed_and_scored_by_micro_f1(tmp_path, checkpoint):
     small.geobench(tmp_path, "m-bigearthnet", kind="multilabel", count=90)
+    extra = benchmark_probe.Options(weights={"croma": str(checkpoint / "config.json")})
     result = benchmarks.run("geobench-m-bigearthnet", Dataset(tmp_path), checkpoint, None, seeds=2,
-                            bootstrap=50)
+                            bootstrap=50, extra=extra)
+    assert benchmarks.UNUSED in result.notes
     assert result.headline["metric"] == geobench_multilabel.METRIC
     by_colour = result.row("published split", "colour statistics", "micro F1").value
     assert by_colour > result.headline["chance"]
@@ -284,11 +309,34 @@ def test_bad_tables_are_named(tmp_path, name, text, why):
         place_pulse.load("placepulse-safe", Dataset(tmp_path))
 
 
-def test_place_pulse_runs_end_to_end(tmp_path, checkpoint):
+def test_place_pulse_without_pictures_or_tables_is_an_error_and_an_empty_folder_none(tmp_path):
+    (tmp_path / "placepulse").mkdir()
+    assert "no folder" in tasks.reason("placepulse-safe", Dataset(tmp_path))
+    (tmp_path / "placepulse").rmdir()
+    root = small.place_pulse(tmp_path)
+    (root / "images").rename(tmp_path / "elsewhere")
+    for make in (lambda: None, (root / "images").mkdir):  # without the folder, then with no photo
+        make()
+        assert tasks.reason("placepulse-safe", Dataset(tmp_path)) == ""
+        with pytest.raises(BadInput, match="placepulse: no picture in images/ or final_photo_dat"):
+            place_pulse.load("placepulse-safe", Dataset(tmp_path))
+    (root / "votes.tsv").unlink()
+    with pytest.raises(BadInput, match="placepulse: neither qscores.tsv nor votes.tsv"):
+        place_pulse.load("placepulse-safe", Dataset(tmp_path))
+
+
+def test_place_pulse_runs_end_to_end(tmp_path, checkpoint, monkeypatch):
     root = small.place_pulse(tmp_path, photos=40)
     Image.new("RGB", (8, 8)).save(root / "images/unknown.jpg")  # a picture without a score
+    monkeypatch.setattr(official, "load_official", lambda path: features.random_init(TINY, 3))
+    monkeypatch.setattr(geographic_bias, "MIN_ROWS", 4)  # photos of each city
+    extra = benchmark_probe.Options(weights={"gair": str(checkpoint / "config.json")})
     result = benchmarks.run("placepulse-safe", Dataset(tmp_path), checkpoint, None, seeds=2,
-                            bootstrap=50)
+                            bootstrap=50, extra=extra)
+    assert result.row("cities, 5 folds", "GAIR, published", "R2") is not None
+    assert benchmarks.UNUSED not in result.notes
+    assert result.regions["region"].nunique() == 10 and result.bias() is not None
+    assert any("the worst tenth of 10 regions" in note for note in result.notes)
     assert result.status == "ran" and result.headline["metric"] == "R2"
     assert result.headline["split"] == "cities, 5 folds" and result.headline["clusters"] == 10
     assert result.row("random, 5 folds", "colour statistics", "R2").value > 0

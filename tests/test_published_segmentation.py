@@ -8,7 +8,7 @@ import pytest
 import small_published as small
 from sklearn.model_selection import train_test_split
 
-from gairlib import bands, benchmarks, features, tasks
+from gairlib import bands, benchmark_probe, benchmarks, features, tasks
 from gairlib.config import GAIRConfig
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
@@ -198,6 +198,9 @@ def test_missing_folders_are_reasons_and_present_ones_are_listed(tmp_path):
     runs = ("pangaea-mados", "geobench-m-cashew-plant", "placepulse-safe")
     assert [found[name] for name in runs] == ["", "", ""]
     assert found["pangaea-sen1floods11"] and dataset.benchmarks() == {}
+    for empty in ("pangaea/sen1floods11", "geobench/classification_v1.0", "geobench/x/m-eurosat"):
+        (tmp_path / empty).mkdir(parents=True)
+    assert tasks.available(dataset) == found
     parts = dataset.inventory().set_index("part")["count"]
     assert parts["pangaea/mados"] == 6 and parts["geobench/m-cashew-plant"] == 36
     assert parts["placepulse"] == 40
@@ -244,22 +247,44 @@ def test_geobench_masks_out_of_range_and_missing_classes_are_named(tmp_path):
         geobench_segmentation.load("m-cashew-plant", Dataset(tmp_path), 16)
 
 
+@pytest.mark.parametrize("name", ["m-nz-cattle", "m-of-ours"])
+def test_255_is_ignored_and_no_class(tmp_path, name):
+    root = small.geobench(tmp_path, name, kind="segmentation")
+    with h5py.File(root / "id_0003.hdf5", "a") as file:
+        file["label"][0, 0] = 255
+    data = geobench_segmentation.load(name, Dataset(tmp_path), 16)
+    assert data.classes == ("class 0", "class 1")
+    assert (read(data.splits["train"])[1] == IGNORE).sum() == 1
+
+
+def test_a_label_beyond_the_published_number_of_classes_is_refused(tmp_path):
+    root = small.geobench(tmp_path, "m-nz-cattle", kind="segmentation")
+    for name in root.glob("*.hdf5"):
+        with h5py.File(name, "a") as file:
+            file["label"][0, 0] = 2
+    with pytest.raises(BadInput, match="id_0000.hdf5: label 2 is out of range; .* 0..1"):
+        geobench_segmentation.load("m-nz-cattle", Dataset(tmp_path), 16)
+
+
 # -------------------------------------------------------------------------------------- end to end
 
 
 def test_a_set_of_pangaea_runs_and_reports_miou_by_cluster(tmp_path, monkeypatch):
     from gairlib.segmentation import benchmark, train
 
-    for name in ("LINEAR", "DEEP"):
+    for name in ("QUICK", "DEEP"):
         monkeypatch.setattr(benchmark, name, train.Schedule(steps=2))
     small.ai4smallfarms(tmp_path)
     config = GAIRConfig(dim=16, rs_size=16, rs_depth=1, rs_heads=2, decoder_hidden=[8], sv_size=16,
                         sv_options=dict(img_size=16, patch_size=8, embed_dim=16, depth=1,
                                         num_heads=2))
     features.random_init(config, 7).save_pretrained(tmp_path / "model")
+    weights = {"croma": str(tmp_path / "model/config.json")}  # any file: it is not read
     result = benchmarks.run("pangaea-ai4smallfarms", Dataset(tmp_path), tmp_path / "model", None,
-                            seeds=1, bootstrap=20)
-    assert result.status == "ran" and result.headline["metric"] == "mIoU"
+                            seeds=1, bootstrap=20, extra=benchmark_probe.Options(weights=weights))
+    assert result.status == "ran" and result.headline["metric"] == "mIoU, UPerNet"
+    assert result.headline["split"] == "published split" and benchmarks.UNUSED in result.notes
+    assert result.mainline[0][0] == "miou_upernet"
     assert result.headline["cluster"] == "tile" and result.headline["clusters"] == 2
     assert result.row(result.headline["split"], "pixel bands", "mIoU").value > 0.95
     assert not result.synthetic and any("six of the ten" in note for note in result.notes)

@@ -5,18 +5,35 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import yaml
 
-from gairlib import explore, pairing, report, report_gallery, report_html
+from gairlib import (
+    GAIR,
+    GAIRConfig,
+    explore,
+    features,
+    pairing,
+    plan,
+    report,
+    report_gallery,
+    report_html,
+    report_style,
+    similarity,
+    validation,
+)
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
 from gairlib.field import Finding
-from gairlib.figures import style
+from gairlib.figures import inr, style
 from gairlib.offline import external_loads
 
+ROOT = Path(__file__).resolve().parents[1]
 HEAD = {
     "metric": "R2", "split": "held-out sites", "unit": "", "value": 0.52, "low": 0.4, "high": 0.6,
     "n": 48, "clusters": 10, "cluster": "site", "better": "higher", "baseline": "random init",
@@ -69,7 +86,12 @@ def run(dataset, tmp_path_factory):
     record["parameters"] = {"lr": 1e-3, "steps": 1000}
     put(folder / "reports/30-pretrain.json", record)
     (folder / "outputs/explore").mkdir()
-    (folder / "outputs/explore/map.html").write_text("<html></html>")
+    (folder / "outputs/explore/map.html").write_text("<html>map</html>")
+    for name, text in (("outputs", "ablation"), ("stress", "stress")):
+        (folder / "ablation" / name).mkdir(parents=True)
+        (folder / "ablation" / name / "index.html").write_text(f"<html>{text}</html>")
+    counts = {"wins": 3, "ties": 2, "losses": 1, "no_interval": 0, "baseline_ahead": 2}
+    put(folder / "metrics/scoreboard.json", {"tasks": 4, "lines": 12, "rs": counts, "sv": counts})
     return folder
 
 
@@ -120,9 +142,87 @@ def test_cards_have_headline_interval_runtime_parameters_and_link(page):
     assert 'href="30-pretrain.html"' in card and "data:image/" in card and "deep.er" in card
     explored = re.search(r'<section class="card" id="explore">.*?</section>', page, re.S).group(0)
     assert "164 m <small>[120, 200]</small>" in explored and "a random point: 231 m" in explored
-    assert 'href="../outputs/explore/map.html"' in explored
+    assert 'href="map.html"' in explored
     task = re.search(r'<section class="card" id="sv-green_view">.*?</section>', page, re.S).group(0)
     assert "0.52 <small>[0.4, 0.6]</small>" in task and "untrained 0.2" in task
+
+
+def test_a_reports_folder_holds_every_page_that_it_links(page, run):
+    """Sent to someone without the rest of the run."""
+    links = {a for a in re.findall(r'href="([^"#]+)"', page) if not a.startswith("https:")}
+    assert {"map.html", "ablation.html", "stress.html"} <= links
+    assert not [a for a in links if "/" in a]
+    for name, text in (("map", "map"), ("ablation", "ablation"), ("stress", "stress")):
+        assert (run / f"reports/{name}.html").read_text() == f"<html>{text}</html>"
+
+
+def test_a_copy_is_made_anew_and_no_link_is_written_through(run, dataset, tmp_path):
+    kept = tmp_path / "kept-by-dvc.html"
+    kept.write_text("old")
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/map.html").hardlink_to(kept)
+    report.build(dataset, **folders(run) | {"reports": tmp_path / "reports"})
+    assert (tmp_path / "reports/map.html").read_text() == "<html>map</html>"
+    assert kept.read_text() == "old"
+
+
+def test_linked_pages_of_the_ablation_are_what_its_pipeline_writes():
+    stages = yaml.safe_load((ROOT / "ablation/dvc.yaml").read_text())["stages"].values()
+    written = {s["cmd"].split("--html ")[1].split()[0] for s in stages}
+    outs = [out for s in stages for out in s["outs"]]
+    linked = [path for _, _, path, _ in report.PAGES if path.startswith("ablation/")]
+    assert len(linked) == 2
+    for path in linked:
+        assert path in written and any(path.startswith(f"{out}/") for out in outs), path
+
+
+def test_the_scoreboards_card_counts_ahead_level_and_behind(page):
+    card = re.search(r'<section class="card" id="scoreboard">.*?</section>', page, re.S).group(0)
+    assert "6 ahead, 4 level, 2 behind" in card and "12 lines" in card
+    assert "ahead beyond its interval: 4" in card
+
+
+def test_a_note_begins_with_its_first_part_and_a_card_has_the_figure_it_names(tmp_path):
+    numbers = {"median_error_m": 12.0, "median_guess_m": 231.0}  # few photos: no interval
+    card = report._card("explore", "stage", {}, numbers, tmp_path, "", ("median_error_m",))
+    assert card.note == "a random point: 231 m"
+    _, figure, keys = report.STAGES["pair"]
+    for name in ("box_interpolation", "map", "pairs"):
+        (tmp_path / "figures").mkdir(exist_ok=True)
+        (tmp_path / f"figures/{name}.png").touch()
+    card = report._card("pair", "stage", {}, {}, tmp_path, figure, keys)
+    assert card.figure.stem == "pairs" and card.note == ""
+
+
+def small_run(dataset, sites: int):
+    """A model and validation batches of quito's twelve photos, said to be of so many sites."""
+    street = dataset.street().assign(split="val")
+    street["site"] = [f"site-{i % sites}" for i in range(len(street))]
+    street = street[street["photo_id"].str.startswith("quito")]
+    paired = pairing.pair(street, dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=3, seed=0,
+                          progress=False)  # fmt: skip
+    sv = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 1}
+    config = GAIRConfig.preset("small", dim=16, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2,
+                               sv_size=32, sv_options=sv)  # fmt: skip
+    torch.manual_seed(0)
+    options, _ = plan.settings({"chips_per_batch": 4, "photos_per_chip": 3})
+    return GAIR(config), plan.batches(paired, dataset, config, options)["val"]
+
+
+def test_recall_on_validation_sites_has_an_interval_over_sites(dataset):
+    model, data = small_run(dataset, 6)
+    found = validation.validate(model, data, model.config, torch.device("cpu"))
+    spread = validation.intervals(model.eval(), data)
+    assert spread["val_sites"] == 6 and not model.training
+    for k in (1, 10):
+        low, high = (spread[f"val_recall_at_{k}_{end}"] for end in ("low", "high"))
+        assert 0 <= low <= found[f"val_recall_at_{k}"] <= high <= 1
+    assert spread["val_recall_at_10_low"] < spread["val_recall_at_10_high"]
+    assert report.quantity("val_recall_at_10", found | spread).count("%") == 3
+
+
+def test_few_validation_sites_support_no_interval(dataset):
+    assert validation.intervals(*small_run(dataset, 2)) == {"val_sites": 2}
 
 
 def test_text_of_files_is_escaped(page):
@@ -187,6 +287,37 @@ def test_strip_keeps_inside_its_box():
         assert all(0 <= x <= 190 for x in places)
 
 
+def test_a_strip_says_its_numbers():
+    label = re.search(r'aria-label="([^"]*)"', report_html.strip(HEAD)).group(1)
+    assert label == ("GAIR 0.52 [0.4, 0.6], untrained 0.2, best baseline 0.45, chance -0.01")
+
+
+def test_verdicts_are_legible_on_light_and_on_dark():
+    """WCAG's contrast of text, 4.5, against the cards' ground."""
+
+    def light(colour):
+        parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return np.dot(linear, (0.2126, 0.7152, 0.0722))
+
+    rule = re.search(r"\.loses \{ color: var\(--(\w+)\)", report_style.STYLE).group(1)
+    found = dict(light=report_style.STYLE.split("@media")[0],
+                 dark=report_style.STYLE.split("@media")[1])  # fmt: skip
+    for scheme, css in found.items():
+        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]+)", css))
+        card = colours["card"] if len(colours["card"]) == 7 else "#ffffff"
+        for name in (rule, "real"):
+            a, b = sorted((light(colours[name]), light(card)))
+            assert (b + 0.05) / (a + 0.05) >= 4.5, (scheme, name)
+
+
+def test_the_gallery_names_a_photos_source_whatever_its_column():
+    place = {"lat": 1.0, "lon": 2.0}
+    said = report_gallery._about(place | {"photo_source": "Mapillary", "licence": "CC BY-SA 4.0"})
+    assert said == "1.0000, 2.0000, Mapillary, CC BY-SA 4.0"
+    assert report_gallery._about(place | {"source": "mine", "photo_source": None}).endswith("mine")
+
+
 # ---------------------------------------------------------------------------- exploration
 
 
@@ -224,6 +355,28 @@ def test_summary_and_conclusions_hold_for_any_outcome(dataset):
     numbers = explore.summary(findings[:1], Stub, 0)
     assert "median_error_low_m" not in numbers  # one photo has no interval
     assert "1 photo the" in explore.conclusions(numbers, scene, dataset, "trained here")
+
+
+def test_similarity_maps_say_what_their_colours_and_rings_mean(dataset):
+    """A colour bar a panel, a legend, a black ring below the white one, ticks that do not meet."""
+    model, _ = small_run(dataset, 6)
+    scene, row = dataset.scene("quito"), dataset.street().query("site == 'quito'").iloc[0]
+    vector = features.photos(model, dataset, dataset.street().query("site == 'quito'"))[0]
+    lonlat = (row.lon, row.lat)
+    drawn = similarity.maps(similarity.readings(model), scene, vector, lonlat, chip_px=32,
+                            chip_m=320.0, sides={10.0: 320.0, 5.0: 160.0})  # fmt: skip
+    figure = inr.similarities(drawn, lonlat)
+    panels = [a for a in figure.axes if a.get_images() and a.get_title(loc="left")]
+    bars = [a for a in figure.axes if a.get_ylabel() == "cosine similarity"]
+    assert len(panels) == len(drawn) == len(bars)
+    (legend,) = figure.legends
+    assert [t.get_text() for t in legend.get_texts()] == ["truth", "most similar"]
+    for axis in panels:
+        rings = [line for line in axis.lines if line.get_markerfacecolor() == "none"]
+        assert [r.get_markeredgecolor() for r in rings] == ["black", "white"]
+        assert rings[0].get_markeredgewidth() > rings[1].get_markeredgewidth()
+        sides = [t.get_horizontalalignment() for t in axis.get_xticklabels()]
+        assert sides == ["left", "right"]
 
 
 def test_importing_the_runner_is_quick():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gairlib import location
 from gairlib.benchmark_table import COMPARISON_COLUMNS, OURS, RANDOM, ROW_COLUMNS
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
@@ -15,13 +16,17 @@ from gairlib.location_baselines import NEAREST
 from gairlib.location_benchmark import CHOSEN, PROBE
 from gairlib.offline import external_loads
 from gairlib.scoreboard import board, claims, further, page
+from gairlib.scoreboard.lines import Against, Line
+from gairlib.scoreboard.registry import counts, registry
 from gairlib.scoreboard.tables import gather
 
 NAN = float("nan")
 
 
-def put(folder, task, modality, metric, encoders, split="held-out sites", mainline=True):
-    """encoders: name -> (value, verdict of ours against it, probe)."""
+def put(folder, task, modality, metric, encoders, split="held-out sites", mainline=True,
+        neighbours=()):
+    """encoders: name -> (value, verdict of ours against it, probe). neighbours: (encoder,
+    difference to 5-NN, low, high, verdict)."""
     rows, gaps = [], []
     for name, (value, verdict, probe) in encoders.items():
         sure = verdict != ""
@@ -36,11 +41,14 @@ def put(folder, task, modality, metric, encoders, split="held-out sites", mainli
             gap = encoders[OURS][0] - value
             gaps.append(dict(zip(COMPARISON_COLUMNS, (
                 task, split, metric, "", OURS, name, gap, gap - 0.01 if sure else NAN,
-                gap + 0.01 if sure else NAN, "higher", verdict, 9))))  # fmt: skip
+                gap + 0.01 if sure else NAN, "higher", verdict, 9, 1))))  # fmt: skip
     folder = folder / "benchmark" / task
     folder.mkdir(parents=True)
     pd.DataFrame(rows).to_parquet(folder / "rows.parquet")
     pd.DataFrame(gaps, columns=COMPARISON_COLUMNS).to_csv(folder / "comparison.csv", index=False)
+    near = [(task, split, metric, "", name, NEAREST, gap, low, high, "higher", verdict, 9, 1)
+            for name, gap, low, high, verdict in neighbours]
+    pd.DataFrame(near, columns=COMPARISON_COLUMNS).to_csv(folder / "neighbours.csv", index=False)
     result = {"status": "ran", "dataset": "d"}
     if mainline:
         result["mainline"] = [["key", split, metric]]
@@ -63,7 +71,9 @@ def found(tiny, tmp_path_factory):
         "gair, chip mean": (0.4, "", "c")}, split="all pairs, none held out, all photos")
     put(out, "location-t-warmth", "location", "R2", base | {
         RANDOM: (0.6, "tie", "ridge"), NEAREST: (0.7, "loses", "1/distance"),
-        "xyz": (0.9, "loses", PROBE), CHOSEN: (0.8, "loses", PROBE)}, split="random, 5 folds")
+        "xyz": (0.9, "loses", PROBE), "rff": (0.5, "loses", PROBE),
+        CHOSEN: (0.8, "loses", PROBE)}, split="random, 5 folds",
+        neighbours=[(OURS, -0.1, -0.2, -0.05, "loses"), (CHOSEN, 0.1, 0.05, 0.15, "wins")])
     (out / "benchmark/rs-eurosat").mkdir()
     (out / "benchmark/rs-eurosat/result.json").write_text(
         json.dumps({"status": "skipped", "reason": "no folder eurosat_rgb"}))
@@ -81,7 +91,7 @@ def test_long_format_holds_every_row_and_its_source(found, tmp_path):
     found.save(tmp_path, tmp_path / "scoreboard.json")
     rows = pd.read_parquet(tmp_path / "results.parquet")
     assert list(rows.columns[: len(ROW_COLUMNS)]) == ROW_COLUMNS
-    assert len(rows) == len(pd.read_csv(tmp_path / "results.csv")) == 2 * (4 + 4 + 4 + 4 + 6)
+    assert len(rows) == len(pd.read_csv(tmp_path / "results.csv")) == 2 * (4 + 4 + 4 + 4 + 7)
     mine = rows[rows["task"] == "sv-green_view"].iloc[0]
     assert (mine["stage"], mine["commit"]) == ("benchmark@sv-green_view", "abc123")
     assert "dvc repro benchmark@sv-green_view" in mine["command"]
@@ -89,6 +99,9 @@ def test_long_format_holds_every_row_and_its_source(found, tmp_path):
     assert numbers["rs"] == {"wins": 1, "ties": 0, "losses": 1, "no_interval": 0,
                              "baseline_ahead": 2}
     assert numbers["sv-rs"]["no_interval"] == 1 and numbers["skipped"] == 1
+    assert numbers["registry_beats_5nn"]["random, 5 folds, regression"]["beyond_interval"] == 1
+    near = pd.read_csv(tmp_path / "neighbours.csv")
+    assert len(near) == 2 and set(near["stage"]) == {"benchmark@location-t-warmth"}
 
 
 @pytest.mark.parametrize("task, status, said", [
@@ -126,6 +139,15 @@ def test_losses_are_sentences_and_only_where_there_are_some(found):
     assert "no folder eurosat_rgb" in found.conclusions()
 
 
+def test_what_the_folder_has_no_data_for_is_listed_by_family(found):
+    absent = dict(found.absent)
+    assert absent["pangaea-*, 4 tasks"] == "no folder pangaea/<set>"
+    assert "rs-eurosat" not in " ".join(absent)  # it is among the skipped ones of the run
+    html = page.page(found)
+    assert f"not in this folder ({1 + len(absent)})" in html and "pangaea-*, 4 tasks" in html
+    assert "pangaea-*, 4 tasks" in found.conclusions()
+
+
 def test_questions_and_places(found):
     assert line(found, "retrieval").question == "space"
     assert line(found, "rs-odd").question == "good"
@@ -137,17 +159,115 @@ def test_registry_counts_against_the_chosen_encoder_not_the_best_by_test_score(f
     part = found.parts["good"][0]
     assert part.table["encoder"].tolist() == [CHOSEN]
     assert part.table["difference"].iloc[0] == pytest.approx(0.1)
-    assert "on 1 of 1 tasks, on 0 beyond the interval" in part.sentences[0]
+    assert part.table["verdict"].tolist() == ["wins"]  # of neighbours.csv: gair's own loses
+    assert "by value on 1, beyond the interval on 1" in part.sentences[0]
+    assert f"of 2 trained encoders, of {len(location.names())} in the" in part.sentences[0]
+
+
+def tables(found, split="10° blocks, 5 folds"):
+    """Rows and neighbours of `found`: (task, metric, value, 5-NN and its low, verdict)."""
+    rows, near = [], []
+    for task, metric, value, five, low, verdict in found:
+        head = {"task": task, "split": split, "metric": metric, "data": "real"}
+        for name, probe, v in ((NEAREST, "1/distance", five), ("rff", PROBE, value - 0.3),
+                               ("xyz", PROBE, value - 0.2), (CHOSEN, PROBE, value)):
+            seeds = {"mean": v, "0": v} if name != NEAREST else {"mean": v + 0.5, "0": v, "1": v}
+            rows += [head | {"encoder": name, "probe": probe, "seed": seed, "value": x,
+                             "low": low if name == NEAREST else x - 0.1, "high": x + 0.1}
+                     for seed, x in seeds.items()]
+        away = {"wins": 0.01, "loses": 0.01, "tie": 1.0}.get(verdict)
+        if away is not None:  # "": an earlier run's folder without neighbours.csv
+            gap = value - five
+            near.append(head | {"encoder": CHOSEN, "baseline": NEAREST, "difference": gap,
+                                "low": gap - away, "high": gap + away, "verdict": verdict})
+    return pd.DataFrame(rows), pd.DataFrame(near, columns=COMPARISON_COLUMNS)
+
+
+def test_registry_takes_verdicts_from_the_paired_differences_to_neighbours():
+    part = registry(*tables([
+        ("location-t-win", "R2", 0.8, 0.6, 0.5, "wins"),
+        ("location-t-tie", "R2", 0.7, 0.6, 0.5, "tie"),
+        ("location-t-lose", "R2", 0.3, 0.6, 0.5, "loses"),
+        ("location-t-lights", "R2", -0.1, -0.08, -0.2, "tie"),
+        ("location-t-old", "R2", 0.7, 0.6, 0.5, ""),
+        ("location-t-country", "accuracy", 0.7, 0.6, -0.1, "wins")]))
+    assert part.table["verdict"].tolist() == ["wins", "tie", "loses", "tie", "", "wins"]
+    assert part.table["5-NN"].tolist() == [0.6, 0.6, 0.6, -0.08, 0.6, 0.6]  # of the same folds
+    said, signal, classes = part.sentences
+    assert said.startswith("10° blocks, 5 folds, 5 regression tables: the best of 2 trained enc")
+    assert "by value on 3, beyond the interval on 1." in said
+    assert "It does not beat 5-NN on location-t-tie (0.7 against 0.6, 0.1 [-0.9, 1.1], " in said
+    assert "location-t-lose (0.3 against 0.6, -0.3 [-0.31, -0.29], behind beyond the int" in said
+    assert "location-t-old (0.7 against 0.6, 0.1, no interval)" in said and "-win" not in said
+    assert "location-t-lights holds hardly any signal for neighbours" in signal
+    assert "-0.08 [-0.2, 0.02]" in signal
+    assert "1 classification table:" in classes and "does not beat" not in classes
+    assert counts(part.table) == {
+        "10° blocks, 5 folds, regression": {"tasks": 5, "ahead": 3, "beyond_interval": 1,
+                                            "behind_beyond_interval": 1},
+        "10° blocks, 5 folds, classification": {"tasks": 1, "ahead": 1, "beyond_interval": 1,
+                                                "behind_beyond_interval": 0}}
+
+
+def test_other_block_sizes_and_a_single_encoder_are_sentences_of_their_own():
+    rows, near = tables([("location-t-a", "R2", 0.8, 0.6, 0.5, "wins")])
+    fine, near_fine = tables([("location-c-value", "R2", 0.5, 0.6, 0.5, "loses")],
+                             "0.5° blocks, 5 folds")
+    fine = fine[~fine["encoder"].isin(["rff", CHOSEN])]
+    part = registry(pd.concat([rows, fine]), pd.concat([near, near_fine.assign(encoder="xyz")]))
+    assert len(part.sentences) == 2  # one encoder alone is not the best by test score of several
+    assert part.sentences[1].startswith("0.5° blocks, 5 folds, 1 regression table: the one train")
+    fine = tables([("location-c-value", "R2", 0.5, 0.6, 0.5, "loses")])[0]
+    part = registry(fine[fine["encoder"] != CHOSEN], near)
+    assert "flatters" in part.sentences[-1] and part.table["encoder"].tolist() == ["xyz"]
+
+
+def of(verdicts, metric="R2", unit=""):
+    """A line whose baselines have these verdicts, best first after the untrained one."""
+    others = [Against(name, 0.4 - 0.01 * i, 0.2, 0.1, 0.3, v)
+              for i, (name, v) in enumerate(verdicts.items())]
+    return Line("sv-x", "sv", "held-out sites", metric, unit, 0.6, 0.5, 0.7, 40, 9, "site", "d",
+                "real", True, others[0], None, others[1], others)
+
+
+@pytest.mark.parametrize("verdicts, status, said", [
+    (("wins", "wins", "wins", "wins"), "supported", "It beats the best of the other"),
+    (("wins", "wins", "tie", "wins"), "partly", "Level within the interval: B (0.38)."),
+    (("wins", "wins", "wins", ""), "partly", "Without an interval: C (0.37)."),
+    (("wins", "tie", "tie", "tie"), "partly", "Level within the interval: B (0.38), C (0.37)."),
+])
+def test_supported_takes_a_win_over_every_baseline(verdicts, status, said):
+    x = of(dict(zip((RANDOM, "A", "B", "C"), verdicts)))
+    assert claims.status(x) == status and said in claims.claim(x)
+    assert ("Level" in claims.claim(x)) == ("tie" in verdicts[2:])
 
 
 def test_ablation_says_whether_mlp_beats_linear():
     v = {"mean": 0.4, "difference": 0.1, "low": 0.05, "high": 0.15}
     tie = v | {"low": -0.05, "high": 0.3}
     facts = {"photos": 288, "sites": 6, "steps": 200, "seeds": [0, 1]}
-    for values, word in ((v, "is better than the linear one in"), (tie, "A smaller gain could")):
-        found = facts | {"variants": {"base": {}, "decoder-mlp": {"place_recall_at_10": values}}}
-        assert word in " ".join(further.ablation(found).sentences)
+    worse = v | {"difference": -0.1, "low": -0.15, "high": -0.05}
+
+    def said(**values):
+        return further.ablation(facts | {"variants": {"base": {}} | values}).sentences[-1]
+
+    for values, word in ((v, "is better than the linear one in"), (tie, "A smaller gain could"),
+                         (worse, "is worse than the linear one, beyond the interval, in photo to "
+                                 "place, recall@10 -10.0 pp [-15.0 pp, -5.0 pp]")):
+        text = said(**{"decoder-mlp": {"place_recall_at_10": values}})
+        assert word in text and ("A smaller gain" in text) == (values is tie)
+        assert ("already reads the 3 x 3 tokens" in text) == (values is not v)
+    mixed = said(**{"decoder-mlp": {"place_recall_at_10": worse, "site_recall_at_10": tie}})
+    assert "A smaller gain" not in mixed and "200 steps" in mixed
+    assert "3 x 3" not in said(**{"mode-bilinear": {"place_recall_at_10": worse}})
     assert "No ablation" in further.ablation({}).sentences[0]
+
+
+def test_sources_name_the_commit_and_a_command_that_is_there():
+    for part in (further.ablation, further.stress):
+        assert "commit abc123" in part({"commit": "abc123", "trained": {}}).source
+        assert "commit unknown" in part({"trained": {}}).source
+        assert "`make ablate`" in part({}).source and "make stress" not in part({}).source
 
 
 def test_stress_costs_are_told_mode_by_mode():
@@ -159,6 +279,37 @@ def test_stress_costs_are_told_mode_by_mode():
     assert len(part.table) == 3 and "of 2 levels" in part.sentences[1]
     assert "noise 100 (-0.2 [-0.3, -0.1])" in part.sentences[1]
     assert "noise 25" not in part.sentences[1]
+    assert "no paired differences between modes" in part.sentences[-1]  # an earlier file
+
+
+@pytest.mark.parametrize("value, low, high, word", [
+    (0.031, 0.01, 0.05, "trained as MLP NILI is better than trained as linear NILI"),
+    (-0.035, -0.065, -0.006, "is worse than"), (0.01, -0.02, 0.04, "does not differ beyond"),
+    (0.01, None, None, "without an interval"),
+])
+def test_modes_are_set_against_one_another(value, low, high, word):
+    gap = {"first": "MLP NILI", "second": "linear NILI", "difference": value, "low": low,
+           "high": high}
+    (said,) = further.stress({"trained": {}, "gaps": [gap]}).sentences
+    assert word in said and f"{100 * value:+.1f}" in said
+    assert ("already reads the 3 x 3 tokens" in said) == ("better" not in word)
+    other = further.stress({"trained": {}, "gaps": [gap | {"second": "bilinear"}]}).sentences[0]
+    assert "3 x 3" not in other
+
+
+def test_localisation_is_set_against_guesses_that_look_at_nothing():
+    names = {RANDOM: "wins", "best constant": "wins", "chip centre": "tie",
+             "a training position": "loses", "random point": "wins"}
+    x = of(names, "localisation error", "m")
+    x.blind = x.others[-1]
+    said = further.readings([x]).sentences
+    assert "likeliest disc) against best constant: 0.6 m against 0.39 m in the median, " in said[1]
+    assert "0.2 [0.1, 0.3] m: better, beyond the interval" in said[1]
+    assert "chip centre" in said[2] and "no difference beyond the interval" in said[2]
+    assert "a training position" in said[3] and "worse, beyond the interval" in said[3]
+    assert len(said) == 4  # the random point has the first sentence
+    x.metric, x.unit, x.others = "localisation error, great circle", "km", x.others[-1:]
+    assert "0.6 [0.5, 0.7] km in the median" in further.readings([x]).sentences[0]
 
 
 def test_page_needs_no_network_and_sorts_by_number(found, tmp_path):
@@ -190,3 +341,12 @@ def test_tasks_of_an_earlier_run_are_left_out_and_torn_files_named(found, tmp_pa
     (tmp_path / "benchmark/sv-old/result.json").write_text("{")
     with pytest.raises(BadInput, match="dvc repro benchmark@sv-old"):
         gather(tmp_path)
+
+
+@pytest.mark.parametrize("split, says", [
+    ("held-out sites", "new places"), ("10° blocks, 5 folds", "new places"),
+    ("random rows", "same places"), ("random, 5 folds", "same places"),
+    ("published split", "as published"), ("published split, 100 labels", "as published"),
+    ("all pairs, none held out, within chip", "not held out")])
+def test_what_a_split_says_of_new_places(split, says):
+    assert Line.held_out.fget(SimpleNamespace(split=split)) == says

@@ -150,7 +150,7 @@ def mapped(tmp_path_factory):
 
 def test_the_samples_task_from_end_to_end(mapped, embedded, monkeypatch):
     fast = train.Schedule(steps=3, batch=2)
-    monkeypatch.setattr(benchmark, "LINEAR", fast)
+    monkeypatch.setattr(benchmark, "QUICK", fast)
     monkeypatch.setattr(benchmark, "DEEP", fast)
     result = benchmarks.run(landcover.NAME, mapped, embedded[2] / "model", None, seeds=2,
                             bootstrap=20)
@@ -160,7 +160,20 @@ def test_the_samples_task_from_end_to_end(mapped, embedded, monkeypatch):
     assert mean["majority", "mIoU"] < 0.5
     assert {"gair, UPerNet", "random init, UPerNet", "U-Net, supervised"} <= set(
         result.rows["encoder"])
-    assert result.metrics()["ran"] == 1 and len(result.sample().axes) >= 6
+    assert len(result.sample().axes) >= 6
+    # both heads are judged, each against the same one on the untrained encoder
+    split, numbers = "held-out sites", result.metrics()
+    assert [row[0] for row in result.mainline] == [
+        "miou", "pixel_accuracy", "miou_upernet", "pixel_accuracy_upernet"]
+    assert {row[1] for row in result.mainline} == {split} and numbers["ran"] == 1
+    for metric, ours, untrained in (("mIoU", "gair", "random init"),
+                                    ("mIoU, UPerNet", "gair, UPerNet", "random init, UPerNet")):
+        gap = result.versus(split, "random init", metric).difference
+        assert gap == pytest.approx(mean[ours, "mIoU"] - mean[untrained, "mIoU"])
+    assert mean["gair, linear head", "mIoU, UPerNet"] == mean["gair", "mIoU"]
+    assert numbers["miou_upernet"] == pytest.approx(mean["gair, UPerNet", "mIoU"], rel=1e-5)
+    assert {"gair, UPerNet", "random init", "random init, UPerNet", "U-Net, supervised",
+            "pixel bands", "majority"} == set(numbers["others"])
 
 
 def test_tiles_lie_on_their_map(mapped):

@@ -118,3 +118,11 @@ def test_draws_repeat_with_the_seed_and_clusters_may_be_named():
     assert (stats.resamples(4, 8, 1) != stats.resamples(4, 8, 2)).any()
     with pytest.raises(BadInput):
         stats.cluster_bootstrap([], 3)
+
+
+def test_no_interval_where_every_draw_has_the_same_value():
+    codes = np.repeat(np.arange(10), 4)
+    none = stats.cluster_bootstrap([stats.mean(np.zeros(40), codes)], 10, draws=200)
+    assert none.value == 0 and np.isnan(none.low) and np.isnan(none.high)
+    one = stats.cluster_bootstrap([stats.mean(np.arange(40) == 7, codes)], 10, draws=200)
+    assert one.low == 0 < one.high

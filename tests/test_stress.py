@@ -18,6 +18,7 @@ from gairlib import (
     GAIRConfig,
     ablation,
     benchmark_retrieval,
+    commit,
     geo,
     notebook,
     pairing,
@@ -259,19 +260,37 @@ def test_curves_are_means_with_paired_differences(result):
     assert set(result.of("none", own=False)["read"]) == {"mean"}
 
 
-def test_what_is_kept_and_said(result, tmp_path):
+def test_what_is_kept_and_said(result, tmp_path, monkeypatch):
+    monkeypatch.setattr(commit, "current", lambda: "abc123")
     result.save(tmp_path / "out", tmp_path / "stress.json")
     kept = json.loads((tmp_path / "stress.json").read_text())
     assert set(kept["trained"]) == set(TRAINED) and kept["seeds"] == [0, 1]
     assert kept["trained"]["linear NILI"]["noise 100"]["difference"] < 0
+    assert kept["commit"] == "abc123"
+    assert [(gap["first"], gap["second"]) for gap in kept["gaps"]] == [("linear NILI", "bilinear")]
     assert len(pd.read_parquet(tmp_path / "out/curves.parquet")) == len(result.curves)
     said = findings.conclusions(result)
     assert "clearly lower from" in said and "no level of noise is shown" in said
+    assert "nothing was chosen" not in said and "were once compared there" in said
     assert any("not its training mode" in row[1] for row in findings.readable(result).index)
     for stress in LEVELS:
         assert isinstance(figures.curves(result, stress), Figure)
     assert isinstance(figures.curves(result, "noise", "all", "median rank"), Figure)
     assert isinstance(figures.readings(result), Figure)
+
+
+def test_headline_gaps_between_modes_are_kept_with_their_intervals(result, tmp_path):
+    gaps = pd.DataFrame([
+        {"first": first, "second": "bilinear", "gallery": gallery, "metric": metric,
+         "difference": value, "low": low, "high": 0.25}
+        for first, gallery, metric, value, low in (
+            ("MLP NILI", "site", "recall@10", 0.2, 0.123456), ("nearest", "all", "recall@10", 9, 0),
+            ("MLP NILI", "site", "recall@1", 9, 0), ("nearest", "site", "recall@10", 0.1, np.nan))])
+    replace(result, gaps=gaps).save(tmp_path / "out", tmp_path / "stress.json")
+    assert json.loads((tmp_path / "stress.json").read_text())["gaps"] == [
+        {"first": "MLP NILI", "second": "bilinear", "difference": 0.2, "low": 0.12346,
+         "high": 0.25},
+        {"first": "nearest", "second": "bilinear", "difference": 0.1, "low": None, "high": 0.25}]
 
 
 def test_a_mode_without_a_finished_run_is_an_error(result):

@@ -8,7 +8,7 @@ import pytest
 import rasterio
 from PIL import Image
 
-from gairlib import tasks
+from gairlib import task_labels, tasks, tasks_rs
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
 
@@ -20,10 +20,10 @@ def folder(tiny, tmp_path):
     (folder / "landcover").mkdir()
     for path in (folder / "scenes").glob("*.tif"):
         with rasterio.open(path) as source:
-            profile = source.profile | {"count": 1, "dtype": "uint8"}
+            profile = source.profile | {"count": 1, "dtype": "uint8", "nodata": 9}
         classes = np.ones((1, 96, 96), np.uint8)
         classes[..., 48:] = 2
-        classes[0, :20, :] = 9  # a value without a name
+        classes[0, :20, :] = 9  # nodata, has no name
         with rasterio.open(folder / "landcover" / path.name, "w", **profile) as file:
             file.write(classes)
     (folder / "landcover/classes.csv").write_text("value,name\n1,grass\n2,paved\n")
@@ -64,7 +64,7 @@ def test_held_out_keeps_the_test_rows_and_draws_training_sites_by_seed():
     ],
 )
 def test_label_kinds(values, kind, why):
-    found, reason = tasks.label_kind(pd.Series(values))
+    found, reason = task_labels.label_kind(pd.Series(values))
     assert found == kind and why in reason and bool(kind) != bool(reason)
 
 
@@ -92,7 +92,7 @@ def test_an_empty_folder_runs_nothing(tmp_path):
 def test_landcover_needs_tiles_enough_and_names_them_by_majority(folder, monkeypatch):
     with pytest.raises(BadInput, match="fewer than two land-cover classes"):
         tasks.load("rs-landcover", Dataset(folder))
-    monkeypatch.setattr(tasks, "MIN_CLASS", 2)
+    monkeypatch.setattr(task_labels, "MIN_CLASS", 2)
     data = tasks.load("rs-landcover", Dataset(folder))
     assert data.inputs.shape == (12, 10, 64, 64) and data.inputs.dtype == np.uint16
     assert data.labels.tolist() == ["grass", "paved"] * 6  # west tile, east tile, two rows
@@ -102,9 +102,27 @@ def test_landcover_needs_tiles_enough_and_names_them_by_majority(folder, monkeyp
                                          for s in ("bern", "quito", "perth")))
     (folder / "sites.csv").write_text("site,split\nbern,train\nquito,val\nperth,test\n")
     data = tasks.load("rs-landcover", Dataset(folder))
-    assert [s.name for s in data.schemes] == ["held-out sites, 100 labels", "held-out sites"]
-    ((train, test),) = data.schemes[0].folds(0)
+    assert [s.name for s in data.schemes] == [
+        "random rows", "held-out sites, 100 labels", "held-out sites"]
+    ((train, test),) = data.schemes[1].folds(0)
     assert set(data.clusters[test]) == {"perth"} and set(data.clusters[train]) == {"bern", "quito"}
+
+
+@pytest.mark.parametrize("dtype, value", [("uint8", 7), ("uint16", 300), ("int16", -1)])
+@pytest.mark.parametrize("task", ["rs-landcover", "rs-built_up", "segmentation-landcover"])
+def test_a_land_cover_value_that_has_no_name_is_an_error(folder, task, dtype, value):
+    from gairlib.segmentation import landcover
+
+    path = folder / "landcover/bern.tif"
+    (folder / "landcover/classes.csv").write_text("value,name\n1,grass\n2,built-up\n")
+    with rasterio.open(path) as source:
+        values, profile = source.read().astype(dtype), source.profile | {"dtype": dtype}
+    values[0, 30, 30] = value
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(values)
+    load = landcover.load if task.startswith("segm") else lambda data: tasks.load(task, data)
+    with pytest.raises(BadInput, match=f"bern.tif: the value {value} has no name.* lists 1, 2"):
+        load(Dataset(folder))
 
 
 def test_eurosat_reads_folders_and_names_a_wrong_file(folder):
@@ -116,6 +134,16 @@ def test_eurosat_reads_folders_and_names_a_wrong_file(folder):
     Image.new("RGB", (32, 64)).save(folder / "eurosat_rgb/River/odd.jpg")
     with pytest.raises(BadInput, match="odd.jpg: 32 x 64 pixels"):
         tasks.load("rs-eurosat", Dataset(folder))
+
+
+def test_eurosat_without_class_folders_is_an_error_and_an_empty_folder_none(tmp_path):
+    folder = tmp_path / "eurosat_rgb"
+    folder.mkdir()
+    assert "no folder" in tasks_rs.without_eurosat(Dataset(tmp_path))
+    Image.new("RGB", (64, 64)).save(folder / "Forest_1.jpg")
+    assert tasks_rs.without_eurosat(Dataset(tmp_path)) == ""
+    with pytest.raises(BadInput, match="eurosat_rgb: no class folders with images"):
+        tasks_rs.eurosat(Dataset(tmp_path))
 
 
 def test_location_restricts_to_classes_with_enough_rows_and_says_so(folder):
@@ -133,12 +161,50 @@ def test_location_restricts_to_classes_with_enough_rows_and_says_so(folder):
 def test_few_labels_are_a_hundred_rows_of_training_sites(tmp_path):
     split = np.array(["train"] * 300 + ["test"] * 50)
     sites = np.array([f"s{i % 12}" for i in range(300)] + ["t"] * 50)
-    few, full = tasks._site_schemes(pd.Series(split), sites)
+    rows, few, full = tasks.site_schemes(pd.Series(split), sites)
     (train, test), = few.folds(0)
     (everything, _), = full.folds(0)
     assert len(train) == tasks.FEW and len(test) == 50
     assert set(train) <= set(everything) and not set(train) & set(test)
     assert set(few.folds(0)[0][0]) != set(few.folds(1)[0][0])
+    # beside them a split over rows, whose test rows have neighbours in training
+    assert [s.name for s in (rows, full)] == ["random rows", "held-out sites"]
+    (train, test), = rows.folds(0)
+    assert len(test) == 50 and not set(train) & set(test)
+    assert set(sites[test]) & set(sites[train]) and len(set(test) & set(range(300))) > 25
+    np.testing.assert_array_equal(test, rows.folds(1)[0][1])  # the same for all seeds
+    assert set(train) != set(rows.folds(1)[0][0])
+
+
+def test_one_text_among_numbers_is_named(folder):
+    values = pd.Series([*map(str, range(40)), "n/a"])
+    kind, why = task_labels.label_kind(values)
+    assert kind == "" and "row 40 holds 'n/a'" in why
+    assert task_labels.label_kind(values[:40])[1]  # texts all the same: numbers come as numbers
+
+
+def test_infinite_labels_are_left_out_and_counted():
+    notes = []
+    table = pd.DataFrame({"x": [1.0, np.inf, 2.0, np.nan]})
+    rows, labels = task_labels.labelled(table, "x", "regression", "rows", notes)
+    assert labels.tolist() == [1.0, 2.0] and len(rows) == 2 and notes[0].startswith("1 rows")
+
+
+@pytest.mark.parametrize("part, labels", [("test", "aaabbbaaa"), ("training", "aaaaaabba")])
+def test_a_class_that_a_split_lacks_is_an_error_that_names_it(part, labels):
+    split = pd.Series(["train"] * 6 + ["test"] * 3)
+    with pytest.raises(BadInput, match=f"street.csv.*class 'b' has no {part} rows"):
+        task_labels.check_split(np.array(list(labels)), split, "street.csv, column `x`")
+    task_labels.check_split(np.array(list("aabbabaab")), split, "street.csv")
+    task_labels.check_split(np.array(list(labels)), None, "street.csv")
+
+
+def test_a_column_whose_name_makes_no_stage_is_listed_with_the_reason(folder):
+    pd.DataFrame({"lon": np.arange(30.0), "lat": 0.0, "mean temp": np.arange(30.0)}).to_csv(
+        folder / "tables/t.csv", index=False)
+    dataset = Dataset(folder)
+    assert "rename the column" in tasks.available(dataset)["location-t-mean temp"]
+    assert "location-t-mean temp" not in tasks.default_for(dataset)
 
 
 def test_street_labels_are_read_at_the_photos_position(tiny, tmp_path):

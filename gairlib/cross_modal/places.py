@@ -199,13 +199,13 @@ def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, d
 
 def mainline(score: _Scorer) -> list[tuple[str, str, str]]:
     """(key, split, metric) of what the task is judged by; the first is the headline."""
-    wanted = [
-        ("recall_at_10_to_location", score.forward, "recall@10"),
-        ("recall_at_10_from_location", score.back, "recall@10"),
-        ("hit_within_200_km", score.world, "hit within 200 km"),
-        ("hit_within_2500_km", score.world, "hit within 2,500 km"),
-        ("error_km", score.world, ERROR),
-        ("cosine_margin", score.forward, MARGIN),
-    ]
+    wanted = [("recall_at_10_to_location", score.forward, "recall@10"),
+              ("recall_at_10_from_location", score.back, "recall@10")]
+    wanted += [(f"hit_within_{km}_km", score.world, f"hit within {km:,} km")
+               for km in (200, 2500, 1, 25, 750)]
+    for way, split in (("to", score.forward), ("from", score.back)):
+        wanted += [(f"recall_at_{k}_{way}_location", split, f"recall@{k}") for k in (1, 5)]
+        wanted.append((f"median_rank_{way}_location", split, "median rank"))
+    wanted += [("error_km", score.world, ERROR), ("cosine_margin", score.forward, MARGIN)]
     known = {(split, metric) for split, metric, _ in score.table.entries}
     return [row for row in wanted if row[1:] in known]

@@ -21,6 +21,11 @@ LABELS = {"R2": "R² (1 is perfect)", "accuracy": "accuracy (share right)",
           "hit within 200 km": "share within 200 km",
           "hit within 2,500 km": "share within 2,500 km",
           "cosine margin": "cosine: match minus other sites"}
+# Columns of location tables that we know: TorchSpatial's, SatCLIP's and the sample's.
+UNITS = {"elevation": "m", "population": "people", "log_population": "log10 of people",
+         "log_population_density": "ln(1 + people per km²)", "log_forest_cover": "ln(1 + %)",
+         "log_nightlights": "ln(1 + nW/cm²/sr)", "mean_temperature": "°C",
+         "mean_precipitation": "mm a year", "median_house_value": "US dollars"}
 NAMES = {OURS: "GAIR (pretrained)", "gair, chip mean": "GAIR, chip mean",
          "gair, least expected error": "GAIR, least expected error",
          "gair, raw tokens bilinear (not its training mode)":
@@ -151,6 +156,25 @@ def _images(data, images) -> Figure:
     return fig
 
 
+def with_unit(column: str) -> str:
+    """A table's column as a label, with its unit where it is a known one: "elevation (m)"."""
+    name = column.replace("_", " ")
+    return f"{name} ({UNITS[column]})" if column in UNITS else name
+
+
+def _shown_classes(labels) -> list[tuple[str, str, np.ndarray]]:
+    """Legend entries of labels [n]: name, colour, which rows [n] bool. As many classes as there are
+    colours that all readers tell apart; beyond them the most frequent, and the others in grey."""
+    labels = np.asarray(labels).astype(str)
+    names, counts = np.unique(labels, return_counts=True)
+    order = names[np.argsort(-counts, kind="stable")]
+    most = len(style.CATEGORIES)
+    named = order if len(order) <= most else order[: most - 1]
+    rest = ~np.isin(labels, named)
+    found = [(f"{len(order) - len(named)} others", style.GREY, rest)] if rest.any() else []
+    return [*((n, c, labels == n) for n, c in zip(named, style.CATEGORIES)), *found]
+
+
 def _places(data) -> Figure:
     """The labels on a plain lon/lat map."""
     fig = Figure(figsize=(style.WIDTH, 4.2), layout="constrained")
@@ -159,10 +183,12 @@ def _places(data) -> Figure:
     if data.kind == "regression":
         low, high = np.percentile(data.labels, [2, 98])
         dots = ax.scatter(lon, lat, c=data.labels, s=6, vmin=low, vmax=high, cmap=style.SEQUENTIAL)
-        fig.colorbar(dots, ax=ax, label=data.target, extend="both", shrink=0.75)
+        fig.colorbar(dots, ax=ax, label=with_unit(data.target), extend="both", shrink=0.75)
     else:
-        codes = np.unique(data.labels, return_inverse=True)[1]
-        ax.scatter(lon, lat, c=codes % 20, s=6, cmap=style.CATEGORICAL)
+        for name, colour, chosen in _shown_classes(data.labels):
+            ax.scatter(lon[chosen], lat[chosen], color=colour, s=6, label=name,
+                       zorder=1 if colour == style.GREY else 2)
+        fig.legend(loc="outside lower center", ncols=5, markerscale=2.5, fontsize=9)
     ax.set(xlabel="longitude (°)", ylabel="latitude (°)", title=f"{data.name}: {len(lon):,} places")
     ax.set_aspect("equal")
     return fig

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
-from gairlib import scenes
+from gairlib import scenes, stats, tasks
 from gairlib.dataset import Dataset
 from gairlib.figures import style
 
@@ -25,12 +25,21 @@ def _pairs(photos: pd.DataFrame, places: pd.DataFrame, seed: int = 0) -> tuple:
 
 
 def summary(chips, photos, places) -> dict[str, float]:
-    """Counts, and the mean cosine of true and of random photo-place pairs."""
+    """Counts, and the mean cosine of true and of random photo-place pairs.
+
+    The first has a 95% interval (`_low`, `_high`) over sites, where the photos are of enough.
+    """
     numbers = {"chips": len(chips), "photos": len(photos), "places": len(places)}
     if len(photos) > 1:
         true, random = _pairs(photos, places)
         numbers |= {"cosine_true_photo_place": round(float(true.mean()), 4),
                     "cosine_random_photo_place": round(float(random.mean()), 4)}
+        where = photos.assign(lon=photos.geometry.x, lat=photos.geometry.y)
+        codes, sites = stats.encode_clusters(tasks.photo_sites(where)[0])
+        if sites >= stats.MIN_CLUSTERS:
+            spread = stats.cluster_bootstrap([stats.mean(true, codes)], sites)
+            numbers |= {"cosine_true_photo_place_low": round(spread.low, 4),
+                        "cosine_true_photo_place_high": round(spread.high, 4)}
     if len(photos) and len(chips):
         gap = vectors(chips).mean(0) - vectors(photos).mean(0)
         numbers["modality_gap_chip_photo"] = round(float(np.linalg.norm(gap)), 4)
@@ -42,10 +51,12 @@ def conclusions(numbers: dict, dataset: Dataset) -> str:
     lines = [f"From these {kind} data: {numbers['chips']:,} chips, {numbers['photos']:,} photos "
              f"and {numbers['places']:,} places are in one space of unit vectors."]
     if "cosine_true_photo_place" in numbers:
+        low, high = (numbers.get(f"cosine_true_photo_place_{end}") for end in ("low", "high"))
+        spread = "" if low is None else f" (95% interval over sites {low:.2f} to {high:.2f})"
         lines.append(f"A photo and its own place have a mean cosine of "
-                     f"**{numbers['cosine_true_photo_place']:.2f}**, a photo and the place of "
-                     f"another **{numbers['cosine_random_photo_place']:.2f}**. Photos of the "
-                     "training sites are among them: the benchmarks judge held-out ones.")
+                     f"**{numbers['cosine_true_photo_place']:.2f}**{spread}, a photo and the "
+                     f"place of another **{numbers['cosine_random_photo_place']:.2f}**. Photos of "
+                     "the training sites are among them: the benchmarks judge held-out ones.")
     if "modality_gap_chip_photo" in numbers:
         lines.append(f"The centres of chips and photos are {numbers['modality_gap_chip_photo']:.2f}"
                      " apart (0 would be no modality gap, 2 the largest possible).")

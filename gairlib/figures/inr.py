@@ -18,7 +18,7 @@ def readings(chip: np.ndarray, pictures: dict[str, np.ndarray], ground_m: float)
             axis.imshow(picture, extent=(0, ground_m, ground_m, 0))
             style.image_axes(axis)
             axis.set_title(name, fontsize=9)
-        axes[0].set_xticks([0, ground_m], ["0", f"{ground_m:.0f} m"])
+        _metre_ticks(axes[0], ground_m)
         return figure
 
 
@@ -48,10 +48,9 @@ def similarity(
         truth = _place(field, *lonlat)
         guess = _place(field, finding.lon, finding.lat)
         for axis in axes[1:]:
-            axis.plot(*truth, "o", ms=8, mfc=style.VERMILION, mec="white", mew=1.5, label="truth")
-            axis.plot(*guess, "o", ms=11, mfc="none", mec="black", mew=3.6)
-            axis.plot(*guess, "o", ms=11, mfc="none", mec="white", mew=2, label="most similar")
-            axis.set_xticks([0, wide], ["0", f"{wide:.0f} m"])
+            marks = _marks(axis, truth, guess)
+            _metre_ticks(axis, wide)
+        _legend(figure, marks)
         axes[1].plot([truth[0], guess[0]], [truth[1], guess[1]], "--", color="white", lw=1)
         axes[1].set_xlabel(f"{finding.error_m:.0f} m apart (random point: {finding.guess_m:.0f} m)",
                            fontsize=9)  # fmt: skip
@@ -60,26 +59,29 @@ def similarity(
 
 def similarities(maps: list, lonlat: tuple) -> Figure:
     """Cosines of one photo: a row of panels each resolution, a column each reading, with the truth
-    and the most similar cell. Colours of a panel run from its own 2nd percentile to its maximum:
-    readings differ in their level. maps: of `gairlib.similarity`, resolution by resolution."""
+    and the most similar cell. Each panel has a colour bar, from its own 2nd percentile to its
+    maximum: readings differ in their level. maps: of `gairlib.similarity`, by resolution."""
     with style.context():
         resolutions = list(dict.fromkeys(m.resolution for m in maps))
         columns = len(maps) // len(resolutions)
-        figure = Figure(figsize=(style.WIDTH, 2.9 * len(resolutions)))
+        figure = Figure(figsize=(style.WIDTH, 3.1 * len(resolutions) + 0.3))
         axes = figure.subplots(len(resolutions), columns, squeeze=False)
         for axis, drawn in zip(axes.flat, maps):
             wide, high = _metres(drawn.field)
             found = find(drawn.field, drawn.cosine, *lonlat)
             low, top = np.nanpercentile(drawn.cosine, 2), np.nanmax(drawn.cosine)
-            axis.imshow(drawn.cosine, extent=(0, wide, high, 0), cmap=style.SIMILARITY,
-                        vmin=low, vmax=top)  # fmt: skip
+            shown = axis.imshow(drawn.cosine, extent=(0, wide, high, 0), cmap=style.SIMILARITY,
+                                vmin=low, vmax=top)  # fmt: skip
+            bar = figure.colorbar(shown, ax=axis, shrink=0.8, pad=0.03, extend="min")
+            bar.set_label("cosine similarity", fontsize=9)
+            bar.ax.tick_params(labelsize=9)
             style.image_axes(axis)
             axis.set_title(f"{drawn.name}\n{drawn.resolution:g} m a cell", fontsize=9)
-            axis.plot(*_place(drawn.field, *lonlat), "o", ms=8, mfc=style.VERMILION, mec="white")
-            axis.plot(*_place(drawn.field, found.lon, found.lat), "o", ms=11, mfc="none",
-                      mec="white", mew=2)  # fmt: skip
-            axis.set_xticks([0, wide], ["0", f"{wide:.0f} m"])
-            axis.set_xlabel(f"{found.error_m:.0f} m off; cosine {low:.2f} to {top:.2f}", fontsize=8)
+            marks = _marks(axis, _place(drawn.field, *lonlat),
+                           _place(drawn.field, found.lon, found.lat))  # fmt: skip
+            _metre_ticks(axis, wide)
+            axis.set_xlabel(f"most similar place {found.error_m:.0f} m off", fontsize=9)
+        _legend(figure, marks)
         return figure
 
 
@@ -101,6 +103,28 @@ def errors(findings: list[Finding]) -> Figure:
         axis.set_title(f"{len(found)} photos of this scene")
         axis.legend(loc="lower right")
         return figure
+
+
+def _marks(axis, truth: tuple, guess: tuple) -> dict:
+    """The true place and the most similar one, metres; the white ring has a black one below it,
+    to be seen on light ground too. Returns what a legend takes: label -> what was drawn."""
+    (point,) = axis.plot(*truth, "o", ms=8, mfc=style.VERMILION, mec="white", mew=1.5,
+                         clip_on=False)  # fmt: skip
+    below, ring = (axis.plot(*guess, "o", ms=11, mfc="none", mec=colour, mew=width,
+                             clip_on=False)[0]
+                   for colour, width in (("black", 3.6), ("white", 2)))  # fmt: skip
+    return {"truth": point, "most similar": (below, ring)}
+
+
+def _legend(figure: Figure, drawn: dict) -> None:
+    figure.legend(drawn.values(), drawn, loc="outside lower left", ncols=2, fontsize=9)
+
+
+def _metre_ticks(axis, wide: float) -> None:
+    """Both ends of a panel's width, written inside of it: a neighbour's begin where it ends."""
+    axis.set_xticks([0, wide], ["0", f"{wide:,.0f} m"], fontsize=9)
+    for text, side in zip(axis.get_xticklabels(), ("left", "right")):
+        text.set_horizontalalignment(side)
 
 
 def _metres(field: Field) -> tuple[float, float]:

@@ -1,6 +1,5 @@
 """Tiles of a segmentation task: what the chip shows, what is true, and what each head answers."""
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -11,21 +10,7 @@ from gairlib.segmentation.data import IGNORE, SegmentationData
 
 TILES = 3
 SHOWN = ("gair", "gair, UPerNet", "random init", "U-Net, supervised")
-# by what a class is, so that water is blue in every figure; others take CYCLE's in turn
-COLOURS = {"water": style.BLUE, "tree": "#1B7837", "forest": "#1B7837", "grass": "#A6DBA0",
-           "crop": style.YELLOW, "bare": "#C49A6C", "paved": "#777777", "low building": "#F4A582",
-           "high building": style.VERMILION, "industrial": style.PURPLE}
-
-
-def colours(classes: tuple[str, ...]) -> list[str]:
-    """One colour a class; a name with a word of COLOURS takes its colour."""
-    spare = [c for c in style.CYCLE if c not in COLOURS.values()] * len(classes)
-    spare += [mpl.colors.to_hex(c) for c in mpl.colormaps[style.CATEGORICAL].colors]
-    found = []
-    for name in classes:
-        known = [c for word, c in COLOURS.items() if word in name.lower() and c not in found]
-        found.append(known[0] if known else next(c for c in spare if c not in found))
-    return found
+colours = style.cover_colours  # one a class
 
 
 def examples(data: SegmentationData, chips: np.ndarray, truth: np.ndarray,

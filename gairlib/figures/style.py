@@ -7,6 +7,7 @@ date, so that the same figure gives the same file.
 """
 
 import re
+from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +25,19 @@ GREY = "#8A8A8A"  # for chance, baselines and anything that is only there for sc
 SEQUENTIAL = "viridis"  # amounts from low to high
 SIMILARITY = "magma"  # cosine similarity: dark is unlike
 DIVERGING = "RdBu_r"  # signed values around zero
-CATEGORICAL = "tab20"  # land-cover classes without colours of their own
+
+# Any two of a palette are 15 apart or more (CIE 1976), as seen by most people, without red cones
+# and without green ones (tests/test_style.py): hue alone would not do that, so lightness varies.
+# By a word of the class's name, so that water is blue in every figure.
+LAND_COVER = {
+    "water": "#2862B0", "tree": "#186437", "forest": "#186437", "grass": "#8ACE5E",
+    "crop": "#FFF679", "bare": "#CFA37E", "paved": "#777C7C", "low building": "#E6672C",
+    "high building": "#5E000C", "industrial": "#C0A3F1",
+}
+# Classes without colours of their own; GREY is for what is left. Near Okabe and Ito's.
+CATEGORIES = ("#297BBB", "#DF9A0E", "#159961", "#D05900", "#CF85BD", "#53BDF6", "#212827",
+              "#ECDF3B", "#711BA2", "#8B491D")
+MANY = "tab20"  # beyond CATEGORIES, where no ten colours can be told apart by all
 
 WIDTH = 8.0  # inches: a full-width figure
 DPI = 150
@@ -98,6 +111,19 @@ def numbered(svg: str) -> str:
     names = {old: f"{old[0]}{i}-gairlib" for i, old in enumerate(found)}
     return re.sub(r'(["#])([a-zA-Z][0-9a-f]{10})(?=["\)])',
                   lambda m: m[1] + names.get(m[2], m[2]), svg)
+
+
+def cover_colours(classes: Iterable[str]) -> list[str]:
+    """One hex colour a class: LAND_COVER's by a word of its name, else an unused one."""
+    classes = list(classes)
+    spare = [c for c in CATEGORIES if c not in LAND_COVER.values()]
+    spare += [mpl.colors.to_hex(c) for c in mpl.colormaps[MANY].colors]
+    spare += [mpl.colors.to_hex(c) for c in mpl.colormaps[SEQUENTIAL](np.linspace(0, 1, 200))]
+    found = []
+    for name in classes:
+        known = [c for word, c in LAND_COVER.items() if word in name.lower() and c not in found]
+        found.append(known[0] if known else next(c for c in spare if c not in found))
+    return found
 
 
 def image_axes(ax, title: str = ""):

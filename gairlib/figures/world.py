@@ -10,13 +10,6 @@ from gairlib import scenes
 from gairlib.dataset import Dataset
 from gairlib.figures import style
 
-# Land-cover colours by name: the usual ones of land-cover maps.
-COVER = {
-    "water": "#3B8BC2", "trees": "#1B6B2C", "grass": "#A6D36B", "cropland": "#F0D264",
-    "bare ground": "#C9AE8C", "paved": "#9C9C9C", "low buildings": "#D6604D",
-    "high buildings": "#7A1F3D", "industrial buildings": "#8E6BB0",
-}
-
 
 def _false_colour(dn: np.ndarray) -> np.ndarray:
     """B08, B04, B03 as RGB: plants are red."""
@@ -61,7 +54,7 @@ def one_site(dataset: Dataset, site: str) -> Figure:
         axes[1].set_title("False colour (B08 B04 B03)")
         values = sorted(names)
         index = np.searchsorted(values, cover)
-        colours = [COVER.get(names[v], "#000000") for v in values]
+        colours = style.cover_colours(names[v] for v in values)
         axes[2].imshow(index, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(values) - 0.5,
                        extent=extent)
         axes[2].set_title("Land cover, photos and headings")

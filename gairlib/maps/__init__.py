@@ -17,12 +17,13 @@ from gairlib.maps.basemaps import basemap_tiles
 from gairlib.maps.legend import legend_html
 from gairlib.maps.page import frame, page, save
 from gairlib.maps.popups import photo_table, popup_columns
-from gairlib.overlays import SIDE, Layer, data_uri, warp
+from gairlib.overlays import SIDE, Layer, credit, data_uri, warp
 from gairlib.scenes import Scene
 
 __all__ = ["frame", "page", "popup_columns", "save", "scene_map"]
 
 OVERLAY_BYTES = 4_500_000  # of all pictures of the ground together, as they stand in the page
+GROUND = "gairlib-ground"  # the pane of the true colours, over a basemap's tiles
 SIDES = (SIDE, 1000, 700, 500)  # pixels of an overlay: the first with which they fit is taken
 
 
@@ -44,16 +45,17 @@ def scene_map(
 ):
     """A leafmap map of one scene; save it with `save`, show it in a notebook with `frame`.
 
-    layers: name -> picture; one of them at a time lies over `true_colour`, the last one at first,
-    as strongly as the slider says. swipe: (picture on the left, name of the layer on the right of
-    a handle that the reader moves). photos: rows with photo_id, lon, lat and what the pop-ups
-    should list; thumbnails: their pictures; vectors [n, D]: their embeddings, for the nearest
-    neighbours. chosen: position of the chosen photo among them; finding: the place found for it.
-    missing: sentences on what this scene lacks. basemap: a provider of xyzservices, such as
-    "OpenStreetMap.Mapnik"; "" for none.
+    layers: name -> picture; one of them at a time lies over `true_colour` (which can be switched
+    off), the last one at first, as strongly as the slider says. swipe: (picture on the left, name
+    of the layer on the right of a handle that the reader moves). photos: rows with photo_id, lon,
+    lat and what the pop-ups should list; thumbnails: their pictures; vectors [n, D]: their
+    embeddings, for the nearest neighbours. chosen: position of the chosen photo among them;
+    finding: the place found for it. missing: sentences on what this scene lacks. basemap: a
+    provider of xyzservices, such as "OpenStreetMap.Mapnik"; "" for none.
     """
     import leafmap.foliumap as leafmap
     from folium import FeatureGroup, LayerControl
+    from folium.map import CustomPane
     from folium.raster_layers import ImageOverlay
 
     if swipe is not None and swipe[1] not in layers:
@@ -72,17 +74,19 @@ def scene_map(
         max_zoom=21,
         zoom_snap=0.25,  # so that the scene fills whatever window there is
     )
-    credit = "synthetic scene" if synthetic else "contains modified Copernicus Sentinel data"
+    # the ground in a pane of its own: switched off and on again, it is still under the layers
+    CustomPane(GROUND, z_index=300).add_to(m)
     names = {}
     for name in ["", *layers]:
         uri, (w, s, e, n) = drawn[name]
         overlay = ImageOverlay(
-            uri, [[s, w], [n, e]], name=name, overlay=not name, control=bool(name),
-            attribution=credit, pixelated=True, show=name in ("", *list(layers)[-1:]),
+            uri, [[s, w], [n, e]], name=name or "True colour", overlay=not name,
+            attribution=credit(scene, synthetic), pixelated=True,
+            show=name in ("", *list(layers)[-1:]), pane="overlayPane" if name else GROUND,
             class_name="gairlib-top" if name else "gairlib-base",
         ).add_to(m)  # fmt: skip
         names[name] = overlay.get_name()
-    FeatureGroup(name="True colour", overlay=False, show=not layers).add_to(m)
+    FeatureGroup(name="No layer on top", overlay=False, show=not layers).add_to(m)
 
     count = 0 if photos is None else len(photos)
     table = photo_table(photos, thumbnails, vectors, chosen, centre) if count else None
@@ -96,6 +100,7 @@ def scene_map(
         scene, layers, count, chosen, finding, notes, synthetic,
         swipe=(names[swipe[1]], swipe[1]) if swipe else None, basemap=basemap,
     )  # fmt: skip
+    m.gairlib_title = f"Map of {scene.id}"
     m.gairlib_data = {
         "map": m.get_name(),
         "control": control.get_name(),

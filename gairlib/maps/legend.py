@@ -50,16 +50,21 @@ def legend_html(
         )
     missing = "".join(f'<div class="missing">{markup.escape(n)}</div>' for n in notes)
     if basemap:
-        missing += (
-            f'<div class="missing" id="gairlib-no-tiles" hidden>The basemap '
-            f"{markup.escape(basemap)} cannot be loaded here; nothing else needs it.</div>"
-        )
+        missing += no_tiles(basemap)
     kind = "synthetic data" if synthetic else "real data"
     head = f"<summary><b>{markup.escape(scene.id)}</b> &middot; {kind}</summary>"
     foot = '<div class="small">North is up (EPSG:3857).</div>'
     return (
         f'<details class="legend gairlib-legend" open>{head}{rows}{parts}'
         f"{OPACITY if layers else ''}{missing}{foot}</details>"
+    )
+
+
+def no_tiles(basemap: str) -> str:
+    """The sentence that map.js shows where no tile of the basemap can be loaded."""
+    return (
+        f'<div class="missing" id="gairlib-no-tiles" hidden>The basemap '
+        f"{markup.escape(basemap)} cannot be loaded here; nothing else needs it.</div>"
     )
 
 

@@ -153,12 +153,14 @@ function gairlibMap(data, made) {
 
   if (data.basemap) {
     const tiles = L.tileLayer(data.basemap.url, data.basemap.options);
+    const sentence = document.getElementById("gairlib-no-tiles");
     let loaded = false;
-    tiles.on("tileload", () => { loaded = true; });
-    tiles.on("tileerror", () => {
+    tiles.on("tileload", () => { loaded = true; sentence.hidden = true; });
+    // "load": every tile of the window has been tried; one that fails among others is no matter
+    tiles.on("load", () => {
       if (loaded || !map.hasLayer(tiles)) return;
       setTimeout(() => map.removeLayer(tiles));  // not while Leaflet is still adding it
-      document.getElementById("gairlib-no-tiles").hidden = false;
+      sentence.hidden = false;
     });
     tiles.addTo(map);
     made[data.control].addOverlay(tiles, data.basemap.name);

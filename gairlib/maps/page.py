@@ -51,7 +51,9 @@ def page(m) -> str:
         if not DISPENSABLE.search(tag):
             raise BadInput(f"this map uses a plugin that would need a network: {tag}")
         text = text.replace(tag, "")
-    text = text.replace("<head>", f"<head><title>Map</title>{_leaflet()}", 1)
+    title = markup.escape(getattr(m, "gairlib_title", "Map"))
+    text = text.replace("<html>", '<html lang="en">', 1)
+    text = text.replace("<head>", f"<head><title>{title}</title>{_leaflet()}", 1)
     text = text.replace("</head>", f"<style>{_own('map.css')}</style></head>", 1)
     text = text.replace("</body>", getattr(m, "gairlib_legend", "") + "</body>", 1)
     data = getattr(m, "gairlib_data", None)

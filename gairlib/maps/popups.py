@@ -16,7 +16,8 @@ from gairlib.overlays import data_uri, thumbnail
 PICTURE_BYTES = 2_200_000  # of all photos together, as they stand in the page
 SIDES = (200, 140, 96, 64)  # pixels: the first with which all photos fit is taken
 NEIGHBOURS = 4
-COLUMNS = "photo_id lon lat split heading captured_at weather view_direction licence"
+COLUMNS = "photo_id lon lat split heading captured_at weather view_direction photo_source licence"
+LABELS = {"captured_at": "captured", "view_direction": "looking", "photo_source": "source"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,13 @@ def photo_table(
 def _facts(row: dict) -> list[list[str]]:
     shown = [(k, v) for k, v in row.items() if k not in ("photo_id", "lon", "lat")]
     shown = [(k, v) for k, v in shown if v is not None and v == v]
-    return [[str(k), f"{v:.3g}" if isinstance(v, float) else str(v)] for k, v in shown]
+    return [[LABELS.get(k, str(k).replace("_", " ")), _value(k, v)] for k, v in shown]
+
+
+def _value(name: str, value) -> str:
+    if name == "heading":
+        return f"{float(value):.0f}\u00b0"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def neighbours(vectors: np.ndarray, lonlat: np.ndarray, k: int = NEIGHBOURS) -> list[list]:

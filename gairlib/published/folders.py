@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-PARTITION = "default_partition.json"  # a folder with this file is a set of GEO-Bench
+PARTITION = "default_partition.json"  # of each set of GEO-Bench
 PANGAEA = {  # set -> its label files
     "sen1floods11": "**/LabelHand/*.tif", "hlsburnscars": "*/*.mask.tif",
     "mados": "**/10/*_L2R_cl_*.tif", "ai4smallfarms": "sentinel-2-asia/*/masks/*.tif",
@@ -14,20 +14,27 @@ WHERE = {"pangaea": f"pangaea/<set>/ ({', '.join(PANGAEA)})", "geobench": "geobe
 
 
 def pangaea(folder: Path) -> dict[str, Path]:
-    """The sets of PANGAEA that have a folder, by name."""
-    return {n: folder / "pangaea" / n for n in PANGAEA if (folder / "pangaea" / n).is_dir()}
+    """The sets of PANGAEA that have a folder which is not empty, by name."""
+    return {n: folder / "pangaea" / n for n in PANGAEA if filled(folder / "pangaea" / n)}
 
 
 def geobench(folder: Path) -> dict[str, Path]:
-    """The sets of GEO-Bench by name: folders below geobench/, at most two levels down."""
+    """The sets of GEO-Bench by name: folders below geobench/, at most two levels down, with a
+    partition or with samples (reading such a set without a partition then names that file)."""
     root = folder / "geobench"
-    found = [*root.glob(f"*/{PARTITION}"), *root.glob(f"*/*/{PARTITION}")] if root.is_dir() else []
-    return {path.parent.name: path.parent for path in sorted(found)}
+    below = sorted(p for deep in ("*", "*/*") for p in root.glob(deep) if p.is_dir())
+    return {p.name: p for p in below
+            if (p / PARTITION).is_file() or next(p.glob("*.hdf5"), None) is not None}
 
 
 def place_pulse(folder: Path) -> Path | None:
-    """The folder of Place Pulse 2.0, None where there is none."""
-    return next((folder / n for n in PLACE_PULSE if (folder / n).is_dir()), None)
+    """The folder of Place Pulse 2.0, None where there is none or it is empty."""
+    return next((folder / n for n in PLACE_PULSE if filled(folder / n)), None)
+
+
+def filled(folder: Path) -> bool:
+    """Whether this is a folder with anything in it but hidden files."""
+    return folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir())
 
 
 def parts(folder: Path) -> list[tuple[str, int, str]]:

@@ -80,8 +80,10 @@ def check_classes(labels: np.ndarray, train, test, path) -> None:
         raise BadInput(f"{path}: fewer than two classes")
 
 
-def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str):
-    """What `gairlib.tasks.FAMILIES` asks of a family."""
+def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str,
+        extra: benchmark_probe.Options):
+    """What `gairlib.tasks.FAMILIES` asks of a family. extra: read by sets with one label an image;
+    the example also holds their errors by region (`geographic_bias`)."""
     name = task.removeprefix(PREFIX)
     folder = folders.geobench(dataset.folder)[name]
     first = files.partition(folder)["train"][0]
@@ -94,5 +96,7 @@ def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, d
     data = probing(name, dataset)
     if data.kind == "multilabel":
         return geobench_multilabel.run(data, dataset, model, seeds=seeds, device=device)
-    table, images, _ = benchmark_probe.run(data, dataset, model, seeds=seeds, device=device)
-    return table, benchmark_probe.mainline(data), data.notes, {"data": data, "images": images}
+    table, images, regions = benchmark_probe.run(
+        data, dataset, model, seeds=seeds, device=device, extra=extra)
+    example = {"data": data, "images": images, "regions": regions}
+    return table, benchmark_probe.mainline(data), data.notes, example

@@ -1,7 +1,8 @@
 """GEO-Bench's segmentation sets as labelled pictures, in chips of the model's size.
 
 In m-cashew-plant and m-SA-crop-type class 0 is "no data" and a class like the others, as in
-GEO-Bench. Names of classes are those of its converters; of other sets they stand in a pickle alone.
+GEO-Bench. Names of classes are those of its converters; of other sets they stand in a pickle alone,
+and their number is that of the paper (arXiv 2306.03831, table 2). 255 is ignored.
 """
 
 from functools import partial
@@ -10,7 +11,7 @@ from gairlib.dataset import Dataset
 from gairlib.published import folders, geobench
 from gairlib.published import geobench_files as files
 from gairlib.published.pictures import Picture, assemble
-from gairlib.segmentation.data import SegmentationData
+from gairlib.segmentation.data import IGNORE, SegmentationData
 
 CLASSES = {
     "m-cashew-plant": ("no data", "well-managed plantation", "poorly-managed plantation",
@@ -19,6 +20,7 @@ CLASSES = {
                        "Weeds", "Small grain grazing", "Wheat", "Canola", "Rooibos"),
 }  # fmt: skip
 CLASSES["m-cashew-plantation"] = CLASSES["m-cashew-plant"]
+COUNTS = {"m-pv4ger-seg": 2, "m-chesapeake-landcover": 7, "m-NeonTree": 2, "m-nz-cattle": 2}
 
 
 def load(name: str, dataset: Dataset, size: int) -> SegmentationData:
@@ -33,10 +35,16 @@ def load(name: str, dataset: Dataset, size: int) -> SegmentationData:
                          for k, (i, path) in enumerate(zip(ids, paths))]
     names = CLASSES.get(name)
     if names is None:
-        top = max(int(p.mask().max()) for part in splits.values() for p in part)
-        names = tuple(f"class {k}" for k in range(top + 1))
+        count = COUNTS.get(name) or _count(splits)
+        names = tuple(f"class {k}" for k in range(count))
         notes.append("the published file with the classes' names is a pickle and is not read")
     notes += geobench.notes_on(name, samples.bands)
     return assemble(f"{geobench.PREFIX}{name}", splits, names, size=size, bands=[*samples.names],
                     cluster="image", synthetic=dataset.synthetic, complete=False,
                     where=folder / folders.PARTITION, notes=notes)
+
+
+def _count(splits: dict[str, list[Picture]]) -> int:
+    """Classes of a set that nothing else is known of: its largest label and one more."""
+    masks = (p.mask() for part in splits.values() for p in part)
+    return 1 + max(int(m[m != IGNORE].max(initial=0)) for m in masks)

@@ -38,6 +38,7 @@ from gairlib.model import GAIR
 from gairlib.published import folders, q_scores
 from gairlib.published.folders import PICTURES
 from gairlib.splits import blocks, folds
+from gairlib.task_labels import MIN_ROWS
 
 PREFIX = "placepulse-"
 ATTRIBUTES = ("safe", "lively", "beautiful", "wealthy", "boring", "depressing")
@@ -65,14 +66,10 @@ def _file(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def available(dataset: Dataset) -> dict[str, str]:
-    """Task name -> "" where the folder can run it, else the reason. No table is read."""
-    folder, why = folders.place_pulse(dataset.folder), ""
-    if folder is None:
-        why = f"no folder {folders.WHERE['placepulse']}"
-    elif _file(folder, PICTURES) is None:
-        why = f"{folder.name}/ has no pictures in {' or '.join(PICTURES)}/"
-    elif _file(folder, SCORES + VOTES) is None:
-        why = f"{folder.name}/ has neither {SCORES[0]} nor {VOTES[0]}"
+    """Task name -> "" where the folder is there and not empty, else the reason. No table is read.
+    What a folder lacks is an error of `load`."""
+    there = folders.place_pulse(dataset.folder) is not None
+    why = "" if there else f"no folder {folders.WHERE['placepulse']}"
     return dict.fromkeys((f"{PREFIX}{a}" for a in ATTRIBUTES), why)
 
 
@@ -134,7 +131,7 @@ def scores(folder: Path, attribute: str) -> tuple[pd.Series, list[str]]:
 def pictures(folder: Path) -> pd.DataFrame:
     """photo_id, path, lat, lon, city of the pictures, the last three as far as names tell."""
     where, rows = _file(folder, PICTURES), []
-    for path in sorted(where.iterdir()):
+    for path in sorted(where.iterdir()) if where is not None else []:
         if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
             continue
         parts = path.stem.split("_", 3)
@@ -176,19 +173,25 @@ def _placed(found: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def load(task: str, dataset: Dataset) -> tasks.TaskData:
-    """Photos with the scores of one attribute. Raises Skipped where too few have one."""
+    """Photos with the scores of one attribute. Raises Skipped where too few have one, BadInput
+    where the folder lacks pictures or tables."""
     folder, attribute = folders.place_pulse(dataset.folder), task.removeprefix(PREFIX)
+    if _file(folder, SCORES + VOTES) is None:
+        raise BadInput(f"{folder}: neither {SCORES[0]} nor {', '.join(VOTES)} is there")
+    found = pictures(folder)
+    if not len(found):
+        raise BadInput(f"{folder}: no picture in {' or '.join(f'{n}/' for n in PICTURES)}")
     score, notes = scores(folder, attribute)
-    found = _placed(pictures(folder), folder)
+    found = _placed(found, folder)
     double = found["photo_id"].duplicated()
     if double.any():
         raise BadInput(f"{found['file'][double].iloc[0]}: a second picture of "
                        f"{found['photo_id'][double].iloc[0]}")
     score = score[~score.index.duplicated()]
     rows = found[found["photo_id"].isin(score.index)].reset_index(drop=True)
-    if len(rows) < tasks.MIN_ROWS:
+    if len(rows) < MIN_ROWS:
         raise Skipped(f"{folder.name}/: {len(rows)} pictures have a score for {attribute!r}; "
-                      f"{tasks.MIN_ROWS} are needed")
+                      f"{MIN_ROWS} are needed")
     if len(rows) < len(score):
         notes.append(f"{len(score) - len(rows):,} of {len(score):,} scores have no picture")
     rows["path"] = [p.relative_to(dataset.folder).as_posix() for p in rows["file"]]
@@ -218,8 +221,12 @@ def _groups(rows: pd.DataFrame) -> tuple[np.ndarray, str]:
     return rows["photo_id"].to_numpy(str), "photo"
 
 
-def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str):
-    """What `gairlib.tasks.FAMILIES` asks of a family."""
+def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str,
+        extra: benchmark_probe.Options):
+    """What `gairlib.tasks.FAMILIES` asks of a family; the example also holds the errors by region
+    (`geographic_bias`)."""
     data = load(task, dataset)
-    table, images, _ = benchmark_probe.run(data, dataset, model, seeds=seeds, device=device)
-    return table, benchmark_probe.mainline(data), data.notes, {"data": data, "images": images}
+    table, images, regions = benchmark_probe.run(
+        data, dataset, model, seeds=seeds, device=device, extra=extra)
+    example = {"data": data, "images": images, "regions": regions}
+    return table, benchmark_probe.mainline(data), data.notes, example

@@ -9,10 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from gairlib import commit
+from gairlib import tasks as benchmark_tasks
 from gairlib.dataset import Dataset
 from gairlib.report_words import number, with_interval
 from gairlib.scoreboard import claims, further
 from gairlib.scoreboard.lines import LOSES, TIE, WINS, Line, lines
+from gairlib.scoreboard.part import Part
+from gairlib.scoreboard.registry import counts, registry
 from gairlib.scoreboard.tables import COORDBENCH, Tables, gather
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +43,8 @@ class Board:
     tables: Tables
     lines: list[Line]
     sources: dict[str, Source]  # by stage
-    parts: dict[str, list[further.Part]] = field(default_factory=dict)  # by question
+    parts: dict[str, list[Part]] = field(default_factory=dict)  # by question
+    absent: list[tuple[str, str]] = field(default_factory=list)  # (tasks, what the folder lacks)
 
     @property
     def losses(self) -> list[str]:
@@ -77,10 +81,7 @@ class Board:
         found = {"tasks": len({line.task for line in self.lines}), "skipped": len(self.skipped),
                  "lines": len(self.lines), **self.counts()}
         if table is not None:
-            found["registry_beats_5nn"] = {
-                split: {"tasks": len(part), "ahead": int((part["difference"] > 0).sum()),
-                        "beyond_interval": int((part["verdict"] == "wins").sum())}
-                for split, part in table.groupby("split", sort=False)}
+            found["registry_beats_5nn"] = counts(table)
         return found
 
     def table(self) -> pd.DataFrame:
@@ -95,17 +96,17 @@ class Board:
             "claim": claims.status(x), "data": x.data} for x in self.lines])
 
     def save(self, folder: str | Path, metrics: str | Path | None = None) -> None:
-        """results and comparisons as Parquet and CSV, each row with stage, command and commit of
-        its number; the counts into the file `metrics`."""
+        """results, comparisons and neighbours as Parquet and CSV, each row with stage, command and
+        commit of its number; the counts into the file `metrics`."""
         stages = {task: (f"benchmark@{task}" if not task.startswith(COORDBENCH) else "coordbench")
                   for task in self.tables.rows["task"].unique()}
         frames = []
-        for frame in (self.tables.rows, self.tables.comparisons):
+        for frame in (self.tables.rows, self.tables.comparisons, self.tables.neighbours):
             stage = frame["task"].map(stages)
             about = {k: [getattr(self.sources[s], k) if s in self.sources else "" for s in stage]
                      for k in ("command", "commit")}
             frames.append(frame.assign(stage=stage, **about))
-        Tables(*frames, self.tables.results).save(folder)
+        Tables(frames[0], frames[1], self.tables.results, frames[2]).save(folder)
         if metrics is not None:
             Path(metrics).parent.mkdir(parents=True, exist_ok=True)
             Path(metrics).write_text(json.dumps(self.metrics(), indent=1) + "\n", encoding="utf-8")
@@ -118,11 +119,15 @@ class Board:
         text = [f"`{self.dataset}`: {len(self.lines)} judged numbers of "
                 f"{len({x.task for x in self.lines})} tasks. That pretraining helps is supported, "
                 f"with no baseline level or ahead, by {said.get('supported', 0)}; supported "
-                f"against untrained encoders only by {said.get('partly', 0)}; not decided by "
+                "against untrained encoders, but not against every other baseline, by "
+                f"{said.get('partly', 0)}; not decided by "
                 f"{said.get('no claim', 0)}; refuted by {said.get('refuted', 0)}."]
         text += [f"- {s}" for s in self.losses] or ["No baseline is ahead."]
         if self.skipped:
             text.append(f"\nSkipped: {', '.join(f'`{n}` ({why})' for n, why in self.skipped)}.")
+        if self.absent:
+            text.append("\nNot in this folder: "
+                        f"{', '.join(f'`{n}` ({why})' for n, why in self.absent)}.")
         return "\n".join(text)
 
 
@@ -133,14 +138,26 @@ def build(dataset: Dataset, *, outputs: str | Path = "outputs", metrics: str | P
     tables = gather(outputs, tasks)
     found = lines(tables)
     parts = {
-        "good": [further.registry(tables.rows, tables.comparisons)],
+        "good": [registry(tables.rows, tables.neighbours)],
         "alignment": [further.readings(found),
                       further.stress(further.read(metrics / "stress.json")),
                       further.ablation(further.read(metrics / "ablation.json"))],
         "space": [further.space(further.read(metrics / "embed.json"))],
     }
     return Board(dataset.name, dataset.synthetic, commit.current(), tables, found,
-                 _sources(found, Path(reports)), parts)
+                 _sources(found, Path(reports)), parts, _absent(dataset, tables.results))
+
+
+def _absent(dataset: Dataset, results: dict) -> list[tuple[str, str]]:
+    """Tasks that the folder has no data for, those of one family and reason together."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, why in benchmark_tasks.available(dataset).items():
+        family, _, rest = name.partition("-")
+        if why and name not in results:
+            found.setdefault((family, why.replace(f"/{rest}", "/<set>") if rest else why),
+                             []).append(name)
+    return [(", ".join(names) if len(names) <= 3 else f"{family}-*, {len(names)} tasks", why)
+            for (family, why), names in found.items()]
 
 
 def _sources(found: list[Line], reports: Path) -> dict[str, Source]:

@@ -80,15 +80,18 @@ def _looking(split: str) -> str:
 
 
 def status(line: Line) -> str:
-    """"supported", "partly", "no claim" or "refuted": what became of "pretraining helps here"."""
+    """"supported", "partly", "no claim" or "refuted": what became of "pretraining helps here".
+
+    "supported": beyond the interval better than untrained and than every other baseline; "partly":
+    than untrained, and not than every other one.
+    """
     if line.random is None or line.random.verdict == NONE:
         return "no claim"
     if line.random.verdict == LOSES:
         return "refuted"
     if line.random.verdict == TIE:
         return "no claim"
-    beaten = line.best is None or line.best.verdict == WINS
-    return "supported" if beaten else "partly"
+    return "supported" if all(a.verdict == WINS for a in line.others) else "partly"
 
 
 def claim(line: Line) -> str:
@@ -101,9 +104,13 @@ def claim(line: Line) -> str:
     parts = [f"{what}: {_against_random(line)} ({score})."]
     if line.best is not None:
         parts.append(_against_best(line))
+    parts += _not_beaten(line)
     if line.held_out == "same places":
-        parts.append("Random folds: test rows have training rows next door, so this says nothing "
-                     "about new places.")
+        parts.append("Drawn at random: test rows have training rows next door, so this says "
+                     "nothing about new places.")
+    elif line.held_out == "as published":
+        parts.append("The published split may share places between training and test, so this "
+                     "says nothing certain about new places.")
     elif line.held_out == "not held out":
         parts.append("No pair was held out, so this describes the data and promises nothing for "
                      "other places.")
@@ -134,6 +141,20 @@ def _against_best(line: Line) -> str:
         LOSES: f"The best of the other baselines is better ({value}).",
         NONE: f"Best of the other baselines, without an interval: {value}.",
     }[b.verdict]
+
+
+def _not_beaten(line: Line) -> list[str]:
+    """Where pretraining is better than untrained: baselines beside the best that are not beaten,
+    by name (those that are better have sentences of their own: `losses`)."""
+    if line.random is None or line.random.verdict != WINS:
+        return []
+    said = []
+    for verdict, words in ((TIE, "Level within the interval"), (NONE, "Without an interval")):
+        names = [f"{a.name} ({number(a.value)}{_unit(line)})" for a in line.others
+                 if a.verdict == verdict and a != line.best]
+        if names:
+            said.append(f"{words}: {', '.join(names)}.")
+    return said
 
 
 def losses(line: Line) -> list[str]:

@@ -1,9 +1,8 @@
-"""What the tasks' own lines do not hold: trained location encoders, the ablation, stress tests,
+"""What the tasks' own lines do not hold: the ablation, stress tests, other readings of the field,
 and how far apart true and false pairs lie in the space."""
 
 import json
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -11,10 +10,10 @@ import pandas as pd
 from gairlib.ablation_table import BY_NAME
 from gairlib.benchmark_table import OURS
 from gairlib.errors import BadInput
-from gairlib.location_baselines import NEAREST
-from gairlib.location_benchmark import CHOSEN, PROBE
 from gairlib.report_words import number, with_interval
-from gairlib.scoreboard.lines import LOSES, NONE, TIE, WINS, Line
+from gairlib.scoreboard.lines import LOSES, NONE, TIE, WINS, Against, Line
+from gairlib.scoreboard.part import Part
+from gairlib.stress.curves import LINEAR, MLP
 
 # what an ablation's variants say about the field; its base reads it by linear NILI
 FIELD = {"decoder-mlp": ("An MLP decoder of NILI", "the linear one"),
@@ -22,16 +21,16 @@ FIELD = {"decoder-mlp": ("An MLP decoder of NILI", "the linear one"),
          "mode-nearest": ("Reading the nearest token", "linear NILI"),
          "mode-bicubic": ("Bicubic reading of the tokens", "linear NILI"),
          "mode-mean": ("The chip's mean", "linear NILI")}
+WHY_MLP = ("Why the MLP does not beat the linear decoder (likely, not tested): {steps} of few "
+           "photos are a short training for it, and the linear decoder already reads the 3 x 3 "
+           "tokens around a place.")
+CONSTANTS = ("best constant", "chip centre", "a training position")  # guesses that look at nothing
 
 
-@dataclass
-class Part:
-    """A section of the page: sentences, a table (or none), where it comes from."""
-
-    title: str
-    sentences: list[str] = field(default_factory=list)
-    table: pd.DataFrame = field(default_factory=pd.DataFrame)
-    source: str = ""  # file, stage, command
+def _source(file: str, found: dict) -> str:
+    """Where a measured file's numbers come from; `found`: its content."""
+    commit = found.get("commit") or "unknown"
+    return f"metrics/{file}, `make ablate`" + (f", commit {commit}" if found else "")
 
 
 def read(path: str | Path) -> dict:
@@ -44,70 +43,13 @@ def read(path: str | Path) -> dict:
         raise BadInput(f"{path}: not readable as JSON ({problem}); run its stage again") from None
 
 
-# ------------------------------------------------------------------ trained location encoders
-
-
-def registry(rows: pd.DataFrame, comparisons: pd.DataFrame) -> Part:
-    """Location encoders trained end to end against distance-weighted 5-NN, a row a task and split.
-
-    The encoder is "chosen encoder" (by inner folds) where the task has it. Without it, it is the
-    best by test score, which flatters, and the sentence says so.
-    """
-    mean = rows[rows["seed"].astype(str) == "mean"]
-    trained = mean[(mean["probe"] == PROBE) & mean["metric"].isin(["R2", "accuracy"])]
-    found = []
-    for (task, split, metric), part in trained.groupby(["task", "split", "metric"], sort=False):
-        same = mean[(mean["task"] == task) & (mean["split"] == split) & (mean["metric"] == metric)]
-        near = same[same["encoder"] == NEAREST]
-        if not len(near):
-            continue
-        chosen = part[part["encoder"] == CHOSEN]
-        row = chosen.iloc[0] if len(chosen) else part.loc[part["value"].idxmax()]
-        c = comparisons[(comparisons["task"] == task) & (comparisons["split"] == split)
-                        & (comparisons["metric"] == metric) & (comparisons["baseline"] == NEAREST)
-                        & (comparisons["encoder"] == row["encoder"])]
-        gap = c.iloc[0] if len(c) else {}
-        single = part[part["encoder"] != CHOSEN]
-        found.append({
-            "task": task, "split": split, "metric": metric, "encoder": row["encoder"],
-            "value": row["value"], "low": row["low"], "high": row["high"],
-            "5-NN": near.iloc[0]["value"],
-            "difference": gap.get("difference", row["value"] - near.iloc[0]["value"]),
-            "difference low": gap.get("low", math.nan),
-            "difference high": gap.get("high", math.nan), "verdict": gap.get("verdict", ""),
-            "best by test score": single.loc[single["value"].idxmax(), "encoder"]
-            if len(single) else "",
-            "data": row["data"]})
-    part = Part("Location encoders trained end to end", table=pd.DataFrame(found))
-    if not found:
-        part.sentences = ["No location encoder was trained end to end in this run "
-                          "(`benchmark.location_encoders`; `make bench-all` trains all)."]
-        return part
-    for split, rows_of in part.table.groupby("split", sort=False):
-        part.sentences.append(_beats(split, rows_of))
-    if (part.table["encoder"] != CHOSEN).any():
-        part.sentences.append("Where no encoder was chosen by inner folds, the one with the best "
-                              "test score stands for the registry, which flatters it.")
-    return part
-
-
-def _beats(split: str, rows: pd.DataFrame) -> str:
-    """"Under 10-degree blocks ... beats ... on k of n tasks. Not on: ..."."""
-    ahead, sure = rows["difference"] > 0, rows["verdict"] == "wins"
-    text = (f"{split}: the registry's encoder, trained end to end, beats distance-weighted 5-NN on "
-            f"{int(ahead.sum())} of {len(rows)} tasks, on {int(sure.sum())} beyond the interval.")
-    behind = [f"{r['task']} ({number(r['value'])} against {number(r['5-NN'])})"
-              for r in rows[~ahead].to_dict("records")]
-    return text + (f" It does not on {', '.join(behind)}." if behind else "")
-
-
 # ------------------------------------------------------------------ ablation and stress
 
 
 def ablation(found: dict) -> Part:
     """metrics/ablation.json as a table and sentences on the field's decoder and reading."""
     part = Part("Ablation: one switch of the training changed",
-                source="metrics/ablation.json, `make ablate`")
+                source=_source("ablation.json", found))
     variants = found.get("variants", {})
     if len(variants) < 2:
         part.sentences = ["No ablation was run on this data (`make ablate` runs it on the sample)."]
@@ -151,20 +93,23 @@ def _field(name: str, values: dict, found: dict) -> str:
                         f" [{metric.show(v['low'], True)}, {metric.show(v['high'], True)}]")
             said.setdefault(_direction(v, metric.lower), []).append(
                 f"{metric.label} {metric.show(v['difference'], True)}{interval}")
-    words = {"better": f"is better than {base} in", "worse": f"is worse than {base} in",
+    words = {"better": f"is better than {base} in",
+             "worse": f"is worse than {base}, beyond the interval, in",
              "tie": f"does not differ from {base} beyond the interval in",
              "": f"has no interval against {base} in"}
     text = f"{what} " + "; it ".join(f"{words[k]} {', '.join(v)}" for k, v in said.items()) + "."
-    if "better" not in said:
+    if "tie" in said and not {"better", "worse"} & set(said):
         text += (f" A smaller gain could not be seen with {found.get('photos', '?')} photos at "
                  f"{found.get('sites', '?')} sites and {found.get('steps', '?')} steps.")
+    if name == "decoder-mlp" and said and set(said) != {"better"}:
+        text += " " + WHY_MLP.format(steps=f"{found.get('steps', '?')} steps")
     return text
 
 
 def stress(found: dict) -> Part:
-    """metrics/stress.json: its sentences, if it brings any, and its numbers as they are."""
+    """metrics/stress.json: what each mode reaches and loses, and modes against one another."""
     part = Part("Stress tests: places that are wrong by a known amount",
-                source="metrics/stress.json, `make stress`")
+                source=_source("stress.json", found))
     if not found:
         part.sentences = ["No stress test was run on this data."]
         return part
@@ -187,7 +132,26 @@ def stress(found: dict) -> Part:
                          for r in sure.itertuples()) or "none"
         part.sentences.append(f"Trained as {trained}, of {len(of)} levels these cost recall beyond "
                               f"the interval: {said}.")
+    part.sentences += [_gap(gap) for gap in found.get("gaps", [])]
+    if "gaps" not in found:
+        part.sentences.append("The file holds no paired differences between modes; `make ablate` "
+                              "adds them.")
     return part
+
+
+def _gap(gap: dict) -> str:
+    """One mode of training against another, unstressed; `gap`: an entry of stress.json's `gaps`."""
+    value, low, high = (100 * gap[k] if gap[k] is not None else math.nan
+                        for k in ("difference", "low", "high"))
+    word = ("is not told apart, without an interval, from" if math.isnan(low) or math.isnan(high)
+            else "does not differ beyond the interval from" if low <= 0 <= high
+            else "is better than" if value > 0 else "is worse than")
+    ends = "" if math.isnan(low) or math.isnan(high) else f" [{low:+.1f}, {high:+.1f}]"
+    text = (f"Places as they are: trained as {gap['first']} {word} trained as {gap['second']}, "
+            f"recall@10 within a site {value:+.1f}{ends} percentage points.")
+    if (gap["first"], gap["second"]) == (MLP, LINEAR) and not low > 0:
+        text += " " + WHY_MLP.format(steps="a few hundred steps")
+    return text
 
 
 # ------------------------------------------------------------------ own readings, the space itself
@@ -210,20 +174,31 @@ def readings(found: list[Line]) -> Part:
     for x in found:
         if x.metric.startswith("localisation error") and x.blind:
             part.sentences.append(
-                localisation(OURS, x.value, x.low, x.high, x.blind.name, x.blind.value))
-            part.sentences += [localisation(a.name, a.value, math.nan, math.nan, x.blind.name,
-                                            x.blind.value) for a in x.own]
+                localisation(OURS, x.value, x.low, x.high, x.blind, x.unit))
+            part.sentences += [localisation(a.name, a.value, math.nan, math.nan, x.blind, x.unit)
+                               for a in x.own]
+            part.sentences += [constant(x, a) for name in CONSTANTS for a in x.others
+                               if a.name == name]
     if not part.sentences:
         part.sentences = ["No task of this run reads the field in more than one way."]
     return part
 
 
-def localisation(name: str, value: float, low: float, high: float, blind: str,
-                 guess: float) -> str:
+def localisation(name: str, value: float, low: float, high: float, blind: Against,
+                 unit: str) -> str:
     """The figure to reach: a median error of at most half that of guessing blindly."""
-    word = "at most half" if value <= guess / 2 else "more than half"
-    return (f"Localisation, {name}: {with_interval(value, low, high)} m in the median, "
-            f"{value / guess:.0%} of {blind}'s {number(guess)} m ({word}).")
+    word = "at most half" if value <= blind.value / 2 else "more than half"
+    return (f"Localisation, {name}: {with_interval(value, low, high)} {unit} in the median, "
+            f"{value / blind.value:.0%} of {blind.name}'s {number(blind.value)} {unit} ({word}).")
+
+
+def constant(x: Line, a: Against) -> str:
+    """Whether the judged guess, the likeliest disc, beats one that looks at nothing."""
+    word = {WINS: "better, beyond the interval", LOSES: "worse, beyond the interval",
+            TIE: "no difference beyond the interval", NONE: "no interval"}[a.verdict]
+    return (f"Localisation, {OURS} (the likeliest disc) against {a.name}: {number(x.value)} m "
+            f"against {number(a.value)} m in the median, difference "
+            f"{with_interval(a.difference, a.low, a.high)} m: {word}.")
 
 
 def space(embed: dict) -> Part:

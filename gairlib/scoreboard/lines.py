@@ -68,9 +68,12 @@ class Line:
 
     @property
     def held_out(self) -> str:
-        """What the split says about new places: "new places", "same places" or "not held out"."""
+        """What the split says about new places: "new places", "same places", "as published" or
+        "not held out"."""
         if "none held out" in self.split:
             return "not held out"
+        if self.split.startswith("published split"):
+            return "as published"  # which may share a place or an event
         return "same places" if self.split.startswith("random") else "new places"
 
 

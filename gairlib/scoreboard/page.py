@@ -23,7 +23,7 @@ COLUMNS = (  # head, whether it sorts by number
     ("To untrained", True), ("Best baseline", True), ("To best", True), ("Claim", True),
 )  # fmt: skip
 STATUS = {  # in the order in which they sort
-    "supported": "supported", "partly": "over untrained only", "no claim": "no claim",
+    "supported": "supported", "partly": "over untrained, not all", "no claim": "no claim",
     "refuted": "refuted",
 }  # fmt: skip
 
@@ -141,9 +141,9 @@ def page(board: Board) -> str:
                     f'<p class="soft">{claims.MEANING[question]}</p>')
         body.append(_table([x for x in board.lines if x.question == question], board))
         body += [_part(part) for part in board.parts.get(question, [])]
-    if board.skipped:
-        body.append(f'<h2 id="skipped">Skipped ({len(board.skipped)})</h2>'
-                    + _list([f"{name}: {why}" for name, why in board.skipped]))
+    if left := board.skipped + board.absent:
+        body.append(f'<h2 id="skipped">Skipped, or not in this folder ({len(left)})</h2>'
+                    + _list([f"{name}: {why}" for name, why in left]))
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -164,9 +164,9 @@ def _introduction(board: Board) -> str:
         f"<p>{text(said)}{took}{where}</p>"
         '<p class="soft">Frozen encoders unless a baseline says otherwise. Brackets: 95% bootstrap '
         "over sites, blocks or images, never over rows. Differences: GAIR minus the other, paired "
-        "on the same draws. <em>Supported</em>: better than untrained and than the best baseline, "
-        "both beyond the interval. Strip: dot and line GAIR, &#9675; untrained, &#9661; chance, "
-        f"| best baseline.</p>{found}"
+        "on the same draws. <em>Supported</em>: better than untrained and than every other "
+        "baseline, each beyond the interval. Strip: dot and line GAIR, &#9675; untrained, &#9661; "
+        f"chance, | best baseline.</p>{found}"
     )
 
 

@@ -5,7 +5,7 @@ of their own and are told by their task names, `coordbench-...`; they have one p
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -21,17 +21,21 @@ _SPLITS = {"random": "random, 5 folds", "blocked": "blocks, 5 folds"}
 
 @dataclass
 class Tables:
-    """rows, comparisons: data frames. results: task -> its result.json (skipped tasks too)."""
+    """rows; comparisons: gair minus each baseline; results: task -> its result.json (skipped tasks
+    too); neighbours: gair and trained location encoders minus 5 nearest neighbours."""
 
     rows: pd.DataFrame
     comparisons: pd.DataFrame
     results: dict[str, dict]
+    neighbours: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=COMPARISON_COLUMNS))
 
     def save(self, folder: str | Path) -> None:
-        """results.parquet, results.csv, comparisons.parquet, comparisons.csv."""
+        """results, comparisons and neighbours, each as .parquet and .csv."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for name, frame in (("results", self.rows), ("comparisons", self.comparisons)):
+        for name, frame in (("results", self.rows), ("comparisons", self.comparisons),
+                            ("neighbours", self.neighbours)):
             frame.to_parquet(folder / f"{name}.parquet", index=False)
             frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
 
@@ -42,7 +46,7 @@ def gather(outputs: str | Path, tasks: list[str] | None = None) -> Tables:
     tasks: those of this run; folders of others, left by an earlier run, are not read (None: all).
     """
     outputs = Path(outputs)
-    rows, comparisons, results = [], [], {}
+    rows, comparisons, neighbours, results = [], [], [], {}
     for path in sorted((outputs / "benchmark").glob("*/result.json")):
         name = path.parent.name
         if tasks is not None and name not in tasks:
@@ -54,8 +58,10 @@ def gather(outputs: str | Path, tasks: list[str] | None = None) -> Tables:
                            f"benchmark@{name}` again") from None
         rows.append(_read(path.parent / "rows.parquet"))
         comparisons.append(_read(path.parent / "comparison.csv"))
+        neighbours.append(_read(path.parent / "neighbours.csv"))
     rows.append(_coordbench(outputs / "coordbench/rows.csv", results))
-    return Tables(_stack(rows, ROW_COLUMNS), _stack(comparisons, COMPARISON_COLUMNS), results)
+    return Tables(_stack(rows, ROW_COLUMNS), _stack(comparisons, COMPARISON_COLUMNS), results,
+                  _stack(neighbours, COMPARISON_COLUMNS))
 
 
 def _read(path: Path) -> pd.DataFrame:

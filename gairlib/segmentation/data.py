@@ -31,7 +31,8 @@ class Tiles:
 @dataclass(frozen=True)
 class SegmentationData:
     """bands: names of the C bands as `gairlib.bands` knows them; classes: K names; cluster: what
-    one of `Tiles.clusters` is ("site", "image"); splits: train, test and, where published, val."""
+    one of `Tiles.clusters` is ("site", "image"); splits: train, test and, where published, val;
+    split_name: what results call them (published splits may share a place or an event)."""
 
     name: str
     bands: tuple[str, ...]
@@ -40,6 +41,7 @@ class SegmentationData:
     splits: dict[str, Tiles]
     synthetic: bool = False
     notes: list[str] = field(default_factory=list)
+    split_name: str = "published split"
 
 
 def load(data: SegmentationData, split: str) -> tuple[np.ndarray, np.ndarray]:

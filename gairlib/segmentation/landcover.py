@@ -48,22 +48,28 @@ def load(dataset: Dataset) -> SegmentationData:
     kept = [v for v in sorted(names) if v in seen]
     if len(kept) < 2:
         raise BadInput(f"{dataset.name}: {len(kept)} named class(es) in landcover/, two are needed")
-    codes = np.full(256, IGNORE)
-    codes[kept] = np.arange(len(kept))
+
+    def codes(mask: np.ndarray) -> np.ndarray:
+        """Class values -> 0..K-1, nodata -> IGNORE."""
+        out = np.full(mask.shape, IGNORE)
+        for code, value in enumerate(kept):
+            out[mask == value] = code
+        return out
+
     sites = sorted({f[1] for f in found})
     held = {f[1] for f in found if f[2] == "test"} or set(sites[::5])
 
     def tiles(rows) -> Tiles:
         return Tiles([f[0] for f in rows],
-                     lambda i: (rows[i][3].astype(np.float32), codes[rows[i][4]]),
+                     lambda i: (rows[i][3].astype(np.float32), codes(rows[i][4])),
                      np.array([f[1] for f in rows]))
 
     splits = {"train": tiles([f for f in found if f[1] not in held]),
               "test": tiles([f for f in found if f[1] in held])}
     return SegmentationData(NAME, bands.BANDS, tuple(names[v] for v in kept), "site", splits,
-                            dataset.synthetic)
+                            dataset.synthetic, split_name="held-out sites")
 
 
 def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str):
     """See `gairlib.tasks.FAMILIES`; pairs are not needed."""
-    return benchmark.run(load(dataset), model, seeds=seeds, device=device)
+    return benchmark.run(load(dataset), model, seeds=seeds, device=device, first=benchmark.LINEAR)

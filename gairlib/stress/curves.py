@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from gairlib import stats
+from gairlib import commit, stats
 from gairlib.errors import BadInput
 from gairlib.files import whole
 from gairlib.retrieval import Ranks
@@ -62,8 +62,16 @@ class Result:
                 if row.level in told:
                     small[row.trained][f"{stress} {row.level:g}"] = _numbers(
                         row, ("difference", "difference_low", "difference_high"))
+        found = self.facts | {"commit": commit.current(), "trained": small,
+                              "gaps": self._headline_gaps()}
         with whole(metrics) as part:
-            part.write_text(json.dumps(self.facts | {"trained": small}, indent=1) + "\n")
+            part.write_text(json.dumps(found, indent=1) + "\n")
+
+    def _headline_gaps(self) -> list[dict]:
+        """first, second, difference, low, high: modes against one another, unstressed, HEADLINE."""
+        return [{"first": row.first, "second": row.second}
+                | _numbers(row, ("difference", "low", "high")) for row in self.gaps.itertuples()
+                if (row.gallery, row.metric) == HEADLINE]
 
 
 def _numbers(row, names) -> dict:
