@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gairlib import location, location_benchmark, splits, stats
+from gairlib import location, location_benchmark, splits
 from gairlib.benchmark_table import ROW_COLUMNS
 from gairlib.errors import BadInput, Missing
 from gairlib.location_baselines import NEAREST
@@ -92,5 +92,3 @@ def test_bad_input_is_refused():
         location_benchmark.run("t", lonlat, y[:-1], encoders=[])
     with pytest.raises(BadInput, match="0 seeds"):
         location_benchmark.run("t", lonlat, y, encoders=[], seeds=0)
-    codes, clusters = stats.encode_clusters(splits.blocks(lonlat, 10.0))
-    assert clusters > stats.MIN_CLUSTERS
