@@ -62,4 +62,5 @@ def test_maps(tiny):
         assert c <= column <= c + w and r <= row <= r + h
     assert all(np.abs(a.cosine - made[0].cosine).max() > 1e-3 for a in made[1:3])
     figure = figures.similarities(made, (photo.lon, photo.lat))
-    assert len(figure.axes) == 6 and "m off" in figure.axes[0].get_xlabel()
+    maps = [a for a in figure.axes if a.get_xlabel().endswith("m off")]
+    assert len(maps) == 6 and len(figure.axes) == 12  # each with its colour bar

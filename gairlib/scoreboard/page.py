@@ -49,7 +49,7 @@ summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 .said p { margin: 2px 0; max-width: 110ch; } .said .lost { color: #c2410c; }
 .source { color: var(--soft); font-size: 12.5px; overflow-wrap: anywhere; }
 .source code { font-size: 12px; }
-.status { font-weight: 600; white-space: nowrap; }
+.status { font-weight: 600; }
 .status.supported { color: var(--real); } .status.refuted { color: #c2410c; }
 .status.partly { color: var(--synthetic); } .status.no { color: var(--soft); }
 ul { padding-left: 20px; max-width: 110ch; } li { margin: 3px 0; }
