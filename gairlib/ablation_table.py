@@ -103,7 +103,7 @@ def _judged() -> list[str]:
 
 def summarise(runs: Sequence[Run], outcomes: Sequence[dict], *, bootstrap: int = 2000) -> Result:
     """From what `ablation.run_all` returned. BadInput where no run of the base has finished."""
-    photos = {(r.variant, r.seed): pd.DataFrame(o["photos"])
+    photos = {(r.variant, r.seed): _photos(r, o)
               for r, o in zip(runs, outcomes) if "failed" not in o}
     done = {k: o for k, o in zip([(r.variant, r.seed) for r in runs], outcomes)
             if "failed" not in o}
@@ -142,6 +142,14 @@ def summarise(runs: Sequence[Run], outcomes: Sequence[dict], *, bootstrap: int =
              "runs": len(runs), "failed": len(runs) - len(done)}
     table = _table(runs, done, scores, sites, bootstrap, seconds)
     return Result(pd.DataFrame(rows, columns=columns), table, _chance(result, sizes), facts)
+
+
+def _photos(run: Run, outcome: dict) -> pd.DataFrame:
+    """A row a photo. A field that is read as its chip's mean is the same everywhere: the "most
+    similar cell" is a corner then, and its distance no localisation."""
+    found = pd.DataFrame(outcome["photos"])
+    mode = (run.values.get("model", {}).get("changes") or {}).get("query_mode")
+    return found.drop(columns="error_m", errors="ignore") if mode == "mean" else found
 
 
 def _table(runs, done, scores, sites, draws, seconds) -> pd.DataFrame:

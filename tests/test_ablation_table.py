@@ -116,9 +116,11 @@ def test_too_few_sites_give_no_interval_and_no_verdict():
     assert isinstance(figures.differences(result, ["place_recall_at_10"]), Figure)
 
 
-def test_a_mode_without_positions_has_no_error():
-    runs = [Run(v, 0, {}, v) for v in (BASE, "mean")]
-    result = ablation_table.summarise(runs, [outcome(0), outcome(1, error=False)], bootstrap=50)
+@pytest.mark.parametrize("error", [False, True])
+def test_a_mode_without_positions_has_no_error(error):
+    runs = [Run(BASE, 0, {}, BASE),
+            Run("mean", 0, {"model": {"changes": {"query_mode": "mean"}}}, "mean")]
+    result = ablation_table.summarise(runs, [outcome(0), outcome(1, error=error)], bootstrap=50)
     both = result.table[result.table["metric"] == "localisation_error_m"]
     assert both["variant"].tolist() == [BASE]
     shown = ablation_table.readable(result, [Variant(BASE), Variant("mean")])
