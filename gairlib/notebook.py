@@ -196,6 +196,9 @@ def run(notebook: str | Path, values: dict, html: str | Path, index: str = "inde
     Raises papermill's PapermillExecutionError; the executed notebook is then beside the page, as
     NAME.failed.ipynb. Progress bars and prints of the notebook appear on stdout as they come.
     """
+    # The probes' products are small: several BLAS threads make them four times as slow. Kernels
+    # inherit it; torch has threads of its own.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import papermill
 
     from gairlib import notebook_html
