@@ -26,9 +26,9 @@ from tqdm.auto import tqdm
 
 from gairlib import __version__, cog, preprocess
 from gairlib.dense_reading import Reading
-from gairlib.embed import sentinel_notice
 from gairlib.errors import BadInput
 from gairlib.model_hash import model_hash
+from gairlib.notices import sentinel_notice
 from gairlib.pca import PCA
 from gairlib.scenes import Reader, Scene, corner
 

@@ -10,7 +10,6 @@ whether the data are synthetic. `gairlib.nearest` searches such files.
 """
 
 import json
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,14 +27,9 @@ from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
 from gairlib.model_hash import weights_hash
+from gairlib.notices import sentinel_notice
 
 UNKNOWN = "unknown: the dataset states none"
-
-
-def sentinel_notice(acquired: str | None = None) -> str:
-    """The notice that the Copernicus licence asks of derived products, with the year if known."""
-    year = re.match(r"\d{4}", acquired or "")
-    return f"contains modified Copernicus Sentinel data{f' {year[0]}' if year else ''}"
 
 
 def chip_outline(transform, crs, size_px: int) -> Polygon:

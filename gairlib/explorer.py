@@ -20,7 +20,7 @@ import torch
 from gairlib import features, geo, retrieval
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.field import Field, Finding, find, flat_note, similarity_limits
+from gairlib.field import Field, Finding, find, flat_note, in_window, similarity_limits
 from gairlib.overlays import (
     CLEAR,
     Warp,
@@ -187,7 +187,8 @@ class Explorer:
 
     def inside(self) -> list[int]:
         """Rows of the photos that stand in the shown part of the scene."""
-        return [i for i, (lon, lat) in enumerate(self.lonlat) if self.cell(lon, lat)[1]]
+        there = in_window(self.scene, self.field.window, *self.lonlat.T)
+        return np.flatnonzero(there).tolist()
 
     def ground(self, picture: np.ndarray) -> Picture:
         """A picture over the field's window, uint8 [h, w, 3 or 4], for the map."""

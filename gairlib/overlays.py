@@ -14,9 +14,9 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from gairlib.embed import sentinel_notice
 from gairlib.field import FLAT, Field, flat_note, similarity_limits
 from gairlib.figures import style
+from gairlib.notices import sentinel_notice
 from gairlib.scenes import Scene
 
 RADIUS = 6378137.0  # metres: the sphere of EPSG:3857

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from gairlib import GAIR, embed, features, pairing, preprocess, scenes
+from gairlib import GAIR, embed, features, notices, pairing, preprocess, scenes
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput
 from gairlib.figures import embeddings
@@ -98,8 +98,9 @@ def test_licences(tiny, embedded):
     real.synthetic = False
     assert embed.chips(model, real, **CHIP)["licence"].str.contains("Copernicus Sentinel").all()
     assert embed._licences(real, street)[1] == embed.UNKNOWN
-    assert embed.sentinel_notice("2021-05-06") == "contains modified Copernicus Sentinel data 2021"
-    assert embed.sentinel_notice(None) == "contains modified Copernicus Sentinel data"
+    notice = "contains modified Copernicus Sentinel data"
+    assert notices.sentinel_notice("2021-05-06") == f"{notice} 2021"
+    assert notices.sentinel_notice(None) == notice
 
 
 def test_refuses_what_is_not_of_unit_length(embedded, tmp_path):

@@ -1,5 +1,7 @@
 """Similarity maps: each reading is the model's own query, around the photo, at each resolution."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -64,3 +66,6 @@ def test_maps(tiny):
     figure = figures.similarities(made, (photo.lon, photo.lat))
     maps = [a for a in figure.axes if a.get_xlabel().endswith("m off")]
     assert len(maps) == 6 and len(figure.axes) == 12  # each with its colour bar
+    flat = replace(made[0], cosine=np.full_like(made[0].cosine, 0.3))
+    figure = figures.similarities([flat, *made[1:]], (photo.lon, photo.lat))
+    assert "0.30 everywhere" in figure.axes[0].get_xlabel()  # a constant field has no best place

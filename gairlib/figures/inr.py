@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from gairlib.field import Field, Finding, find
+from gairlib.field import Field, Finding, find, flat_note, similarity_limits
 from gairlib.figures import style
 from gairlib.scenes import Scene
 
@@ -66,10 +66,11 @@ def similarities(maps: list, lonlat: tuple) -> Figure:
         columns = len(maps) // len(resolutions)
         figure = Figure(figsize=(style.WIDTH, 3.1 * len(resolutions) + 0.3))
         axes = figure.subplots(len(resolutions), columns, squeeze=False)
+        marks = {}
         for axis, drawn in zip(axes.flat, maps):
             wide, high = _metres(drawn.field)
             found = find(drawn.field, drawn.cosine, *lonlat)
-            low, top = np.nanpercentile(drawn.cosine, 2), np.nanmax(drawn.cosine)
+            low, top = similarity_limits(drawn.cosine)
             shown = axis.imshow(drawn.cosine, extent=(0, wide, high, 0), cmap=style.SIMILARITY,
                                 vmin=low, vmax=top)  # fmt: skip
             bar = figure.colorbar(shown, ax=axis, shrink=0.8, pad=0.03, extend="min")
@@ -77,10 +78,11 @@ def similarities(maps: list, lonlat: tuple) -> Figure:
             bar.ax.tick_params(labelsize=9)
             style.image_axes(axis)
             axis.set_title(f"{drawn.name}\n{drawn.resolution:g} m a cell", fontsize=9)
-            marks = _marks(axis, _place(drawn.field, *lonlat),
-                           _place(drawn.field, found.lon, found.lat))  # fmt: skip
+            guess = _place(drawn.field, found.lon, found.lat) if found else None
+            marks |= _marks(axis, _place(drawn.field, *lonlat), guess)
             _metre_ticks(axis, wide)
-            axis.set_xlabel(f"most similar place {found.error_m:.0f} m off", fontsize=9)
+            said = f"most similar place {found.error_m:.0f} m off" if found else flat_note(top)
+            axis.set_xlabel(said, fontsize=9)
         _legend(figure, marks)
         return figure
 
@@ -105,11 +107,14 @@ def errors(findings: list[Finding]) -> Figure:
         return figure
 
 
-def _marks(axis, truth: tuple, guess: tuple) -> dict:
-    """The true place and the most similar one, metres; the white ring has a black one below it,
-    to be seen on light ground too. Returns what a legend takes: label -> what was drawn."""
+def _marks(axis, truth: tuple, guess: tuple | None) -> dict:
+    """The true place and the most similar one (None: there is none), metres; the white ring has a
+    black one below it, to be seen on light ground too. Returns what a legend takes: label -> what
+    was drawn."""
     (point,) = axis.plot(*truth, "o", ms=8, mfc=style.VERMILION, mec="white", mew=1.5,
                          clip_on=False)  # fmt: skip
+    if guess is None:
+        return {"truth": point}
     below, ring = (axis.plot(*guess, "o", ms=11, mfc="none", mec=colour, mew=width,
                              clip_on=False)[0]
                    for colour, width in (("black", 3.6), ("white", 2)))  # fmt: skip
