@@ -1,4 +1,4 @@
-# make repro            environment, sample data, the whole pipeline, path of the report
+# make repro            environment, sample data, the whole pipeline, path of the report [JOBS=2]
 # make repro DATA=dir   the same pipeline on your own dataset folder, in runs/<name>/
 # make test             everything that is missing, then the tests
 # make test-browser     reports, maps and JupyterLab in headless Chromium [GAIRLIB_REPORTS=reports]
@@ -40,14 +40,8 @@ $(VENV)/requirements.installed: requirements.lock pyproject.toml
 data: env
 	$(BIN)/dvc pull -q data.dvc
 
-ifdef DATA
 repro: data
-	@$(BIN)/python -m gairlib.pipeline "$(DATA)" $(if $(NAME),--name "$(NAME)")
-else
-repro: data
-	$(BIN)/dvc repro
-	@echo "Report: $(CURDIR)/reports/index.html"
-endif
+	@$(BIN)/python -m gairlib.pipeline $(if $(DATA),"$(DATA)") $(if $(NAME),--name "$(NAME)") $(if $(JOBS),--jobs $(JOBS))
 
 test: data
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)

@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         params = yaml.safe_load((run / "params.yaml").read_text())
         print(f"{len(params['tasks'])} tasks in {run}", flush=True)
         pipeline.run_dvc(pipeline.ROOT, "repro", "pretrain")
-        pipeline.run_dvc(run, "repro", "--keep-going")
+        pipeline.repro(run, keep_going=True)
     except (BadInput, Missing) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -31,6 +31,7 @@ from gairlib.errors import BadInput, Missing
 
 ROOT = Path(__file__).resolve().parents[1]
 DPI = 140  # of figures in notebooks
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 SENTENCES = ("BadInput", "Missing")  # errors whose sentence is for the user
 # In a kernel tqdm.auto draws widgets, of which neither a terminal nor a page would show anything.
 BARS = "__import__('sys').modules['tqdm.auto'] = __import__('tqdm.std', fromlist=['tqdm'])"
@@ -197,7 +198,7 @@ def run(notebook: str | Path, values: dict, html: str | Path, index: str = "inde
     NAME.failed.ipynb. Progress bars and prints of the notebook appear on stdout as they come.
     """
     # The probes' products are small: several BLAS threads make them four times as slow. Kernels
-    # inherit it; torch has threads of its own.
+    # inherit it; torch has threads of its own (`--threads`).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import papermill
 
@@ -257,10 +258,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--html", required=True, help="page to write")
     parser.add_argument("--params", help="YAML file with the sections")
     parser.add_argument("--section", action="append", default=[], help="section of it; repeatable")
+    parser.add_argument("--threads", type=int, help="of arithmetic (default: one a core): stages "
+                        "that run side by side get in each other's way with more than their share")
     parser.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", dest="single")
     options = parser.parse_args(arguments)
     from papermill.exceptions import PapermillExecutionError
 
+    if options.threads:
+        os.environ |= dict.fromkeys(THREADS, str(options.threads))
     try:
         if options.section and not options.params:
             raise BadInput("--section needs --params, the file that has the section")

@@ -1,6 +1,9 @@
-"""The same pipeline on other data: `python -m gairlib.pipeline FOLDER` (`make repro DATA=FOLDER`).
+"""The pipeline, several stages at a time, on the sample or on other data (`make repro [DATA=...]`).
 
-A run lives in `runs/<name>/`, a DVC project of its own (without git) inside this one. It holds a
+    python -m gairlib.pipeline [FOLDER] [--name NAME] [--jobs 2]
+
+Without a folder it is `dvc repro` for the sample, with `jobs` stages side by side. For a folder, a
+run lives in `runs/<name>/`, a DVC project of its own (without git) inside this one. It holds a
 copy of `dvc.yaml` and a `params.yaml` that differs from the sample's in four places: `root`, the
 data folder, the list of tasks that this data can run, and `pretrain.init`, the sample's
 checkpoint, which is taken as it is where there are too few pairs to train on. Nothing outside
@@ -17,12 +20,13 @@ from pathlib import Path
 
 import yaml
 
-from gairlib import tasks
+from gairlib import side_by_side, tasks
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_ONLY = ("world",)
+JOBS = 2  # stages at a time
 
 
 def run_name(folder: Path) -> str:
@@ -110,23 +114,35 @@ def run_dvc(where: Path, *arguments: str) -> None:
                    check=True)
 
 
+def repro(where: Path, *, jobs: int = JOBS, keep_going: bool = False) -> None:
+    """`dvc repro` in a folder, `jobs` stages at a time; CalledProcessError when one fails."""
+    side_by_side.repro(where, [sys.executable, "-m", "dvc"], environment(), jobs=jobs,
+                       keep_going=keep_going)
+
+
 def main(argv: list[str] | None = None) -> int:
+    """The command of the module's header; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m gairlib.pipeline", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", help="dataset folder")
+    parser.add_argument("folder", nargs="?", help="dataset folder (default: the sample)")
     parser.add_argument("--name", help="name below runs/ (default: the folder's name)")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="stages at a time")
     options = parser.parse_args(argv)
     try:
-        run = prepare(options.folder, options.name)
+        run = prepare(options.folder, options.name) if options.folder else ROOT
         checkpoint = yaml.safe_load((run / "params.yaml").read_text())["pretrain"]["init"]
         if checkpoint and (run / checkpoint).resolve() == ROOT / "outputs/pretrain/model":
             run_dvc(ROOT, "repro", "pretrain")  # nothing to do where the sample has been run
-        run_dvc(run, "repro")
+        repro(run, jobs=options.jobs)
     except (BadInput, Missing) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:
         return error.returncode  # DVC and the stage have said why
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept, and the same command goes on from there",
+              file=sys.stderr)
+        return 130
     print(f"Report: {run / 'reports/index.html'}")
     return 0
 
