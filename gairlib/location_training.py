@@ -183,7 +183,7 @@ def _train(network, lonlat, target, train, held, settings, order) -> tuple[Tenso
         x, z = network.features(lonlat[train]), network.features(lonlat[held])
     y, yz = target[train], target[held]
     optimiser = torch.optim.AdamW(
-        network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+        network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
     with torch.no_grad():

@@ -67,8 +67,11 @@ def ridge(train, y, test, groups, *, folds: int = 5, seed: int = 0, penalties=PE
 # -------------------------------------------------------------------------------------- logistic
 
 
-def _logistic(x, y, c):
-    return LogisticRegression(C=c, max_iter=300, tol=1e-3).fit(x, y)
+def _logistic(x, y, path):
+    """Models of one table with less and less regularisation, each started from the one before."""
+    model = LogisticRegression(max_iter=300, tol=1e-3, warm_start=True)
+    for c in path:
+        yield model.set_params(C=c).fit(x, y)
 
 
 def logistic(train, y, test, groups, *, folds: int = 3, seed: int = 0, choices=INVERSE_PENALTIES):
@@ -86,9 +89,11 @@ def logistic(train, y, test, groups, *, folds: int = 3, seed: int = 0, choices=I
         out = fold == f
         if len(np.unique(y[~out])) < 2:
             continue
-        right += [(_logistic(x[~out], y[~out], c).predict(x[out]) == y[out]).sum() for c in choices]
+        right += [(model.predict(x[out]) == y[out]).sum()
+                  for model in _logistic(x[~out], y[~out], choices)]
     chosen = choices[int(right.argmax())] if right.any() else choices[len(choices) // 2]
-    return _logistic(x, y, chosen).predict(z), float(chosen)
+    (model,) = _logistic(x, y, [chosen])
+    return model.predict(z), float(chosen)
 
 
 # ------------------------------------------------------------------------------ two colour spaces

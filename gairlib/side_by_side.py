@@ -120,8 +120,8 @@ def repro(where: str | Path, command: Sequence[str], env: dict, *, jobs: int = 2
     where, command = Path(where), list(command)
     last = {"": ["repro", *(["--keep-going"] if keep_going else [])]}
     with _asked_to_end():
-        if jobs > 1:
-            todo = affected(stages(where), changed(where, command, env))
+        if jobs > 1 and (first := changed(where, command, env)):
+            todo = affected(stages(where), first)
             single = {n: ["--wait-for-lock", "repro", "--single-item", n] for n in todo}
             _run(todo, single, where, command, env, jobs, keep_going)
         _run({"": []}, last, where, command, env, 1, keep_going)

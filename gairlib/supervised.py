@@ -133,7 +133,8 @@ def fit_predict(images: Tensor, labels: np.ndarray, train: np.ndarray, test: np.
         outputs = 1 if names is None else len(names)
         network = CompactViT(images.shape[1], images.shape[-1], outputs).to(device)
     order = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=s.lr, weight_decay=s.weight_decay)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=s.lr, weight_decay=s.weight_decay,
+                                  fused=True)
     rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, s))
     judged = judge[_known(labels, judge, names)]
     best, best_state, since = np.inf, None, 0
