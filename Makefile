@@ -33,7 +33,9 @@ $(VENV)/requirements.installed: requirements.lock pyproject.toml
 	@# uv is in the lock file like everything else; pip installs it alone, hash checked.
 	@awk '/^[a-zA-Z]/{keep=/^uv==/} keep' requirements.lock > $(VENV)/uv.txt
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
-	$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements.lock
+	@# Bytecode now: where PYTHONDONTWRITEBYTECODE is set (many containers) each stage would else
+	@# compile torch anew, ten seconds of a core.
+	$(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@cp requirements.lock $@
 
