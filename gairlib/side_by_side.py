@@ -169,12 +169,14 @@ def _interrupt(running) -> None:
 
 @contextlib.contextmanager
 def _asked_to_end():
-    """A closed terminal and `kill` end the stages too, not this process alone."""
+    """A closed terminal and `kill` end the stages too, not this process alone; what `nohup` has
+    made this process deaf to stays so."""
     def ask(number, frame):
         raise KeyboardInterrupt
 
     main = threading.current_thread() is threading.main_thread()
-    before = {n: signal.signal(n, ask) for n in (signal.SIGTERM, signal.SIGHUP) if main}
+    before = {n: signal.signal(n, ask) for n in (signal.SIGTERM, signal.SIGHUP)
+              if main and signal.getsignal(n) != signal.SIG_IGN}
     try:
         yield
     finally:

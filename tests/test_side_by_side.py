@@ -121,4 +121,18 @@ def test_an_interrupt_ends_the_stages_and_the_next_call_goes_on(tmp_path, number
     rest = json.loads((tmp_path / ".dvc/tmp/rwlock").read_text() or "{}")
     alive = [v for locks in rest.values() for v in (locks if isinstance(locks, list) else [locks])
              if isinstance(v, dict) and Path(f"/proc/{v.get('pid')}").exists()]
-    assert not alive and os.getpid()
+    assert not alive
+
+
+def test_a_closed_terminal_ends_the_stages_unless_nohup_was_asked_for():
+    with side_by_side._asked_to_end(), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(5)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with side_by_side._asked_to_end():
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.1)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
