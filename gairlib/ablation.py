@@ -27,7 +27,7 @@ import pandas as pd
 import yaml
 from tqdm.auto import tqdm
 
-from gairlib import checkpoint, pipeline, plan
+from gairlib import checkpoint, notebook, pipeline, plan
 from gairlib.config import GAIRConfig
 from gairlib.dataset import Dataset
 from gairlib.errors import BadInput, Missing
@@ -39,7 +39,7 @@ SECTIONS = ("data", "model", "pretrain")
 CODE = ("ablation_run augment batches benchmark_retrieval config coordinate_queue features geo "
         "gradient_cache initialise inputs inr location losses model objectives preprocess "
         "retrieval rs spherical_harmonics sv train train_options").split()
-THREADS = {k: "1" for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+THREADS = dict.fromkeys(notebook.THREADS, "1")
 
 
 @dataclass(frozen=True)

@@ -49,15 +49,12 @@ def changed(where: str | Path, command: Sequence[str], env: dict) -> set[str]:
 
 def affected(graph: Graph, first: set[str]) -> dict[str, list[str]]:
     """The part of a graph that is in `first` or comes after it."""
-    found: dict[str, list[str]] = {}
 
     def reached(name: str) -> bool:
         return name in first or any(map(reached, graph[name]))
 
-    for name in graph:
-        if reached(name):
-            found[name] = list(graph[name])
-    return {name: [d for d in before if d in found] for name, before in found.items()}
+    found = [name for name in graph if reached(name)]
+    return {name: [d for d in graph[name] if d in found] for name in found}
 
 
 def ready(graph: Graph, done: set[str], begun: set[str], running: set[str], jobs: int) -> list[str]:
@@ -107,7 +104,7 @@ class Stage:
         return True
 
 
-def repro(where: str | Path, command: Sequence[str], env: dict, *, jobs: int = 2,
+def repro(where: str | Path, command: Sequence[str], env: dict, *, jobs: int,
           keep_going: bool = False) -> None:
     """Brings the pipeline of a folder up to date; CalledProcessError where a stage failed.
 
@@ -129,13 +126,14 @@ def repro(where: str | Path, command: Sequence[str], env: dict, *, jobs: int = 2
 
 def _run(graph: Graph, calls: Mapping[str, list[str]], where: Path, command: list[str], env: dict,
          jobs: int, keep_going: bool) -> None:
-    """The calls of DVC that stand for the stages of a graph, `jobs` at a time."""
+    """The calls of DVC that stand for the stages of a graph, `jobs` at a time; a single one at a
+    time writes to the terminal itself."""
     done, begun, running, failed = set(), set(), {}, None
     try:
         while True:
             if failed is None or keep_going:
                 for name in ready(graph, done, begun, set(running), jobs):
-                    show = bool(name) and name not in ALONE
+                    show = jobs > 1 and name not in ALONE
                     running[name] = Stage(name, [*command, *calls[name]], where, env, show)
                     begun.add(name)
             if not running:
@@ -146,7 +144,7 @@ def _run(graph: Graph, calls: Mapping[str, list[str]], where: Path, command: lis
                     failed = failed or subprocess.CalledProcessError(code, [*command, *calls[name]])
                     continue
                 done.add(name)
-                if name:
+                if jobs > 1:
                     print(f"[{name}] done: {len(done)} of {len(graph)} stages", flush=True)
             time.sleep(0.1)
     except BaseException:
