@@ -43,7 +43,7 @@ data: env
 	$(BIN)/dvc pull -q data.dvc
 
 repro: data
-	@$(BIN)/python -m gairlib.pipeline $(if $(DATA),"$(DATA)") $(if $(NAME),--name "$(NAME)") $(if $(JOBS),--jobs $(JOBS))
+	@$(BIN)/python -m research.pipeline.stages $(if $(DATA),"$(DATA)") $(if $(NAME),--name "$(NAME)") $(if $(JOBS),--jobs $(JOBS))
 
 test: data
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
@@ -60,22 +60,22 @@ test-browser: env chromium
 	@echo "Screenshots: $(CURDIR)/outputs-browser"
 
 pictures: env chromium
-	$(BIN)/python -m gairlib.figures.screenshots
+	$(BIN)/python -m research.reports.screenshots
 
 lint: env
 	$(BIN)/ruff check .
 
 bench: data
-	$(BIN)/python -m gairlib.bench $(NAMES)
+	$(BIN)/python -m research.speed $(NAMES)
 
 bench-gpu: env
-	$(BIN)/python -m gairlib.bench_gpu $(ARGS)
+	$(BIN)/python -m research.speed.gpu $(ARGS)
 
 ablate: data
 	$(BIN)/dvc repro ablation/dvc.yaml
 
 bench-all: data
-	$(BIN)/python -m gairlib.bench_all $(if $(DATA),--data "$(DATA)") $(if $(NAME),--name "$(NAME)")
+	$(BIN)/python -m research.pipeline.bench_all $(if $(DATA),--data "$(DATA)") $(if $(NAME),--name "$(NAME)")
 
 scoreboard: data
 	$(BIN)/dvc repro --force --single-item scoreboard report
@@ -90,7 +90,7 @@ lock:
 
 # Writes the sample world anew from its seed; `dvc add data && dvc push` then tracks a changed one.
 sample: env
-	$(BIN)/python -m gairlib.world --out data
+	$(BIN)/python -m research.sample --out data
 
 clean:
 	rm -rf outputs reports runs

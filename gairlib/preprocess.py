@@ -13,7 +13,7 @@ in the config that is stored with the weights, so a model brings its own scale. 
 judged from the numbers; a wrong order, level or offset hardly shows in them, so callers who know
 say it (`bands`, `level`, `offset`, `scale`), and what does not fit is refused with the remedy.
 `to_dn` is that remedy: it picks the ten bands by name and takes scale and offset off. Scenes read
-through gairlib.scenes come out right already.
+through gairlib.data.scenes come out right already.
 """
 
 from __future__ import annotations

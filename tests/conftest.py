@@ -71,7 +71,7 @@ def same_threads():
 @pytest.fixture(scope="session", autouse=True)
 def features_elsewhere(tmp_path_factory):
     """Features that tests compute are kept outside of the project."""
-    from gairlib import feature_cache
+    from research.evaluation import feature_cache
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature_cache, "FOLDER", str(tmp_path_factory.mktemp("features")))
@@ -92,8 +92,9 @@ def embedded(tiny, tmp_path_factory):
     """
     import torch
 
-    from gairlib import GAIR, GAIRConfig, embed
-    from gairlib.dataset import Dataset
+    from gairlib import GAIR, GAIRConfig
+    from gairlib.data.dataset import Dataset
+    from gairlib.embed import export
 
     torch.manual_seed(0)
     sv = {"img_size": 64, "patch_size": 32, "embed_dim": 8, "depth": 1, "num_heads": 1}
@@ -102,10 +103,10 @@ def embedded(tiny, tmp_path_factory):
     model.save_pretrained(folder / "model")
     dataset = Dataset(tiny)
     for kind, frame in (
-        ("chips", embed.chips(model, dataset, chip_px=32, chip_m=320.0)),
-        ("photos", embed.photos(model, dataset)),
-        ("places", embed.places(model, dataset.street())),
+        ("chips", export.chips(model, dataset, chip_px=32, chip_m=320.0)),
+        ("photos", export.photos(model, dataset)),
+        ("places", export.places(model, dataset.street())),
     ):
-        embed.write(frame, folder / f"{kind}.parquet", checkpoint=folder / "model",
+        export.write(frame, folder / f"{kind}.parquet", checkpoint=folder / "model",
                     dataset=dataset, preprocessing="gairlib")
     return model, dataset, folder

@@ -12,7 +12,7 @@
     tables/*.csv            lon, lat, target columns
     landcover/*.tif         class values on a scene's grid, with classes.csv (value, name)
     <name>/<class>/*.jpg    benchmark of images in class folders, such as eurosat_rgb
-    pangaea/<set>/          published benchmarks in their own layouts (gairlib.published), also
+    pangaea/<set>/          published benchmarks in their own layouts (research.tasks.published), also
                             geobench/ and placepulse/
     dataset.json            optional: name, synthetic, ...
 
@@ -32,19 +32,11 @@ import numpy as np
 import pandas as pd
 import rasterio
 
-from gairlib import (
-    exif,
-    inventory,
-    photo_tables,
-    photos,
-    scene_assets,
-    scene_metadata,
-    stac,
-    tables,
-)
-from gairlib import scenes as scene_files
+from gairlib.data import exif, photo_tables, photos, scene_assets, scene_metadata, stac, tables
+from gairlib.data import scenes as scene_files
+from gairlib.data.scenes import Scene
 from gairlib.errors import BadInput, Missing
-from gairlib.scenes import Scene
+from research.tasks import inventory
 
 PUBLISHED = ("pangaea", "geobench", "placepulse", "place-pulse-2.0")
 PARTS = ("scenes", "street", "tables", "landcover", "streetscapes", *PUBLISHED)

@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import ExifTags, Image
 from pyproj import Transformer
 
-from gairlib import photos, tables
+from gairlib.data import photos, tables
 from gairlib.errors import BadInput, Missing
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".heic")

@@ -25,10 +25,11 @@ import pandas as pd
 import requests
 from tqdm.auto import tqdm
 
-from gairlib import files, photos, tables
+from gairlib import files
+from gairlib.data import photos, tables
+from gairlib.data.http_retry import Failed, Getter
+from gairlib.data.mapillary_images import FIELDS, THUMBS, TILE, row_of, tiles_of
 from gairlib.errors import BadInput, Missing
-from gairlib.http_retry import Failed, Getter
-from gairlib.mapillary_images import FIELDS, THUMBS, TILE, row_of, tiles_of
 
 API = "https://graph.mapillary.com"
 TOKEN = "MAPILLARY_TOKEN"

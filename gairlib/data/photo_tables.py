@@ -23,7 +23,7 @@ import shapely
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
-from gairlib import streetscapes, table_files, tables
+from gairlib.data import streetscapes, table_files, tables
 from gairlib.errors import BadInput
 
 WGS84 = "OGC:CRS84"

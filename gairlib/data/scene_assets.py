@@ -17,10 +17,11 @@ import numpy as np
 import rasterio
 from affine import Affine
 
-from gairlib import bands, scene_metadata, scenes
+from gairlib import bands
+from gairlib.data import scene_metadata, scenes
+from gairlib.data.scene_reader import REMOTE, is_remote, nodata_to_zero
+from gairlib.data.scenes import Asset, Scene
 from gairlib.errors import BadInput, Missing
-from gairlib.scene_reader import REMOTE, is_remote, nodata_to_zero
-from gairlib.scenes import Asset, Scene
 
 SUFFIXES = (".tif", ".tiff", ".jp2")
 SHIFT = 0.01  # in pixels of the finest band: corners closer than this are the same corner

@@ -34,7 +34,7 @@ from rasterio.windows import Window
 from gairlib.errors import BadInput
 
 if TYPE_CHECKING:
-    from gairlib.scenes import Scene
+    from gairlib.data.scenes import Scene
 
 CACHE_BYTES = 512 * 2**20  # decoded blocks that a Reader keeps
 BLOCK = 256  # pixels: smaller tiles and strips are put together into blocks of at least this

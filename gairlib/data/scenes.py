@@ -1,8 +1,8 @@
 """A Sentinel-2 scene on disk: what it is, where it lies, and its pixels as harmonised DN.
 
 A scene is one file with all bands, or one file a band; then its own grid is that of the finest
-band (10 m). Here are single files; folders of band files are opened by `gairlib.scene_assets`, the
-items of a catalogue by `gairlib.stac`, and pixels are read by `gairlib.scene_reader`.
+band (10 m). Here are single files; folders of band files are opened by `gairlib.data.scene_assets`, the
+items of a catalogue by `gairlib.data.stac`, and pixels are read by `gairlib.data.scene_reader`.
 
 `open_scene` reads only headers (and a thumbnail where the baseline offset must be guessed) and
 refuses, with one sentence, what cannot be used. A chip whose ground size is a whole number of the
@@ -27,9 +27,10 @@ from affine import Affine
 from rasterio.windows import Window
 from shapely.geometry import Polygon
 
-from gairlib import bands, scene_metadata
+from gairlib import bands
+from gairlib.data import scene_metadata
+from gairlib.data.scene_reader import CLOUD_CLASSES, Chip, Reader, is_remote, nodata_to_zero
 from gairlib.errors import BadInput, Missing
-from gairlib.scene_reader import CLOUD_CLASSES, Chip, Reader, is_remote, nodata_to_zero
 
 __all__ = ["CLOUD_CLASSES", "Asset", "Chip", "Reader", "Scene", "corner", "open_scene", "outline",
            "read", "read_chip", "tiles", "transformer"]  # fmt: skip

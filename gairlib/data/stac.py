@@ -10,10 +10,10 @@ kind, item and reason; one bad item is one row of it.
 Items are read with pystac and odc-stac (`odc.stac.parse_item`: which assets are rasters, their
 absolute addresses, grids and nodata; items of all STAC versions), so a scene whose item carries the
 projection extension is known without opening a file; otherwise a header is read. Pixels are read by
-`gairlib.scene_reader` on the scene's own grid, not by `odc.stac.load`, which plans each chip and
+`gairlib.data.scene_reader` on the scene's own grid, not by `odc.stac.load`, which plans each chip and
 opens each band's file anew, while a reader holds the open files and their decoded tiles. On the
 same windows of the same local COGs both give the same values (a test), and the time of both is
-measured in `gairlib.bench.scene_reading`.
+measured in `research.speed.scene_reading`.
 
 Band names: an asset's key (blue ... swir22 of Earth Search, B02 ... of the Planetary Computer,
 B02_10m of Copernicus), else the name of its only band (eo:bands, or bands in STAC 1.1), else one
@@ -35,11 +35,12 @@ import shapely
 from shapely.geometry import Polygon, box, shape
 from urllib3 import Retry
 
-from gairlib import bands, scene_assets
+from gairlib import bands
+from gairlib.data import scene_assets
+from gairlib.data.scene_assets import Found, Grid, band_of, name_of
+from gairlib.data.scene_reader import is_remote
+from gairlib.data.scenes import Scene, outline, transformer
 from gairlib.errors import BadInput, Missing
-from gairlib.scene_assets import Found, Grid, band_of, name_of
-from gairlib.scene_reader import is_remote
-from gairlib.scenes import Scene, outline, transformer
 
 MARGIN = 20  # pixels added around an item's geometry
 LONGEST_PAUSE = 60.0  # seconds that a server's Retry-After may ask for

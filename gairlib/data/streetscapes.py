@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gairlib import table_files, tables
+from gairlib.data import table_files, tables
 from gairlib.errors import BadInput, Missing
 
 LICENCE = "CC BY-SA 4.0"  # of the photos of both sources and of the tables

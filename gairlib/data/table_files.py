@@ -14,10 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gairlib import csv_tables
-from gairlib.csv_tables import EXACT, REASON
+from gairlib.data import csv_tables
+from gairlib.data.csv_tables import EXACT, REASON
+from gairlib.data.tables import Piece, no_reasons
 from gairlib.errors import BadInput, Missing
-from gairlib.tables import Piece, no_reasons
 
 
 def columns(path: str | Path) -> list[str]:

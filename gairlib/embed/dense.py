@@ -1,13 +1,13 @@
 """A whole scene as a continuous field: one Cloud-Optimised GeoTIFF, at any ground resolution.
 
 Chips cover the scene with an overlap. Each is read at the centres of the output's cells
-(`gairlib.dense_reading`) and weighted by a raised cosine that falls to 0 at the chip's edges
+(`gairlib.embed.reading`) and weighted by a raised cosine that falls to 0 at the chip's edges
 within the overlap; the sum is divided by the sum of the weights, so the field has no seams and a
 constant field stays constant. Chips are laid out over the scene, not over the window: a window's
 cells are those of the whole scene's file.
 
 Memory is bounded. The output grows from the north to the south: what no later row of chips will
-touch is written and forgotten (`gairlib.cog`), and wide outputs are made in strips of columns.
+touch is written and forgotten (`gairlib.embed.cog`), and wide outputs are made in strips of columns.
 Values are not of unit length; NaN where the scene has no data.
 """
 
@@ -24,13 +24,14 @@ import torch
 from affine import Affine
 from tqdm.auto import tqdm
 
-from gairlib import __version__, cog, preprocess
-from gairlib.dense_reading import Reading
+from gairlib import __version__, preprocess
+from gairlib.data.notices import sentinel_notice
+from gairlib.data.scenes import Reader, Scene, corner
+from gairlib.embed import cog
+from gairlib.embed.pca import PCA
+from gairlib.embed.reading import Reading
 from gairlib.errors import BadInput
 from gairlib.model_hash import model_hash
-from gairlib.notices import sentinel_notice
-from gairlib.pca import PCA
-from gairlib.scenes import Reader, Scene, corner
 
 BUFFER_BYTES = 512 * 2**20  # of the rows that chips still touch
 BATCH = 32  # chips encoded at a time

@@ -16,10 +16,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from gairlib import geo, preprocess
-from gairlib.batches import load_photos
-from gairlib.dataset import Dataset
-from gairlib.feature_cache import cached
+from gairlib.data.dataset import Dataset
 from gairlib.model import GAIR
+from gairlib.train.batches import load_photos
+from research.evaluation.feature_cache import cached
 
 QUANTILES = (0.1, 0.5, 0.9)
 

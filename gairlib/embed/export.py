@@ -6,7 +6,7 @@ dot product. A chip's vector is the mean of its decoded field (`query_rs(mode="m
 Every row says which weights made it (`model`, a hash), under which licence its source is, and when
 it was taken (`captured_at`) and embedded (`embedded_on`), since rows of several files end up in one
 table; the file's own metadata say the same once (key `gairlib`), with the kind of its rows and
-whether the data are synthetic. `gairlib.nearest` searches such files.
+whether the data are synthetic. `gairlib.embed.nearest` searches such files.
 """
 
 import json
@@ -22,12 +22,15 @@ from pyproj import Transformer
 from shapely import Polygon
 from tqdm.auto import tqdm
 
-from gairlib import features, files, pairing, preprocess, scenes
-from gairlib.dataset import Dataset
+from gairlib import files, preprocess
+from gairlib.data import scenes
+from gairlib.data.dataset import Dataset
+from gairlib.data.notices import sentinel_notice
+from gairlib.embed import encode
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
 from gairlib.model_hash import weights_hash
-from gairlib.notices import sentinel_notice
+from gairlib.pairs import pair
 
 UNKNOWN = "unknown: the dataset states none"
 
@@ -63,8 +66,8 @@ def chips(model: GAIR, dataset: Dataset, *, chip_px: int, chip_m: float,
 
 def photos(model: GAIR, dataset: Dataset, *, device: str = "cpu") -> gpd.GeoDataFrame:
     """Every photo (spherical ones as their four views): one row a view, position as geometry."""
-    street = pairing.expand_views(dataset.street())
-    vectors = features.photos(model, dataset, street, device=device)
+    street = pair.expand_views(dataset.street())
+    vectors = encode.photos(model, dataset, street, device=device)
     kept = "photo_id path site view_yaw heading captured_at split licence".split()
     keep = [c for c in kept if c in street]
     frame = street[keep].assign(embedding=list(vectors), licence=_licences(dataset, street))
@@ -75,7 +78,7 @@ def photos(model: GAIR, dataset: Dataset, *, device: str = "cpu") -> gpd.GeoData
 def places(model: GAIR, street: pd.DataFrame, *, device: str = "cpu") -> gpd.GeoDataFrame:
     """Every photo's place by its coordinates alone."""
     lonlat = street[["lon", "lat"]].to_numpy(np.float64).reshape(-1, 2)
-    vectors = features.locations(model, lonlat, device=device) if len(lonlat) else []
+    vectors = encode.locations(model, lonlat, device=device) if len(lonlat) else []
     keep = [c for c in ("photo_id", "captured_at", "licence") if c in street]
     frame = street[keep].assign(embedding=list(vectors))
     return gpd.GeoDataFrame(frame, geometry=gpd.points_from_xy(lonlat[:, 0], lonlat[:, 1]),

@@ -14,10 +14,11 @@ import torch
 from affine import Affine
 from numpy.typing import ArrayLike
 
-from gairlib import geo, pca, preprocess
+from gairlib import geo, preprocess
+from gairlib.data.scenes import Reader, Scene, corner
+from gairlib.embed import pca
+from gairlib.embed.pca import PCA as Colours
 from gairlib.errors import BadInput
-from gairlib.pca import PCA as Colours
-from gairlib.scenes import Reader, Scene, corner
 
 MAX_SIDE = 512  # cells a side: 512 x 512 x 128 float32 are 128 MiB
 QUERIES = 4096  # positions that are decoded at a time
@@ -190,7 +191,7 @@ def colours(values: ArrayLike, like: np.ndarray | None = None) -> Colours:
     """Three axes of the vectors [..., D] with the 2nd and 98th percentile as the channels' ends.
 
     like: scores [..., 3] of another field at the same places; the axes are then turned to agree
-    with them, so that two pictures can be compared by colour. See `gairlib.pca`.
+    with them, so that two pictures can be compared by colour. See `gairlib.embed.pca`.
     """
     rows = np.asarray(values, dtype=np.float64).reshape(-1, np.shape(values)[-1])
     return pca.fit(rows, 3, like=None if like is None else like.reshape(-1, 3))

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from gairlib import embed, geo
+from gairlib import geo
+from gairlib.embed import export
 from gairlib.errors import BadInput, Missing
 from gairlib.model_hash import model_hash
 
@@ -105,12 +106,12 @@ class Index:
         for path in paths:
             if not Path(path).is_file():
                 raise Missing(f"{path}: there is no such file; the embed stage writes it")
-            facts = embed.about(path)
+            facts = export.about(path)
             weights[facts["weights_sha256"]] = str(path)
             frame = gpd.read_parquet(path)
             if len(frame):
                 vectors.append(np.stack(frame["embedding"].to_list()).astype(np.float32))
-                frames.append(_flat(frame, embed.kind_of(frame)))
+                frames.append(_flat(frame, export.kind_of(frame)))
         if len(weights) > 1:
             raise BadInput(
                 f"{' and '.join(weights.values())}: made by different weights, so their vectors "

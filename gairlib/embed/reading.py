@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from gairlib import inr
+from gairlib.embed.pca import PCA
 from gairlib.errors import BadInput
-from gairlib.pca import PCA
 
 QUERIES = 65_536  # cells of the MLP at a time
 VALUES = 2**24  # of a slab of rows: 64 MiB in float32

@@ -36,7 +36,7 @@ from gairlib.geo import check_lonlat, unit_sphere, wrap_lon
 
 _REGISTRY: dict[str, Callable[..., nn.Module]] = {}
 # Modules that register more names. They import this one, so they are imported on the first look.
-_FAMILIES = ("location_space2vec", "location_sphere2vec", "spherical_harmonics")
+_FAMILIES = ("space2vec", "sphere2vec", "spherical_harmonics")
 
 
 def register(name: str) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
@@ -51,7 +51,7 @@ def register(name: str) -> Callable[[Callable[..., nn.Module]], Callable[..., nn
 
 def _registry() -> dict[str, Callable[..., nn.Module]]:
     for module in _FAMILIES:
-        importlib.import_module(f"gairlib.{module}")
+        importlib.import_module(f"gairlib.location.{module}")
     return _REGISTRY
 
 

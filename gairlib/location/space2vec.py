@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from gairlib.errors import BadInput
-from gairlib.location import LocationEncoder, mlp, register
+from gairlib.location.base import LocationEncoder, mlp, register
 
 
 def geometric_radii(scales: int, min_radius: float, max_radius: float) -> list[float]:

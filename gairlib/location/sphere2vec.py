@@ -30,8 +30,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gairlib.location import register
-from gairlib.location_space2vec import MultiScale
+from gairlib.location.base import register
+from gairlib.location.space2vec import MultiScale
 
 
 def whole_frequencies(frequencies: list[float]) -> list[float]:

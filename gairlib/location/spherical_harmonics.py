@@ -17,7 +17,7 @@ our degree 39.
 
 The published code evaluates one closed-form expression for each (l, m), a polynomial in x whose
 coefficients grow like 2^l and cancel: float32 has no digit left from degree 21 on and float64 from
-45 on (measured, `gairlib.bench.spherical_harmonics`). Here each degree follows from the two before
+45 on (measured, `research.speed.spherical_harmonics`). Here each degree follows from the two before
 it (Holmes & Featherstone 2002, "forward column"), all orders at once: errors stay at rounding, and
 nothing leaves the range of float64 up to degree 1,900 or so (beyond, the cos(lat)^m that starts a
 column underflows where the column still matters). Points are worked on in pieces that stay in the
@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from gairlib.errors import BadInput
 from gairlib.geo import check_lonlat
-from gairlib.location import LocationEncoder, register
+from gairlib.location.base import LocationEncoder, register
 
 _PIECE = 2048  # points at once: 40 orders of them in float64 are 0.6 MB, the piece turned 13 MB
 

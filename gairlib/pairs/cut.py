@@ -18,11 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from affine import Affine
 
-from gairlib import geo, near_duplicates, photo_encoding, photos, placement
+from gairlib import geo
+from gairlib.data import photos
+from gairlib.data.photos import VIEW_YAWS
+from gairlib.data.scenes import Chip, Reader, Scene, outline
 from gairlib.errors import BadInput, Missing
-from gairlib.pairs_store import MANIFEST
-from gairlib.photos import VIEW_YAWS
-from gairlib.scenes import Chip, Reader, Scene, outline
+from gairlib.pairs import near_duplicates, photo_encoding, placement
+from gairlib.pairs.store import MANIFEST
 
 NEAR_DUPLICATE = "near-duplicate of another photo, dropped by option"
 OWN = ("_row", "_day", "_why", "_candidates")  # columns that do not go into the manifest

@@ -18,12 +18,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gairlib import files, geo, placement, rejections
+from gairlib import files, geo
+from gairlib.data.photo_tables import chunks, id_hashes
+from gairlib.data.scenes import Scene
+from gairlib.data.tables import PHOTO_COLUMNS
 from gairlib.errors import BadInput
-from gairlib.join import Footprints
-from gairlib.photo_tables import chunks, id_hashes
-from gairlib.scenes import Scene
-from gairlib.tables import PHOTO_COLUMNS
+from gairlib.pairs import placement, rejections
+from gairlib.pairs.join import Footprints
 
 OUTSIDE = "outside every scene"
 SWAPPED = "outside every scene, but inside one with lon and lat swapped"

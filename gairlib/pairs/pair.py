@@ -29,15 +29,17 @@ import pandas as pd
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from gairlib import files, pairing_input, pairing_shuffle, pairs_store, placement, rejections
+from gairlib import files
+from gairlib.data.photos import VIEW_YAWS
+from gairlib.data.scenes import Scene
 from gairlib.errors import BadInput
-from gairlib.pairing_cut import Settings, cut, expand_views
-from gairlib.pairing_input import SceneTable
-from gairlib.pairing_work import Work, fingerprint
-from gairlib.pairs_store import Pairs, load
-from gairlib.photos import VIEW_YAWS
-from gairlib.pool import Pool
-from gairlib.scenes import Scene
+from gairlib.pairs import input as pairing_input
+from gairlib.pairs import placement, rejections, shuffle, store
+from gairlib.pairs.cut import Settings, cut, expand_views
+from gairlib.pairs.input import SceneTable
+from gairlib.pairs.pairing_work import Work, fingerprint
+from gairlib.pairs.store import Pairs, load
+from gairlib.pairs.work import Pool
 
 __all__ = ["Pairs", "expand_views", "load", "pair"]
 
@@ -179,7 +181,7 @@ class _Run:
         others = self._boxes(order)
         files, rank = sorted((folder / "in").glob(f"{split}-*.parquet")), 0
         while files:
-            groups = pairing_shuffle.by_scene(files, rank, self.doubles, self.work.scratch)
+            groups = shuffle.by_scene(files, rank, self.doubles, self.work.scratch)
             parts: list[Path] = []
             tasks = self._tasks(groups, parts, f"{order}-{rank:03d}", split, rounds, others)
             for paired in self.pool.map(cut, tasks):
@@ -235,7 +237,7 @@ class _Run:
         report |= _summary(parts, len(self.scenes))
         shown = {k: v for k, v in choices.items() if k != "photos_root"}
         report["settings"] = shown
-        return pairs_store.assemble(parts, folder, chip_px=self.settings.chip_px, report=report,
+        return store.assemble(parts, folder, chip_px=self.settings.chip_px, report=report,
                                     settings=shown, rejected=target)  # fmt: skip
 
 

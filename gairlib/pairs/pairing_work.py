@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from gairlib.data.scenes import Scene
 from gairlib.errors import BadInput
-from gairlib.scenes import Scene
 
 
 def fingerprint(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from gairlib import photos
+from gairlib.data import photos
 
 QUALITY = 92
 

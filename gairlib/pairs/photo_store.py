@@ -14,7 +14,8 @@ import xarray as xr
 import zarr
 from zarr.core.dtype import VariableLengthUTF8
 
-from gairlib import photos, shards
+from gairlib.data import photos
+from gairlib.pairs import shards
 
 INNER_BYTES = 64 << 10
 READ_BYTES = 16 << 20

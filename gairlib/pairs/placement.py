@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gairlib.data.scenes import Scene, corner
 from gairlib.errors import BadInput
-from gairlib.scenes import Scene, corner
 
 SPLITS = ("train", "val", "test")
 SHARES = (0.8, 0.1, 0.1)  # of spatial blocks, in the order of SPLITS

@@ -28,10 +28,12 @@ import zarr
 from pyproj import CRS
 from zarr.core.dtype import VariableLengthUTF8
 
-from gairlib import bands, geo, pairs_parts, shards
+from gairlib import bands, geo
 from gairlib.errors import BadInput, Missing
-from gairlib.manifest_writer import ManifestWriter, joined_schema
-from gairlib.photo_store import Photos, Writer
+from gairlib.pairs import parts as pairs_parts
+from gairlib.pairs import shards
+from gairlib.pairs.manifest_writer import ManifestWriter, joined_schema
+from gairlib.pairs.photo_store import Photos, Writer
 
 FILES = ("pairs.zarr", "manifest.parquet", "rejected.parquet", "report.json")
 ROWS = 1 << 16  # of a chunk of the small columns

@@ -1,8 +1,8 @@
 """Pretraining in several processes: what torchrun starts, once a device.
 
-    torchrun --standalone --nproc-per-node 8 -m gairlib.pretrain --params params.yaml
+    torchrun --standalone --nproc-per-node 8 -m gairlib.train --params params.yaml
     torchrun --nnodes 4 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29400 \\
-        -m gairlib.pretrain --params params.yaml
+        -m gairlib.train --params params.yaml
 
 It trains to the last step and leaves a checkpoint there. The notebook (`dvc repro pretrain`) then
 finds nothing left to train and writes the weights, figures and metrics, as after any other run.
@@ -17,10 +17,11 @@ from pathlib import Path
 
 import yaml
 
-from gairlib import pairing, plan, train
-from gairlib.dataset import Dataset
-from gairlib.engine import Engine
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
+from gairlib.pairs import pair
+from gairlib.train import loop, plan
+from gairlib.train.engine import Engine
 
 PAIRS, OUT, CHECKPOINTS = "outputs/pair", "outputs/pretrain", "outputs/checkpoints/pretrain"
 
@@ -35,7 +36,7 @@ def by_torchrun(values: dict, engine: Engine, checkpoints: str | Path) -> None:
     file = folder / "run.json"
     file.write_text(json.dumps(values))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-               f"--nproc-per-node={engine.devices}", "-m", "gairlib.pretrain",
+               f"--nproc-per-node={engine.devices}", "-m", "gairlib.train",
                "--params", str(file)]  # fmt: skip
     done = subprocess.run(command, check=False)
     if done.returncode:
@@ -51,19 +52,19 @@ def run(values: dict) -> dict:
     options, engine = plan.settings(section)
     paths = values.get("paths", {})
     dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))
-    pairs = pairing.load(paths.get("pairs", PAIRS))
+    pairs = pair.load(paths.get("pairs", PAIRS))
     model, todo = plan.start(pairs, values["model"], section, required=ranks > 1)
     if not todo.train:
         raise BadInput(f"nothing to train: {todo.sentence}")
     batches = plan.batches(pairs, dataset, model.config, options, share=(rank, ranks))
-    return train.pretrain(model, batches["train"], batches.get("val"), paths.get("out", OUT),
+    return loop.pretrain(model, batches["train"], batches.get("val"), paths.get("out", OUT),
                           options, checkpoints=paths.get("checkpoints", CHECKPOINTS),
                           engine=engine, begun=plan.beginning(todo), finish=False)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0, or 1 with one sentence."""
-    parser = argparse.ArgumentParser(prog="gairlib.pretrain", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="gairlib.train", description=__doc__.split("\n")[0])
     parser.add_argument("--params", default="params.yaml", help="with data, model and pretrain")
     file = Path(parser.parse_args(arguments).params)
     try:
@@ -74,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise BadInput(f"{file}: no section {', '.join(lacking)}")
         run(values)
     except (BadInput, Missing) as problem:
-        print(f"gairlib.pretrain: {problem}", file=sys.stderr)
+        print(f"gairlib.train: {problem}", file=sys.stderr)
         return 1
     return 0
 

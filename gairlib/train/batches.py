@@ -25,11 +25,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gairlib import photos
-from gairlib.dataset import Dataset
+from gairlib.data import photos
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.pairs_store import Pairs
-from gairlib.photo_store import Photos
+from gairlib.pairs.photo_store import Photos
+from gairlib.pairs.store import Pairs
 
 MEMORY_BYTES = 4 << 30  # some 25,000 photos of 224 px with their chips
 

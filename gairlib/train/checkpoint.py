@@ -31,8 +31,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gairlib.engine import full, sharded
 from gairlib.errors import BadInput
+from gairlib.train.engine import full, sharded
 
 # attributes under which torch and Fabric keep the module that they wrap
 WRAPPERS = ("_orig_mod", "_forward_module", "_checkpoint_wrapped_module")

@@ -3,7 +3,7 @@
 Nothing here changes what is learnt beyond rounding. One process trains on one device. Several are
 started by torchrun, one a device, on one machine or many:
 
-    torchrun --standalone --nproc-per-node 8 -m gairlib.pretrain --params params.yaml
+    torchrun --standalone --nproc-per-node 8 -m gairlib.train --params params.yaml
 
 The notebook does the same for `devices` > 1 and then goes on from the last checkpoint. What only
 sharding needs is imported where it is used: it takes seconds, and most runs have one device.

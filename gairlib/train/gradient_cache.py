@@ -10,7 +10,7 @@ it costs next to nothing, and no rank's gradient depends on a collective in the 
 
 Exact means: R ranks with B chips each give the loss and gradients of one rank with R x B chips, and
 any number of parts those of one part, up to the order of summation. A tower with batch norm is the
-exception, since it looks at its neighbours: see gairlib.engine.
+exception, since it looks at its neighbours: see gairlib.train.engine.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gairlib.inputs import Inputs
-from gairlib.objectives import Embeddings, terms
-from gairlib.train_options import PretrainOptions
+from gairlib.train.inputs import Inputs
+from gairlib.train.objective import Embeddings, terms
+from gairlib.train.options import PretrainOptions
 
 GOLDEN = 0x9E3779B97F4A7C15
 

@@ -21,11 +21,12 @@ from itertools import compress
 import torch
 from torch import Tensor
 
-from gairlib import augment, preprocess
-from gairlib.batches import Batch
+from gairlib import preprocess
 from gairlib.config import GAIRConfig
 from gairlib.errors import BadInput
-from gairlib.train_options import PretrainOptions
+from gairlib.train import augment
+from gairlib.train.batches import Batch
+from gairlib.train.options import PretrainOptions
 
 PIECE = 1024  # photos that are augmented at a time
 

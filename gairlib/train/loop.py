@@ -1,7 +1,7 @@
 """Pretraining: three encoders, one space (GAIR, arXiv 2503.16683; sections on INCL and SECL).
 
 One step: encode B chips once, read each chip's field at its Q photos, encode the photos and their
-coordinates, and pull matching pairs together (gairlib.objectives).
+coordinates, and pull matching pairs together (gairlib.train.objective).
 
 Where we differ from the published form: Q photos per chip instead of one (the chip's encoding is
 paid once, and neighbours in a chip are the negatives that make local alignment necessary), false
@@ -23,16 +23,16 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gairlib import checkpoint, gradient_cache, inputs
-from gairlib.batches import PairBatches
-from gairlib.coordinate_queue import CoordinateQueue
-from gairlib.curves import Curves
-from gairlib.engine import Engine, full
 from gairlib.errors import BadInput
-from gairlib.interrupts import deferred
 from gairlib.model import GAIR
-from gairlib.train_options import PretrainOptions, adamw, learning_rate, limit_queue
-from gairlib.validation import validate
+from gairlib.train import checkpoint, gradient_cache, inputs
+from gairlib.train.batches import PairBatches
+from gairlib.train.coordinate_queue import CoordinateQueue
+from gairlib.train.curves import Curves
+from gairlib.train.engine import Engine, full
+from gairlib.train.interrupts import deferred
+from gairlib.train.options import PretrainOptions, adamw, learning_rate, limit_queue
+from gairlib.train.validation import validate
 
 SUMMARY = ("loss", "incl_loss", "incl_accuracy", "field_loss", "secl_loss", "temperature",
            "val_photos",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from gairlib import losses
-from gairlib.train_options import PretrainOptions
+from gairlib.train.options import PretrainOptions
 
 
 class Embeddings(NamedTuple):

@@ -2,7 +2,7 @@
 
 Every field changes the numbers and belongs to a run's fingerprint, but for `gradient_parts` and
 `loss_chunk`, which bound memory and change rounding at most. What a machine decides (devices,
-sharding, compilation) is in gairlib.engine.
+sharding, compilation) is in gairlib.train.engine.
 """
 
 import math

@@ -14,17 +14,17 @@ from typing import Any
 
 import torch
 
-from gairlib import initialise
-from gairlib.batches import PairBatches
 from gairlib.config import GAIRConfig
-from gairlib.dataset import Dataset
-from gairlib.engine import Engine
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.files import sha256
 from gairlib.model import GAIR
-from gairlib.pairing import Pairs
-from gairlib.train import SPEED
-from gairlib.train_options import PretrainOptions
+from gairlib.pairs.pair import Pairs
+from gairlib.train.batches import PairBatches
+from gairlib.train.engine import Engine
+from gairlib.train.loop import SPEED
+from gairlib.train.options import PretrainOptions
+from gairlib.weights import initialise
 
 BEGINNING = ("init", "init_towers", "min_pairs")  # what a run starts from
 _OPTIONS = tuple(f.name for f in fields(PretrainOptions))
@@ -35,7 +35,7 @@ SETTINGS = (*BEGINNING, *_OPTIONS, *_ENGINE)  # every key of the section `pretra
 @dataclass(frozen=True)
 class Plan:
     """`train`: whether there is anything to train; `init`: weights to start from, "" for none;
-    `towers`: where each tower's weights are from, see gairlib.initialise."""
+    `towers`: where each tower's weights are from, see gairlib.weights.initialise."""
 
     train: bool
     init: str
@@ -84,7 +84,7 @@ def start(pairs: Pairs, model: Mapping[str, Any], section: Mapping[str, Any], *,
     """The model as training begins, and the plan.
 
     model: `preset` and `changes` of gairlib.GAIRConfig; section: `init` (a folder of weights that
-    decides the config as well), `init_towers` (see gairlib.initialise), `min_pairs` and `seed`.
+    decides the config as well), `init_towers` (see gairlib.weights.initialise), `min_pairs` and `seed`.
     required: a hub that does not answer is an error, so that all ranks begin alike.
     """
     sources = section.get("init_towers") or {}

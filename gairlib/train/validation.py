@@ -10,10 +10,12 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from gairlib import preprocess, retrieval, stats
-from gairlib.batches import PairBatches
+from gairlib import preprocess
+from gairlib import ranks as retrieval
 from gairlib.config import GAIRConfig
 from gairlib.model import GAIR
+from gairlib.train.batches import PairBatches
+from research.evaluation import stats
 
 
 @torch.inference_mode()

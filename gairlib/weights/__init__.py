@@ -10,11 +10,11 @@
 Each takes a file (.safetensors, or a pickle that is read with `weights_only`) or a state dict,
 infers the sizes from the tensors, and refuses missing, unknown and misshapen ones by name. They
 are no names of `gairlib.location`: those build without files. The published GAIR itself:
-`gairlib.official`.
+`gairlib.weights.official`.
 """
 
-from gairlib.converters_location import SatCLIPLocation, load_geoclip, load_satclip
-from gairlib.converters_vit import load_croma, load_timm_vit, timm_vit_options
+from gairlib.weights.location import SatCLIPLocation, load_geoclip, load_satclip
+from gairlib.weights.vit import load_croma, load_timm_vit, timm_vit_options
 
 __all__ = [
     "SatCLIPLocation",

@@ -33,13 +33,13 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from gairlib.converters import load_croma, load_geoclip, timm_vit_options
-from gairlib.converters_vit import CROMA_BANDS, HEADS
-from gairlib.converters_weights import check, part, read, unwrap
 from gairlib.errors import BadInput, Missing
 from gairlib.files import sha256
-from gairlib.location import EqualEarthRFF
+from gairlib.location.base import EqualEarthRFF
 from gairlib.model import GAIR, WEIGHTS
+from gairlib.weights import load_croma, load_geoclip, timm_vit_options
+from gairlib.weights.read import check, part, read, unwrap
+from gairlib.weights.vit import CROMA_BANDS, HEADS
 
 TOWERS = {"rs": "RS encoder", "sv": "SV encoder", "location": "location encoder"}
 HUB = re.compile(r"hub:([\w.-]+/[\w.-]+)(?:/([^@]+))?(?:@(\S+))?")

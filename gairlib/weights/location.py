@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from gairlib.converters_weights import Weights, both, check, count, part, read, shape, unwrap
 from gairlib.errors import BadInput
-from gairlib.location import EqualEarthRFF, LocationEncoder
-from gairlib.spherical_harmonics import Siren, real_harmonics
+from gairlib.location.base import EqualEarthRFF, LocationEncoder
+from gairlib.location.spherical_harmonics import Siren, real_harmonics
+from gairlib.weights.read import Weights, both, check, count, part, read, shape, unwrap
 
 HARMONICS = ("analytic", "closed-form")
 
@@ -111,7 +111,7 @@ def load_satclip(weights: Weights, harmonics: str | None = None) -> SatCLIPLocat
     sin(30 (W x + b)) first, sin(W x + b) after it, a linear layer last.
 
     The published expressions are power series that cancel at high degree (such series at L = 40
-    are off by up to 7e-3 even in float64: `gairlib.bench.spherical_harmonics`); ours are exact, so
+    are off by up to 7e-3 even in float64: `research.speed.spherical_harmonics`); ours are exact, so
     outputs differ by that error of theirs.
     """
     what = "SatCLIP's location encoder"

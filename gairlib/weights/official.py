@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from gairlib.config import GAIRConfig
-from gairlib.converters_weights import check, count, read, shape, unwrap
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
+from gairlib.weights.read import check, count, read, shape, unwrap
 
 RS, SV, LOC = "rs_encoder.s2_encoder", "sv_encoder", "location_encoder"
 WHAT = "a published GAIR checkpoint"

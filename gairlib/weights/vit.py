@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from gairlib.bands import LAYOUTS
-from gairlib.converters_weights import Weights, both, check, count, part, read, shape, unwrap
 from gairlib.errors import BadInput
 from gairlib.rs import RSEncoder
 from gairlib.sv import SVEncoder
+from gairlib.weights.read import Weights, both, check, count, part, read, shape, unwrap
 
 CROMA_BANDS = 12  # B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12: L2A, without B10
 

@@ -22,7 +22,15 @@ from gairlib.model import GAIR
 from gairlib.model_hash import model_hash
 
 FOLDER = "outputs/features"
-CODE = "bands features inr model preprocess rs sv".split()  # no location features are kept
+CODE = (
+    "gairlib/bands",
+    "gairlib/embed/encode",
+    "gairlib/inr",
+    "gairlib/model",
+    "gairlib/preprocess",
+    "gairlib/rs",
+    "gairlib/sv",
+)  # no location features are kept
 
 
 def cached(compute: Callable[[], np.ndarray], model: GAIR, inputs, device: str, kind: str,
@@ -61,5 +69,5 @@ def key(model: GAIR, inputs, device: str, kind: str) -> str:
 
 @cache
 def _code() -> str:
-    here = Path(__file__).parent
+    here = Path(__file__).resolve().parents[2]
     return code_hash([here / f"{name}.py" for name in CODE])

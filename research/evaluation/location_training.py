@@ -29,9 +29,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from gairlib import location, splits
 from gairlib.errors import BadInput
-from gairlib.location import LocationEncoder
+from gairlib.location import base
+from gairlib.location.base import LocationEncoder
+from research.evaluation import splits
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Network(nn.Module):
 
     def __init__(self, name: str, options: dict[str, Any], dim: int, outputs: int) -> None:
         super().__init__()
-        self.encoder: LocationEncoder = location.create(name, dim, **options)
+        self.encoder: LocationEncoder = base.create(name, dim, **options)
         self.head = nn.Linear(dim, outputs)
         nn.init.zeros_(self.head.weight)  # step 0 answers with the mean, or even odds
         nn.init.zeros_(self.head.bias)

@@ -12,7 +12,7 @@ whole path of penalties, which makes a probe of 7,000 rows a matter of 50 ms.
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from gairlib.splits import fold_numbers
+from research.evaluation.splits import fold_numbers
 
 PENALTIES = np.logspace(-5, 2, 15)  # ridge, relative to the number of rows
 INVERSE_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # logistic regression's C

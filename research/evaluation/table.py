@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from gairlib import stats
 from gairlib.errors import BadInput
-from gairlib.stats import Score
+from research.evaluation import stats
+from research.evaluation.stats import Score
 
 ROW_COLUMNS = (
     "task modality split encoder probe n seed bands normalisation metric unit value low high "

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from gairlib.ablation import BASE
-from gairlib.ablation_table import BY_NAME, Result
-from gairlib.figures import style
+from research.figures import style
+from research.studies.ablation import BASE
+from research.studies.ablation_table import BY_NAME, Result
 
 COLOURS = {"better": style.BLUE, "worse": style.VERMILION}
 

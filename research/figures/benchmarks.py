@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from gairlib import preprocess, retrieval
-from gairlib.benchmark_table import LOWER, OURS, RANDOM
-from gairlib.figures import retrieval as retrieval_figures
-from gairlib.figures import segmentation, style
+from gairlib import preprocess, ranks
+from research.evaluation.table import LOWER, OURS, RANDOM
+from research.figures import retrieval as retrieval_figures
+from research.figures import segmentation, style
 
 COLUMNS = 2  # panels side by side
 BLIND = ("majority", "mean", "chance", "random point")
@@ -50,7 +50,7 @@ def _empty(text: str) -> Figure:
 def scores(result) -> Figure:
     """Point and 95% interval of every encoder, one panel a judged metric; dashed: knowing nothing.
 
-    result: `gairlib.benchmarks.Result`. Panels share encoder names only where they have them.
+    result: `research.tasks.result.Result`. Panels share encoder names only where they have them.
     """
     with style.context():
         if result.status != "ran":
@@ -198,7 +198,7 @@ def _places(data) -> Figure:
 def _retrieval(query, reading, model) -> Figure:
     """A typical photo (median error), its chip, and its similarity to the chip's dense field."""
     guesses = np.zeros((len(query.rows), 2)) if reading.shown is None else reading.shown
-    errors = retrieval.errors_m(guesses, query.xy, query.size_m)
+    errors = ranks.errors_m(guesses, query.xy, query.size_m)
     row = int(np.argsort(errors, kind="stable")[len(errors) // 2])
     chip = query.chips[query.chip_of[row]]
     width, height = query.size_m[row]
@@ -215,7 +215,7 @@ def _retrieval(query, reading, model) -> Figure:
     dn = torch.from_numpy(chip[None].astype(np.float32))
     prep = preprocess.get(model.config.preprocessing)
     encoded = model.encode_rs(prep.rs(dn, model.config.rs_size))
-    grid = torch.from_numpy(retrieval.cell_centres(query.cells))[None]
+    grid = torch.from_numpy(ranks.cell_centres(query.cells))[None]
     dense = model.query_rs(encoded, grid, normalize=True)[0].float().numpy()
     shown = field.imshow((dense @ reading.photos[row]).reshape(query.cells, query.cells),
                          extent=extent, cmap=style.SIMILARITY)

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gairlib.figures import style
+from research.figures import style
 
 LEAST = -0.5  # a worse R2 is drawn at the edge, with its number
 PER_ROW = 2
@@ -15,7 +15,7 @@ LABELS = {"R2": "R² (0: as good as the mean)", "accuracy": "accuracy (share rig
 def splits(rows: pd.DataFrame, ours: str) -> Figure:
     """One panel a task: hollow, folds over random rows; filled with its 95% interval, over blocks.
 
-    rows: `gairlib.coordbench.evaluate`. ours: the encoder drawn in colour.
+    rows: `research.studies.coordbench.evaluate`. ours: the encoder drawn in colour.
     """
     with style.context():
         names = list(dict.fromkeys(rows["task"]))

@@ -5,9 +5,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
-from gairlib import scenes, stats, tasks
-from gairlib.dataset import Dataset
-from gairlib.figures import style
+from gairlib.data import scenes
+from gairlib.data.dataset import Dataset
+from research.evaluation import stats
+from research.figures import style
+from research.tasks import registry
 
 KINDS = {"chips": style.BLUE, "photos": style.ORANGE, "places": style.GREEN}
 
@@ -35,7 +37,7 @@ def summary(chips, photos, places) -> dict[str, float]:
         numbers |= {"cosine_true_photo_place": round(float(true.mean()), 4),
                     "cosine_random_photo_place": round(float(random.mean()), 4)}
         where = photos.assign(lon=photos.geometry.x, lat=photos.geometry.y)
-        codes, sites = stats.encode_clusters(tasks.photo_sites(where)[0])
+        codes, sites = stats.encode_clusters(registry.photo_sites(where)[0])
         if sites >= stats.MIN_CLUSTERS:
             spread = stats.cluster_bootstrap([stats.mean(true, codes)], sites)
             numbers |= {"cosine_true_photo_place_low": round(spread.low, 4),

@@ -6,10 +6,10 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from gairlib.benchmark_table import OURS
-from gairlib.figures import style
-from gairlib.location_baselines import NEAREST
-from gairlib.location_benchmark import CHOSEN
+from research.evaluation.neighbours import NEAREST
+from research.evaluation.table import OURS
+from research.figures import style
+from research.tasks.trained import CHOSEN
 
 MOST = 4  # encoders side by side
 FIRST = (OURS, CHOSEN, NEAREST, "random init")  # shown first, where they are there

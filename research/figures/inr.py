@@ -3,9 +3,9 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from gairlib.field import Field, Finding, find, flat_note, similarity_limits
-from gairlib.figures import style
-from gairlib.scenes import Scene
+from gairlib.data.scenes import Scene
+from gairlib.embed.field import Field, Finding, find, flat_note, similarity_limits
+from research.figures import style
 
 
 def readings(chip: np.ndarray, pictures: dict[str, np.ndarray], ground_m: float) -> Figure:
@@ -60,7 +60,7 @@ def similarity(
 def similarities(maps: list, lonlat: tuple) -> Figure:
     """Cosines of one photo: a row of panels each resolution, a column each reading, with the truth
     and the most similar cell. Each panel has a colour bar, from its own 2nd percentile to its
-    maximum: readings differ in their level. maps: of `gairlib.similarity`, by resolution."""
+    maximum: readings differ in their level. maps: of `research.maps.similarity`, by resolution."""
     with style.context():
         resolutions = list(dict.fromkeys(m.resolution for m in maps))
         columns = len(maps) // len(resolutions)

@@ -10,11 +10,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
-from gairlib.dataset import Dataset
-from gairlib.figures import style
-from gairlib.join import Footprints
-from gairlib.pairs_store import Pairs
-from gairlib.scenes import Reader, Scene
+from gairlib.data.dataset import Dataset
+from gairlib.data.scenes import Reader, Scene
+from gairlib.pairs.join import Footprints
+from gairlib.pairs.store import Pairs
+from research.figures import style
 
 SPLIT_COLOURS = {"train": style.BLUE, "val": style.ORANGE, "test": style.VERMILION}
 THUMB = 320  # px: the longer side of a photo in a sheet

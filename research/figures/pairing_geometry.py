@@ -3,9 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from gairlib import box_error
-from gairlib.figures import style
-from gairlib.pairs_store import Pairs
+from gairlib.pairs.store import Pairs
+from research.figures import box_error, style
 
 LATITUDES = np.linspace(-78.0, 83.0, 47)
 MERIDIAN = {"at the zone's central meridian": 0.02, "half way to the zone's edge": 1.5,

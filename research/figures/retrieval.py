@@ -5,8 +5,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gairlib import geo
-from gairlib.benchmark_table import OURS, RANDOM
-from gairlib.figures import style
+from research.evaluation.table import OURS, RANDOM
+from research.figures import style
 
 # title of a panel -> how the name of its split ends
 DIRECTIONS = {

@@ -5,8 +5,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from gairlib.figures import style
-from gairlib.segmentation.data import IGNORE, SegmentationData
+from research.figures import style
+from research.tasks.segmentation.data import IGNORE, SegmentationData
 
 TILES = 3
 SHOWN = ("gair", "gair, UPerNet", "random init", "U-Net, supervised")

@@ -4,9 +4,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from gairlib.figures import style
-from gairlib.stress.curves import HEADLINE, LOWER, NONE, Result
-from gairlib.stress.levels import NEUTRAL
+from research.figures import style
+from research.studies.stress.curves import HEADLINE, LOWER, NONE, Result
+from research.studies.stress.levels import NEUTRAL
 
 AXES = {
     "noise": ("Coordinate noise", "distance from the true place (m)"),

@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from gairlib import inputs
-from gairlib.figures import style
+from gairlib.train import inputs
+from research.figures import style
 
 
 def parameter_table(model: torch.nn.Module) -> pd.DataFrame:

@@ -6,9 +6,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Wedge
 
-from gairlib import scenes
-from gairlib.dataset import Dataset
-from gairlib.figures import style
+from gairlib.data import scenes
+from gairlib.data.dataset import Dataset
+from research.figures import style
 
 
 def _false_colour(dn: np.ndarray) -> np.ndarray:

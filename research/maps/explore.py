@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gairlib import scenes as scene_files
-from gairlib.dataset import Dataset
-from gairlib.errors import BadInput
-from gairlib.field import (
+from gairlib.data import scenes as scene_files
+from gairlib.data.dataset import Dataset
+from gairlib.data.scenes import Scene
+from gairlib.embed.field import (
     Colours,
     Field,
     Finding,
@@ -26,7 +26,7 @@ from gairlib.field import (
     read_chip_field,
     similarity_limits,
 )
-from gairlib.scenes import Scene
+from gairlib.errors import BadInput
 
 MAX_PHOTOS = 200  # of one scene are looked for; more are drawn by the seed
 DRAWS = 1000  # of the bootstrap over photos

@@ -5,9 +5,9 @@ Three questions, each answered from arrays that are in memory when the explorer 
 - `where(photo)`: where in the scene this photo could be, and how far off the best cell is;
 - `world(lon, lat)`: which places on Earth the location encoder takes for like this one.
 
-Answers are data (rows, pictures as data URIs with their bounds); `gairlib.explorer_widgets` shows
+Answers are data (rows, pictures as data URIs with their bounds); `research.maps.explorer_widgets` shows
 them in JupyterLab. A click costs one product with the vectors held, and a picture to encode;
-`gairlib.bench.exploration` measures it.
+`research.speed.exploration` measures it.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gairlib import features, geo, retrieval
-from gairlib.dataset import Dataset
+from gairlib import geo, ranks
+from gairlib.data.dataset import Dataset
+from gairlib.data.scenes import Scene
+from gairlib.embed import encode as features
+from gairlib.embed.field import Field, Finding, find, flat_note, in_window, similarity_limits
 from gairlib.errors import BadInput
-from gairlib.field import Field, Finding, find, flat_note, in_window, similarity_limits
-from gairlib.overlays import (
+from research.maps.overlays import (
     CLEAR,
     Warp,
     credit,
@@ -32,7 +34,6 @@ from gairlib.overlays import (
     thumbnail,
     unmercator,
 )  # fmt: skip
-from gairlib.scenes import Scene
 
 WORLD_COLUMNS = 180  # 2 degrees at the equator
 WORLD_LAT = 75.0  # degrees: the world's picture ends there, north and south
@@ -103,16 +104,16 @@ class Explorer:
             )
         self.field, self.scene = field, field.scene
         self.photos, self.pictures = photos.reset_index(drop=True), pictures
-        self.vectors = retrieval.unit(np.reshape(vectors, (len(photos), field.values.shape[-1])))
+        self.vectors = ranks.unit(np.reshape(vectors, (len(photos), field.values.shape[-1])))
         self.lonlat = self.photos[["lon", "lat"]].to_numpy(np.float64)
         h, w, d = field.values.shape
-        self._cells = retrieval.unit(field.values.reshape(-1, d))  # float32 [hw, D]
+        self._cells = ranks.unit(field.values.reshape(-1, d))  # float32 [hw, D]
         self._valid = field.valid.reshape(-1)
         self._warp = Warp((h, w), field.scene, field.window)
         self._centres = np.stack(field.centres(), axis=-1)  # float64 [h, w, 2]
         self._encode = encode
         self._world, self._world_shape, self.world_bounds = world_grid()
-        self._places = retrieval.unit(encode(self._world))  # float32 [m, D]
+        self._places = ranks.unit(encode(self._world))  # float32 [m, D]
 
     # ------------------------------------------------------------------ the three questions
 
@@ -150,7 +151,7 @@ class Explorer:
         """Cosines of the location embedding at (lon, lat) with those of the world's grid."""
         lonlat = np.array([[lon, lat]], dtype=np.float64)
         geo.check_lonlat(lonlat)
-        vector = retrieval.unit(self._encode(lonlat))[0]
+        vector = ranks.unit(self._encode(lonlat))[0]
         cosine = (self._places @ vector).reshape(self._world_shape)
         low, high = similarity_limits(cosine)
         index = similarity_index(cosine, low, high)

@@ -1,6 +1,6 @@
 """The explorer in JupyterLab: two maps to click on (ipyleaflet) and what they answer (ipywidgets).
 
-Thin on purpose: every answer comes from `gairlib.explorer`. No tiles are asked for, so the maps
+Thin on purpose: every answer comes from `research.maps.explorer`. No tiles are asked for, so the maps
 work without a network; the world's outline is drawn by places of a table. Without a browser the
 widgets are made all the same, and the handlers can be called as a click would call them.
 
@@ -17,10 +17,10 @@ import matplotlib as mpl
 import numpy as np
 from ipyleaflet import CircleMarker, GeoJSON, ImageOverlay, Map, ScaleControl
 
-from gairlib.explorer import Explorer, Near, Picture
-from gairlib.field import FLAT
-from gairlib.figures import style
-from gairlib.overlays import data_uri, mercator
+from gairlib.embed.field import FLAT
+from research.figures import style
+from research.maps.explorer import Explorer, Near, Picture
+from research.maps.overlays import data_uri, mercator
 
 WORLD_ZOOM = 1.25  # of Leaflet: the world is 256 * 2**zoom pixels wide
 MARKERS = 300  # photos that are drawn; a browser draws more only slowly

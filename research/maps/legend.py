@@ -9,10 +9,10 @@ import html as markup
 import matplotlib as mpl
 import numpy as np
 
-from gairlib.field import Finding
-from gairlib.figures import style
-from gairlib.overlays import FLAT, Layer
-from gairlib.scenes import Scene
+from gairlib.data.scenes import Scene
+from gairlib.embed.field import Finding
+from research.figures import style
+from research.maps.overlays import FLAT, Layer
 
 OPACITY = (
     '<label>opacity <input type="range" class="gairlib-opacity" min="0" max="1" step="0.05" '

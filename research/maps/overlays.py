@@ -14,10 +14,10 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from gairlib.field import FLAT, Field, flat_note, similarity_limits
-from gairlib.figures import style
-from gairlib.notices import sentinel_notice
-from gairlib.scenes import Scene
+from gairlib.data.notices import sentinel_notice
+from gairlib.data.scenes import Scene
+from gairlib.embed.field import FLAT, Field, flat_note, similarity_limits
+from research.figures import style
 
 RADIUS = 6378137.0  # metres: the sphere of EPSG:3857
 SIDE = 1400  # pixels of an overlay's longer side, at most

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 from gairlib.errors import BadInput
-from gairlib.offline import external_loads
+from research.pipeline.offline import external_loads
 
 # What folium asks a CDN for and these maps have no use for (no icons, no Bootstrap widgets).
 DISPENSABLE = re.compile(
@@ -37,7 +37,7 @@ def _leaflet() -> str:
 
 
 def _own(name: str) -> str:
-    return (resources.files("gairlib.maps") / name).read_text("utf-8")
+    return (resources.files("research.maps.scene_map") / name).read_text("utf-8")
 
 
 def page(m) -> str:

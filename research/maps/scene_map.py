@@ -1,6 +1,6 @@
 """One scene on an interactive map (leafmap, on folium), as a single HTML file without a network.
 
-Pictures come from `gairlib.overlays`, warped to EPSG:3857, and lie one at a time over the true
+Pictures come from `research.maps.overlays`, warped to EPSG:3857, and lie one at a time over the true
 colours; two of them can be set against each other with a swipe. Photos open pop-ups with their
 nearest neighbours (`popups`). What folium cannot do is in `map.js`; `page` puts everything into
 one file. There are no tile layers unless a basemap is asked for, and without a network the map is
@@ -10,15 +10,15 @@ then as it is without one.
 import numpy as np
 import pandas as pd
 
+from gairlib.data.scenes import Scene
+from gairlib.embed.field import Finding
 from gairlib.errors import BadInput
-from gairlib.field import Finding
-from gairlib.figures import style
-from gairlib.maps.basemaps import basemap_tiles
-from gairlib.maps.legend import legend_html
-from gairlib.maps.page import frame, page, save
-from gairlib.maps.popups import photo_table, popup_columns
-from gairlib.overlays import SIDE, Layer, credit, data_uri, warp
-from gairlib.scenes import Scene
+from research.figures import style
+from research.maps.basemaps import basemap_tiles
+from research.maps.legend import legend_html
+from research.maps.overlays import SIDE, Layer, credit, data_uri, warp
+from research.maps.page import frame, page, save
+from research.maps.popups import photo_table, popup_columns
 
 __all__ = ["frame", "page", "popup_columns", "save", "scene_map"]
 

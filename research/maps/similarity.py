@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gairlib import field as fields
+from gairlib.data.scenes import Scene
+from gairlib.embed import field as fields
+from gairlib.embed.field import Field
 from gairlib.errors import BadInput
-from gairlib.field import Field
-from gairlib.scenes import Scene
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Every benchmark that a folder can run: `python -m gairlib.bench_all [--data FOLDER]`.
+"""Every benchmark that a folder can run: `python -m research.pipeline.bench_all [--data FOLDER]`.
 
 `make repro` runs a default set of tasks within its quarter of an hour. Here a run of its own,
 `runs/<folder>-all/`, lists all tasks of `tasks.available`, trains every location encoder of the
@@ -16,11 +16,13 @@ from pathlib import Path
 
 import yaml
 
-from gairlib import location, pipeline, tasks
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
-from gairlib.report_html import duration
-from gairlib.scoreboard.further import read
+from gairlib.location import base
+from research.pipeline import stages
+from research.reports.html import duration
+from research.reports.scoreboard.further import read
+from research.tasks import registry
 
 BLOCK_DEGREES = [2.0, 10.0, 20.0]
 NEVER = 2**31  # pairs below which the weights of `pretrain.init` are taken as they are
@@ -28,9 +30,9 @@ NEVER = 2**31  # pairs below which the weights of `pretrain.init` are taken as t
 
 def everything(params: dict, dataset: Dataset) -> None:
     """Turn a run's parameters into those of all benchmarks, in place."""
-    found = tasks.available(dataset)
+    found = registry.available(dataset)
     params["tasks"] = [name for name, why in found.items() if not why]
-    params["benchmark"] |= {"location_encoders": location.names(), "block_degrees": BLOCK_DEGREES}
+    params["benchmark"] |= {"location_encoders": base.names(), "block_degrees": BLOCK_DEGREES}
 
 
 def sample(params: dict, dataset: Dataset) -> None:
@@ -40,12 +42,12 @@ def sample(params: dict, dataset: Dataset) -> None:
 
 
 def prepare(folder: str | Path | None = None, name: str | None = None,
-            root: Path = pipeline.ROOT) -> Path:
+            root: Path = stages.ROOT) -> Path:
     """Writes the run for a folder (None: the sample) and returns it."""
     is_sample = folder is None or Path(folder).expanduser().resolve() == (root / "data").resolve()
     folder = root / "data" if is_sample else Path(folder)
-    name = name or ("sample" if is_sample else pipeline.run_name(folder)) + "-all"
-    return pipeline.prepare(folder, name, root, change=sample if is_sample else everything)
+    name = name or ("sample" if is_sample else stages.run_name(folder)) + "-all"
+    return stages.prepare(folder, name, root, change=sample if is_sample else everything)
 
 
 def stage_seconds(run: Path) -> dict[str, float]:
@@ -56,7 +58,7 @@ def stage_seconds(run: Path) -> dict[str, float]:
 
 def main(argv: list[str] | None = None) -> int:
     """The command of the module's header; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m gairlib.bench_all", description=__doc__,
+    parser = argparse.ArgumentParser(prog="python -m research.pipeline.bench_all", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="dataset folder (default: the sample)")
     parser.add_argument("--name", help="name below runs/ (default: the folder's name and -all)")
@@ -66,8 +68,8 @@ def main(argv: list[str] | None = None) -> int:
         run = prepare(options.data, options.name)
         params = yaml.safe_load((run / "params.yaml").read_text())
         print(f"{len(params['tasks'])} tasks in {run}", flush=True)
-        pipeline.run_dvc(pipeline.ROOT, "repro", "pretrain")
-        pipeline.repro(run, keep_going=True)
+        stages.run_dvc(stages.ROOT, "repro", "pretrain")
+        stages.repro(run, keep_going=True)
     except (BadInput, Missing) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CODE = ("gairlib", "notebooks", "dvc.yaml", "params.yaml")  # metrics and lock files follow from it
 
 

@@ -1,6 +1,6 @@
 """Runs one stage: a parameterised notebook, executed by papermill and kept as an HTML page.
 
-    python -m gairlib.notebook notebooks/20-pair-photos-and-chips.ipynb \\
+    python -m research.pipeline.notebook notebooks/20-pair-photos-and-chips.ipynb \\
         --params params.yaml --section data --section pair --html reports/20-pair.html
 
 papermill's own command line does not create folders, only logs an unknown parameter, hands `false`
@@ -26,10 +26,10 @@ from pathlib import Path
 
 import yaml
 
-from gairlib import commit
 from gairlib.errors import BadInput, Missing
+from research.pipeline import commit
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DPI = 140  # of figures in notebooks
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 SENTENCES = ("BadInput", "Missing")  # errors whose sentence is for the user
@@ -202,7 +202,7 @@ def run(notebook: str | Path, values: dict, html: str | Path, index: str = "inde
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import papermill
 
-    from gairlib import notebook_html
+    from research.pipeline import page as notebook_html
 
     notebook, html = Path(notebook), Path(html)
     html.parent.mkdir(parents=True, exist_ok=True)
@@ -252,7 +252,7 @@ def _read(path: str | Path):
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m gairlib.notebook", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m research.pipeline.notebook", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("notebook")
     parser.add_argument("--html", required=True, help="page to write")

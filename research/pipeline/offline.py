@@ -3,7 +3,7 @@
 Links that a reader may click are no matter; what counts is what the browser fetches by itself:
 scripts, style sheets, pictures, frames, fonts and modules. Frames written into the page (srcdoc)
 are searched as well. Addresses that a script puts together at run time are out of reach of any
-reading of the text; the maps are therefore built without tile layers (gairlib.maps).
+reading of the text; the maps are therefore built without tile layers (research.maps.scene_map).
 """
 
 import re

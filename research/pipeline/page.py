@@ -17,7 +17,7 @@ import nbformat
 from PIL import Image
 
 from gairlib.errors import BadInput
-from gairlib.offline import external_loads
+from research.pipeline.offline import external_loads
 
 UNDESCRIBED = "No description has been provided for this image"  # nbconvert's alt text
 LARGE = 60_000  # bytes of a PNG that is worth another format

@@ -1,6 +1,6 @@
 """The pipeline, several stages at a time, on the sample or on other data (`make repro [DATA=...]`).
 
-    python -m gairlib.pipeline [FOLDER] [--name NAME] [--jobs 2]
+    python -m research.pipeline.stages [FOLDER] [--name NAME] [--jobs 2]
 
 Without a folder it is `dvc repro` for the sample, with `jobs` stages side by side. For a folder, a
 run lives in `runs/<name>/`, a DVC project of its own (without git) inside this one. It holds a
@@ -20,11 +20,12 @@ from pathlib import Path
 
 import yaml
 
-from gairlib import side_by_side, tasks
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
+from research.pipeline import side_by_side
+from research.tasks import registry
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_ONLY = ("world",)
 JOBS = 2  # stages at a time
 
@@ -60,14 +61,14 @@ def prepare(folder: str | Path, name: str | None = None, root: Path = ROOT,
     params["root"] = os.path.relpath(root, run)
     params["data"]["folder"] = os.path.relpath(folder.resolve(), run.resolve())
     params["pretrain"]["init"] = os.path.join(params["root"], "outputs/pretrain/model")
-    params["tasks"] = tasks.default_for(dataset)
+    params["tasks"] = registry.default_for(dataset)
     for section in SAMPLE_ONLY:
         params.pop(section, None)
     if change is not None:
         change(params, dataset)
     _merge(params, run / "params.local.yaml")
     (run / "params.yaml").write_text(
-        f"# Written by gairlib.pipeline for {folder.name}; put changes into params.local.yaml.\n"
+        f"# Written by research.pipeline.stages for {folder.name}; put changes into params.local.yaml.\n"
         + yaml.safe_dump(params, sort_keys=False))
 
     pipeline = yaml.safe_load((root / "dvc.yaml").read_text())
@@ -122,7 +123,7 @@ def repro(where: Path, *, jobs: int = JOBS, keep_going: bool = False) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The command of the module's header; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m gairlib.pipeline", description=__doc__,
+    parser = argparse.ArgumentParser(prog="python -m research.pipeline.stages", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", help="dataset folder (default: the sample)")
     parser.add_argument("--name", help="name below runs/ (default: the folder's name)")

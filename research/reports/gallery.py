@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from gairlib import pairing, scenes
-from gairlib.dataset import Dataset
+from gairlib.data import scenes
+from gairlib.data.dataset import Dataset
+from gairlib.embed.field import window_around
 from gairlib.errors import BadInput, Missing
-from gairlib.field import window_around
-from gairlib.figures import style
-from gairlib.overlays import data_uri, thumbnail
+from gairlib.pairs import pair
+from research.figures import style
+from research.maps.overlays import data_uri, thumbnail
 
 SIDE = 240  # pixels of a chip's picture
 SOURCES = ("photo_source", "source")  # the loaders' column, or a table's own
@@ -37,7 +38,7 @@ def pictures(dataset: Dataset, pairs: Path, seed: int = 0) -> list[Picture]:
     rng = np.random.default_rng(seed)
     shown, found = set(), []
     try:
-        paired = pairing.load(pairs)
+        paired = pair.load(pairs)
     except Missing:
         manifest = pd.DataFrame()
     else:

@@ -11,17 +11,17 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from gairlib.notebook_html import QUALITY
-from gairlib.overlays import data_uri
-from gairlib.report_style import STYLE
-from gairlib.report_words import number, with_interval
+from research.maps.overlays import data_uri
+from research.pipeline.page import QUALITY
+from research.reports.report_style import STYLE
+from research.reports.words import number, with_interval
 
 FIGURE_WIDTH = 1000  # pixels
 LIST = 200  # rows of a long table that are written out
 
 
 def page(report) -> str:
-    """report: gairlib.report.Report -> HTML text."""
+    """report: research.reports.report.Report -> HTML text."""
     kind = "synthetic" if report.synthetic else "real"
     stages = [c for c in report.cards if c.group == "stage"]
     benchmarks = [c for c in report.cards if c.group == "benchmark"]

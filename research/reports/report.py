@@ -2,7 +2,7 @@
 
 Reads the runner's records (reports/*.json), the metrics, the figures and tables under outputs/ and
 the dataset folder. Whatever is absent is left out or listed as skipped, so the page can be built at
-any time. `gairlib.report_html` turns the result into a page.
+any time. `research.reports.html` turns the result into a page.
 """
 
 import json
@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from gairlib import report_gallery, report_html, tasks
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.offline import external_loads
-from gairlib.report_words import label, number, quantity, with_interval
+from research.pipeline.offline import external_loads
+from research.reports import gallery as report_gallery
+from research.reports import html
+from research.reports.words import label, number, quantity, with_interval
+from research.tasks import registry
 
 # stage -> (number of its notebook, its figure, keys of its headline numbers; the first one there is
 # shown large, with its interval where the metrics hold one)
@@ -186,7 +188,7 @@ def build(
 def write(report: Report, reports: str | Path) -> Path:
     """Write the page and the copies that it links; BadInput if it would need a network."""
     path = Path(reports) / "index.html"
-    page = report_html.page(report)
+    page = html.page(report)
     if loads := external_loads(page):
         raise BadInput(f"{path}: the page would need a network for {loads[0]}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -298,7 +300,7 @@ def _skipped(dataset: Dataset, results: dict) -> list[tuple[str, str]]:
         (name, str(r.get("reason"))) for name, r in results.items() if r.get("status") == "skipped"
     ]
     told = {name for name, _ in found}
-    for name, why in tasks.available(dataset).items():
+    for name, why in registry.available(dataset).items():
         if why and name not in told:
             found.append((name, why))
         elif not why and name not in results:

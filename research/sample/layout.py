@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial import cKDTree
 
-from gairlib.world.climate import CLIMATES, styles_of, urban_base
-from gairlib.world.noise import grid_noise, hash01
-from gairlib.world.sites import SITE_M, Site
-from gairlib.world.spectra import INDEX, STYLE_NAMES
+from research.sample.climate import CLIMATES, styles_of, urban_base
+from research.sample.noise import grid_noise, hash01
+from research.sample.sites import SITE_M, Site
+from research.sample.spectra import INDEX, STYLE_NAMES
 
 CELL = 2.5
 MARGIN = 240.0

@@ -11,8 +11,8 @@ import pandas as pd
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.metrics import r2_score
 
-from gairlib import scenes
-from gairlib.dataset import Dataset
+from gairlib.data import scenes
+from gairlib.data.dataset import Dataset
 
 CHIP_PX = 64  # a chip of 640 m in scenes of 10 m
 

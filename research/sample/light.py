@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from gairlib.world.layout import CELL
+from research.sample.layout import CELL
 
 
 def sun_position(lon: float, lat: float, when: datetime) -> tuple[float, float]:

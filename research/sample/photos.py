@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from gairlib.world.climate import CLIMATES, may_snow
-from gairlib.world.layout import EXTENT, MARGIN, World
-from gairlib.world.light import at_solar_hour, sun_position
-from gairlib.world.rays import Camera
-from gairlib.world.sentinel import scene_time
+from research.sample.climate import CLIMATES, may_snow
+from research.sample.layout import EXTENT, MARGIN, World
+from research.sample.light import at_solar_hour, sun_position
+from research.sample.rays import Camera
+from research.sample.sentinel import scene_time
 
 PER_SITE = 48
 MORE = {"train": 96}  # further photos of a site, by split

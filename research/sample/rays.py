@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gairlib.world import spectra
-from gairlib.world.layout import EXTENT, World
-from gairlib.world.noise import value_noise
-from gairlib.world.objects import TREE_FORMS
+from research.sample import spectra
+from research.sample.layout import EXTENT, World
+from research.sample.noise import value_noise
+from research.sample.objects import TREE_FORMS
 
 SIZE = 96  # pixels of a photo
 FINE = 2 * SIZE  # pixels it is rendered with

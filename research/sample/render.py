@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gairlib.world import spectra
-from gairlib.world.layout import World
-from gairlib.world.noise import hash01, value_noise
-from gairlib.world.rays import (
+from research.sample import spectra
+from research.sample.layout import World
+from research.sample.noise import hash01, value_noise
+from research.sample.rays import (
     BOX,
     CAR,
     CROWN,
@@ -28,7 +28,7 @@ from gairlib.world.rays import (
     Hits,
     cast,
 )
-from gairlib.world.sky import Air, sky_colour
+from research.sample.sky import Air, sky_colour
 
 _CAR_COLOURS = np.array([[.6, .6, .6], [.05, .05, .06], [.45, .05, .04], [.06, .12, .35],
                          [.75, .75, .73], [.3, .3, .3], [.5, .4, .1]])

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from gairlib.world import spectra
-from gairlib.world.climate import greenness, may_snow
-from gairlib.world.layout import CELL, MARGIN, World
-from gairlib.world.light import at_solar_hour, shadow_mask, sun_position
-from gairlib.world.noise import grid_noise
+from research.sample import spectra
+from research.sample.climate import greenness, may_snow
+from research.sample.layout import CELL, MARGIN, World
+from research.sample.light import at_solar_hour, shadow_mask, sun_position
+from research.sample.noise import grid_noise
 
 PIXELS = 192
 _PAD = int(MARGIN / CELL)

@@ -16,7 +16,7 @@ import pandas as pd
 from pyproj import Transformer
 
 from gairlib.errors import BadInput
-from gairlib.world import places
+from research.sample import places
 
 SITE_M = 1920.0  # ground size of a scene: 192 pixels of 10 m
 

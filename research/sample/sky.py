@@ -6,12 +6,12 @@ from datetime import datetime
 
 import numpy as np
 
-from gairlib.world import spectra
-from gairlib.world.climate import greenness, may_snow
-from gairlib.world.light import sun_position
-from gairlib.world.noise import fractal
-from gairlib.world.rays import Camera
-from gairlib.world.sites import Site
+from research.sample import spectra
+from research.sample.climate import greenness, may_snow
+from research.sample.light import sun_position
+from research.sample.noise import fractal
+from research.sample.rays import Camera
+from research.sample.sites import Site
 
 WEATHERS = ("clear", "cloudy", "rain", "fog", "snow")
 

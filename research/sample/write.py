@@ -19,14 +19,14 @@ from pyproj import Transformer
 from rasterio.transform import from_origin
 from tqdm.auto import tqdm
 
-from gairlib.world import spectra
-from gairlib.world.layout import MARGIN, USE_NAMES, World
-from gairlib.world.objects import build
-from gairlib.world.photos import PER_SITE, shots
-from gairlib.world.render import render
-from gairlib.world.sentinel import PIXELS, Scene, observe
-from gairlib.world.sites import Site, cities_table, load_sites
-from gairlib.world.sky import make_air
+from research.sample import spectra
+from research.sample.layout import MARGIN, USE_NAMES, World
+from research.sample.objects import build
+from research.sample.photos import PER_SITE, shots
+from research.sample.render import render
+from research.sample.sentinel import PIXELS, Scene, observe
+from research.sample.sites import Site, cities_table, load_sites
+from research.sample.sky import make_air
 
 JPEG = {"format": "JPEG", "quality": 80, "optimize": True, "subsampling": 2}
 WEBP = {"format": "WEBP", "quality": 55, "method": 6}  # further photos, at half the size
@@ -160,7 +160,7 @@ def _stac(site: Site, scene: Scene, path: Path) -> None:
 _README = """# The sample: a synthetic world
 
 Everything that is seen here is made up: land cover, buildings, trees, Sentinel-2-like scenes,
-street-level photos and their labels come from `python -m gairlib.world`, which writes this folder
+street-level photos and their labels come from `python -m research.sample`, which writes this folder
 again from its seed. Numbers measured on it say something about the method on this world, nothing
 about real cities.
 

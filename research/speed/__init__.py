@@ -58,7 +58,7 @@ def peak(target: str, *arguments) -> dict:
     held, interpreter and imports included) and value (what the function returned, JSON-able).
     """
     done = subprocess.run(
-        [sys.executable, "-m", "gairlib.bench.one", target, json.dumps(arguments)],
+        [sys.executable, "-m", "research.speed.one", target, json.dumps(arguments)],
         capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
@@ -98,7 +98,7 @@ def names() -> list[str]:
 def record(name: str, quick: bool = False) -> dict:
     """Measure one figure: its numbers, when and on what."""
     start = time.perf_counter()
-    numbers = importlib.import_module(f"gairlib.bench.{name}").run(quick)
+    numbers = importlib.import_module(f"research.speed.{name}").run(quick)
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python "

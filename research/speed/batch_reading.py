@@ -25,10 +25,12 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from gairlib import pairs_store, photos, shards
 from gairlib.bands import BANDS
-from gairlib.batches import PairBatches
-from gairlib.photo_store import INNER_BYTES
+from gairlib.data import photos
+from gairlib.pairs import shards
+from gairlib.pairs import store as pairs_store
+from gairlib.pairs.photo_store import INNER_BYTES
+from gairlib.train.batches import PairBatches
 
 PHOTO_PX, CHIP_PX, QUALITY = 224, 96, 90
 CHIPS_PER_BATCH, PHOTOS_PER_CHIP = 32, 8

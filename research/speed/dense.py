@@ -21,7 +21,10 @@ import torch
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
-from gairlib import GAIR, GAIRConfig, bands, bench, dense, pca, scenes
+from gairlib import GAIR, GAIRConfig, bands
+from gairlib.data import scenes
+from gairlib.embed import dense, pca
+from research import speed
 
 FULL, QUICK = 10_980, 96  # pixels a side
 PART = 549  # ... of the window on which the decoders are compared
@@ -80,13 +83,13 @@ def run(quick: bool = False, side: int | None = None) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         scene, out = f"{folder}/scene.tif", f"{folder}/field.tif"
         make_scene(scene, side)
-        whole = bench.peak("gairlib.bench.dense:write", scene, out, "linear", None)
+        whole = speed.peak("research.speed.dense:write", scene, out, "linear", None)
         result = {"side_px": side, "pixels": side**2, "bands": 8, "threads": THREADS,
                   **{f"whole_{k}": v for k, v in whole["value"].items()},
                   "whole_pixels_per_second": side**2 / whole["value"]["seconds"],
                   "whole_peak_bytes": whole["peak_bytes"]}  # fmt: skip
         for decoder in ("linear", "mlp"):
-            done = bench.peak("gairlib.bench.dense:write", scene, out, decoder, [0, 0, part, part])
+            done = speed.peak("research.speed.dense:write", scene, out, decoder, [0, 0, part, part])
             result[f"window_{decoder}_pixels_per_second"] = part**2 / done["value"]["seconds"]
             result[f"window_{decoder}_peak_bytes"] = done["peak_bytes"]
     result["window_px"] = part

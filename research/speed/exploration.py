@@ -17,8 +17,11 @@ import rasterio
 import torch
 from rasterio.transform import from_origin
 
-from gairlib import GAIR, GAIRConfig, explorer, explorer_widgets, features, scenes
-from gairlib.field import Field
+from gairlib import GAIR, GAIRConfig
+from gairlib.data import scenes
+from gairlib.embed import encode
+from gairlib.embed.field import Field
+from research.maps import explorer, explorer_widgets
 
 FULL = (512, 128, 1000, 40)  # cells a side, D, photos, clicks of each kind
 QUICK = (48, 16, 20, 3)
@@ -43,7 +46,7 @@ def problem(folder: Path, side: int, dim: int, photos: int, seed: int = 0) -> ex
     lon, lat = scene.to_lonlat(column, row)
     table = pd.DataFrame({"photo_id": [f"p{i}" for i in range(photos)], "lon": lon, "lat": lat})
     sv = {"img_size": 64, "patch_size": 32, "embed_dim": 8, "depth": 1, "num_heads": 1}
-    model: GAIR = features.random_init(GAIRConfig(dim=dim, rs_depth=1, sv_options=sv), seed)
+    model: GAIR = encode.random_init(GAIRConfig(dim=dim, rs_depth=1, sv_options=sv), seed)
     pictures = ["data:image/jpeg;base64," + "A" * 4000] * photos
     vectors = rng.standard_normal((photos, dim), dtype=np.float32)
     return explorer.Explorer(field, table, vectors, pictures, explorer.location_encoder(model))

@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gairlib import bench, inr
+from gairlib import inr
+from research import speed
 
 FULL = (65_536, 12, 768)  # queries, tokens a side, D
 QUICK = (512, 4, 16)
@@ -104,7 +105,7 @@ def run(quick: bool = False) -> dict:
         sketch(linear, grid, xy)
         fast = {"linear_ours": lambda: linear(grid, xy), "mlp_ours": lambda: mlp(grid, xy),
                 "linear_sketch": lambda: sketch(linear, grid, xy)}  # fmt: skip
-        seconds = bench.side_by_side(fast, repeat=1 if quick else 5)
+        seconds = speed.side_by_side(fast, repeat=1 if quick else 5)
         slow = {}
         for name, decode in (("linear", linear.linear), ("mlp", partial(correction, mlp))):
             start = time.perf_counter()  # once: tens of seconds
@@ -113,7 +114,7 @@ def run(quick: bool = False) -> dict:
     finally:
         torch.set_num_threads(threads)
     slow["mlp"] += slow["linear"]
-    alone = bench.peak("gairlib.bench.inr:ours_alone", *size)
+    alone = speed.peak("research.speed.inr:ours_alone", *size)
     both = seconds["linear_direct"] + seconds["mlp_direct"]
     return {
         **dict(zip(("queries", "tokens_a_side", "dim"), size)), "threads": THREADS,

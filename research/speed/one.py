@@ -3,7 +3,7 @@
 import json
 import sys
 
-from gairlib.bench import call
+from research.speed import call
 
 if __name__ == "__main__":
     print(json.dumps(call(sys.argv[1], json.loads(sys.argv[2]))))

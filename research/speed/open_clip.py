@@ -34,10 +34,12 @@ from open_clip.loss import ClipLoss
 from open_clip_train.train import train_one_epoch
 from torch import Tensor, nn
 
-from gairlib import GAIR, GAIRConfig, bench, inputs, losses
-from gairlib.bench import pretraining
-from gairlib.inputs import Inputs
-from gairlib.train_options import PretrainOptions
+from gairlib import GAIR, GAIRConfig, losses
+from gairlib.train import inputs
+from gairlib.train.inputs import Inputs
+from gairlib.train.options import PretrainOptions
+from research import speed as bench
+from research.speed import pretraining
 
 THREADS = 2
 LOSS = {"full": (8192, 512, 1024), "quick": (64, 8, 16)}  # N, D, rows a chunk
@@ -217,7 +219,7 @@ def memory(kind: str, size: str) -> dict[str, float]:
     Both processes hold the same before the step; what the allocator has not given back by then
     differs by chance, so the smaller of the two counts for both.
     """
-    sides = {side: bench.peak("gairlib.bench.open_clip:alone", kind, size, side)
+    sides = {side: bench.peak("research.speed.open_clip:alone", kind, size, side)
              for side in ("theirs", "ours")}  # fmt: skip
     before = min(process["value"] for process in sides.values())
     added = {side: process["peak_bytes"] - before for side, process in sides.items()}

@@ -18,8 +18,9 @@ import rasterio
 from affine import Affine
 from pyproj import Transformer
 
-from gairlib import bands, bench, geo
-from gairlib.bench import join
+from gairlib import bands, geo
+from research import speed
+from research.speed import join
 
 FULL, QUICK = 10_000_000, 20_000
 SCENES, EDGE = 8, 512
@@ -59,11 +60,12 @@ def write_world(folder: Path, photos: int) -> None:
 
 def paired(folder: str) -> dict:
     """Pair the world in `folder`; the counts of the report."""
-    from gairlib import pairing, scenes
+    from gairlib.data import scenes
+    from gairlib.pairs import pair
 
     here = Path(folder)
     found = [scenes.open_scene(p) for p in sorted((here / "scenes").glob("*.tif"))]
-    pairs = pairing.pair(here / "street.parquet", found, folder=here / "pairs", chip_px=32,
+    pairs = pair.pair(here / "street.parquet", found, folder=here / "pairs", chip_px=32,
                          chip_m=320.0, progress=False)  # fmt: skip
     return {k: pairs.report[k] for k in ("photos_in", "paired", "chips")} | {
         "rejected": sum(pairs.report["rejected"].values())
@@ -77,7 +79,7 @@ def run(quick: bool = False) -> dict:
                          ("quarter", (QUICK if quick else FULL) // 4)):  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             write_world(Path(folder) / "world", photos)
-            done = bench.peak("gairlib.bench.pairing:paired", str(Path(folder) / "world"))
+            done = speed.peak("research.speed.pairing:paired", str(Path(folder) / "world"))
         counts = done["value"]
         if counts["photos_in"] != photos or counts["paired"] + counts["rejected"] != photos:
             raise RuntimeError(f"of {photos} photos {counts} are accounted for")

@@ -6,8 +6,8 @@ training (forward and backward) and a reading without gradients.
 
 import torch
 
-from gairlib import bench
 from gairlib.sv import SVEncoder
+from research import speed
 
 FULL = (128, 64, [32, 64, 128, 256])  # photos, pixels a side, channels
 QUICK = (2, 32, [8, 8, 16, 16])
@@ -35,13 +35,13 @@ def _measure(photos: int, side: int, channels: list[int], repeats: int) -> dict:
     def ours():
         return encoder(images)
 
-    found = bench.side_by_side({"plain": lambda: plain().sum().backward(),
+    found = speed.side_by_side({"plain": lambda: plain().sum().backward(),
                                 "ours": lambda: ours().sum().backward()}, repeats)
     numbers = {"train_plain_s": found["plain"], "train_s": found["ours"],
                "train_times_faster": found["plain"] / found["ours"]}
     encoder.eval()
     with torch.inference_mode():
-        found = bench.side_by_side({"plain": plain, "ours": ours}, repeats)
+        found = speed.side_by_side({"plain": plain, "ours": ours}, repeats)
         apart = float((plain() - ours()).abs().max())
     return {k: round(v, 3) for k, v in numbers.items()} | {
         "read_plain_s": round(found["plain"], 3), "read_s": round(found["ours"], 3),

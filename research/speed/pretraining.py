@@ -6,8 +6,8 @@ each, 4.3 on average. From the same weights, on the same raw batches with the sa
   and the field is read at one position of it (and at the field term's random points, where that
   term is on); InfoNCE with haversine masks and F.cross_entropy; torch.optim.AdamW as it comes;
   one tensor of earlier coordinates.
-- *ours*: `gairlib.inputs`, `gairlib.gradient_cache` and the optimiser as `gairlib.train` sets it.
-Both make their inputs with `gairlib.inputs.make`, so that both learn the same: the largest relative
+- *ours*: `gairlib.train.inputs`, `gairlib.train.gradient_cache` and the optimiser as `gairlib.train` sets it.
+Both make their inputs with `gairlib.train.inputs.make`, so that both learn the same: the largest relative
 difference of the first losses says so. Reading from the store is left out (`batch_reading`).
 
 Target: ours reaches at least 1.5 times the plain loop's photos a second. `equal_work_ratio` is what
@@ -25,12 +25,14 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor
 
-from gairlib import GAIR, GAIRConfig, bench, geo, gradient_cache, inputs, plan
-from gairlib.batches import Batch
-from gairlib.coordinate_queue import CoordinateQueue
-from gairlib.engine import Engine
-from gairlib.objectives import Embeddings, terms
-from gairlib.train_options import PretrainOptions, adamw, learning_rate, parameter_groups
+from gairlib import GAIR, GAIRConfig, geo
+from gairlib.train import gradient_cache, inputs, plan
+from gairlib.train.batches import Batch
+from gairlib.train.coordinate_queue import CoordinateQueue
+from gairlib.train.engine import Engine
+from gairlib.train.objective import Embeddings, terms
+from gairlib.train.options import PretrainOptions, adamw, learning_rate, parameter_groups
+from research import speed
 
 THREADS = 2
 BATCHES = 6  # different ones, met in turn
@@ -42,7 +44,7 @@ QUEUE = 384  # a quarter of the sample's 1,536 training photos
 
 def sample(quick: bool) -> tuple[GAIRConfig, PretrainOptions]:
     """The sample's model and options; in small where `quick` is asked for."""
-    values = yaml.safe_load((bench.RESULTS.parents[1] / "params.yaml").read_text())
+    values = yaml.safe_load((speed.RESULTS.parents[1] / "params.yaml").read_text())
     section = values["pretrain"]
     if quick:
         config = GAIRConfig.preset("small", dim=16, rs_depth=1, rs_size=16, rs_patch=4, sv_size=16,
@@ -207,7 +209,7 @@ def race(loops: dict, batches: list[Batch], first: int, repeat: int) -> dict[str
             loop.step(first + k, batch)
 
     blocks = {name: partial(block, loop) for name, loop in loops.items()}
-    seconds = bench.rounds(blocks, repeat, first_in_turn=True)
+    seconds = speed.rounds(blocks, repeat, first_in_turn=True)
     rates = {f"{name}_photos_per_second": photos / median(s) for name, s in seconds.items()}
     rounds = [a / b for a, b in zip(seconds["plain"], seconds["ours"])]  # of the same minute
     return rates | {"ratio": median(rounds)}
@@ -252,7 +254,7 @@ def shares(ours: Ours, batch: Batch, repeat: int) -> dict[str, float]:
         "losses": through(loss),
         "optimiser": ours.update,  # with the gradients that the towers have just left
     }
-    middle = bench.side_by_side(parts, repeat)
+    middle = speed.side_by_side(parts, repeat)
     return {f"share_{name}": s / sum(middle.values()) for name, s in middle.items()}
 
 

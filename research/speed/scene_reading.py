@@ -32,11 +32,11 @@ import rasterio
 from affine import Affine
 from rasterio.windows import Window
 
-from gairlib import placement
 from gairlib.bands import BANDS
-from gairlib.bench import timed
-from gairlib.scene_reader import Reader
-from gairlib.scenes import Scene, open_scene
+from gairlib.data.scene_reader import Reader
+from gairlib.data.scenes import Scene, open_scene
+from gairlib.pairs import placement
+from research.speed import timed
 
 TILE = 512
 
@@ -184,7 +184,7 @@ def stac(folder: Path, size: int, windows: int) -> dict:
     import pystac
     from odc.geo.geobox import GeoBox
 
-    from gairlib import stac
+    from gairlib.data import stac
 
     item = pystac.Item.from_dict(write_bands(folder, size))
     scene = stac.from_item(item)

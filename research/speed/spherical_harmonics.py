@@ -26,10 +26,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gairlib.bench import peak
-from gairlib.spherical_harmonics import real_harmonics
+from gairlib.location.spherical_harmonics import real_harmonics
+from research.speed import peak
 
-HERE = "gairlib.bench.spherical_harmonics"
+HERE = "research.speed.spherical_harmonics"
 
 
 def run(quick: bool = False, repeat: int = 2) -> dict[str, Any]:

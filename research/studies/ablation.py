@@ -1,15 +1,15 @@
 """Ablation: the same training with one switch changed, several seeds each (`make ablate`).
 
 A run is one (variant, seed): it trains from scratch on a shortened schedule in a process of its
-own (gairlib.ablation_run) and is judged on the validation sites; the test sites stay unseen. Runs
+own (research.studies.ablation_run) and is judged on the validation sites; the test sites stay unseen. Runs
 with the same seed begin with the same weights and meet the same batches wherever the switch allows
-it, so that variants are compared run by run and photo by photo (gairlib.ablation_table).
+it, so that variants are compared run by run and photo by photo (research.studies.ablation_table).
 
 Each finished run is one small file, named by what its numbers depend on: the model's config, the
 options, the pairs, and the code that computes them (comments and docstrings aside). An ablation
 that was interrupted goes on, a new variant costs itself only, and a run that fails is a row that
 says why, tried again the next time. A variant with `keep: true` also keeps its weights, for tests
-that ask more of the same models (gairlib.stress).
+that ask more of the same models (research.studies.stress).
 """
 
 import hashlib
@@ -27,18 +27,41 @@ import pandas as pd
 import yaml
 from tqdm.auto import tqdm
 
-from gairlib import checkpoint, notebook, pipeline, plan
 from gairlib.config import GAIRConfig
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.files import code_hash, sha256
+from gairlib.train import checkpoint, plan
+from research.pipeline import notebook, stages
 
 BASE = "base"
 SECTIONS = ("data", "model", "pretrain")
 # What decides a run's numbers, whatever reads the data in: changed code is another run.
-CODE = ("ablation_run augment batches benchmark_retrieval config coordinate_queue features geo "
-        "gradient_cache initialise inputs inr location losses model objectives preprocess "
-        "retrieval rs spherical_harmonics sv train train_options").split()
+CODE = (
+    "research/studies/ablation_run",
+    "gairlib/train/augment",
+    "gairlib/train/batches",
+    "research/tasks/retrieval",
+    "gairlib/config",
+    "gairlib/train/coordinate_queue",
+    "gairlib/embed/encode",
+    "gairlib/geo",
+    "gairlib/train/gradient_cache",
+    "gairlib/weights/initialise",
+    "gairlib/train/inputs",
+    "gairlib/inr",
+    "gairlib/location/base",
+    "gairlib/losses",
+    "gairlib/model",
+    "gairlib/train/objective",
+    "gairlib/preprocess",
+    "gairlib/ranks",
+    "gairlib/rs",
+    "gairlib/location/spherical_harmonics",
+    "gairlib/sv",
+    "gairlib/train/loop",
+    "gairlib/train/options",
+)
 THREADS = dict.fromkeys(notebook.THREADS, "1")
 
 
@@ -147,7 +170,7 @@ def plan_runs(base: dict, variants: Sequence[Variant], *, steps: int, seeds: Seq
     """
     if not seeds or len(set(seeds)) != len(seeds):
         raise BadInput(f"ablation.seeds: {list(seeds)} must be one or more different whole numbers")
-    here = Path(__file__).parent
+    here = Path(__file__).resolve().parents[2]
     code, runs = code_hash(here / f"{name}.py" for name in CODE), []
     for seed in seeds:
         for variant in variants:
@@ -224,7 +247,7 @@ def run_all(runs: Sequence[Run], pairs: str | Path, folder: str | Path, *, proce
 
 
 def _command(spec: Path) -> list[str]:
-    return [sys.executable, "-m", "gairlib.ablation_run", str(spec)]
+    return [sys.executable, "-m", "research.studies.ablation_run", str(spec)]
 
 
 def _start(run: Run, pairs: str | Path, folder: Path, command) -> subprocess.Popen:
@@ -236,7 +259,7 @@ def _start(run: Run, pairs: str | Path, folder: Path, command) -> subprocess.Pop
                                 "model": model, "file": str(folder / f"{run.key}.json")}))
     with open(work / "log.txt", "w") as log:
         return subprocess.Popen(command(spec), stdout=log, stderr=subprocess.STDOUT,
-                                env=pipeline.environment() | THREADS)
+                                env=stages.environment() | THREADS)
 
 
 def _reason(code: int, log: Path) -> str:

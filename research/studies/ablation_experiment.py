@@ -14,8 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from gairlib.ablation import SECTIONS, Run
 from gairlib.errors import Missing
+from research.studies.ablation import SECTIONS, Run
 
 
 def overrides(run: Run, params: str | Path) -> list[str]:

@@ -1,8 +1,8 @@
 """One run of an ablation: trains, then asks the validation photos for their places.
 
-    python -m gairlib.ablation_run SPEC.json
+    python -m research.studies.ablation_run SPEC.json
 
-Started by gairlib.ablation, with one thread. The result is one JSON file with a column for each
+Started by research.studies.ablation, with one thread. The result is one JSON file with a column for each
 question and a row for each photo, so that runs can be compared photo by photo. Four questions:
 
     place               photo -> RS field where it stands, among all validation photos
@@ -26,13 +26,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gairlib import benchmark_retrieval, pairing, plan, retrieval, train
-from gairlib.benchmark_retrieval import GUESSES, Query, gather
-from gairlib.dataset import Dataset
+from gairlib import ranks as retrieval
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.files import whole
 from gairlib.model import GAIR
-from gairlib.pairing import Pairs
+from gairlib.pairs import pair
+from gairlib.pairs.pair import Pairs
+from gairlib.train import loop, plan
+from research.tasks import retrieval as benchmark_retrieval
+from research.tasks.retrieval import GUESSES, Query, gather
 
 SPLIT = "val"  # the test sites are for the benchmarks alone
 KS = (1, 10)
@@ -92,14 +95,14 @@ def run(values: dict, pairs_folder: str, work: str | Path, keep: str | Path = ""
     """
     work = Path(work)
     dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))
-    pairs = pairing.load(pairs_folder)
+    pairs = pair.load(pairs_folder)
     options, engine = plan.settings(values["pretrain"])
     model, todo = plan.start(pairs, values["model"], values["pretrain"])[:2]
     if not todo.train:
         raise BadInput(f"nothing to train: {todo.sentence}")
     query = validation_query(pairs, dataset, model.config.sv_size)  # before an hour is spent
     data = plan.batches(pairs, dataset, model.config, options)["train"]
-    summary = train.pretrain(model, data, None, work / "out", options, engine=engine,
+    summary = loop.pretrain(model, data, None, work / "out", options, engine=engine,
                              checkpoints=work / "checkpoints", progress=False)
     if keep:
         model.save_pretrained(work / "kept")
@@ -155,7 +158,7 @@ def serve(module: str, work: Callable[[dict], dict], arguments: list[str] | None
 
 def main(arguments: list[str] | None = None) -> int:
     """The command of the module's header."""
-    return serve("gairlib.ablation_run", lambda spec: run(
+    return serve("research.studies.ablation_run", lambda spec: run(
         spec["values"], spec["pairs"], spec["work"], spec.get("model", "")), arguments)
 
 

@@ -1,6 +1,6 @@
 """What the runs of an ablation say: means over seeds, and each variant's difference to the base.
 
-Intervals are 95% percentile intervals of a hierarchical bootstrap (gairlib.stats): sites and seeds
+Intervals are 95% percentile intervals of a hierarchical bootstrap (research.evaluation.stats): sites and seeds
 are drawn with replacement, and a variant and the base are read on the same draws, site by site and
 seed by seed. Three seeds and six sites are few: such intervals are too narrow rather than too wide.
 Each of many comparisons may be wrong one time in twenty, so verdicts are given for the `judged`
@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gairlib import commit, stats
-from gairlib.ablation import BASE, Run, Variant
 from gairlib.errors import BadInput
 from gairlib.files import whole
+from research.evaluation import stats
+from research.pipeline import commit
+from research.studies.ablation import BASE, Run, Variant
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,15 @@ import pandas as pd
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from gairlib import location_baselines, probes, stats, tasks, torchgeo_inputs
+from gairlib import torchgeo_inputs
 from gairlib.bands import BANDS, LAYOUTS
-from gairlib.benchmark_probe import Encoder, guesses
-from gairlib.dataset import Dataset
-from gairlib.explore import chip_at
+from gairlib.data.dataset import Dataset
 from gairlib.model import GAIR
 from gairlib.torchgeo_adapter import LocationEncoderLike, SceneEncoder
+from research.evaluation import neighbours, probes, stats
+from research.maps.explore import chip_at
+from research.tasks import registry
+from research.tasks.probing import Encoder, guesses
 
 NEIGHBOURS = 5
 NEAREST = "5 nearest rows"  # reads the training rows' labels by distance: no encoder at all
@@ -39,14 +41,14 @@ class SphereEncoder(LocationEncoderLike):
     name = "xyz"
 
     def _encode(self, lon: np.ndarray, lat: np.ndarray, _year: Any) -> np.ndarray:
-        return location_baselines.sphere(np.stack([lon, lat], 1))
+        return neighbours.sphere(np.stack([lon, lat], 1))
 
 
 def questions(dataset: Dataset) -> list[str]:
     """The location tasks that the folder's tables hold: all numbers, and countries."""
-    named = [name for name in tasks.default_for(dataset) if name.startswith("location-")]
+    named = [name for name in registry.default_for(dataset) if name.startswith("location-")]
     return [name for name in named
-            if name.endswith("-country") or tasks.load(name, dataset).kind == "regression"]
+            if name.endswith("-country") or registry.load(name, dataset).kind == "regression"]
 
 
 def evaluate(
@@ -58,7 +60,7 @@ def evaluate(
     """
     rows = []
     for name in questions(dataset):
-        data = tasks.load(name, dataset)
+        data = registry.load(name, dataset)
         lon, lat = data.inputs.T
         readers = [_probe(data, label, e.encode(lon, lat)) for label, e in encoders.items()]
         readers.append(_nearest(data))
@@ -79,7 +81,7 @@ def evaluate(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _probe(data: tasks.TaskData, name: str, features: np.ndarray) -> Encoder:
+def _probe(data: registry.TaskData, name: str, features: np.ndarray) -> Encoder:
     """Ridge for numbers, nearest neighbours in feature space for classes."""
 
     def predict(train, test, scheme, seed):
@@ -92,12 +94,12 @@ def _probe(data: tasks.TaskData, name: str, features: np.ndarray) -> Encoder:
     return Encoder(name, "ridge" if data.kind == "regression" else "5-NN", predict)
 
 
-def _nearest(data: tasks.TaskData) -> Encoder:
+def _nearest(data: registry.TaskData) -> Encoder:
     lonlat, y = data.inputs, data.labels
     labels = data.kind != "regression"
 
     def predict(train, test, scheme, seed):
-        return location_baselines.by_distance(
+        return neighbours.by_distance(
             lonlat[train], y[train], lonlat[test], k=NEIGHBOURS, power=1.0, labels=labels
         )
 

@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from gairlib import location, location_training
-from gairlib.benchmark_table import COMPARISON_COLUMNS, OURS, Table
 from gairlib.errors import BadInput
-from gairlib.location_baselines import NEAREST
-from gairlib.location_benchmark import CHOSEN, PROBE, options
-from gairlib.location_training import Settings
+from gairlib.location import base
+from research.evaluation import location_training
+from research.evaluation.location_training import Settings
+from research.evaluation.neighbours import NEAREST
+from research.evaluation.table import COMPARISON_COLUMNS, OURS, Table
+from research.tasks.trained import CHOSEN, PROBE, options
 
 ENCODERS = ("rff-xyz", "spherical-harmonics", "sphere2vec-c+")
 TRAINED_SEEDS = 1
@@ -34,7 +35,7 @@ def settings(name: str) -> Settings:
 
 def names(asked: Sequence[str] | str) -> list[str]:
     """Encoder names from the parameter `location_encoders`: a list, or "all" for the registry."""
-    known = location.names()
+    known = base.names()
     if isinstance(asked, str):
         if asked != "all":
             raise BadInput(f"benchmark.location_encoders is {asked!r}: a list of encoder names or "

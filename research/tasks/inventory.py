@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from gairlib.published import folders
+from research.tasks.published import folders
 
 if TYPE_CHECKING:
-    from gairlib.dataset import Dataset
+    from gairlib.data.dataset import Dataset
 
 IMAGES = (".jpg", ".jpeg", ".png")
 

@@ -19,23 +19,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gairlib import benchmark_retrieval as pairs_task
-from gairlib import features, probes, retrieval, stats
-from gairlib.benchmark_retrieval import COLOURS, KS, MARGIN, MEAN, Query
-from gairlib.benchmark_table import OURS, RANDOM, Table
-from gairlib.cross_modal.search import (
-    SPHERE_TIE,
-    WITHIN_KM,
-    Found,
-    gap,
-    margins,
-    medoid,
-    search,
-    sphere,
-)
-from gairlib.dataset import Dataset
+from gairlib import ranks
+from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
+from research.evaluation import probes, stats
+from research.evaluation.table import OURS, RANDOM, Table
+from research.tasks import retrieval as pairs_task
+from research.tasks.retrieval import COLOURS, KS, MARGIN, MEAN, Query
+from research.tasks.search import SPHERE_TIE, WITHIN_KM, Found, gap, margins, medoid, search, sphere
 
 TASKS = {"retrieval-sv-location": "sv", "retrieval-rs-location": "rs"}
 WORDS = {"sv": "photo", "rs": "RS"}
@@ -77,8 +70,8 @@ def vectors(model: GAIR, query: Query, modality: str, device: str = "cpu",
             mode: str | None = None) -> np.ndarray:
     """Unit vectors [n, D] of the photos ("sv") or of the RS field where they stand ("rs")."""
     if modality == "sv":
-        return retrieval.unit(features.encode_photos(model, query.images, device=device))
-    return retrieval.unit(features.local(model, query.chips, query.chip_of, query.xy, mode=mode,
+        return ranks.unit(encode.encode_photos(model, query.images, device=device))
+    return ranks.unit(encode.local(model, query.chips, query.chip_of, query.xy, mode=mode,
                                          device=device))
 
 
@@ -121,7 +114,7 @@ class _Scorer:
             self._add(split, encoder, f"hit within {limit:,} km", stats.mean, found.hits[:, d], how)
         self._add(split, encoder, ERROR, stats.median, found.km, how, unit="km")
 
-    def both_ways(self, encoder: str, asking, places, *, tie: float = retrieval.TIE, back=True,
+    def both_ways(self, encoder: str, asking, places, *, tie: float = ranks.TIE, back=True,
                   **how) -> None:
         """asking [n, D] against places [m, D] of the galleries, rows of unit length."""
         n, all_places = self.where.n, self.where.lonlat
@@ -156,7 +149,7 @@ def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, d
 
     def one(name, encoder, *, hop=False, mean=False):
         asking = vectors(encoder, query, modality, device)
-        places = retrieval.unit(features.locations(encoder, where.lonlat, device=device))
+        places = ranks.unit(encode.locations(encoder, where.lonlat, device=device))
         score.both_ways(name, asking, places, **how)
         score.margin(name, asking, places[: where.n], **how)
         if hop:
@@ -173,7 +166,7 @@ def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, d
     notes.append(f"modality gap {gap(asking, places[: where.n]):.2f} between the centres of "
                  f"{WORDS[modality]} and location embeddings (0: none, at most 2)")
     for seed in range(seeds):
-        one(RANDOM, features.random_init(config, seed))
+        one(RANDOM, encode.random_init(config, seed))
     plain = dict(bands=how["bands"], normalisation="none", tie=SPHERE_TIE)
     on_sphere = sphere(where.lonlat)
     if train is not None:

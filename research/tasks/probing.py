@@ -13,23 +13,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from gairlib import (
-    benchmark_location,
-    features,
-    geographic_bias,
-    location_baselines,
-    probes,
-    published_weights,
-    stats,
-    supervised,
-)
-from gairlib.benchmark_table import OURS, RANDOM, Table
-from gairlib.dataset import Dataset
-from gairlib.location_benchmark import PROBE
-from gairlib.location_training import Settings
+from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
 from gairlib.model import GAIR
-from gairlib.tasks import FEW, TaskData
-from gairlib.tasks_rs import Places
+from research.evaluation import geographic_bias, probes, stats, supervised
+from research.evaluation import neighbours as location_baselines
+from research.evaluation.location_training import Settings
+from research.evaluation.table import OURS, RANDOM, Table
+from research.tasks import benchmark_location, published_weights
+from research.tasks.registry import FEW, TaskData
+from research.tasks.tiles import Places
+from research.tasks.trained import PROBE
 
 SUPERVISED = "ViT, supervised"
 Predict = Callable[[np.ndarray, np.ndarray, int], np.ndarray]  # train, test rows, seed -> guesses
@@ -79,13 +73,13 @@ def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: 
     linear = "logistic" if labels else "ridge"
     images = None
     if data.modality == "sv":
-        images = features.read_photos(dataset, data.inputs, model.config.sv_size)
+        images = encode.read_photos(dataset, data.inputs, model.config.sv_size)
     how = dict(bands=data.bands, normalisation=model.config.preprocessing)
     if data.modality == "location":
         how["normalisation"] = ""
-    ours = features.of_task(data, model, images, device)
+    ours = encode.of_task(data, model, images, device)
     untrained = [
-        features.of_task(data, features.random_init(model.config, s), images, device)
+        encode.of_task(data, encode.random_init(model.config, s), images, device)
         for s in range(seeds)
     ]
     found = [
@@ -93,7 +87,7 @@ def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: 
         Encoder(RANDOM, linear, _linear(data, lambda seed: untrained[seed]), **how),
     ]
     further = published_weights.tables(
-        data, extra.weights, lambda size: features.read_photos(dataset, data.inputs, size), device)
+        data, extra.weights, lambda size: encode.read_photos(dataset, data.inputs, size), device)
     for name, prep, x in further:
         found.append(Encoder(name, linear, _linear(data, lambda seed, x=x: x), data.bands, prep))
     if data.modality == "location":
@@ -105,8 +99,8 @@ def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: 
                   for name, predict in trained.items()]
     elif isinstance(data.inputs, Places):
         at = data.inputs
-        chip = features.of_chips(model, at.chips, device)[at.chip]  # [n, D]
-        colours = features.local_statistics(at.chips, at.chip, at.xy)
+        chip = encode.of_chips(model, at.chips, device)[at.chip]  # [n, D]
+        colours = encode.local_statistics(at.chips, at.chip, at.xy)
         found += [
             Encoder("chip mean", linear, _linear(data, lambda seed: chip), **how),
             Encoder("colour statistics", linear, _linear(data, lambda seed: colours),
@@ -115,8 +109,8 @@ def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: 
     else:
         pixels = data.inputs if images is None else images.numpy()
         plain = dict(bands=data.bands, normalisation="none")
-        colours = features.colour_statistics(pixels)
-        coarse = features.thumbnails(pixels, 4 if data.modality == "rs" else 8)
+        colours = encode.colour_statistics(pixels)
+        coarse = encode.thumbnails(pixels, 4 if data.modality == "rs" else 8)
         found += [
             Encoder("colour statistics", linear, _linear(data, lambda seed: colours), **plain),
             Encoder("raw pixels", linear, _linear(data, lambda seed: coarse), **plain),

@@ -3,8 +3,8 @@
 `benchmark.weights` names files by project: {gair: FILE, geoclip: FILE, satclip: FILE, croma: FILE}.
 Each encoder is read where its modality fits (GAIR everywhere, GeoCLIP and SatCLIP on places, CROMA
 on chips), through the preprocessing and input size that it was published with: chips are resized to
-96 px (GAIR; its own grid) or 120 px (CROMA), photos to 224 px. Files are read by `gairlib.official`
-and `gairlib.converters`, strictly.
+96 px (GAIR; its own grid) or 120 px (CROMA), photos to 224 px. Files are read by `gairlib.weights.official`
+and `gairlib.weights`, strictly.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,10 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gairlib import converters, features, geo, official, preprocess
+from gairlib import geo, preprocess
+from gairlib import weights as converters
+from gairlib.embed import encode
 from gairlib.errors import BadInput, Missing
-from gairlib.tasks import TaskData
-from gairlib.tasks_rs import Places
+from gairlib.weights import official
+from research.tasks.registry import TaskData
+from research.tasks.tiles import Places
 
 NAMES = {"gair": "GAIR, published", "geoclip": "GeoCLIP", "satclip": "SatCLIP", "croma": "CROMA"}
 MODALITIES = {"gair": ("rs", "sv", "location"), "geoclip": ("location",),
@@ -56,7 +59,7 @@ def _read(key: str, path: str, data: TaskData, photos, device: str) -> np.ndarra
     if key == "gair":
         model = official.load_official(path)
         images = photos(model.config.sv_size) if data.modality == "sv" else None
-        return features.of_task(data, model, images, device)
+        return encode.of_task(data, model, images, device)
     if key == "croma":
         return _croma(converters.load_croma(path, size=CROMA_PX), data, device)
     load = converters.load_geoclip if key == "geoclip" else converters.load_satclip

@@ -21,11 +21,11 @@ from importlib import import_module
 import numpy as np
 import pandas as pd
 
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
+from gairlib.data.tables import read as read_table
 from gairlib.errors import BadInput
-from gairlib.splits import Folds, blocks, folds
-from gairlib.tables import read as read_table
-from gairlib.task_labels import check_split, label_kind, labelled
+from research.evaluation.splits import Folds, blocks, folds
+from research.tasks.task_labels import check_split, label_kind, labelled
 
 FOLDS = 5
 TRAIN_SHARE = 0.9  # of the training sites, drawn anew for each probe seed
@@ -41,12 +41,12 @@ TILE_PX, TILE_STRIDE, TILE_M = 64, 32, 640.0
 # `run(task, dataset, model, *, pairs_folder, seeds, device)` -> (Table, mainline, notes, example);
 # it may take `extra` too (`benchmark_probe.Options`), and the example may hold `regions`.
 FAMILIES: dict[str, str] = {
-    "retrieval-": "gairlib.cross_modal.places",  # the first prefix that fits counts
-    "retrieval": "gairlib.benchmark_retrieval",
-    "segmentation-": "gairlib.segmentation.landcover",
-    "pangaea-": "gairlib.published.pangaea",
-    "geobench-": "gairlib.published.geobench",
-    "placepulse-": "gairlib.published.place_pulse",
+    "retrieval-": "research.tasks.places",  # the first prefix that fits counts
+    "retrieval": "research.tasks.retrieval",
+    "segmentation-": "research.tasks.segmentation.landcover",
+    "pangaea-": "research.tasks.published.pangaea",
+    "geobench-": "research.tasks.published.geobench",
+    "placepulse-": "research.tasks.published.place_pulse",
 }
 
 # columns of street.csv and of location tables that say where, when or whence rather than what
@@ -149,7 +149,7 @@ def available(dataset: Dataset) -> dict[str, str]:
         "" if covered >= 2 else f"landcover/ holds maps for {covered} scenes, two are needed"
     )
     found["rs-built_up"] = found["rs-landcover"] or _built_classes(dataset)
-    from gairlib.tasks_rs import without_eurosat  # which imports this module
+    from research.tasks.tiles import without_eurosat  # which imports this module
 
     found["rs-eurosat"] = without_eurosat(dataset)
     street = dataset.street()
@@ -173,7 +173,7 @@ def available(dataset: Dataset) -> dict[str, str]:
 
 def _built_classes(dataset: Dataset) -> str:
     """"" where landcover/classes.csv names a class of buildings, else the reason why not."""
-    from gairlib.tasks_rs import is_built
+    from research.tasks.tiles import is_built
 
     names = read_table(dataset.folder / "landcover" / "classes.csv", ("value", "name"))["name"]
     return "" if names.astype(str).map(is_built).any() else (
@@ -245,12 +245,12 @@ def load(name: str, dataset: Dataset, pairs_folder=None,
         return _street(name, dataset)
     if name.startswith("location-"):
         return _location(name, dataset, block_degrees)
-    from gairlib import tasks_rs  # the raster tasks are a module of their own
+    from research.tasks import tiles  # the raster tasks are a module of their own
 
     if name.startswith("rs-street-"):
-        return tasks_rs.street_from_above(name, dataset, pairs_folder)
-    loaders = {"rs-landcover": tasks_rs.landcover, "rs-built_up": tasks_rs.built_up,
-               "rs-eurosat": tasks_rs.eurosat}
+        return tiles.street_from_above(name, dataset, pairs_folder)
+    loaders = {"rs-landcover": tiles.landcover, "rs-built_up": tiles.built_up,
+               "rs-eurosat": tiles.eurosat}
     return loaders[name](dataset)
 
 

@@ -6,7 +6,7 @@
 
 A task that the dataset cannot run gives a result with status "skipped" and the reason; an unknown
 task name or a broken file is an error. All intervals are 95% bootstraps over sites, blocks or
-images (`gairlib.stats`), never over rows.
+images (`research.evaluation.stats`), never over rows.
 """
 
 import inspect
@@ -20,21 +20,16 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gairlib import (
-    benchmark_location,
-    benchmark_probe,
-    geographic_bias,
-    published_weights,
-    tasks,
-)
-from gairlib.benchmark_table import COMPARISON_COLUMNS, LOWER, OURS, RANDOM, ROW_COLUMNS
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Skipped
-from gairlib.figures import benchmarks as figures
-from gairlib.figures import geographic_bias as bias_figures
-from gairlib.figures import retrieval as retrieval_figures
-from gairlib.geographic_bias import COLUMNS as REGIONS
 from gairlib.model import GAIR
+from research.evaluation import geographic_bias
+from research.evaluation.geographic_bias import COLUMNS as REGIONS
+from research.evaluation.table import COMPARISON_COLUMNS, LOWER, OURS, RANDOM, ROW_COLUMNS
+from research.figures import benchmarks as figures
+from research.figures import geographic_bias as bias_figures
+from research.figures import retrieval as retrieval_figures
+from research.tasks import benchmark_location, probing, published_weights, registry
 
 BLIND = ("majority", "mean", "chance", "random point")  # what knows nothing of the input
 UNUSED = "benchmark.weights: not used by this task"
@@ -244,7 +239,7 @@ def _interval(value: float, low: float, high: float) -> str:
 def run(task: str, dataset: Dataset, checkpoint: str | Path, pairs_folder: str | Path, *,
         seeds: int = 3, bootstrap: int = 1000, device: str = "cpu",
         block_degrees: Sequence[float] = (10.0,),
-        extra: benchmark_probe.Options = benchmark_probe.Options()) -> Result:  # noqa: B008
+        extra: probing.Options = probing.Options()) -> Result:  # noqa: B008
     """Run one task with frozen encoders; see the module's header.
 
     block_degrees: the blocked splits of location tasks (finer ones where a table is too small).
@@ -262,10 +257,10 @@ def run(task: str, dataset: Dataset, checkpoint: str | Path, pairs_folder: str |
     published_weights.check(extra.weights)
     benchmark_location.names(extra.location_encoders)
     model = GAIR.from_pretrained(checkpoint)
-    why = tasks.reason(task, dataset)
+    why = registry.reason(task, dataset)
     if why:
         return Result(task, dataset.name, dataset.synthetic, "skipped", why)
-    if family := tasks.family(task):
+    if family := registry.family(task):
         how = dict(pairs_folder=pairs_folder, seeds=seeds, device=device)
         if "extra" in inspect.signature(family.run).parameters:
             how["extra"] = extra
@@ -282,11 +277,11 @@ def run(task: str, dataset: Dataset, checkpoint: str | Path, pairs_folder: str |
         return Result(task, dataset.name, table.synthetic, rows=table.rows(bootstrap),
                       comparison=table.comparison(bootstrap), mainline=mainline, notes=notes,
                       example=example, regions=regions)
-    data = tasks.load(task, dataset, pairs_folder, block_degrees)
-    table, images, regions = benchmark_probe.run(
+    data = registry.load(task, dataset, pairs_folder, block_degrees)
+    table, images, regions = probing.run(
         data, dataset, model, seeds=seeds, device=device, extra=extra)
     gaps = benchmark_location.against_neighbours(table, bootstrap)
-    judged = benchmark_probe.mainline(data)
+    judged = probing.mainline(data)
     notes = [*data.notes, *benchmark_location.sentences(gaps, judged),
              *geographic_bias.sentences(regions, judged[0][1])]
     result = Result(task, dataset.name, data.synthetic, rows=table.rows(bootstrap),

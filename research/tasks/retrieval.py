@@ -11,7 +11,7 @@ Against: chance, the same model untrained, the chip's mean (does *local* alignme
 tokens read bilinearly (a mode the model was not trained in, and labelled so), and canonical
 correlation between colour statistics of photos and of local RS windows, fitted on training pairs.
 For positions also the chip's centre, and guesses from where training photos stand in their chips.
-Coordinates, the third modality, are the tasks of `gairlib.cross_modal.places`.
+Coordinates, the third modality, are the tasks of `research.tasks.places`.
 """
 
 import math
@@ -23,13 +23,17 @@ import torch
 from pyproj import Geod
 from tqdm.auto import tqdm
 
-from gairlib import features, geo, pairing, preprocess, probes, retrieval, stats
-from gairlib.benchmark_table import OURS, RANDOM, Table
-from gairlib.cross_modal.search import margins
-from gairlib.dataset import Dataset
+from gairlib import geo, preprocess
+from gairlib import ranks as retrieval
+from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
 from gairlib.errors import Skipped
 from gairlib.model import GAIR
-from gairlib.pairing import Pairs
+from gairlib.pairs import pair
+from gairlib.pairs.pair import Pairs
+from research.evaluation import probes, stats
+from research.evaluation.table import OURS, RANDOM, Table
+from research.tasks.search import margins
 
 KS = (1, 5, 10)
 CELL_M = 20.0  # or finer
@@ -120,7 +124,7 @@ def gather(pairs: Pairs, dataset: Dataset, rows: pd.DataFrame, label: str, photo
     chips = chosen["chips"].to_numpy()
     sizes = np.array([chip_size_m(str(crs), transform, chips.shape[-1]) for crs, transform in
                       zip(chosen["crs"].to_numpy(), chosen["transform"].to_numpy())])
-    images = features.read_photos(dataset, rows, photo_px)
+    images = encode.read_photos(dataset, rows, photo_px)
     return Query(rows, label, chips, chip_of, sizes[chip_of], images)
 
 
@@ -133,7 +137,7 @@ def read(model: GAIR, query: Query, *, mode: str | None = None, device: str = "c
     """
     model = model.to(device).eval()
     prep = preprocess.get(model.config.preprocessing)
-    photos = features.encode_photos(model, query.images, device=device)
+    photos = encode.encode_photos(model, query.images, device=device)
     local = np.zeros_like(photos)
     grid = retrieval.cell_centres(query.cells)  # [P, 2]
     slide = mode != "mean"  # a chip's mean has no position
@@ -161,12 +165,12 @@ def read(model: GAIR, query: Query, *, mode: str | None = None, device: str = "c
 def photo_colours(query: Query) -> np.ndarray:
     """Colour statistics and a coarse thumbnail of every photo: [n, P]."""
     images = query.images.numpy()
-    return np.concatenate([features.colour_statistics(images), features.thumbnails(images, 4)], 1)
+    return np.concatenate([encode.colour_statistics(images), encode.thumbnails(images, 4)], 1)
 
 
 def place_colours(query: Query) -> np.ndarray:
     """Band statistics of the RS windows around every photo's position: [n, Q]."""
-    return features.local_statistics(query.chips, query.chip_of, query.xy)
+    return encode.local_statistics(query.chips, query.chip_of, query.xy)
 
 
 def colour_reading(train: Query, query: Query) -> Reading:
@@ -177,7 +181,7 @@ def colour_reading(train: Query, query: Query) -> Reading:
     maps = np.zeros((len(photos), len(grid)), np.float32)
     for chip in range(len(query.chips)):
         rows = np.flatnonzero(query.chip_of == chip)
-        dense = features.local_statistics(query.chips[chip][None], np.zeros(len(grid), int), grid)
+        dense = encode.local_statistics(query.chips[chip][None], np.zeros(len(grid), int), grid)
         maps[rows] = retrieval.unit(photos[rows]) @ retrieval.unit(to_place(dense)).T
     return Reading(photos, local, maps, grid)
 
@@ -246,7 +250,7 @@ def ask(dataset: Dataset, pairs_folder, photo_px: int) -> tuple:
     """What a retrieval task asks: the held-out pairs (Query), the manifest rows of the training
     photos outside of them, and those gathered (None with fewer than MIN_TRAIN). Raises Skipped
     where there are fewer than two pairs."""
-    pairs = pairing.load(pairs_folder)
+    pairs = pair.load(pairs_folder)
     count = pairs.manifest["photo_id"].nunique() if len(pairs.manifest) else 0
     if count < 2:
         raise Skipped(f"{count} pairs in {pairs_folder}, two are needed")
@@ -260,7 +264,7 @@ def ask(dataset: Dataset, pairs_folder, photo_px: int) -> tuple:
 
 def calibration(pairs_folder, dataset: Dataset, photo_px: int) -> Query | None:
     """The photos of the validation split, which are not judged; None with fewer than MIN_TRAIN."""
-    pairs = pairing.load(pairs_folder)
+    pairs = pair.load(pairs_folder)
     rows = pairs.manifest.query("split == 'val'").sort_values(
         ["photo_id", "chip"], kind="stable").drop_duplicates("photo_id")
     enough = len(rows) >= MIN_TRAIN
@@ -304,7 +308,7 @@ def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, d
 
     ours = judge(OURS, lambda q: read(model, q, device=device), mode, more=True, **how)
     for seed in range(seeds):
-        other = features.random_init(config, seed)
+        other = encode.random_init(config, seed)
         judge(RANDOM, lambda q: read(other, q, device=device), mode, **how)  # noqa: B023
     if mode == "nili":
         judge(RAW, lambda q: read(model, q, mode="bilinear", device=device), "bilinear", **how)

@@ -3,7 +3,7 @@
 A hit within d km: the best entry of the gallery lies at most d km from the truth, great circle on a
 sphere. The five distances are those of Im2GPS (Hays and Efros 2008) and GeoCLIP (Vivanco Cepeda et
 al. 2023): street, city, region, country, continent. Ties count as broken at random, as in
-`gairlib.retrieval`: a query that ties all entries has chance's hits, exactly.
+`gairlib.ranks`: a query that ties all entries has chance's hits, exactly.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gairlib import geo, retrieval
+from gairlib import geo
+from gairlib import ranks as retrieval
 
 WITHIN_KM = (1, 25, 200, 750, 2500)
 SPHERE_TIE = 1e-12  # cosines of float64 unit vectors: about 9 m on the ground

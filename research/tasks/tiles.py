@@ -20,12 +20,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from gairlib import bands, geo, pairing, scenes, tasks
-from gairlib.dataset import Dataset
+from gairlib import bands, geo
+from gairlib.data import scenes
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.inventory import IMAGES
-from gairlib.splits import stratified
-from gairlib.task_labels import MIN_CLASS, MIN_ROWS, check_split, label_kind, labelled
+from gairlib.pairs import pair
+from research.evaluation.splits import stratified
+from research.tasks import registry
+from research.tasks.inventory import IMAGES
+from research.tasks.task_labels import MIN_CLASS, MIN_ROWS, check_split, label_kind, labelled
 
 
 def scene_sites(dataset: Dataset) -> tuple[dict[str, str], dict[str, str]]:
@@ -85,9 +88,9 @@ def _tiles(dataset: Dataset, label_of, empty) -> tuple[np.ndarray, pd.DataFrame]
             continue
         cover, classes = found
         for chip, transform in scenes.tiles(
-            scene, tasks.TILE_PX, tasks.TILE_M, tasks.TILE_STRIDE
+            scene, registry.TILE_PX, registry.TILE_M, registry.TILE_STRIDE
         ):
-            label = label_of(window_of(cover, scene, transform, tasks.TILE_PX), classes)
+            label = label_of(window_of(cover, scene, transform, registry.TILE_PX), classes)
             if label != empty and label == label:
                 chips.append(chip)
                 ((lon, lat),) = geo.chip_lonlat([[0.0, 0.0]], scene.crs, transform, chip.shape[1:])
@@ -97,18 +100,18 @@ def _tiles(dataset: Dataset, label_of, empty) -> tuple[np.ndarray, pd.DataFrame]
     return np.stack(chips), table.assign(row=np.arange(len(table)))
 
 
-def built_up(dataset: Dataset) -> tasks.TaskData:
+def built_up(dataset: Dataset) -> registry.TaskData:
     """Tiles [n, 10, 64, 64] in DN with the share of their ground that is built up, in [0, 1]."""
     chips, table = _tiles(dataset, _built_share, "")
     split = table["split"] if (table["split"] != "").all() else None
     sites = table["site"].to_numpy(dtype=str)
-    return tasks.TaskData("rs-built_up", "rs", "regression", "built-up share", chips,
+    return registry.TaskData("rs-built_up", "rs", "regression", "built-up share", chips,
                           table["label"].to_numpy(np.float64), sites, "site",
-                          tasks.site_schemes(split, sites), dataset.synthetic, "10", [],
+                          registry.site_schemes(split, sites), dataset.synthetic, "10", [],
                           table[["lon", "lat"]].to_numpy(np.float64))
 
 
-def landcover(dataset: Dataset) -> tasks.TaskData:
+def landcover(dataset: Dataset) -> registry.TaskData:
     """Tiles [n, 10, 64, 64] in DN with the name of their dominant class."""
     chips, table = _tiles(dataset, _majority, "")
     notes: list[str] = []
@@ -121,8 +124,8 @@ def landcover(dataset: Dataset) -> tasks.TaskData:
     split = table["split"] if (table["split"] != "").all() else None
     check_split(labels, split, f"{dataset.name}: landcover/, dominant class of tiles")
     data = chips[table["row"]]
-    return tasks.TaskData("rs-landcover", "rs", "classification", "dominant land cover", data,
-                          labels, sites, "site", tasks.site_schemes(split, sites),
+    return registry.TaskData("rs-landcover", "rs", "classification", "dominant land cover", data,
+                          labels, sites, "site", registry.site_schemes(split, sites),
                           dataset.synthetic, "10", notes,
                           table[["lon", "lat"]].to_numpy(np.float64))
 
@@ -136,7 +139,7 @@ def without_eurosat(dataset: Dataset) -> str:
     return "" if there else "no folder eurosat_rgb/<class>/*.jpg"
 
 
-def eurosat(dataset: Dataset) -> tasks.TaskData:
+def eurosat(dataset: Dataset) -> registry.TaskData:
     """EuroSAT RGB images as chips [n, 10, 64, 64] in DN; missing bands hold the training mean."""
     folder = dataset.folder / "eurosat_rgb"
     images, labels = [], []
@@ -146,9 +149,9 @@ def eurosat(dataset: Dataset) -> tasks.TaskData:
     for path in sorted(folder.glob("*/*.jp*g")):
         with Image.open(path) as image:
             rgb = np.asarray(image.convert("RGB"))
-        if rgb.shape != (tasks.TILE_PX, tasks.TILE_PX, 3):
+        if rgb.shape != (registry.TILE_PX, registry.TILE_PX, 3):
             raise BadInput(f"{path}: {rgb.shape[1]} x {rgb.shape[0]} pixels; EuroSAT images are "
-                           f"{tasks.TILE_PX} x {tasks.TILE_PX}")
+                           f"{registry.TILE_PX} x {registry.TILE_PX}")
         images.append(rgb)
         labels.append(path.parent.name)
     if len(set(labels)) < 2 or len(labels) < MIN_ROWS:
@@ -156,14 +159,14 @@ def eurosat(dataset: Dataset) -> tasks.TaskData:
                        f"rs-eurosat needs two classes and {MIN_ROWS} images")
     chips, present = bands.from_rgb(np.stack(images))
     labels, rows = np.array(labels), np.arange(len(labels))
-    k = min(tasks.FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
+    k = min(registry.FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
     if k < 2:
         raise BadInput(f"{folder}: every class folder needs two images or more")
-    scheme = tasks.Scheme(f"random stratified, {k} folds",
+    scheme = registry.Scheme(f"random stratified, {k} folds",
                           lambda seed: stratified(labels, k, seed), rows)
     notes = [f"only {', '.join(present)} are given; the other bands hold the training mean",
              "EuroSAT has no coordinates: random folds, bootstrap over images"]
-    return tasks.TaskData("rs-eurosat", "rs", "classification", "EuroSAT class", chips, labels,
+    return registry.TaskData("rs-eurosat", "rs", "classification", "EuroSAT class", chips, labels,
                           rows.astype(str), "image", [scheme], dataset.synthetic,
                           ",".join(present), notes)
 
@@ -183,12 +186,12 @@ class Places:
         return self.chips[self.chip[row]]
 
 
-def street_from_above(name: str, dataset: Dataset, pairs_folder) -> tasks.TaskData:
+def street_from_above(name: str, dataset: Dataset, pairs_folder) -> registry.TaskData:
     """A label of the paired photos, to be read off their chips. One chip a photo, its first."""
     column = name.removeprefix("rs-street-")
     notes = ["features are the RS tokens, read bilinearly where the photo stands; `chip mean` is "
              "their mean over the chip, by the same encoder"]
-    pairs = pairing.load(pairs_folder)
+    pairs = pair.load(pairs_folder)
     rows = pairs.manifest.drop_duplicates("photo_id").reset_index(drop=True)
     if column not in rows or len(rows) < MIN_ROWS:
         raise BadInput(f"{name}: {len(rows)} paired photos"
@@ -198,10 +201,10 @@ def street_from_above(name: str, dataset: Dataset, pairs_folder) -> tasks.TaskDa
     rows, labels = labelled(rows, column, kind, "photos", notes)
     if kind == "classification":
         check_split(labels, rows["split"], f"street.csv, column `{column}`, paired photos")
-    sites, cluster = tasks.photo_sites(rows)
+    sites, cluster = registry.photo_sites(rows)
     used, chip = np.unique(rows["chip"].to_numpy(), return_inverse=True)
     chips = pairs.chips["chips"].isel(chip=used).to_numpy()
     places = Places(chips, chip, rows[["x", "y"]].to_numpy(np.float64))
-    return tasks.TaskData(name, "rs", kind, f"{column} from above", places, labels, sites, cluster,
-                          tasks.site_schemes(rows["split"], sites), dataset.synthetic, "10",
+    return registry.TaskData(name, "rs", kind, f"{column} from above", places, labels, sites, cluster,
+                          registry.site_schemes(rows["split"], sites), dataset.synthetic, "10",
                           notes, rows[["lon", "lat"]].to_numpy(np.float64))

@@ -1,6 +1,6 @@
 """Location tables under random and blocked folds: every trained encoder beside plain baselines.
 
-    python -m gairlib.location_benchmark FOLDER/tables/elevation.csv elevation --degrees 10
+    python -m research.tasks.trained FOLDER/tables/elevation.csv elevation --degrees 10
 
 Five outer folds a seed. Within the training rows of each, every encoder is trained by
 `location_training`, which stops by inner folds that are split as the outer ones are. "chosen
@@ -20,11 +20,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gairlib import location, location_training, splits, stats
-from gairlib.benchmark_table import Table
 from gairlib.errors import BadInput, Missing
-from gairlib.location_baselines import NEAREST, baselines
-from gairlib.location_training import DEFAULTS, Settings
+from gairlib.location import base
+from research.evaluation import location_training, splits, stats
+from research.evaluation.location_training import DEFAULTS, Settings
+from research.evaluation.neighbours import NEAREST, baselines
+from research.evaluation.table import Table
 
 FOLDS = 5
 CLUSTER_DEGREES = 10.0
@@ -98,7 +99,7 @@ def run(
     `benchmark_table`, and each encoder's difference from 5-NN with its interval and verdict.
     BadInput for unequal lengths, fewer than one seed, or blocks too large for the table.
     """
-    encoders = location.names() if encoders is None else list(encoders)
+    encoders = base.names() if encoders is None else list(encoders)
     lonlat, y = np.asarray(lonlat, dtype=np.float64), np.asarray(y)
     if len(lonlat) != len(y) or seeds < 1:
         raise BadInput(f"{task}: {len(lonlat)} places, {len(y)} targets, {seeds} seeds: equal "

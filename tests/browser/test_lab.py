@@ -18,7 +18,7 @@ from statistics import median
 
 import nbformat
 import pytest
-from browser_pages import INSIDE, ROOT, Opened, started
+from builders.browser_pages import INSIDE, ROOT, Opened, started
 
 pytestmark = pytest.mark.browser
 NOTEBOOK = "55-find-a-photo-by-hand.ipynb"
@@ -50,7 +50,7 @@ WATCH = """([event, answer, picture]) => {
 @pytest.fixture(scope="module")
 def folder(tiny, embedded, tmp_path_factory):
     """A folder with the notebook, set to the tiny dataset, its pairs and a small model."""
-    from gairlib import pairing
+    from gairlib.pairs import pair
 
     root = tmp_path_factory.mktemp("lab")
     if reports := os.environ.get("GAIRLIB_REPORTS"):
@@ -60,7 +60,7 @@ def folder(tiny, embedded, tmp_path_factory):
                   "pairs": outputs / "pair"}
     else:
         _, dataset, model = embedded
-        pairing.pair(dataset.photo_table(), dataset.scenes(), folder=root / "pair",
+        pair.pair(dataset.photo_table(), dataset.scenes(), folder=root / "pair",
                      photos_root=dataset.folder, **SIZE, progress=False)  # fmt: skip
         values = {"folder": tiny, "checkpoint": model / "model", "pairs": root / "pair"}
     notebook = nbformat.read(ROOT / "notebooks" / NOTEBOOK, as_version=4)

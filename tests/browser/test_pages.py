@@ -11,11 +11,11 @@ import re
 from pathlib import Path
 
 import pytest
-from browser_pages import DESKTOP, PHONE, opened, started
+from builders.browser_pages import DESKTOP, PHONE, opened, started
 from PIL import Image
 
-from gairlib.maps.basemaps import basemap_tiles
-from gairlib.maps.legend import no_tiles
+from research.maps.basemaps import basemap_tiles
+from research.maps.legend import no_tiles
 
 pytestmark = pytest.mark.browser
 OVER = ".leaflet-overlay-pane img.gairlib-top"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "outputs-browser"  # screenshots, to be looked at; git ignores them
 DESKTOP, PHONE = (1280, 900), (390, 844)
 INSIDE = ("file:", "data:", "blob:", "about:")

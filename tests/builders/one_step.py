@@ -1,6 +1,6 @@
 """One training step of a tiny model on a made-up batch; as a script, one rank's part of it.
 
-    torchrun --nproc-per-node R tests/one_step.py FOLDER
+    torchrun --nproc-per-node R tests/builders/one_step.py FOLDER
 
 writes the terms and the gradients of several ways to do it to FOLDER/<way>.safetensors.
 """
@@ -13,10 +13,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from gairlib import GAIR, GAIRConfig, gradient_cache
-from gairlib.engine import Engine, full
-from gairlib.inputs import Inputs
-from gairlib.train_options import PretrainOptions
+from gairlib import GAIR, GAIRConfig
+from gairlib.train import gradient_cache
+from gairlib.train.engine import Engine, full
+from gairlib.train.inputs import Inputs
+from gairlib.train.options import PretrainOptions
 
 CHIPS, SLOTS = 8, 3
 OPTIONS = PretrainOptions(steps=4, chips_per_batch=CHIPS, photos_per_chip=SLOTS, lr=1e-2,

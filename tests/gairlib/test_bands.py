@@ -10,7 +10,7 @@ from PIL import Image
 from gairlib import bands
 from gairlib.errors import BadInput
 
-REAL = Path(__file__).resolve().parents[2] / "shared/real"
+REAL = Path(__file__).resolve().parents[3] / "shared/real"
 
 
 @pytest.mark.parametrize(

@@ -261,8 +261,8 @@ def test_mlp_takes_at_most_a_chunk_at_a_time(monkeypatch):
 
 
 def test_bench_compares_equal_things(monkeypatch):
-    from gairlib import bench as measure
-    from gairlib.bench import inr as bench
+    from research import speed as measure
+    from research.speed import inr as bench
 
     monkeypatch.setattr(measure, "peak", lambda name, *v: measure.call(name, list(v)))  # in here
     found = bench.run(quick=True)

@@ -9,10 +9,11 @@ import pytest
 import yaml
 from test_pipeline import SMALL
 
-from gairlib import pairing, pipeline
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
+from gairlib.pairs import pair
+from research.pipeline import stages as pipeline
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def call(where: Path, *command: str) -> str:
@@ -42,7 +43,7 @@ def experiment(tiny, tmp_path_factory):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = Dataset(tiny)
-        pairing.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=4,
+        pair.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=4,
                      repeats_train=2, seed=0, progress=False).save(root / "outputs/pair")
     for command in ("git init -q .", "git config user.email test@example.org",
                     "git config user.name test", "dvc init -q", "dvc config core.analytics false",

@@ -9,9 +9,9 @@ import nbformat
 import pytest
 import yaml
 
-from gairlib import notebook
+from research.pipeline import notebook
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CELLS, LINES = 15, 15
 
@@ -94,7 +94,7 @@ def commands() -> list[list[str]]:
         text = stage.get("cmd", "")
         for _ in range(3):
             text = re.sub(r"\$\{(\w+)\}", lambda m: words.get(m.group(1), m.group(0)), text)
-        if "gairlib.notebook" in text:
+        if "research.pipeline.notebook" in text:
             found.append(text.split())
     return found
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gairlib import GAIR, GAIRConfig, features, geo, scenes
-from gairlib.dataset import Dataset
+from gairlib import GAIR, GAIRConfig, geo
+from gairlib.data import scenes
+from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_lines_that_embed_a_chip_and_a_photo(tiny, tmp_path, monkeypatch, capsys):
@@ -33,9 +35,9 @@ def test_the_lines_that_embed_a_chip_and_a_photo(tiny, tmp_path, monkeypatch, ca
     column, line = scene.to_pixels(*lonlat[0])
     chip, transform = scenes.read_chip(scene, column, line, size_px=64, size_m=320.0)
     xy = geo.chip_xy(lonlat, scene.crs, transform, chip.shape[1:])
-    local = features.local(model, chip[None], [0], xy)[0]
-    photo = features.photos(model, dataset, row)[0]
-    place = features.locations(model, lonlat)[0]
+    local = encode.local(model, chip[None], [0], xy)[0]
+    photo = encode.photos(model, dataset, row)[0]
+    place = encode.locations(model, lonlat)[0]
     local /= np.linalg.norm(local)
     np.testing.assert_allclose(printed, [local @ photo, place @ photo, local @ place], atol=1e-5)
 

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from gairlib import commit
-from gairlib import tasks as benchmark_tasks
-from gairlib.dataset import Dataset
-from gairlib.report_words import number, with_interval
-from gairlib.scoreboard import claims, further
-from gairlib.scoreboard.lines import LOSES, TIE, WINS, Line, lines
-from gairlib.scoreboard.part import Part
-from gairlib.scoreboard.registry import counts, registry
-from gairlib.scoreboard.tables import COORDBENCH, Tables, gather
+from gairlib.data.dataset import Dataset
+from research.pipeline import commit
+from research.reports.scoreboard import claims, further
+from research.reports.scoreboard.lines import LOSES, TIE, WINS, Line, lines
+from research.reports.scoreboard.part import Part
+from research.reports.scoreboard.registry import counts, registry
+from research.reports.scoreboard.tables import COORDBENCH, Tables, gather
+from research.reports.words import number, with_interval
+from research.tasks import registry as benchmark_tasks
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 UNKNOWN = "unknown"  # a record from before the runner kept the commit
 
 

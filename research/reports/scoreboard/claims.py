@@ -6,8 +6,8 @@ none; where another method is better beyond its interval, that is a sentence of 
 
 import math
 
-from gairlib.report_words import number, with_interval
-from gairlib.scoreboard.lines import LOSES, NONE, TIE, WINS, Against, Line
+from research.reports.scoreboard.lines import LOSES, NONE, TIE, WINS, Against, Line
+from research.reports.words import number, with_interval
 
 QUESTIONS = {
     "good": "Is the representation good?",

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from gairlib.ablation_table import BY_NAME
-from gairlib.benchmark_table import OURS
 from gairlib.errors import BadInput
-from gairlib.report_words import number, with_interval
-from gairlib.scoreboard.lines import LOSES, NONE, TIE, WINS, Against, Line
-from gairlib.scoreboard.part import Part
-from gairlib.stress.curves import LINEAR, MLP
+from research.evaluation.table import OURS
+from research.reports.scoreboard.lines import LOSES, NONE, TIE, WINS, Against, Line
+from research.reports.scoreboard.part import Part
+from research.reports.words import number, with_interval
+from research.studies.ablation_table import BY_NAME
+from research.studies.stress.curves import LINEAR, MLP
 
 # what an ablation's variants say about the field; its base reads it by linear NILI
 FIELD = {"decoder-mlp": ("An MLP decoder of NILI", "the linear one"),

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from gairlib.benchmark_table import LOWER, OURS, RANDOM
-from gairlib.benchmarks import BLIND
-from gairlib.scoreboard.tables import COORDBENCH, Tables
+from research.evaluation.table import LOWER, OURS, RANDOM
+from research.reports.scoreboard.tables import COORDBENCH, Tables
+from research.tasks.result import BLIND
 
 WINS, TIE, LOSES, NONE = "wins", "tie", "loses", ""
 

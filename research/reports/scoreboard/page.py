@@ -10,13 +10,13 @@ import math
 from pathlib import Path
 
 from gairlib.errors import BadInput
-from gairlib.offline import external_loads
-from gairlib.report_html import badge, duration, frame_html, interval, strip, text
-from gairlib.report_style import STYLE
-from gairlib.report_words import number, with_interval
-from gairlib.scoreboard import claims
-from gairlib.scoreboard.board import Board, Source
-from gairlib.scoreboard.lines import Against, Line
+from research.pipeline.offline import external_loads
+from research.reports.html import badge, duration, frame_html, interval, strip, text
+from research.reports.report_style import STYLE
+from research.reports.scoreboard import claims
+from research.reports.scoreboard.board import Board, Source
+from research.reports.scoreboard.lines import Against, Line
+from research.reports.words import number, with_interval
 
 COLUMNS = (  # head, whether it sorts by number
     ("Task", False), ("Measure", False), ("GAIR [95%]", True), ("Untrained", True),

@@ -9,12 +9,12 @@ import math
 
 import pandas as pd
 
-from gairlib import location
-from gairlib.location_baselines import NEAREST
-from gairlib.location_benchmark import CHOSEN, PROBE
-from gairlib.report_words import number, with_interval
-from gairlib.scoreboard.lines import LOSES, NONE, TIE, WINS
-from gairlib.scoreboard.part import Part
+from gairlib.location import base
+from research.evaluation.neighbours import NEAREST
+from research.reports.scoreboard.lines import LOSES, NONE, TIE, WINS
+from research.reports.scoreboard.part import Part
+from research.reports.words import number, with_interval
+from research.tasks.trained import CHOSEN, PROBE
 
 KINDS = {"R2": "regression", "accuracy": "classification"}  # metric -> what its tables are
 
@@ -94,9 +94,9 @@ def _beats(split: str, metric: str, rows: list[dict]) -> list[str]:
           "chosen by inner folds or, without them, by test score")
     numbers = sorted({r["trained"] for r in rows})
     many = " to ".join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))
-    who = (f"the best of {many} trained encoders, of {len(location.names())} in the registry "
+    who = (f"the best of {many} trained encoders, of {len(base.names())} in the registry "
            f"({by})," if numbers[-1] > 1 else
-           f"the one trained encoder, of {len(location.names())} in the registry,")
+           f"the one trained encoder, of {len(base.names())} in the registry,")
     ahead, sure = (sum(r["difference"] > 0 for r in rows), sum(r["verdict"] == WINS for r in rows))
     tables = "table" if len(rows) == 1 else "tables"
     said = (f"{split}, {len(rows)} {KINDS[metric]} {tables}: {who} is ahead of distance-weighted "

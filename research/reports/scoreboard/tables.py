@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from gairlib.benchmark_table import COMPARISON_COLUMNS, OURS, RANDOM, ROW_COLUMNS
 from gairlib.errors import BadInput
+from research.evaluation.table import COMPARISON_COLUMNS, OURS, RANDOM, ROW_COLUMNS
 
 COORDBENCH = "coordbench-"
 _NAMES = {"GAIR": OURS, "GAIR, untrained": RANDOM, "xyz": "coordinates",

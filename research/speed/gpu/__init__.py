@@ -1,4 +1,4 @@
-"""The figures of pretraining on a GPU: `make bench-gpu`, or `python -m gairlib.bench_gpu`.
+"""The figures of pretraining on a GPU: `make bench-gpu`, or `python -m research.speed.gpu`.
 
 One GPU of the H100 or H200 class, the published size (GAIRConfig.preset("base")), bfloat16:
 
@@ -29,7 +29,7 @@ import torch
 from gairlib.config import GAIRConfig
 from gairlib.files import whole
 
-RESULTS = Path(__file__).resolve().parents[2] / "metrics/bench_gpu.json"
+RESULTS = Path(__file__).resolve().parents[3] / "metrics/bench_gpu.json"
 PARTS = ("utilisation", "large_batch", "loader", "exactness", "ranks")
 
 

@@ -1,4 +1,4 @@
-"""`make bench-gpu`, or `python -m gairlib.bench_gpu`: measures, writes, prints a table."""
+"""`make bench-gpu`, or `python -m research.speed.gpu`: measures, writes, prints a table."""
 
 import argparse
 import importlib
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 
-from gairlib.bench_gpu import PARTS, RESULTS, Sizes, attempt, machine, table, write
+from research.speed.gpu import PARTS, RESULTS, Sizes, attempt, machine, table, write
 
 
 def measure(part: str, sizes: Sizes, device: torch.device) -> dict:
     """One part in this process; a failure is what it returns."""
-    found = attempt(importlib.import_module(f"gairlib.bench_gpu.{part}").run, sizes, device)
+    found = attempt(importlib.import_module(f"research.speed.gpu.{part}").run, sizes, device)
     machine.free()
     return found
 
@@ -25,7 +25,7 @@ def apart(part: str, arguments: list[str]) -> dict:
     """One part in a process of its own; whatever becomes of that process is recorded."""
     with tempfile.TemporaryDirectory() as temporary:
         into = Path(temporary) / "part.json"
-        command = [sys.executable, "-m", "gairlib.bench_gpu", *arguments, "--part", part,
+        command = [sys.executable, "-m", "research.speed.gpu", *arguments, "--part", part,
                    "--into", str(into)]  # fmt: skip
         code = subprocess.run(command).returncode
         if not into.is_file():
@@ -35,7 +35,7 @@ def apart(part: str, arguments: list[str]) -> dict:
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 when every part was measured, whatever it found; 1 else."""
-    parser = argparse.ArgumentParser(prog="python -m gairlib.bench_gpu", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m research.speed.gpu", description=__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: tests the script")
     parser.add_argument("--out", help=f"default: metrics/{RESULTS.name}; with --quick: nowhere")
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     out = Path(options.out) if options.out else None if options.quick else RESULTS
     said = ["--device", options.device, *(["--quick"] if options.quick else [])]
-    record = {"command": "python -m gairlib.bench_gpu " + " ".join(given), "quick": options.quick,
+    record = {"command": "python -m research.speed.gpu " + " ".join(given), "quick": options.quick,
               "machine": machine.about(device), "processors": os.cpu_count(),
               "sizes": sizes.described(), "parts": {}}  # fmt: skip
     for part in options.only:

@@ -10,10 +10,10 @@ undivided batch a second time, and bfloat16 against float32. A divided batch pas
 import torch
 from torch import Tensor
 
-from gairlib.bench_gpu import Sizes, machine, reached
-from gairlib.bench_gpu.steps import Stepper, random_inputs
-from gairlib.bench_gpu.utilisation import options_for
-from gairlib.engine import Engine
+from gairlib.train.engine import Engine
+from research.speed.gpu import Sizes, machine, reached
+from research.speed.gpu.steps import Stepper, random_inputs
+from research.speed.gpu.utilisation import options_for
 
 TARGET = 1e-4  # float32
 NEGLIGIBLE = 1e-5  # parameters whose gradient is a smaller share of the whole are not "worst"

@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gairlib.bench_gpu.steps import places, random_inputs
-from gairlib.inputs import Inputs
 from gairlib.model import GAIR
-from gairlib.objectives import Embeddings, terms
 from gairlib.rs import Features
-from gairlib.train_options import PretrainOptions
+from gairlib.train.inputs import Inputs
+from gairlib.train.objective import Embeddings, terms
+from gairlib.train.options import PretrainOptions
+from research.speed.gpu.steps import places, random_inputs
 
 TOWERS = ("rs", "sv", "location", "field")
 FEW = 2  # chips in the batch that is counted

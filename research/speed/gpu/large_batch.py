@@ -15,12 +15,12 @@ from statistics import median
 
 import torch
 
-from gairlib import inputs
-from gairlib.batches import Batch
-from gairlib.bench_gpu import Failed, Sizes, attempt, flops, machine, reached
-from gairlib.bench_gpu.steps import Stepper, random_inputs
-from gairlib.bench_gpu.utilisation import options_for
-from gairlib.engine import Engine
+from gairlib.train import inputs
+from gairlib.train.batches import Batch
+from gairlib.train.engine import Engine
+from research.speed.gpu import Failed, Sizes, attempt, flops, machine, reached
+from research.speed.gpu.steps import Stepper, random_inputs
+from research.speed.gpu.utilisation import options_for
 
 
 def run(sizes: Sizes, device: torch.device) -> dict:

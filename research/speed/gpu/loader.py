@@ -20,13 +20,13 @@ from types import SimpleNamespace
 
 import torch
 
-from gairlib import inputs
-from gairlib.batches import PairBatches
-from gairlib.bench import batch_reading
-from gairlib.bench_gpu import Failed, Sizes, attempt, machine, reached
-from gairlib.bench_gpu.steps import Stepper
-from gairlib.bench_gpu.utilisation import mode, options_for
-from gairlib.engine import Engine
+from gairlib.train import inputs
+from gairlib.train.batches import PairBatches
+from gairlib.train.engine import Engine
+from research.speed import batch_reading
+from research.speed.gpu import Failed, Sizes, attempt, machine, reached
+from research.speed.gpu.steps import Stepper
+from research.speed.gpu.utilisation import mode, options_for
 
 TARGET = 0.95
 HELD = 8  # batches on the device at a time

@@ -12,9 +12,9 @@ from statistics import median
 
 import torch
 
-from gairlib.bench_gpu import machine
 from gairlib.config import GAIRConfig
 from gairlib.model import GAIR
+from research.speed.gpu import machine
 
 Shape = tuple[int, int, int]  # [m, k] times [k, n]
 

@@ -1,6 +1,6 @@
 """Several GPUs against one: loss and gradients of the same global batch, float32, DDP.
 
-torchrun starts one process a device (`python -m gairlib.bench_gpu.ranks`); rank 0 leaves the
+torchrun starts one process a device (`python -m research.speed.gpu.ranks`); rank 0 leaves the
 gradients, and the process that started them works out the undivided batch and compares. Where there
 is one device, nothing is measured, and the record says so.
 """
@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from gairlib.bench_gpu import Failed, Sizes, reached
-from gairlib.bench_gpu.exactness import TARGET, deviation, gradients
-from gairlib.bench_gpu.steps import Stepper, random_inputs
-from gairlib.bench_gpu.utilisation import options_for
-from gairlib.engine import Engine
+from gairlib.train.engine import Engine
+from research.speed.gpu import Failed, Sizes, reached
+from research.speed.gpu.exactness import TARGET, deviation, gradients
+from research.speed.gpu.steps import Stepper, random_inputs
+from research.speed.gpu.utilisation import options_for
 
 
 def run(sizes: Sizes, device: torch.device) -> dict:
@@ -34,7 +34,7 @@ def run(sizes: Sizes, device: torch.device) -> dict:
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary)
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                   f"--nproc-per-node={ranks}", "-m", "gairlib.bench_gpu.ranks", device.type,
+                   f"--nproc-per-node={ranks}", "-m", "research.speed.gpu.ranks", device.type,
                    "quick" if sizes.tiny else "full", str(out)]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

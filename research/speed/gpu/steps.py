@@ -10,12 +10,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gairlib import gradient_cache
 from gairlib.config import GAIRConfig
-from gairlib.engine import Engine
-from gairlib.inputs import Inputs
 from gairlib.model import GAIR
-from gairlib.train_options import PretrainOptions, adamw
+from gairlib.train import gradient_cache
+from gairlib.train.engine import Engine
+from gairlib.train.inputs import Inputs
+from gairlib.train.options import PretrainOptions, adamw
 
 
 def places(n: int, device: torch.device, generator: torch.Generator) -> Tensor:

@@ -15,12 +15,12 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from gairlib.bench_gpu import Failed, Sizes, attempt, flops, machine, product_rate, reached
-from gairlib.bench_gpu.steps import Stepper, places, random_inputs
-from gairlib.engine import Engine
 from gairlib.model import GAIR
-from gairlib.objectives import Embeddings, terms
-from gairlib.train_options import PretrainOptions
+from gairlib.train.engine import Engine
+from gairlib.train.objective import Embeddings, terms
+from gairlib.train.options import PretrainOptions
+from research.speed.gpu import Failed, Sizes, attempt, flops, machine, product_rate, reached
+from research.speed.gpu.steps import Stepper, places, random_inputs
 
 TARGET = 0.45
 

@@ -1,6 +1,6 @@
 """Curves of the stress tests: a metric at every level, with 95% intervals, of every trained mode.
 
-Sites and training seeds are drawn with replacement (gairlib.stats), and a level is compared with
+Sites and training seeds are drawn with replacement (research.evaluation.stats), and a level is compared with
 the neutral one on the same draws and the same photos: `difference` says what the stress costs. A
 field read in a mode that it was not trained in is a row of its own, `own` False. Ten sites and
 three seeds are few: the intervals are too narrow rather than too wide.
@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from gairlib import commit, stats
 from gairlib.errors import BadInput
 from gairlib.files import whole
-from gairlib.retrieval import Ranks
-from gairlib.stress.evaluate import GALLERIES
-from gairlib.stress.levels import NEUTRAL, NONE
+from gairlib.ranks import Ranks
+from research.evaluation import stats
+from research.pipeline import commit
+from research.studies.stress.evaluate import GALLERIES
+from research.studies.stress.levels import NEUTRAL, NONE
 
 METRICS = {"recall@1": 1, "recall@10": 10, "median rank": None}  # k
 LOWER = ("median rank",)

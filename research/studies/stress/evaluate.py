@@ -1,6 +1,6 @@
-"""One trained model under all stresses: a process of one thread, started by gairlib.ablation.
+"""One trained model under all stresses: a process of one thread, started by research.studies.ablation.
 
-    python -m gairlib.stress.evaluate SPEC.json
+    python -m research.studies.stress.evaluate SPEC.json
 
 Every chip is cut from its scene, encoded once, and read at all places that any level asks for, in
 the mode that the model was trained in; unstressed pairs and noisy ones also in the other modes. The
@@ -16,26 +16,44 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gairlib import ablation, ablation_run, checkpoint, features, pairing, preprocess, retrieval
-from gairlib.benchmark_retrieval import held_out
+from gairlib import preprocess
+from gairlib import ranks as retrieval
 from gairlib.config import QUERY_MODES
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
+from gairlib.data.scenes import Reader, Scene
+from gairlib.embed import encode
 from gairlib.errors import BadInput, Missing
 from gairlib.files import code_hash
 from gairlib.model import GAIR
+from gairlib.pairs import pair
 from gairlib.rs import Features
-from gairlib.scenes import Reader, Scene
-from gairlib.stress import levels as stresses
-from gairlib.stress import perturb
-from gairlib.stress.levels import Level
+from gairlib.train import checkpoint
+from research.studies import ablation, ablation_run
+from research.studies.stress import levels as stresses
+from research.studies.stress import perturb
+from research.studies.stress.levels import Level
+from research.tasks.retrieval import held_out
 
 BATCH = 32  # chips
 GALLERIES = ("site", "all")
 OTHERS = (stresses.NONE, "noise")  # read in modes that the model was not trained in, too
 # What decides the numbers beside the weights
-CODE = [f"stress/{name}" for name in ("perturb", "levels", "evaluate")] + [
-    "bands", "features", "geo", "inr", "model", "preprocess", "retrieval", "rs", "scene_reader",
-    "scenes", "sv"]  # fmt: skip
+CODE = (
+    "research/studies/stress/perturb",
+    "research/studies/stress/levels",
+    "research/studies/stress/evaluate",
+    "gairlib/bands",
+    "gairlib/embed/encode",
+    "gairlib/geo",
+    "gairlib/inr",
+    "gairlib/model",
+    "gairlib/preprocess",
+    "gairlib/ranks",
+    "gairlib/rs",
+    "gairlib/data/scene_reader",
+    "gairlib/data/scenes",
+    "gairlib/sv",
+)
 
 
 def modes_of(model: GAIR) -> list[str]:
@@ -110,7 +128,7 @@ def run(values: dict, pairs_folder: str) -> dict:
     """values: `data` (as in params.yaml), `model` (folder), `levels`, `noise_seed`."""
     began = time.monotonic()
     dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))
-    pairs = pairing.load(pairs_folder)
+    pairs = pair.load(pairs_folder)
     model = GAIR.from_pretrained(values["model"])
     rows, label = held_out(pairs.manifest)
     if len(rows) < 2:
@@ -122,8 +140,8 @@ def run(values: dict, pairs_folder: str) -> dict:
     boxes = stresses.own_boxes(pairs, rows, scenes)
     levels, usable = stresses.make(rows, boxes, scenes, values["levels"], values["noise_seed"])
     modes = modes_of(model)
-    images = features.read_photos(dataset, rows, model.config.sv_size)
-    photos = features.encode_photos(model, images)
+    images = encode.read_photos(dataset, rows, model.config.sv_size)
+    photos = encode.encode_photos(model, images)
     fields = local(model, scenes, rows["scene_id"].tolist(), levels, usable, modes,
                    pairs.chips["chips"].shape[-1])
     sites = sites.astype(str).to_numpy(dtype=str)
@@ -139,7 +157,7 @@ def plan(trained: Sequence[ablation.Run], runs: str | Path, levels: dict, noise_
          pairs: str) -> list[ablation.Run]:
     """A run for each trained model; its key says what its numbers depend on."""
     wanted = stresses.check(levels)
-    here = Path(__file__).parents[1]
+    here = Path(__file__).resolve().parents[3]
     code = code_hash(here / f"{name}.py" for name in CODE)
     return [ablation.Run(r.variant, r.seed, {
         "data": r.values["data"], "model": str(ablation.weights(runs, r.key)), "levels": wanted,
@@ -150,13 +168,13 @@ def plan(trained: Sequence[ablation.Run], runs: str | Path, levels: dict, noise_
 
 def command(spec: Path) -> list[str]:
     """For `ablation.run_all`."""
-    return [sys.executable, "-m", "gairlib.stress.evaluate", str(spec)]
+    return [sys.executable, "-m", "research.studies.stress.evaluate", str(spec)]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command of the module's header."""
     return ablation_run.serve(
-        "gairlib.stress.evaluate", lambda spec: run(spec["values"], spec["pairs"]), arguments)
+        "research.studies.stress.evaluate", lambda spec: run(spec["values"], spec["pairs"]), arguments)
 
 
 if __name__ == "__main__":

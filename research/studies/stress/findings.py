@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from gairlib.stress.curves import HEADLINE, Result
-from gairlib.stress.levels import NONE
+from research.studies.stress.curves import HEADLINE, Result
+from research.studies.stress.levels import NONE
 
 
 def readable(result: Result) -> pd.DataFrame:

@@ -22,10 +22,10 @@ import numpy as np
 import pandas as pd
 from affine import Affine
 
+from gairlib.data.scenes import Scene
 from gairlib.errors import BadInput
-from gairlib.pairing import Pairs
-from gairlib.scenes import Scene
-from gairlib.stress import perturb
+from gairlib.pairs.pair import Pairs
+from research.studies.stress import perturb
 
 NEUTRAL = {"noise": 0.0, "shift_east": 0.0, "shift_north": 0.0, "scale": 1.0, "position": 0.0,
            "heading": 0.0}

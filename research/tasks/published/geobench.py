@@ -1,7 +1,7 @@
 """Tasks `geobench-<set>`: GEO-Bench 1.0 (Lacoste et al. 2023, arXiv 2306.03831), published splits.
 
 Classification sets get a linear probe on frozen features, segmentation sets the UPerNet of
-`gairlib.segmentation`, m-bigearthnet one ridge a class (`geobench_multilabel`). The layout is in
+`research.tasks.segmentation`, m-bigearthnet one ridge a class (`geobench_multilabel`). The layout is in
 `geobench_files`. The published validation part is not trained on; a probe chooses its
 regularisation inside the training part.
 
@@ -13,13 +13,14 @@ wrongly as well (torchgeo-bench issue #256).
 
 import numpy as np
 
-from gairlib import benchmark_probe, tasks
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
-from gairlib.published import folders, geobench_multilabel
-from gairlib.published import geobench_files as files
-from gairlib.splits import Folds
+from research.evaluation.splits import Folds
+from research.tasks import probing as benchmark_probe
+from research.tasks import registry
+from research.tasks.published import folders, geobench_multilabel
+from research.tasks.published import geobench_files as files
 
 PREFIX = "geobench-"
 CLASSIFIED = ("m-eurosat", "m-bigearthnet", "m-so2sat", "m-brick-kiln", "m-forestnet", "m-pv4ger")
@@ -43,7 +44,7 @@ def notes_on(name: str, bands: str) -> list[str]:
     return found
 
 
-def probing(name: str, dataset: Dataset) -> tasks.TaskData:
+def probing(name: str, dataset: Dataset) -> registry.TaskData:
     """A classification set: images that are read when needed, labels and the published split."""
     folder = folders.geobench(dataset.folder)[name]
     parts = files.partition(folder)
@@ -54,14 +55,14 @@ def probing(name: str, dataset: Dataset) -> tasks.TaskData:
     rows = np.arange(len(ids))
 
     def few(seed: int) -> Folds:
-        return [(np.sort(np.random.default_rng(seed).permutation(train)[: tasks.FEW]), test)]
+        return [(np.sort(np.random.default_rng(seed).permutation(train)[: registry.FEW]), test)]
 
-    schemes = [tasks.Scheme(f"published split, {tasks.FEW} labels", few, rows),
-               tasks.Scheme("published split", lambda seed: [(train, test)], rows)]
+    schemes = [registry.Scheme(f"published split, {registry.FEW} labels", few, rows),
+               registry.Scheme("published split", lambda seed: [(train, test)], rows)]
     samples = files.Samples(folder, ids)
     kind = "classification" if labels.ndim == 1 else "multilabel"
     schemes = schemes[1:] if kind == "multilabel" else schemes
-    return tasks.TaskData(f"{PREFIX}{name}", "rs", kind, f"{name} class", samples, labels,
+    return registry.TaskData(f"{PREFIX}{name}", "rs", kind, f"{name} class", samples, labels,
                           rows.astype(str), "image", schemes, dataset.synthetic, samples.bands,
                           notes_on(name, samples.bands))
 
@@ -82,14 +83,14 @@ def check_classes(labels: np.ndarray, train, test, path) -> None:
 
 def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str,
         extra: benchmark_probe.Options):
-    """What `gairlib.tasks.FAMILIES` asks of a family. extra: read by sets with one label an image;
+    """What `research.tasks.registry.FAMILIES` asks of a family. extra: read by sets with one label an image;
     the example also holds their errors by region (`geographic_bias`)."""
     name = task.removeprefix(PREFIX)
     folder = folders.geobench(dataset.folder)[name]
     first = files.partition(folder)["train"][0]
     if any(n.startswith("label") for n in files.content(folder / f"{first}.hdf5")):
-        from gairlib.published import geobench_segmentation
-        from gairlib.segmentation import benchmark
+        from research.tasks.published import geobench_segmentation
+        from research.tasks.segmentation import benchmark
 
         data = geobench_segmentation.load(name, dataset, model.config.rs_size)
         return benchmark.run(data, model, seeds=seeds, device=device)

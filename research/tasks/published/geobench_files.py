@@ -32,8 +32,8 @@ import numpy as np
 
 from gairlib.bands import BANDS, MEAN, STD, place
 from gairlib.errors import BadInput
-from gairlib.published.folders import PARTITION
-from gairlib.published.reflectance import as_dn
+from research.tasks.published.folders import PARTITION
+from research.tasks.published.reflectance import as_dn
 
 SPLITS = {"train": "train", "val": "valid", "test": "test"}  # ours: theirs
 

@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from gairlib import features, probes, stats
-from gairlib.benchmark_table import OURS, RANDOM, Table
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
 from gairlib.model import GAIR
-from gairlib.tasks import TaskData
+from research.evaluation import probes, stats
+from research.evaluation.table import OURS, RANDOM, Table
+from research.tasks.registry import TaskData
 
 METRIC = "micro F1"
 THRESHOLDS = np.linspace(0.1, 0.6, 11)
@@ -45,14 +46,14 @@ def majority(y: np.ndarray, train, test) -> np.ndarray:
 
 
 def run(data: TaskData, dataset: Dataset, model: GAIR, *, seeds: int, device: str):
-    """(Table, mainline, notes, example), as a family of `gairlib.tasks` gives it."""
+    """(Table, mainline, notes, example), as a family of `research.tasks.registry` gives it."""
     table = Table(data.name, data.modality, data.cluster, dataset.name, data.synthetic)
     (scheme,) = data.schemes
     ((train, test),) = scheme.folds(0)
     y, prep = data.labels, model.config.preprocessing
-    ours = features.of_chips(model, data.inputs, device)
-    colours = features.colour_statistics(data.inputs)
-    coarse = features.thumbnails(data.inputs, 4)
+    ours = encode.of_chips(model, data.inputs, device)
+    colours = encode.colour_statistics(data.inputs)
+    coarse = encode.thumbnails(data.inputs, 4)
     codes, clusters = stats.encode_clusters(data.clusters[test])
 
     def add(encoder: str, found: np.ndarray, probe: str, normalisation: str) -> None:
@@ -61,7 +62,7 @@ def run(data: TaskData, dataset: Dataset, model: GAIR, *, seeds: int, device: st
                   normalisation=normalisation)
 
     for seed in range(seeds):
-        untrained = features.of_chips(features.random_init(model.config, seed), data.inputs,
+        untrained = encode.of_chips(encode.random_init(model.config, seed), data.inputs,
                                       device)
         for encoder, x, normalisation in ((OURS, ours, prep), (RANDOM, untrained, prep),
                                           ("colour statistics", colours, "none"),

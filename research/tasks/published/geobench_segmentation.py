@@ -7,11 +7,11 @@ and their number is that of the paper (arXiv 2306.03831, table 2). 255 is ignore
 
 from functools import partial
 
-from gairlib.dataset import Dataset
-from gairlib.published import folders, geobench
-from gairlib.published import geobench_files as files
-from gairlib.published.pictures import Picture, assemble
-from gairlib.segmentation.data import IGNORE, SegmentationData
+from gairlib.data.dataset import Dataset
+from research.tasks.published import folders, geobench
+from research.tasks.published import geobench_files as files
+from research.tasks.published.pictures import Picture, assemble
+from research.tasks.segmentation.data import IGNORE, SegmentationData
 
 CLASSES = {
     "m-cashew-plant": ("no data", "well-managed plantation", "poorly-managed plantation",

@@ -27,9 +27,9 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from gairlib import bands
 from gairlib.errors import BadInput
-from gairlib.published.pictures import Picture, assemble, codes, raster
-from gairlib.published.reflectance import as_dn
-from gairlib.segmentation.data import SegmentationData
+from research.tasks.published.pictures import Picture, assemble, codes, raster
+from research.tasks.published.reflectance import as_dn
+from research.tasks.segmentation.data import SegmentationData
 
 CLASSES = ("Background", "Crop Field")
 CODES = {0: 0, 1: 1, 255: 1}

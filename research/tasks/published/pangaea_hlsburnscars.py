@@ -27,9 +27,9 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from gairlib.errors import BadInput
-from gairlib.published.pictures import Picture, assemble, codes, raster
-from gairlib.published.reflectance import as_dn
-from gairlib.segmentation.data import IGNORE, SegmentationData
+from research.tasks.published.pictures import Picture, assemble, codes, raster
+from research.tasks.published.reflectance import as_dn
+from research.tasks.segmentation.data import IGNORE, SegmentationData
 
 CLASSES = ("Not burned", "Burn scar")
 CODES = {-1: IGNORE, 0: 0, 1: 1}

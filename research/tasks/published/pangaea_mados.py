@@ -22,9 +22,9 @@ import numpy as np
 
 from gairlib.bands import BANDS
 from gairlib.errors import BadInput
-from gairlib.published.pictures import SPLITS, Picture, assemble, codes, raster
-from gairlib.published.reflectance import as_dn
-from gairlib.segmentation.data import IGNORE, SegmentationData
+from research.tasks.published.pictures import SPLITS, Picture, assemble, codes, raster
+from research.tasks.published.reflectance import as_dn
+from research.tasks.segmentation.data import IGNORE, SegmentationData
 
 CLASSES = (
     "Marine Debris", "Dense Sargassum", "Sparse Floating Algae", "Natural Organic Material", "Ship",

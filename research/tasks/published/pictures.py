@@ -20,7 +20,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from gairlib.errors import BadInput
-from gairlib.segmentation.data import IGNORE, SegmentationData, Tiles
+from research.tasks.segmentation.data import IGNORE, SegmentationData, Tiles
 
 HELD = 8  # decoded images that are kept: chips of one image are read one after the other
 SPLITS = ("train", "val", "test")

@@ -31,14 +31,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gairlib import benchmark_probe, tables, tasks
-from gairlib.dataset import Dataset
+from gairlib.data import tables
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Skipped
 from gairlib.model import GAIR
-from gairlib.published import folders, q_scores
-from gairlib.published.folders import PICTURES
-from gairlib.splits import blocks, folds
-from gairlib.task_labels import MIN_ROWS
+from research.evaluation.splits import blocks, folds
+from research.tasks import probing, registry
+from research.tasks.published import folders, q_scores
+from research.tasks.published.folders import PICTURES
+from research.tasks.task_labels import MIN_ROWS
 
 PREFIX = "placepulse-"
 ATTRIBUTES = ("safe", "lively", "beautiful", "wealthy", "boring", "depressing")
@@ -172,7 +173,7 @@ def _placed(found: pd.DataFrame, folder: Path) -> pd.DataFrame:
     return found
 
 
-def load(task: str, dataset: Dataset) -> tasks.TaskData:
+def load(task: str, dataset: Dataset) -> registry.TaskData:
     """Photos with the scores of one attribute. Raises Skipped where too few have one, BadInput
     where the folder lacks pictures or tables."""
     folder, attribute = folders.place_pulse(dataset.folder), task.removeprefix(PREFIX)
@@ -198,12 +199,12 @@ def load(task: str, dataset: Dataset) -> tasks.TaskData:
     labels = score[rows["photo_id"]].to_numpy(float)
     groups, cluster = _groups(rows)
     row = np.arange(len(rows))
-    schemes = [tasks.Scheme(f"random, {tasks.FOLDS} folds",
-                            lambda seed: folds(row, tasks.FOLDS, seed), row)]
+    schemes = [registry.Scheme(f"random, {registry.FOLDS} folds",
+                            lambda seed: folds(row, registry.FOLDS, seed), row)]
     if len(np.unique(groups)) > 1 and cluster != "photo":
-        schemes.append(tasks.Scheme(f"{_plural(cluster)}, {tasks.FOLDS} folds",
-                                    lambda seed: folds(groups, tasks.FOLDS, seed), groups))
-    return tasks.TaskData(task, "sv", "regression", f"{attribute} (score)", rows, labels, groups,
+        schemes.append(registry.Scheme(f"{_plural(cluster)}, {registry.FOLDS} folds",
+                                    lambda seed: folds(groups, registry.FOLDS, seed), groups))
+    return registry.TaskData(task, "sv", "regression", f"{attribute} (score)", rows, labels, groups,
                           cluster, schemes, dataset.synthetic, "RGB", notes)
 
 
@@ -216,17 +217,17 @@ def _groups(rows: pd.DataFrame) -> tuple[np.ndarray, str]:
     if rows["city"].notna().all() and rows["city"].nunique() >= MIN_CITIES:
         return rows["city"].to_numpy(str), "city"
     if tables.positions(rows[["lon", "lat"]].copy()).isna().all():
-        degrees = tasks.PHOTO_BLOCK_DEGREES
+        degrees = registry.PHOTO_BLOCK_DEGREES
         return blocks(rows[["lon", "lat"]], degrees), f"{degrees}° block"
     return rows["photo_id"].to_numpy(str), "photo"
 
 
 def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str,
-        extra: benchmark_probe.Options):
-    """What `gairlib.tasks.FAMILIES` asks of a family; the example also holds the errors by region
+        extra: probing.Options):
+    """What `research.tasks.registry.FAMILIES` asks of a family; the example also holds the errors by region
     (`geographic_bias`)."""
     data = load(task, dataset)
-    table, images, regions = benchmark_probe.run(
+    table, images, regions = probing.run(
         data, dataset, model, seeds=seeds, device=device, extra=extra)
     example = {"data": data, "images": images, "regions": regions}
-    return table, benchmark_probe.mainline(data), data.notes, example
+    return table, probing.mainline(data), data.notes, example

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from gairlib import features as frozen
-from gairlib import stats
-from gairlib.benchmark_table import OURS, RANDOM, Table
+from gairlib.embed import encode as frozen
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
-from gairlib.segmentation import score, train
-from gairlib.segmentation.data import IGNORE, SegmentationData, check_classes, load
-from gairlib.segmentation.heads import LinearHead, UNet, UPerNet
+from research.evaluation import stats
+from research.evaluation.table import OURS, RANDOM, Table
+from research.tasks.segmentation import score, train
+from research.tasks.segmentation.data import IGNORE, SegmentationData, check_classes, load
+from research.tasks.segmentation.heads import LinearHead, UNet, UPerNet
 
 PIXELS = 20_000  # of the training masks, for the logistic regression
 QUICK = train.Schedule(steps=120)

@@ -6,13 +6,15 @@ others are trained on; without a split by site every fifth scene is held out.
 
 import numpy as np
 
-from gairlib import bands, scenes, tasks
-from gairlib.dataset import Dataset
+from gairlib import bands
+from gairlib.data import scenes
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
-from gairlib.segmentation import benchmark
-from gairlib.segmentation.data import IGNORE, SegmentationData, Tiles
-from gairlib.tasks_rs import scene_sites, window_of
+from research.tasks import registry
+from research.tasks.segmentation import benchmark
+from research.tasks.segmentation.data import IGNORE, SegmentationData, Tiles
+from research.tasks.tiles import scene_sites, window_of
 
 NAME = "segmentation-landcover"
 
@@ -36,8 +38,8 @@ def load(dataset: Dataset) -> SegmentationData:
         cover, classes = mapped
         names |= classes
         for number, (chip, transform) in enumerate(
-            scenes.tiles(scene, tasks.TILE_PX, tasks.TILE_M, tasks.TILE_PX)):
-            mask = window_of(cover, scene, transform, tasks.TILE_PX)
+            scenes.tiles(scene, registry.TILE_PX, registry.TILE_M, registry.TILE_PX)):
+            mask = window_of(cover, scene, transform, registry.TILE_PX)
             if mask.shape != chip.shape[1:]:
                 raise BadInput(f"landcover/{scene.id}.tif: its tile {number} has {mask.shape} "
                                f"cells where the scene has {chip.shape[1:]}; the map must lie on "
@@ -71,5 +73,5 @@ def load(dataset: Dataset) -> SegmentationData:
 
 
 def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str):
-    """See `gairlib.tasks.FAMILIES`; pairs are not needed."""
+    """See `research.tasks.registry.FAMILIES`; pairs are not needed."""
     return benchmark.run(load(dataset), model, seeds=seeds, device=device, first=benchmark.LINEAR)

@@ -7,8 +7,8 @@ neither true nor predicted anywhere in a draw has no IoU there and is left out o
 
 import numpy as np
 
-from gairlib.segmentation.data import IGNORE
-from gairlib.stats import Score
+from research.evaluation.stats import Score
+from research.tasks.segmentation.data import IGNORE
 
 
 def confusion(truth: np.ndarray, guess: np.ndarray, codes: np.ndarray, classes: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from gairlib import bands, preprocess
 from gairlib.model import GAIR
-from gairlib.segmentation.data import IGNORE
+from research.tasks.segmentation.data import IGNORE
 
 
 @dataclass(frozen=True)

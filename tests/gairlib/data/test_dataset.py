@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from small_files import ramp, write_photo, write_scene
+from builders.small_files import ramp, write_photo, write_scene
 
-from gairlib import tables
-from gairlib.dataset import Dataset
+from gairlib.data import tables
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 
-REAL = Path(__file__).resolve().parents[2] / "shared/real"
+REAL = Path(__file__).resolve().parents[4] / "shared/real"
 
 
 def write_street(folder: Path, rows: list[tuple], columns="photo_id,path,lon,lat") -> None:

@@ -5,15 +5,15 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from builders.small_files import write_photo
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
-from small_files import write_photo
 
-from gairlib import exif, tables
+from gairlib.data import exif, tables
 from gairlib.errors import Missing
 
 GPS = ExifTags.GPS
-REAL = Path(__file__).resolve().parents[2] / "shared/real"
+REAL = Path(__file__).resolve().parents[4] / "shared/real"
 
 
 def dms(value: float) -> tuple:

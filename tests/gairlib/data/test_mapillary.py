@@ -14,7 +14,7 @@ import pytest
 import requests
 from PIL import Image
 
-from gairlib import mapillary, mapillary_images, photo_tables
+from gairlib.data import mapillary, mapillary_images, photo_tables
 from gairlib.errors import BadInput, Missing
 
 SECRET = "MLY|123|secret"

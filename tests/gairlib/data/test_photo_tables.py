@@ -15,11 +15,11 @@ import pytest
 import shapely
 from pyproj import Transformer
 
-from gairlib import csv_tables, photo_tables, table_files, tables
+from gairlib.data import csv_tables, photo_tables, table_files, tables
 from gairlib.errors import BadInput, Missing
 
 HEADER = "photo_id,path,lon,lat,heading,captured_at"
-REAL = Path(__file__).resolve().parents[2] / "shared/real/street.csv"
+REAL = Path(__file__).resolve().parents[4] / "shared/real/street.csv"
 
 
 def write(path: Path, *lines: str, header: str = HEADER, end: str = "\n") -> Path:
@@ -276,7 +276,7 @@ def test_id_hashes_are_the_same_in_another_process():
     ids = pd.Series(["a", "007", "ü", None, "a"])
     hashes = photo_tables.id_hashes(ids)
     assert hashes.dtype == np.uint64 and hashes[0] == hashes[4] and len(set(hashes)) == 4
-    code = ("import pandas as pd; from gairlib.photo_tables import id_hashes;"
+    code = ("import pandas as pd; from gairlib.data.photo_tables import id_hashes;"
             "print(*id_hashes(pd.Series(['a','007','ü',None,'a'], dtype=object)))")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert [int(v) for v in done.stdout.split()] == hashes.tolist()

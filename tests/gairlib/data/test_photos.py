@@ -2,12 +2,12 @@ import math
 
 import numpy as np
 import pytest
+from builders.small_files import write_photo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from small_files import write_photo
 
-from gairlib import photos
+from gairlib.data import photos
 from gairlib.errors import BadInput, Missing
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from builders.small_scenes import ORIGIN, on_10_m, write_band, write_bands
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_scenes import ORIGIN, on_10_m, write_band, write_bands
 
-from gairlib import scene_assets, scene_reader, scenes
 from gairlib.bands import BANDS
+from gairlib.data import scene_assets, scene_reader, scenes
 from gairlib.errors import BadInput, Missing
 
 
@@ -259,7 +259,7 @@ def test_band_of_a_name(name, expected):
 
 
 def test_benchmark_checks_that_the_values_are_equal(tmp_path, monkeypatch):
-    from gairlib.bench import scene_reading
+    from research.speed import scene_reading
 
     scene_reading.write(tmp_path / "a.tif", 600)
     scene = scenes.open_scene(tmp_path / "a.tif")

@@ -7,15 +7,15 @@ import pyproj
 import pytest
 import rasterio
 from affine import Affine
+from builders.small_files import UTM, ramp, write_scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.windows import Window
-from small_files import UTM, ramp, write_scene
 
-from gairlib import scene_metadata, scene_reader, scenes
+from gairlib.data import scene_metadata, scene_reader, scenes
 from gairlib.errors import BadInput, Missing
 
-REAL = Path(__file__).resolve().parents[2] / "shared/real"
+REAL = Path(__file__).resolve().parents[4] / "shared/real"
 
 
 def test_named_scene_with_offset_scl_and_stac(tmp_path):

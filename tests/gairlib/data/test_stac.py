@@ -12,11 +12,11 @@ import pystac
 import pytest
 import shapely
 from affine import Affine
+from builders.small_scenes import ORIGIN, UTM, geometry, item, on_10_m, write_band, write_bands
 from shapely.geometry import Point, Polygon, box, mapping
-from small_scenes import ORIGIN, UTM, geometry, item, on_10_m, write_band, write_bands
 
-from gairlib import scenes, stac
 from gairlib.bands import BANDS
+from gairlib.data import scenes, stac
 from gairlib.errors import BadInput, Missing
 
 
@@ -174,7 +174,7 @@ def test_finest_band_and_the_right_asset_are_taken(world):
 
 
 def test_one_asset_with_all_bands(tmp_path):
-    from small_files import ramp, write_scene
+    from builders.small_files import ramp, write_scene
 
     values = ramp(10, 40, 50, low=2000)
     write_scene(tmp_path / "x.tif", values[::-1].copy(), names=None)
@@ -247,7 +247,7 @@ def test_bad_items_are_rows_and_good_ones_stay(world):
 
 
 def grid_of(crs, x, y, size=10980):
-    from gairlib.scene_assets import Grid
+    from gairlib.data.scene_assets import Grid
 
     return Grid(crs, Affine(10, 0, x, 0, -10, y), size, size)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gairlib import photo_tables, streetscapes
+from gairlib.data import photo_tables, streetscapes
 from gairlib.errors import BadInput, Missing
 
-REAL = Path(__file__).resolve().parents[2] / "shared/real/tables/gs_labels.csv"
+REAL = Path(__file__).resolve().parents[4] / "shared/real/tables/gs_labels.csv"
 COLUMNS = ("uuid,source,orig_id,lat,lon,datetime_local,year,heading,projection_type,hFoV,"
            "sequence_id").split(",")  # fmt: skip
 

@@ -7,8 +7,10 @@ import torch
 from pyproj import Transformer
 from rasterio.transform import from_origin
 
-from gairlib import GAIR, GAIRConfig, cog, dense, field, pca, preprocess, scenes
-from gairlib.dense_reading import Reading
+from gairlib import GAIR, GAIRConfig, preprocess
+from gairlib.data import scenes
+from gairlib.embed import cog, dense, field, pca
+from gairlib.embed.reading import Reading
 from gairlib.errors import BadInput
 
 BANDS = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
@@ -101,7 +103,7 @@ def test_slabs_change_nothing(monkeypatch):
         reading = Reading(model)
         rows = reading.rows(grid[None])[0]
         (_, whole), = reading.slabs(rows, grid, x, x)
-        monkeypatch.setattr("gairlib.dense_reading.VALUES", 3 * 20 * 12)
+        monkeypatch.setattr("gairlib.embed.reading.VALUES", 3 * 20 * 12)
         parts = list(reading.slabs(rows, grid, x, x))
     assert len(parts) == 7
     torch.testing.assert_close(torch.cat([v for _, v in parts]), whole)
@@ -364,10 +366,10 @@ def test_sample_is_the_field_at_places_with_data(tmp_path):
 
 
 def test_bench_runs_small(monkeypatch):
-    from gairlib import bench
-    from gairlib.bench import dense as measured
+    from research import speed
+    from research.speed import dense as measured
 
-    monkeypatch.setattr(bench, "peak", lambda name, *v: bench.call(name, list(v)))  # in here
+    monkeypatch.setattr(speed, "peak", lambda name, *v: speed.call(name, list(v)))  # in here
     found = measured.run(quick=True)
     assert found["pixels"] == measured.QUICK**2 and 0 < found["whole_peak_bytes"] < 4 * 2**30
     assert found["window_mlp_pixels_per_second"] > 0 and found["whole_file_bytes"] > 10**5

@@ -6,9 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gairlib import features, preprocess
+from gairlib import preprocess
 from gairlib.config import GAIRConfig
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
 from gairlib.model import GAIR
 
 SMALL = GAIRConfig(
@@ -19,14 +20,14 @@ SMALL = GAIRConfig(
 
 @pytest.fixture(scope="module")
 def model() -> GAIR:
-    return features.random_init(SMALL, 0)
+    return encode.random_init(SMALL, 0)
 
 
 def test_random_init_is_decided_by_its_seed_and_leaves_the_global_state_alone():
     torch.manual_seed(11)
     expected = torch.rand(1)
     torch.manual_seed(11)
-    a, b, c = (features.random_init(SMALL, s) for s in (3, 3, 4))
+    a, b, c = (encode.random_init(SMALL, s) for s in (3, 3, 4))
     assert torch.rand(1) == expected
     pairs = list(zip(a.state_dict().values(), b.state_dict().values(), c.state_dict().values()))
     assert all(torch.equal(x, y) for x, y, _ in pairs)
@@ -39,16 +40,16 @@ def test_chips_equal_the_model_whatever_the_batch(model):
     with torch.inference_mode():
         encoded = model.encode_rs(x)
         mean = model.chip_vector(encoded, normalize=True).numpy()
-    pooled = features.chips(model, dn, batch=3)
+    pooled = encode.chips(model, dn, batch=3)
     np.testing.assert_allclose(pooled, encoded.pooled.numpy(), atol=1e-5)
-    np.testing.assert_allclose(features.chips(model, dn, kind="field", batch=2), mean, atol=1e-5)
-    assert features.chips(model, dn[:0]).shape == (0, 16)
+    np.testing.assert_allclose(encode.chips(model, dn, kind="field", batch=2), mean, atol=1e-5)
+    assert encode.chips(model, dn[:0]).shape == (0, 16)
 
 
 def test_locations_are_of_unit_length_unless_asked_otherwise(model):
     lonlat = [[0.0, 0.0], [179.9, 80.0], [-77.0, -12.0]]
-    unit = features.locations(model, lonlat, batch=2)
-    raw = features.locations(model, lonlat, normalize=False)
+    unit = encode.locations(model, lonlat, batch=2)
+    raw = encode.locations(model, lonlat, normalize=False)
     np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(raw / np.linalg.norm(raw, axis=1, keepdims=True), unit, atol=1e-5)
 
@@ -56,22 +57,22 @@ def test_locations_are_of_unit_length_unless_asked_otherwise(model):
 def test_photos_come_in_the_order_of_the_rows(model, tiny):
     dataset = Dataset(tiny)
     rows = dataset.street()
-    found = features.photos(model, dataset, rows, batch=5)
+    found = encode.photos(model, dataset, rows, batch=5)
     assert found.shape == (len(rows), 16) and np.isfinite(found).all()
     some = rows.iloc[[7, 2]]
-    np.testing.assert_allclose(features.photos(model, dataset, some), found[[7, 2]], atol=1e-5)
-    images = features.read_photos(dataset, some, 32)
+    np.testing.assert_allclose(encode.photos(model, dataset, some), found[[7, 2]], atol=1e-5)
+    images = encode.read_photos(dataset, some, 32)
     assert images.dtype == torch.uint8 and images.shape == (2, 3, 32, 32)
-    backbone = features.encode_photos(model, images, backbone=True)
+    backbone = encode.encode_photos(model, images, backbone=True)
     assert backbone.shape == (2, 24)  # the tower's width, before the projection
 
 
 def test_colour_statistics_and_thumbnails_equal_a_loop():
     x = np.random.default_rng(0).integers(0, 255, (300, 3, 8, 8)).astype(np.uint8)
-    stats, small = features.colour_statistics(x), features.thumbnails(x, 2)
+    stats, small = encode.colour_statistics(x), encode.thumbnails(x, 2)
     for i in (0, 255, 256, 299):  # either side of a chunk's end
         flat = x[i].reshape(3, -1).astype(float)
-        want = [flat.mean(1), flat.std(1), *np.quantile(flat, features.QUANTILES, axis=1)]
+        want = [flat.mean(1), flat.std(1), *np.quantile(flat, encode.QUANTILES, axis=1)]
         np.testing.assert_allclose(stats[i], np.concatenate(want), rtol=1e-4)
         want = x[i].reshape(3, 2, 4, 2, 4).astype(float).mean((2, 4))
         np.testing.assert_allclose(small[i], want.ravel(), rtol=1e-5)
@@ -84,7 +85,7 @@ def test_local_statistics_equal_a_loop_over_windows(seed):
     chips = rng.integers(0, 9000, (3, 4, 12, 12)).astype(np.uint16)
     chip_of, xy = rng.integers(0, 3, 9), rng.uniform(-1, 1, (9, 2))
     xy[0], xy[1] = [-1, -1], [1, 1]  # corners: windows are cut off
-    got = features.local_statistics(chips, chip_of, xy, radii=(1, 4))
+    got = encode.local_statistics(chips, chip_of, xy, radii=(1, 4))
     for i, (c, (x, y)) in enumerate(zip(chip_of, xy)):
         column, row = (min(int((v + 1) / 2 * 12), 11) for v in (x, y))
         want = []

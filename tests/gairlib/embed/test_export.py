@@ -6,11 +6,14 @@ import pandas as pd
 import pytest
 import torch
 
-from gairlib import GAIR, embed, features, notices, pairing, preprocess, scenes
-from gairlib.dataset import Dataset
+from gairlib import GAIR, preprocess
+from gairlib.data import notices, scenes
+from gairlib.data.dataset import Dataset
+from gairlib.embed import encode, export
 from gairlib.errors import BadInput
-from gairlib.figures import embeddings
 from gairlib.model_hash import model_hash, weights_hash
+from gairlib.pairs import pair
+from research.figures import embeddings
 
 CHIP = dict(chip_px=32, chip_m=320.0)
 
@@ -49,7 +52,7 @@ def test_three_kinds_in_one_space(embedded):
     np.testing.assert_allclose(vectors(photos[at])[0], photo, atol=1e-4)
     np.testing.assert_allclose(vectors(places[at])[0], place, atol=1e-5)
     # the same photo against the chip and against the place: one scale, one space
-    np.testing.assert_allclose(features.photos(model, dataset, pairing.expand_views(
+    np.testing.assert_allclose(encode.photos(model, dataset, pair.expand_views(
         dataset.street()))[3], photo, atol=1e-4)  # fmt: skip
 
 
@@ -57,7 +60,7 @@ def test_every_row_and_file_says_where_it_comes_from(embedded):
     model, _, folder = embedded
     for kind in ("chips", "photos", "places"):
         path = folder / f"{kind}.parquet"
-        frame, about = gpd.read_parquet(path), embed.about(path)
+        frame, about = gpd.read_parquet(path), export.about(path)
         assert about["kind"] == kind and about["dim"] == 16 and about["synthetic"] is True
         assert about["weights_sha256"] == weights_hash(folder / "model")
         assert set(frame["model"]) == {about["weights_sha256"]}
@@ -93,11 +96,11 @@ def test_the_cosine_of_true_pairs_has_an_interval_over_sites(embedded):
 def test_licences(tiny, embedded):
     model, dataset, _ = embedded
     street = pd.DataFrame({"licence": ["CC BY-SA 4.0", None]})
-    assert embed._licences(dataset, street).tolist() == ["CC BY-SA 4.0", "synthetic data"]
+    assert export._licences(dataset, street).tolist() == ["CC BY-SA 4.0", "synthetic data"]
     real = Dataset(tiny)
     real.synthetic = False
-    assert embed.chips(model, real, **CHIP)["licence"].str.contains("Copernicus Sentinel").all()
-    assert embed._licences(real, street)[1] == embed.UNKNOWN
+    assert export.chips(model, real, **CHIP)["licence"].str.contains("Copernicus Sentinel").all()
+    assert export._licences(real, street)[1] == export.UNKNOWN
     notice = "contains modified Copernicus Sentinel data"
     assert notices.sentinel_notice("2021-05-06") == f"{notice} 2021"
     assert notices.sentinel_notice(None) == notice
@@ -105,14 +108,14 @@ def test_licences(tiny, embedded):
 
 def test_refuses_what_is_not_of_unit_length(embedded, tmp_path):
     model, dataset, folder = embedded
-    frame = embed.places(model, dataset.street())
+    frame = export.places(model, dataset.street())
     frame["embedding"] = [2 * v for v in frame["embedding"]]
     about = dict(checkpoint=folder / "model", dataset=dataset, preprocessing="gairlib")
     with pytest.raises(BadInput, match="unit length"):
-        embed.write(frame, tmp_path / "x.parquet", **about)
+        export.write(frame, tmp_path / "x.parquet", **about)
     assert not list(tmp_path.iterdir())
-    embed.write(frame.iloc[:0], tmp_path / "none.parquet", **about)  # no rows are no fault
+    export.write(frame.iloc[:0], tmp_path / "none.parquet", **about)  # no rows are no fault
     assert len(gpd.read_parquet(tmp_path / "none.parquet")) == 0
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
     with pytest.raises(BadInput, match="no provenance"):
-        embed.about(tmp_path / "other.parquet")
+        export.about(tmp_path / "other.parquet")

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gairlib import GAIR, embed, geo, nearest
-from gairlib.dataset import Dataset
+from gairlib import GAIR, geo
+from gairlib.data.dataset import Dataset
+from gairlib.embed import export, nearest
 from gairlib.errors import BadInput, Missing
 
 
@@ -94,7 +95,7 @@ def test_index_refuses(embedded, tmp_path):
     with pytest.raises(Missing):
         nearest.Index.load(folder / "gone.parquet")
     GAIR(model.config).save_pretrained(tmp_path / "other")
-    embed.write(embed.places(model, Dataset(folder=index_folder(tmp_path)).street()),
+    export.write(export.places(model, Dataset(folder=index_folder(tmp_path)).street()),
                 tmp_path / "x.parquet", checkpoint=tmp_path / "other",
                 dataset=Dataset(index_folder(tmp_path)), preprocessing="gairlib")  # fmt: skip
     with pytest.raises(BadInput, match="different weights"):

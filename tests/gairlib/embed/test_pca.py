@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA as SkPCA
 
-from gairlib import pca
+from gairlib.embed import pca
 from gairlib.errors import BadInput, Missing
 
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gairlib import location
 from gairlib.errors import BadInput
+from gairlib.location import base
 
 NAMES = {
     *("direct", "wrap", "xyz", "rff", "rff-xyz", "spherical-harmonics"),
@@ -25,21 +25,21 @@ PLACES = [[116.4, 39.9], [-179.999, -55.0], [0.0, 0.0], [12.5, 90.0], [-77.0, -9
 
 def make(name, **options):
     torch.manual_seed(0)
-    return location.create(name, 16, **options)
+    return base.create(name, 16, **options)
 
 
 def test_names():
-    assert set(location.names()) == NAMES
+    assert set(base.names()) == NAMES
     with pytest.raises(BadInput, match="rff-xyz"):
-        location.create("geohash", 16)
+        base.create("geohash", 16)
     with pytest.raises(BadInput, match="direct.*wings"):
-        location.create("direct", 16, wings=2)
+        base.create("direct", 16, wings=2)
 
 
-ENCODERS = {name: make(name) for name in location.names()}
+ENCODERS = {name: make(name) for name in base.names()}
 
 
-@pytest.mark.parametrize("name", location.names())
+@pytest.mark.parametrize("name", base.names())
 def test_contract(name):
     encoder = make(name)
     out = encoder(torch.tensor(PLACES))
@@ -57,7 +57,7 @@ def test_contract(name):
             encoder(bad)
 
 
-@pytest.mark.parametrize("name", location.names())
+@pytest.mark.parametrize("name", base.names())
 def test_longitude_counts_modulo_360(name):
     encoder = make(name).double()
     places = torch.tensor([[116.4, 39.9], [-170.0, 5.0]]).double()
@@ -66,13 +66,13 @@ def test_longitude_counts_modulo_360(name):
         torch.testing.assert_close(encoder(moved), encoder(places), atol=1e-8, rtol=1e-8)
 
 
-@pytest.mark.parametrize("name", location.names())
+@pytest.mark.parametrize("name", base.names())
 def test_order_is_lon_lat(name):
     encoder = make(name)
     assert (encoder([[30.0, 60.0]]) - encoder([[60.0, 30.0]])).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("name", location.names())
+@pytest.mark.parametrize("name", base.names())
 def test_antimeridian_and_poles(name):
     """Continuous, or one value, where the encoder claims it; really not, where it does not."""
     encoder = make(name).double()
@@ -98,7 +98,7 @@ def test_gradients_are_finite(lon, lat):
 EDGES = [[lon, lat] for lon in (-180, -90, 0, 37, 180) for lat in (-90, -89.999, 0, 45, 90)]
 
 
-@pytest.mark.parametrize("name", location.names())
+@pytest.mark.parametrize("name", base.names())
 def test_values_and_gradients_at_the_edges_of_the_map(name):
     points = torch.tensor(EDGES, dtype=torch.float64, requires_grad=True)
     out = ENCODERS[name](points)
@@ -111,7 +111,7 @@ def test_values_and_gradients_at_the_edges_of_the_map(name):
 def test_a_gradient_is_the_slope():
     """Against central differences, away from the seams of |lat| and of the map."""
     place = torch.tensor([[30.3, 41.7], [-120.2, -63.4]], dtype=torch.float64)
-    for name in location.names():
+    for name in base.names():
         encoder = make(name).double()
         for axis in ([1e-7, 0.0], [0.0, 1e-7]):
             step, point = torch.tensor(axis).double(), place.clone().requires_grad_()
@@ -127,7 +127,7 @@ def test_phases_are_computed_in_float64():
     encoder = make("rff")
     points = torch.rand(500, 2).double() * torch.tensor([360, 180]) - torch.tensor([180, 90])
     exact = encoder.features(points)
-    coarse = 2 * torch.pi * (location.equal_earth(points).float() @ encoder.frequencies.float().mT)
+    coarse = 2 * torch.pi * (base.equal_earth(points).float() @ encoder.frequencies.float().mT)
     assert (coarse.cos() - exact[..., :256]).abs().max() > 3e-5
     out = encoder(points)
     torch.testing.assert_close(out.double(), encoder.double()(points), atol=2e-6, rtol=1e-5)
@@ -155,7 +155,7 @@ def test_published_weights_stay_valid():
 
 
 def test_seeds():
-    a, b, c = (location.create("rff-xyz", 8, seed=s).frequencies for s in (0, 0, 1))
+    a, b, c = (base.create("rff-xyz", 8, seed=s).frequencies for s in (0, 0, 1))
     assert torch.equal(a, b) and not torch.equal(a, c)
 
 
@@ -178,4 +178,4 @@ def test_equal_earth_against_proj():
     to_map = Proj("+proj=eqearth +R=1")
     points = torch.tensor(PLACES).double()
     want = torch.tensor(np.stack(to_map(*points.T.numpy()), -1)) * 66.50336 / 180
-    torch.testing.assert_close(location.equal_earth(points), want, atol=1e-7, rtol=1e-6)
+    torch.testing.assert_close(base.equal_earth(points), want, atol=1e-7, rtol=1e-6)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.special import sph_harm_y
 
-from gairlib import location
 from gairlib.errors import BadInput
-from gairlib.spherical_harmonics import Siren, real_harmonics
+from gairlib.location import base
+from gairlib.location.spherical_harmonics import Siren, real_harmonics
 
 EDGES = [[0, 90], [123, 90], [50, -90], [180, 0], [-180, 0], [0, 0], [-180, -90], [10, 89.9999]]
 
@@ -87,7 +87,7 @@ def test_high_degrees_stay_finite_and_right(degree):
 def test_pieces_types_and_the_graph_agree(monkeypatch):
     points = torch.tensor(some_points(30))
     whole = real_harmonics(points, 9)
-    monkeypatch.setattr("gairlib.spherical_harmonics._PIECE", 7)
+    monkeypatch.setattr("gairlib.location.spherical_harmonics._PIECE", 7)
     assert torch.equal(real_harmonics(points, 9), whole)
     assert torch.equal(real_harmonics(points, 9, torch.float32), whole.float())
     traced = real_harmonics(points.clone().requires_grad_(), 9)
@@ -118,7 +118,7 @@ def test_bad_input():
     with pytest.raises(BadInput, match=r"\[N, 2\]"):
         real_harmonics([0.0, 5.0], 2)
     with pytest.raises(BadInput, match="degree 0"):
-        location.create("spherical-harmonics", 8, degree=0)
+        base.create("spherical-harmonics", 8, degree=0)
 
 
 def test_siren_is_the_published_network():
@@ -137,7 +137,7 @@ def test_siren_is_the_published_network():
 
 def test_encoder_of_degree_100():
     """Degree counts from 0 to itself, so there are (100 + 1)^2 inputs."""
-    encoder = location.create("spherical-harmonics", 8, degree=100, hidden=16)
+    encoder = base.create("spherical-harmonics", 8, degree=100, hidden=16)
     assert encoder.net.layers[0].in_features == 101**2
     out = encoder(some_points(5))
     assert out.dtype == torch.float32 and out.isfinite().all()
@@ -147,8 +147,8 @@ def test_encoder_of_degree_100():
 
 def test_benchmark_runs(monkeypatch):
     """In this process; `peak` itself starts fresh ones."""
-    from gairlib import bench
-    from gairlib.bench import spherical_harmonics
+    from research import speed as bench
+    from research.speed import spherical_harmonics
 
     monkeypatch.setattr(spherical_harmonics, "peak", lambda f, *a: bench.call(f, list(a)))
     out = spherical_harmonics.run(quick=True)
@@ -159,7 +159,7 @@ def test_benchmark_runs(monkeypatch):
 
 def test_the_frugal_form_is_the_closed_form(monkeypatch):
     """What `ours` is timed against computes the same thing."""
-    from gairlib.bench import spherical_harmonics as bench
+    from research.speed import spherical_harmonics as bench
 
     kept = []
     monkeypatch.setattr(bench, "_say", kept.append)

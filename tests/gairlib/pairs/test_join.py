@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import MultiPolygon, Polygon, box
 
-from gairlib import join
-from gairlib.bench import join as bench_join
+from gairlib.data.scenes import outline
 from gairlib.errors import BadInput
-from gairlib.join import Footprints
-from gairlib.scenes import outline
+from gairlib.pairs import join
+from gairlib.pairs.join import Footprints
+from research.speed import join as bench_join
 
 
 def strtree(polygons, lon, lat):

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from small_files import ORIGIN, ramp, write_photo, write_scene
+from builders.small_files import ORIGIN, ramp, write_photo, write_scene
 from test_pairing import SMALL, outline, random_table, table
 
-from gairlib import near_duplicates, pairing, pairing_input, pairing_shuffle, rejections, scenes
+from gairlib.data import scenes
 from gairlib.errors import BadInput
-from gairlib.pool import Pool
+from gairlib.pairs import input as pairing_input
+from gairlib.pairs import near_duplicates, pair, rejections, shuffle
+from gairlib.pairs.work import Pool
 
 
 def write_three_scenes(folder: Path) -> list[scenes.Scene]:
@@ -49,8 +51,8 @@ def digest(folder: Path) -> dict[str, str]:
 
 def test_chunks_and_order_of_scenes_change_nothing(three, tmp_path):
     street = many_photos()
-    pairing.pair(street, three, folder=tmp_path / "one", **SMALL)
-    pairing.pair(street, three[::-1], folder=tmp_path / "many", rows=17, workers=3, **SMALL)
+    pair.pair(street, three, folder=tmp_path / "one", **SMALL)
+    pair.pair(street, three[::-1], folder=tmp_path / "many", rows=17, workers=3, **SMALL)
     one, many = digest(tmp_path / "one"), digest(tmp_path / "many")
     assert one == many and any("pairs.zarr" in name for name in one)
     assert not (tmp_path / "one.work").exists()
@@ -66,8 +68,8 @@ def test_a_table_on_disk_gives_what_the_same_table_in_memory_gives(three, tmp_pa
     short = street[["photo_id", "path", "lon", "lat"]].to_csv(index=False)
     (tmp_path / "street.csv").write_text(short + bad)
     assert lines
-    inside = pairing.pair(street.drop(columns="heading"), three, **SMALL)
-    read = pairing.pair(tmp_path / "street.csv", three, folder=tmp_path / "out", rows=40, **SMALL)
+    inside = pair.pair(street.drop(columns="heading"), three, **SMALL)
+    read = pair.pair(tmp_path / "street.csv", three, folder=tmp_path / "out", rows=40, **SMALL)
     same = ["photo_id", "x", "y", "chip", "split"]
     pd.testing.assert_frame_equal(read.manifest[same], inside.manifest[same])
     why = read.rejected.set_index("photo_id")["reason"]
@@ -95,9 +97,9 @@ def test_killed_and_started_again_the_result_is_the_same_to_the_byte(tmp_path):
     made = write_three_scenes(tmp_path)
     many_photos().to_parquet(tmp_path / "street.parquet")
     more = {"repeats_train": 4, "max_photos": 2, "rows": 40}
-    pairing.pair(tmp_path / "street.parquet", made, folder=tmp_path / "calm", **more, **SMALL)
+    pair.pair(tmp_path / "street.parquet", made, folder=tmp_path / "calm", **more, **SMALL)
     (tmp_path / "run.py").write_text(SCRIPT)
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[3]
     run = [sys.executable, str(tmp_path / "run.py"), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     work = tmp_path / "killed.work"
@@ -118,22 +120,22 @@ def test_work_of_other_input_is_not_gone_on_with(three, tmp_path):
     (work / "parts").mkdir(parents=True)
     (work / "fingerprint").write_text("of another table")
     (work / "parts/9-000-000000-000000").mkdir()
-    pairs = pairing.pair(many_photos(30), three, folder=tmp_path / "out", work=work, **SMALL)
+    pairs = pair.pair(many_photos(30), three, folder=tmp_path / "out", work=work, **SMALL)
     assert pairs.report["paired"] == 40
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("precious")
     with pytest.raises(BadInput, match="not a pairing's unfinished work"):
-        pairing.pair(many_photos(30), three, folder=tmp_path / "o", work=tmp_path / "mine", **SMALL)
+        pair.pair(many_photos(30), three, folder=tmp_path / "o", work=tmp_path / "mine", **SMALL)
     assert (tmp_path / "mine/thesis.txt").read_text() == "precious"
 
 
 def test_a_cluster_by_its_address_gives_the_same(three, tmp_path):
     distributed = pytest.importorskip("distributed")
     street = many_photos(60)
-    pairing.pair(street, three, folder=tmp_path / "here", **SMALL)
+    pair.pair(street, three, folder=tmp_path / "here", **SMALL)
     with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False,
                                   dashboard_address=None, protocol="tcp") as cluster:  # fmt: skip
-        pairing.pair(street, three, folder=tmp_path / "there",
+        pair.pair(street, three, folder=tmp_path / "there",
                      scheduler=cluster.scheduler_address, **SMALL)  # fmt: skip
     assert digest(tmp_path / "here") == digest(tmp_path / "there")
 
@@ -163,7 +165,7 @@ def test_nearest_scene_in_time_then_the_clearest(tmp_path):
     street = table([30, 31, 32], [30, 31, 32], captured_at=[
         "2021-05-20T08:00:00Z", None, str(int(pd.Timestamp("2021-06-28", tz="UTC").value // 10**6))
     ])  # fmt: skip
-    manifest = pairing.pair(street, made, **SMALL).manifest.set_index("photo_id")
+    manifest = pair.pair(street, made, **SMALL).manifest.set_index("photo_id")
     assert manifest["scene_id"].to_dict() == {"p000": "may", "p001": "undated", "p002": "july"}
     assert manifest.loc["p000", "date_gap_days"] == pytest.approx(16 + 22 / 24)
     assert np.isnan(manifest.loc["p001", "date_gap_days"])
@@ -173,7 +175,7 @@ def test_buffer_between_splits(three):
     street = random_table(250, size=(128, 128))
     column, _ = three[0].to_pixels(street["lon"].to_numpy(), street["lat"].to_numpy())
     street["split"] = np.where(column < 50, "test", "train")
-    pairs = pairing.pair(street, three[:1], split_buffer_m=150.0, **SMALL)
+    pairs = pair.pair(street, three[:1], split_buffer_m=150.0, **SMALL)
     shapes = [outline(pairs.chips, i) for i in range(pairs.chips.sizes["chip"])]
     split = pairs.chips["split"].values
     gaps = [a.distance(b) for a, s in zip(shapes, split) for b, t in zip(shapes, split)
@@ -183,11 +185,11 @@ def test_buffer_between_splits(three):
 
 def test_photos_on_one_spot_in_one_direction_are_found(three):
     street = table([30, 30.05, 30, 30, 60], [30] * 5, heading=[10.0, 4.0, 60.0, np.nan, 10.0])
-    kept = pairing.pair(street, three[:1], **SMALL)
+    kept = pair.pair(street, three[:1], **SMALL)
     assert kept.report["near_duplicates"] == 1 and kept.report["paired"] == 5
     manifest = kept.manifest.set_index("photo_id")
     assert manifest["near_duplicate_of"].dropna().to_dict() == {"p001": "p000"}
-    dropped = pairing.pair(street, three[:1], near_duplicates="drop", **SMALL)
+    dropped = pair.pair(street, three[:1], near_duplicates="drop", **SMALL)
     assert dropped.report["rejected"] == {"near-duplicate of another photo, dropped by option": 1}
 
 
@@ -214,7 +216,7 @@ def test_photos_are_checked_and_stored(three, tmp_path):
     (tmp_path / "none.jpg").write_bytes(b"")
     street = table([20, 40, 60, 80, 100, 30], [50] * 6, is_spherical=[False, True] + [False] * 4)
     street["path"] = ["0.jpg", "1.jpg", "2.jpg", "cut.jpg", "none.jpg", "gone.jpg"]
-    pairs = pairing.pair(street, three[:1], photos_root=tmp_path, **SMALL)
+    pairs = pair.pair(street, three[:1], photos_root=tmp_path, **SMALL)
     why = pairs.rejected.set_index("photo_id")["reason"]
     assert set(why.index) == {"p003", "p004", "p005"}
     assert why["p004"] == "none.jpg: the file is empty (0 bytes)"
@@ -238,7 +240,7 @@ def test_shuffle_brings_every_row_to_its_scene_once(tmp_path, crowd, bucket):
         files.append(tmp_path / f"{number}.parquet")
         frame.to_parquet(files[-1])
         expected |= {r: c[1] for r, c in zip(rows, candidates) if len(c) > 1 and r not in (3, 41)}
-    groups = list(pairing_shuffle.by_scene(files, 1, np.array([3, 41]), tmp_path / "s",
+    groups = list(shuffle.by_scene(files, 1, np.array([3, 41]), tmp_path / "s",
                                            crowd=crowd, bucket=bucket))  # fmt: skip
     got = {r: scene for scene, _, frame in groups for r in frame["_row"]}
     assert got == expected and sum(len(f) for *_, f in groups) == len(expected)

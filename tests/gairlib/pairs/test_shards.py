@@ -6,7 +6,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gairlib import shards
+from gairlib.pairs import shards
 
 
 @settings(max_examples=60, deadline=None)

@@ -13,8 +13,10 @@ import pytest
 import xarray as xr
 import zarr
 
-from gairlib import manifest_writer, pairs_parts, pairs_store, photo_store, shards
 from gairlib.errors import BadInput, Missing
+from gairlib.pairs import manifest_writer, photo_store, shards
+from gairlib.pairs import parts as pairs_parts
+from gairlib.pairs import store as pairs_store
 
 PX = 8
 NOBODY = pd.DataFrame({"photo_id": [], "reason": []}, dtype=str)

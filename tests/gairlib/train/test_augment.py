@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gairlib import augment
+from gairlib.train import augment
 
 SIZE = 16
 

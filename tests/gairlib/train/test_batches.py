@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from gairlib import pairs_store, photos
-from gairlib.batches import Buffers, PairBatches, load_photos
-from gairlib.bench import batch_reading
+from gairlib.data import photos
 from gairlib.errors import BadInput
+from gairlib.pairs import store
+from gairlib.train.batches import Buffers, PairBatches, load_photos
+from research.speed import batch_reading
 
 PX, SIZE = 8, 24
 
@@ -63,7 +64,7 @@ def paired(tmp_path_factory):
                  ).to_parquet(part / "photos.parquet", index=False)  # fmt: skip
     (part / "photos.bin").write_bytes(b"".join(stored))
     nobody = pd.DataFrame({"photo_id": [], "reason": []}, dtype=str)
-    pairs = pairs_store.assemble([part], folder / "pairs", chip_px=PX, report={"rejected": {}},
+    pairs = store.assemble([part], folder / "pairs", chip_px=PX, report={"rejected": {}},
                                  settings={}, rejected=nobody)  # fmt: skip
     return pairs, SimpleNamespace(folder=folder)
 
@@ -161,7 +162,7 @@ def test_every_photo_of_a_chip_is_drawn_and_none_twice(paired):
 
 def test_manifest_without_headings_gives_unknown_ones(paired):
     pairs, dataset = paired
-    bare = pairs_store.Pairs(pairs.chips, pairs.manifest.drop(columns="heading"), {},
+    bare = store.Pairs(pairs.chips, pairs.manifest.drop(columns="heading"), {},
                              folder=pairs.folder)
     assert make((bare, dataset)).batch(0).heading.isnan().all()
 
@@ -178,7 +179,7 @@ def test_stored_photos_are_read_from_the_store_and_others_from_files(paired):
     with pytest.raises(FileNotFoundError):  # photos that are not stored need their files
         make((pairs, SimpleNamespace(folder=dataset.folder / "elsewhere")))
     known = pairs.manifest[pairs.manifest["photo"] >= 0]
-    only = pairs_store.Pairs(pairs.chips, known, {}, folder=pairs.folder)
+    only = store.Pairs(pairs.chips, known, {}, folder=pairs.folder)
     elsewhere = SimpleNamespace(folder=dataset.folder / "elsewhere")
     assert len(make((only, elsewhere))) == known.query("split == 'train'")["photo_id"].nunique()
     same(make((only, elsewhere)).batch(2), make((only, dataset), memory_bytes=0).batch(2))

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from gairlib import checkpoint
 from gairlib.errors import BadInput
+from gairlib.train import checkpoint
 
 sys.path.insert(0, str(Path(__file__).parent))
 

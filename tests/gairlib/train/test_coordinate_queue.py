@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gairlib.coordinate_queue import CoordinateQueue
 from gairlib.errors import BadInput
+from gairlib.train.coordinate_queue import CoordinateQueue
 
 
 @given(st.integers(0, 9), st.lists(st.integers(0, 25), max_size=12))

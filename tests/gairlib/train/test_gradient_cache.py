@@ -5,15 +5,15 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import one_step
 import pytest
 import torch
 import torch.nn.functional as F
+from builders import one_step
 from safetensors.torch import load_file
 
 from gairlib import GAIR, geo
-from gairlib.engine import Engine
 from gairlib.errors import BadInput
+from gairlib.train.engine import Engine
 
 CPU = Engine("cpu")
 

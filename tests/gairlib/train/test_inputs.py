@@ -7,10 +7,11 @@ from dataclasses import dataclass, fields, replace
 import pytest
 import torch
 
-from gairlib import inputs, preprocess
-from gairlib.batches import Batch
+from gairlib import preprocess
 from gairlib.config import GAIRConfig
 from gairlib.errors import BadInput
+from gairlib.train import inputs
+from gairlib.train.batches import Batch
 
 B, Q, PX, SIZE = 8, 4, 16, 24
 CONFIG = GAIRConfig.preset("small", rs_size=PX, sv_size=SIZE)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from gairlib.interrupts import deferred
+from gairlib.train.interrupts import deferred
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

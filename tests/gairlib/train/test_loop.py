@@ -12,11 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gairlib import GAIR, GAIRConfig, checkpoint, pairing, plan, train
-from gairlib.dataset import Dataset
-from gairlib.engine import Engine
+from gairlib import GAIR, GAIRConfig
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
-from gairlib.train_options import PretrainOptions, learning_rate, limit_queue
+from gairlib.pairs import pair
+from gairlib.train import checkpoint, loop, plan
+from gairlib.train.engine import Engine
+from gairlib.train.options import PretrainOptions, learning_rate, limit_queue
 
 CONFIG = GAIRConfig.preset("small", dim=32, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2,
                            sv_size=32, sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 32,
@@ -27,7 +29,7 @@ OPTIONS = PretrainOptions(steps=12, chips_per_batch=4, photos_per_chip=3, checkp
 
 def pair_up(tiny):
     dataset = Dataset(tiny)
-    pairs = pairing.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0,
+    pairs = pair.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0,
                          max_photos=3, repeats_train=2, seed=0, progress=False)
     return dataset, pairs
 
@@ -39,7 +41,7 @@ def run_training(tiny, out, options=OPTIONS, model=None):
     torch.manual_seed(0)
     model = model or GAIR(CONFIG)
     data = plan.batches(pairs, dataset, CONFIG, options)
-    return train.pretrain(model, data["train"], data.get("val"), out, options,
+    return loop.pretrain(model, data["train"], data.get("val"), out, options,
                           checkpoints=out / "checkpoints", engine=Engine("cpu"), progress=False)
 
 
@@ -80,7 +82,7 @@ def test_killed_run_ends_in_the_same_weights(tiny, undisturbed, tmp_path):
 def test_an_interrupt_ends_the_step_and_the_run_goes_on_to_the_same_weights(
     tiny, undisturbed, tmp_path, monkeypatch
 ):
-    original, steps = train.gradient_cache.backward, []
+    original, steps = loop.gradient_cache.backward, []
 
     def interrupted(*arguments, **options):
         steps.append(1)
@@ -89,7 +91,7 @@ def test_an_interrupt_ends_the_step_and_the_run_goes_on_to_the_same_weights(
         return original(*arguments, **options)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(train.gradient_cache, "backward", interrupted)
+        patch.setattr(loop.gradient_cache, "backward", interrupted)
         run_training(tiny, tmp_path)
     assert (tmp_path / "checkpoints/step-0000005").is_dir() and len(steps) == 5
     assert run_training(tiny, tmp_path)["resumed_from_step"] == 5
@@ -172,11 +174,11 @@ def test_queue_is_at_most_a_quarter_of_the_photos():
 if __name__ == "__main__":  # the process that gets killed: slowed down so that the kill hits it
     from pathlib import Path
 
-    original = train.gradient_cache.backward
+    original = loop.gradient_cache.backward
 
     def slowly(*arguments, **options):
         time.sleep(float(os.environ["SLOW_STEPS"]))
         return original(*arguments, **options)
 
-    train.gradient_cache.backward = slowly
+    loop.gradient_cache.backward = slowly
     run_training(Path(sys.argv[1]), Path(sys.argv[2]))

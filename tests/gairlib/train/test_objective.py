@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gairlib import losses, objectives
-from gairlib.coordinate_queue import CoordinateQueue
+from gairlib import losses
 from gairlib.errors import BadInput
-from gairlib.objectives import Embeddings
-from gairlib.train_options import PretrainOptions
+from gairlib.train import objective
+from gairlib.train.coordinate_queue import CoordinateQueue
+from gairlib.train.objective import Embeddings
+from gairlib.train.options import PretrainOptions
 
 OPTIONS = PretrainOptions(incl_exclude_m=-1.0, secl_exclude_m=-1.0)
 METRE = 1 / 111_195.0  # degrees of latitude
@@ -25,7 +26,7 @@ def made(n=6, m=4, d=8, seed=0):
 def terms(embeddings, lonlat, queued, options=OPTIONS, chip=None, near=None):
     chip = torch.arange(len(lonlat)) if chip is None else chip
     near = torch.zeros(len(lonlat), 3, dtype=torch.bool) if near is None else near
-    return objectives.terms(embeddings, lonlat=lonlat, chip=chip, near_field=near,
+    return objective.terms(embeddings, lonlat=lonlat, chip=chip, near_field=near,
                             queued_lonlat=queued, options=options)
 
 
@@ -128,7 +129,7 @@ def test_gradients_repeat_to_the_last_bit_with_several_threads():
     def gradient():
         leaf = field.clone().requires_grad_()
         x = Embeddings(sv, local, here, sv[:0], torch.full((3,), 0.1), leaf)
-        objectives.terms(x, lonlat=lonlat, chip=chip, near_field=near, queued_lonlat=lonlat[:0],
+        objective.terms(x, lonlat=lonlat, chip=chip, near_field=near, queued_lonlat=lonlat[:0],
                          options=OPTIONS)["loss"].backward()
         return leaf.grad
 

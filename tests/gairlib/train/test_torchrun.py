@@ -11,9 +11,11 @@ import yaml
 from safetensors.torch import load_file
 from test_train import CONFIG, OPTIONS, pair_up
 
-from gairlib import GAIRConfig, pipeline, plan, pretrain, train
-from gairlib.engine import Engine
+from gairlib import GAIRConfig
 from gairlib.errors import BadInput
+from gairlib.train import __main__, loop, plan
+from gairlib.train.engine import Engine
+from research.pipeline import stages
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def finish(dataset, pairs, values, folder):
     torch.set_num_threads(1)
     model, todo = plan.start(pairs, values["model"], values["pretrain"])
     data = plan.batches(pairs, dataset, model.config, options)
-    return train.pretrain(model, data["train"], data.get("val"), folder / "out", options,
+    return loop.pretrain(model, data["train"], data.get("val"), folder / "out", options,
                           checkpoints=folder / "checkpoints", engine=engine.alone(),
                           begun=plan.beginning(todo), progress=False)
 
@@ -42,7 +44,7 @@ def test_two_processes_train_what_one_does(values, tmp_path, monkeypatch):
     dataset, pairs, values = values
     alone = finish(dataset, pairs, values, tmp_path / "alone")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    pretrain.by_torchrun(values, Engine("cpu", devices=2), tmp_path / "checkpoints")
+    __main__.by_torchrun(values, Engine("cpu", devices=2), tmp_path / "checkpoints")
     assert not (tmp_path / "out/model").exists(), "the stage that asked for it writes the weights"
     together = finish(dataset, pairs, values, tmp_path)
     assert together["resumed_from_step"] == OPTIONS.steps and together["ranks"] == 2
@@ -61,13 +63,13 @@ def test_a_failing_rank_is_one_sentence(values, tmp_path, monkeypatch):
     _, _, values = values
     values["pretrain"]["chips_per_batch"] = 5  # two ranks cannot share that
     with pytest.raises(BadInput, match="training in 2 processes ended with code 1"):
-        pretrain.by_torchrun(values, Engine("cpu", devices=2), tmp_path / "checkpoints")
+        __main__.by_torchrun(values, Engine("cpu", devices=2), tmp_path / "checkpoints")
 
 
 def test_command_line_says_what_is_wrong(tmp_path, capsys):
-    assert pretrain.main(["--params", str(tmp_path / "none.yaml")]) == 1
+    assert __main__.main(["--params", str(tmp_path / "none.yaml")]) == 1
     (tmp_path / "half.yaml").write_text(yaml.safe_dump({"data": {}}))
-    assert pretrain.main(["--params", str(tmp_path / "half.yaml")]) == 1
+    assert __main__.main(["--params", str(tmp_path / "half.yaml")]) == 1
     said = capsys.readouterr().err.splitlines()
     assert "no such file" in said[0] and "no section model, pretrain" in said[1]
 
@@ -91,10 +93,10 @@ def test_checkpoints_of_another_beginning_are_not_resumed(values, tmp_path):
 
 
 def test_the_preset_of_the_published_size_fits_the_pipeline(tmp_path):
-    root = Path(pretrain.__file__).parents[1]
+    root = Path(__file__).resolve().parents[3]
     params = yaml.safe_load((root / "params.yaml").read_text())
     shutil.copy(root / "presets/base.yaml", tmp_path / "params.local.yaml")
-    pipeline._merge(params, tmp_path / "params.local.yaml")
+    stages._merge(params, tmp_path / "params.local.yaml")
     options, _ = plan.settings(params["pretrain"])
     config = GAIRConfig.preset(params["model"]["preset"], **params["model"]["changes"])
     assert (config.dim, config.sv_size, config.rs_size) == (768, 224, params["pair"]["chip_px"])

@@ -7,12 +7,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import timm
 import torch
+from builders.small_weights import random_state
 from safetensors.torch import save_file
-from small_weights import random_state
 from test_converters_vit import chips, croma_shapes, photos
 
-from gairlib import GAIR, GAIRConfig, converters, initialise
+from gairlib import GAIR, GAIRConfig, weights
 from gairlib.errors import BadInput, Missing
+from gairlib.weights import initialise
 
 COMMIT = "c" * 40
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 4}
@@ -78,11 +79,11 @@ def test_every_tower_gives_what_its_source_gives(files):
     torch.manual_seed(3)
     assert torch.equal(drawn, torch.rand(1))  # the converters' draws leave no trace
 
-    want = converters.load_croma(files["rs"], heads=4)(chips(10, 24))
+    want = weights.load_croma(files["rs"], heads=4)(chips(10, 24))
     torch.testing.assert_close(started.encode_rs(chips(10, 24)).grid, want.grid)
     torch.testing.assert_close(started.sv_backbone(photos(32)), vit().forward_head(
         vit().forward_features(photos(32)), pre_logits=True))  # fmt: skip
-    place = converters.load_geoclip(files["location"])
+    place = weights.load_geoclip(files["location"])
     torch.testing.assert_close(started.encode_location(PLACES), place(PLACES))
 
     assert not kept(before, started, "rs.", "sv.tower.", "location.")  # dense, field, temperatures
@@ -105,7 +106,7 @@ def test_other_widths_keep_fresh_projections_and_say_so(files):
     changes = {"dim": 24, "rs_width": 32}
     before, started = model(**changes), model(**changes)
     start = initialise.towers(started, {k: str(v) for k, v in files.items() if k != "sv"})
-    want = converters.load_croma(files["rs"], heads=4)(chips(10, 24))
+    want = weights.load_croma(files["rs"], heads=4)(chips(10, 24))
     torch.testing.assert_close(started.encode_rs(chips(10, 24)).backbone, want.backbone)
     assert start.provenance["rs"]["new"] == ["rs.project.weight", "rs.project.bias"]
     heads = [f"location.nets.{k}.6.{kind}" for k in (0, 1) for kind in ("weight", "bias")]
@@ -113,7 +114,7 @@ def test_other_widths_keep_fresh_projections_and_say_so(files):
     new = ("rs.project", "location.nets.0.6", "location.nets.1.6")
     a, b = before.state_dict(), started.state_dict()
     assert all(torch.equal(a[k], b[k]) for k in a if k.startswith(new))
-    place = converters.load_geoclip(files["location"])
+    place = weights.load_geoclip(files["location"])
     x = place.features(place.points(PLACES)).float()
     for k in (0, 1):
         torch.testing.assert_close(started.location.nets[k][:6](x[k]), place.nets[k][:6](x[k]))
@@ -125,7 +126,7 @@ def test_absent_bands_are_held_at_the_mean_of_the_models_own_scale(files, prepro
     initialise.towers(started, {"rs": str(files["rs"])})
     twelve = torch.full((2, 12, 24, 24), fill)
     twelve[:, 1:9], twelve[:, 10:] = chips(10, 24)[:, :8], chips(10, 24)[:, 8:]
-    want = converters.load_croma(files["rs"], bands=12, heads=4)(twelve)
+    want = weights.load_croma(files["rs"], bands=12, heads=4)(twelve)
     torch.testing.assert_close(started.encode_rs(chips(10, 24)).grid, want.grid)
     all_bands = model(rs_bands=12)
     initialise.towers(all_bands, {"rs": str(files["rs"])})

@@ -9,11 +9,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from builders.small_weights import random_state, refuses
 from scipy.special import lpmv
-from small_weights import random_state, refuses
 
-from gairlib import converters, location
+from gairlib import weights
 from gairlib.errors import BadInput, Missing
+from gairlib.location import base
 
 PLACES = torch.tensor([[116.4, 39.9], [-77.0, -12.1], [0.0, 0.0], [-179.9, 66.0], [12.5, 90.0]])
 PLACES = PLACES.double()
@@ -57,28 +58,28 @@ def geoclip_forward(state, latlon):
 
 def test_geoclip():
     state = geoclip_state()
-    encoder = converters.load_geoclip(state)
+    encoder = weights.load_geoclip(state)
     want = geoclip_forward(state, PLACES.flip(-1))
     assert want.shape == (5, 512) and not encoder.training
     torch.testing.assert_close(encoder(PLACES).double(), want, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(encoder.double()(PLACES), want, atol=1e-11, rtol=1e-11)
     whole = {f"location_encoder.{k}": v for k, v in state.items()}
     whole |= {"logit_scale": torch.ones(()), "image_encoder.mlp.0.weight": torch.zeros(2, 2)}
-    again = converters.load_geoclip({"state_dict": whole})
+    again = weights.load_geoclip({"state_dict": whole})
     assert torch.equal(again.double()(PLACES), encoder(PLACES))
     assert again.unused_tensors == ["image_encoder.mlp.0.weight", "logit_scale"]
     with pytest.raises(BadInput, match="text_encoder.w is unknown"):
-        converters.load_geoclip({**whole, "text_encoder.w": torch.zeros(2)})
+        weights.load_geoclip({**whole, "text_encoder.w": torch.zeros(2)})
 
 
 @pytest.mark.parametrize("name", ["LocEnc1.capsule.3.weight", "LocEnc2.head.0.weight"])
 def test_geoclip_is_strict(name):
-    refuses(converters.load_geoclip, geoclip_state(), name)
+    refuses(weights.load_geoclip, geoclip_state(), name)
     with pytest.raises(BadInput, match="LocEnc0.capsule.0.b is missing"):
-        converters.load_geoclip({"a": torch.zeros(1)})
+        weights.load_geoclip({"a": torch.zeros(1)})
     with pytest.raises(BadInput, match="LocEnc0.capsule.0.b.*int64"):
         b = torch.zeros(256, 2, dtype=torch.int64)
-        converters.load_geoclip({**geoclip_state(), "LocEnc0.capsule.0.b": b})
+        weights.load_geoclip({**geoclip_state(), "LocEnc0.capsule.0.b": b})
 
 
 # ---- SatCLIP
@@ -126,7 +127,7 @@ def satclip_forward(state, lonlat, L, form):
 @pytest.mark.parametrize("L, form", [(10, "analytic"), (10, "closed-form"), (40, "analytic")])
 def test_satclip(L, form):
     state = satclip_state(L)
-    encoder = converters.load_satclip(state, form)
+    encoder = weights.load_satclip(state, form)
     want = satclip_forward(state, PLACES, L, form)
     assert want.shape == (5, 256) and encoder.degree == L - 1
     torch.testing.assert_close(encoder(PLACES).double(), want, atol=1e-4, rtol=1e-4)
@@ -147,7 +148,7 @@ def test_satclip_harmonics_are_those_of_the_generated_file():
         1.09254843059208 * s * math.sin(phi) * c,
         2.97249547320451 * c**2 - 0.990831824401503,
     ]
-    encoder = converters.load_satclip(satclip_state(3))
+    encoder = weights.load_satclip(satclip_state(3))
     got = encoder.features(torch.tensor([[20.0, 35.0]]).double())[0, :7]
     np.testing.assert_allclose(got, want, atol=1e-13)
 
@@ -163,32 +164,32 @@ def lightning(state, **settings):
 def test_satclip_checkpoints(tmp_path):
     state = satclip_state()
     torch.save(lightning(state, harmonics_calculation="closed-form"), tmp_path / "satclip.ckpt")
-    encoder = converters.load_satclip(tmp_path / "satclip.ckpt")
+    encoder = weights.load_satclip(tmp_path / "satclip.ckpt")
     assert encoder.harmonics == "closed-form"
     assert encoder.unused_tensors == ["model.logit_scale", "model.visual.patch_embed.w"]
-    want = converters.load_satclip(state, "closed-form")(PLACES)
+    want = weights.load_satclip(state, "closed-form")(PLACES)
     assert torch.equal(encoder(PLACES), want)
-    assert converters.load_satclip(lightning(state)).harmonics == "analytic"
+    assert weights.load_satclip(lightning(state)).harmonics == "analytic"
     said = lightning(state, harmonics_calculation="closed-form")
     with pytest.raises(BadInput, match="says 'closed-form'"):
-        converters.load_satclip(said, "analytic")
+        weights.load_satclip(said, "analytic")
     with pytest.raises(BadInput, match="not spherical harmonics"):
-        converters.load_satclip(lightning(state, le_type="grid"))
+        weights.load_satclip(lightning(state, le_type="grid"))
     with pytest.raises(BadInput, match="not spherical harmonics"):
-        converters.load_satclip(lightning(state, legendre_polys=40))
+        weights.load_satclip(lightning(state, legendre_polys=40))
     with pytest.raises(BadInput, match="model.text.w is unknown"):
         broken = lightning(state)
         broken["state_dict"]["model.text.w"] = torch.zeros(2)
-        converters.load_satclip(broken)
+        weights.load_satclip(broken)
 
 
 @pytest.mark.parametrize("name", ["nnet.layers.1.weight", "nnet.last_layer.weight"])
 def test_satclip_is_strict(name):
-    refuses(converters.load_satclip, satclip_state(), name)
+    refuses(weights.load_satclip, satclip_state(), name)
     state = satclip_state()
     state["nnet.layers.0.weight"] = torch.zeros(512, 99)
     with pytest.raises(BadInput, match="99 inputs"):
-        converters.load_satclip(state)
+        weights.load_satclip(state)
 
 
 # ---- files
@@ -196,25 +197,25 @@ def test_satclip_is_strict(name):
 
 def test_files(tmp_path):
     with pytest.raises(Missing, match="no such checkpoint"):
-        converters.load_geoclip(tmp_path / "absent.pth")
+        weights.load_geoclip(tmp_path / "absent.pth")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     with pytest.raises(BadInput, match="cannot be read"):
-        converters.load_satclip(tmp_path / "broken.safetensors")
+        weights.load_satclip(tmp_path / "broken.safetensors")
     torch.save({"state_dict": PLACES, "other": tmp_path}, tmp_path / "objects.pt")
     with pytest.raises(BadInput, match="more than tensors"):
-        converters.load_croma(tmp_path / "objects.pt")
+        weights.load_croma(tmp_path / "objects.pt")
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(BadInput, match="holds a list"):
-        converters.load_timm_vit(tmp_path / "list.pt", 8)
+        weights.load_timm_vit(tmp_path / "list.pt", 8)
     with pytest.raises(BadInput, match="epoch is no tensor"):
-        converters.load_geoclip({"epoch": 3})
+        weights.load_geoclip({"epoch": 3})
     with pytest.raises(BadInput, match="holds no tensors"):
-        converters.load_geoclip({"state_dict": {}})
+        weights.load_geoclip({"state_dict": {}})
     wrapped = {"model": {f"module.{k}": v for k, v in satclip_state().items()}}
     torch.save(wrapped, tmp_path / "wrapped.pt")
-    want = converters.load_satclip(satclip_state())(PLACES)
-    assert torch.equal(converters.load_satclip(str(tmp_path / "wrapped.pt"))(PLACES), want)
+    want = weights.load_satclip(satclip_state())(PLACES)
+    assert torch.equal(weights.load_satclip(str(tmp_path / "wrapped.pt"))(PLACES), want)
 
 
 def test_converted_encoders_are_no_names_of_the_registry():
-    assert not {"geoclip", "satclip"} & set(location.names())
+    assert not {"geoclip", "satclip"} & set(base.names())

@@ -8,11 +8,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import gairlib
-from gairlib import geo, location
+from gairlib import geo
 from gairlib.errors import BadInput, Missing
-from gairlib.official import load_official
+from gairlib.location import base
+from gairlib.weights.official import load_official
 
-PARITY = Path(__file__).resolve().parents[2] / "shared/parity"
+PARITY = Path(__file__).resolve().parents[4] / "shared/parity"
 WEIGHTS = PARITY / "official_small.weights.safetensors"
 HEADS = {"rs_heads": 4, "sv_heads": 4}
 pytestmark = pytest.mark.skipif(
@@ -62,7 +63,7 @@ def test_parity(io, dtype, tolerance):
 
 def test_equal_earth(io):
     torch.testing.assert_close(
-        location.equal_earth(io["coords"]), io["equal_earth"], atol=1e-14, rtol=0
+        base.equal_earth(io["coords"]), io["equal_earth"], atol=1e-14, rtol=0
     )
 
 

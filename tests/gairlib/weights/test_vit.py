@@ -9,10 +9,10 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from builders.small_weights import random_state, refuses
 from safetensors.torch import save_file
-from small_weights import random_state, refuses
 
-from gairlib import converters
+from gairlib import weights
 from gairlib.errors import BadInput
 
 # ---- CROMA
@@ -69,7 +69,7 @@ def chips(bands, size=40, seed=1):
 
 def test_croma_with_its_twelve_bands():
     state = random_state(croma_shapes(32, 3))
-    encoder = converters.load_croma(state, bands=12, heads=4)
+    encoder = weights.load_croma(state, bands=12, heads=4)
     want = croma_forward(state, chips(12), 4)
     got = encoder(chips(12))
     assert got.grid.shape == (2, 5, 5, 32) and encoder.grid == (15, 15) and not encoder.training
@@ -86,7 +86,7 @@ def test_croma_with_our_ten_bands(fill):
     ten = chips(10)
     twelve = torch.full((2, 12, 40, 40), fill)
     twelve[:, 1:9], twelve[:, 10:] = ten[:, :8], ten[:, 8:]
-    encoder = converters.load_croma(state, fill=fill, heads=4).double()
+    encoder = weights.load_croma(state, fill=fill, heads=4).double()
     want = croma_forward(state, twelve, 4)
     got = encoder(ten.double()).grid.flatten(1, 2)
     torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-6)  # the bias is float32
@@ -103,11 +103,11 @@ def test_croma_files(tmp_path):
          "s1_GAP_FFN": gap, "joint_encoder": {"y": torch.ones(2)}}, tmp_path / "CROMA_base.pt"
     )  # fmt: skip
     save_file({f"s2_encoder.{k}": v for k, v in state.items()}, tmp_path / "croma.safetensors")
-    want = converters.load_croma(state, heads=4)(chips(10)).pooled
+    want = weights.load_croma(state, heads=4)(chips(10)).pooled
     for file in ("CROMA_base.pt", "croma.safetensors"):
-        encoder = converters.load_croma(tmp_path / file, heads=4)
+        encoder = weights.load_croma(tmp_path / file, heads=4)
         assert torch.equal(encoder(chips(10)).pooled, want)
-    encoder = converters.load_croma(tmp_path / "CROMA_base.pt", heads=4)
+    encoder = weights.load_croma(tmp_path / "CROMA_base.pt", heads=4)
     assert encoder.unused_tensors == [
         "joint_encoder.y", "s1_GAP_FFN.0.weight", "s1_encoder.x", "s2_GAP_FFN.0.weight"
     ]  # fmt: skip
@@ -117,7 +117,7 @@ def test_croma_base_has_these_names_and_shapes():
     """The full size: 12 layers of width 768; the values take no memory."""
     shapes = croma_shapes(768, 12)
     state = {k: torch.zeros(1).expand(shape) for k, shape in shapes.items()}
-    encoder = converters.load_croma({"s2_encoder": state})
+    encoder = weights.load_croma({"s2_encoder": state})
     assert (encoder.bands, encoder.patch, encoder.grid) == (10, 8, (15, 15))
     assert len(encoder.blocks) == 12 and encoder.blocks[0].attn.num_heads == 16
     assert all(not p.any() for p in encoder.parameters())
@@ -128,15 +128,15 @@ def test_croma_base_has_these_names_and_shapes():
 )
 def test_croma_is_strict(name):
     def load(state):
-        return converters.load_croma(state, heads=4)
+        return weights.load_croma(state, heads=4)
 
     refuses(load, random_state(croma_shapes(16, 2)), name)
     with pytest.raises(BadInput, match="bands 13"):
-        converters.load_croma({}, bands=13)
+        weights.load_croma({}, bands=13)
     with pytest.raises(BadInput, match="12 bands times a square patch"):
         load(random_state(croma_shapes(16, 1, bands=10)))
     with pytest.raises(BadInput, match="heads = 5"):
-        converters.load_croma(random_state(croma_shapes(16, 1)), heads=5)
+        weights.load_croma(random_state(croma_shapes(16, 1)), heads=5)
 
 
 # ---- timm
@@ -176,7 +176,7 @@ def test_timm_vit_tiny():
     """Published names and shapes: timm makes them itself. Heads of ViT-Ti are known by width."""
     torch.manual_seed(0)
     state = timm.create_model("vit_tiny_patch16_224", num_classes=7).state_dict()
-    encoder = converters.load_timm_vit(state, 24)
+    encoder = weights.load_timm_vit(state, 24)
     assert encoder(photos(224)).shape == (2, 24) and not encoder.training
     assert encoder.unused_tensors == ["head.bias", "head.weight"]
     want = timm_forward(state, photos(224), 3)
@@ -205,7 +205,7 @@ def test_timm_vits_of_other_forms(more, tmp_path):
     state = {k: torch.randn_like(v) * 0.3 for k, v in theirs.state_dict().items()}
     theirs.load_state_dict(state)
     save_file(state, tmp_path / "model.safetensors")
-    encoder = converters.load_timm_vit(tmp_path / "model.safetensors", 16, heads=4, pooler="tanh")
+    encoder = weights.load_timm_vit(tmp_path / "model.safetensors", 16, heads=4, pooler="tanh")
     torch.testing.assert_close(encoder.backbone(photos(32)), theirs(photos(32)))
     assert encoder(photos(32)).abs().max() <= 1
 
@@ -214,7 +214,7 @@ def test_timm_options_build_a_model():
     from gairlib import GAIR, GAIRConfig
 
     state = timm.create_model("vit_base_patch16_224", num_classes=0, **SMALL).state_dict()
-    options = converters.timm_vit_options(state, heads=4)
+    options = weights.timm_vit_options(state, heads=4)
     config = GAIRConfig(sv_model="vit_base_patch16_224", sv_options=options, sv_size=32)
     GAIR(config).sv.tower.load_state_dict(state)
 
@@ -222,12 +222,12 @@ def test_timm_options_build_a_model():
 @pytest.mark.parametrize("name", ["blocks.1.attn.qkv.weight", "norm.weight"])
 def test_timm_is_strict(name):
     def load(state):
-        return converters.load_timm_vit(state, 8, heads=4)
+        return weights.load_timm_vit(state, 8, heads=4)
 
     state = timm.create_model("vit_base_patch16_224", num_classes=0, **SMALL).state_dict()
     refuses(load, state, name)
     with pytest.raises(BadInput, match="give heads="):
-        converters.load_timm_vit(state, 8)
+        weights.load_timm_vit(state, 8)
     with pytest.raises(BadInput, match="no square grid"):
         load({**state, "pos_embed": torch.zeros(1, 15, 48)})
     with pytest.raises(BadInput, match="3 channels"):

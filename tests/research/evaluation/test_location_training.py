@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from gairlib import location, location_training, splits
 from gairlib.errors import BadInput
-from gairlib.location_training import Network, Settings, choose, fit
+from gairlib.location import base
+from research.evaluation import location_training, splits
+from research.evaluation.location_training import Network, Settings, choose, fit
 
 SMALL = {"hidden": 24, "layers": 1}
 QUICK = Settings(dim=16, folds=2, steps=60, batch=64, check_every=10, lr=3e-2)
@@ -84,7 +85,7 @@ def test_seeds_decide_everything_and_leave_the_global_generator_alone():
     assert (torch.get_rng_state() == state).all()
 
 
-@pytest.mark.parametrize("name", location.names())
+@pytest.mark.parametrize("name", base.names())
 def test_every_encoder_of_the_registry_trains_and_reads_as_its_forward_does(name):
     torch.manual_seed(0)
     options = {"degree": 3} if name == "spherical-harmonics" else {}

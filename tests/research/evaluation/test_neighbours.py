@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import r2_score
 
-from gairlib import geo, location_baselines, splits
+from gairlib import geo
 from gairlib.errors import BadInput
+from research.evaluation import neighbours, splits
 
-TABLES = Path(__file__).resolve().parents[2] / "shared/real/tables"
+TABLES = Path(__file__).resolve().parents[4] / "shared/real/tables"
 
 
 @given(
@@ -26,27 +27,27 @@ def test_neighbours_equal_a_loop_over_great_circles(seed, power, k):
     test = np.stack([rng.uniform(-180, 180, 9), rng.uniform(-90, 90, 9)], 1)
     test[0] = [-179.9, 10]  # across the antimeridian from row 0
     y = rng.normal(size=40)
-    got = location_baselines.by_distance(train, y, test, k=k, power=power)
+    got = neighbours.by_distance(train, y, test, k=k, power=power)
     for i, place in enumerate(test):
         metres = np.array([float(geo.haversine(place, t)) for t in train])
         near = np.argsort(metres)[:k]
         weight = 1 / metres[near] ** power
         assert got[i] == pytest.approx((weight * y[near]).sum() / weight.sum(), rel=1e-6)
-    assert location_baselines.nearest(train, test, 1)[1][0, 0] == 0
+    assert neighbours.nearest(train, test, 1)[1][0, 0] == 0
 
 
 def test_the_same_place_takes_all_weight_and_labels_vote():
     train = [[0, 0], [1, 0], [2, 0], [50, 50]]
-    same = location_baselines.by_distance(train, [5.0, 1, 1, 1], [[0, 0]], k=4, power=1)
+    same = neighbours.by_distance(train, [5.0, 1, 1, 1], [[0, 0]], k=4, power=1)
     assert same[0] == pytest.approx(5.0, abs=1e-6)
     labels = np.array(["b", "a", "a", "c"])
-    vote = location_baselines.by_distance(train, labels, [[1.4, 0]], k=4, power=1, labels=True)
+    vote = neighbours.by_distance(train, labels, [[1.4, 0]], k=4, power=1, labels=True)
     assert vote[0] == "a"
 
 
 def test_constants():
-    assert location_baselines.constant(np.array([1.0, 2, 6]), 2, False).tolist() == [3.0, 3.0]
-    assert location_baselines.constant(np.array(["x", "y", "x"]), 2, True).tolist() == ["x", "x"]
+    assert neighbours.constant(np.array([1.0, 2, 6]), 2, False).tolist() == [3.0, 3.0]
+    assert neighbours.constant(np.array(["x", "y", "x"]), 2, True).tolist() == ["x", "x"]
 
 
 @pytest.mark.parametrize("labels", [False, True])
@@ -54,9 +55,9 @@ def test_all_baselines_answer_for_every_row(labels):
     rng = np.random.default_rng(0)
     places = np.stack([rng.uniform(-180, 180, 30), rng.uniform(-60, 60, 30)], 1)
     y = np.where(places[:, 1] > 0, "north", "south") if labels else places[:, 1]
-    found = location_baselines.baselines(labels)
+    found = neighbours.baselines(labels)
     assert list(found)[0] == ("majority" if labels else "mean")
-    assert location_baselines.NEAREST in found
+    assert neighbours.NEAREST in found
     for name, (probe, guess) in found.items():
         answer = guess(places[:20], y[:20], places[20:])
         assert answer.shape == (10,) and probe, name
@@ -67,7 +68,7 @@ def test_all_baselines_answer_for_every_row(labels):
 @pytest.mark.parametrize("k, power, rows", [(0, 1, 2), (5, -1, 2), (5, 1, 0)])
 def test_what_cannot_be_weighted_is_refused(k, power, rows):
     with pytest.raises(BadInput, match="at least one neighbour"):
-        location_baselines.by_distance([[0, 0]] * rows, [1.0] * rows, [[1, 1]], k=k, power=power)
+        neighbours.by_distance([[0, 0]] * rows, [1.0] * rows, [[1, 1]], k=k, power=power)
 
 
 @pytest.mark.skipif(not TABLES.is_dir(), reason="the real tables are not beside this checkout")
@@ -87,7 +88,7 @@ def test_what_cannot_be_weighted_is_refused(k, power, rows):
 def test_five_neighbours_reach_the_known_r2_on_real_tables(table, column, known, slack):
     rows = pd.read_csv(TABLES / f"{table}.csv").dropna(subset=[column])
     places, y = rows[["lon", "lat"]].to_numpy(), rows[column].to_numpy()
-    _, guess = location_baselines.baselines(False)[location_baselines.NEAREST]
+    _, guess = neighbours.baselines(False)[neighbours.NEAREST]
     for degrees, value in zip((None, 2, 10, 20), known):
         found = [
             r2_score(y[test], guess(places[train], y[train], places[test]))

@@ -7,8 +7,8 @@ from sklearn.cross_decomposition import CCA
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 
-from gairlib import probes
-from gairlib.splits import fold_numbers
+from research.evaluation import probes
+from research.evaluation.splits import fold_numbers
 
 
 def regression(n=120, d=9, seed=0, noise=0.5):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gairlib import splits
 from gairlib.errors import BadInput
+from research.evaluation import splits
 
 
 @given(

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, r2_score
 
-from gairlib import stats
 from gairlib.errors import BadInput
+from research.evaluation import stats
 
 
 def table(seed, n=60, clusters=7):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gairlib import supervised
+from research.evaluation import supervised
 
 FAST = replace(supervised.SCHEDULE, steps=60, every=10, warmup=5)
 

@@ -5,7 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import FancyBboxPatch
 
 from gairlib import GAIR, GAIRConfig
-from gairlib.figures import architecture, style
+from research.figures import architecture, style
 
 SAMPLE = {"rs_patch": 4, "rs_depth": 2, "sv_size": 48, "sv_model": "resnet10t",
           "sv_options": {"channels": [32, 64, 128, 256], "stem_type": ""}}  # params.yaml's

@@ -4,8 +4,8 @@ import numpy as np
 import pyproj
 import pytest
 
-from gairlib import box_error, geo
-from gairlib.figures import pairing_geometry
+from gairlib import geo
+from research.figures import box_error, pairing_geometry
 
 
 def test_exact_positions_agree_with_pyproj_alone():

@@ -9,7 +9,7 @@ import pytest
 from matplotlib import colors
 from matplotlib.figure import Figure
 
-from gairlib.figures import benchmarks, segmentation, style, world
+from research.figures import benchmarks, segmentation, style, world
 
 
 def draw() -> Figure:

@@ -20,12 +20,13 @@ from PIL import Image
 from pyproj import Geod
 from rasterio.transform import from_origin
 
-from gairlib import explorer, explorer_widgets, overlays, scenes
-from gairlib.bench import exploration
+from gairlib.data import scenes
+from gairlib.embed.field import Field
 from gairlib.errors import BadInput
-from gairlib.field import Field
+from research.maps import explorer, explorer_widgets, overlays
+from research.speed import exploration
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 BANDS = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
 SIDE, DIM = 12, 8  # cells of 40 m
 
@@ -272,7 +273,7 @@ def test_dots_that_are_not_drawn_are_named(scene, monkeypatch):
 
 
 def test_credits_stand_under_the_widgets(scene, tiny):
-    from gairlib.dataset import Dataset
+    from gairlib.data.dataset import Dataset
 
     dataset, taken = Dataset(tiny), replace(scene, datetime="2021-05-06")
     of_scene, of_world = explorer.credit_lines(dataset, taken)
@@ -320,8 +321,8 @@ def test_notebook_50_ends_with_a_map_that_says_what_is_missing(
     tiny, embedded, tmp_path, monkeypatch, case, said
 ):
     """Its cells, run one after the other in this process, on folders that lack something."""
-    from gairlib import pairing
-    from gairlib.dataset import Dataset
+    from gairlib.data.dataset import Dataset
+    from gairlib.pairs import pair
 
     folder, photo = tmp_path / "data", ""
     shutil.copytree(tiny, folder)
@@ -336,7 +337,7 @@ def test_notebook_50_ends_with_a_map_that_says_what_is_missing(
         photo = min(set(street["photo_id"]) - set(drawn))
     street.to_csv(folder / "street.csv", index=False)
     dataset = Dataset(folder)
-    pairing.pair(dataset.photo_table(), dataset.scenes(), folder=tmp_path / "pair", max_photos=64,
+    pair.pair(dataset.photo_table(), dataset.scenes(), folder=tmp_path / "pair", max_photos=64,
                  photos_root=folder, chip_px=32, chip_m=320.0, progress=False)  # fmt: skip
     if case == "no data":  # there was some when the photos were paired
         with rasterio.open(folder / "scenes/bern.tif", "r+") as file:
@@ -370,8 +371,8 @@ def run_cells(notebook: str, given: dict) -> dict:
 
 @pytest.mark.parametrize("with_photos", [True, False])
 def test_the_notebook_runs_without_a_browser(tiny, embedded, tmp_path, with_photos):
-    from gairlib import pairing
-    from gairlib.dataset import Dataset
+    from gairlib.data.dataset import Dataset
+    from gairlib.pairs import pair
 
     folder = tiny
     if not with_photos:
@@ -380,13 +381,13 @@ def test_the_notebook_runs_without_a_browser(tiny, embedded, tmp_path, with_phot
         for path in (tiny / "scenes").glob("*.tif"):
             (folder / "scenes" / path.name).write_bytes(path.read_bytes())
     dataset = Dataset(folder)
-    pairing.pair(dataset.photo_table(), dataset.scenes(), folder=tmp_path / "pair",
+    pair.pair(dataset.photo_table(), dataset.scenes(), folder=tmp_path / "pair",
                  photos_root=dataset.folder, chip_px=32, chip_m=320.0, progress=False)  # fmt: skip
     values = {"folder": str(folder), "pairs": str(tmp_path / "pair"), "gallery": 20,
               "checkpoint": str(embedded[2] / "model"), "resolution": 40.0}  # fmt: skip
     given = [x for k, v in values.items() for x in ("-p", f"{k}={v}")]
     done = subprocess.run(
-        [sys.executable, "-m", "gairlib.notebook",
+        [sys.executable, "-m", "research.pipeline.notebook",
          str(ROOT / "notebooks/55-find-a-photo-by-hand.ipynb"), *given,
          "--html", str(tmp_path / "55.html")],
         cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},

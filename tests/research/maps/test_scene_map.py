@@ -16,11 +16,13 @@ from pyproj import Transformer
 from rasterio.transform import from_origin
 from rasterio.warp import Resampling, reproject
 
-from gairlib import GAIR, GAIRConfig, explore, field, geo, maps, overlays, preprocess, scenes
+from gairlib import GAIR, GAIRConfig, geo, preprocess
+from gairlib.data import scenes
+from gairlib.embed import field
 from gairlib.errors import BadInput
-from gairlib.maps import popups
-from gairlib.offline import external_loads
-from gairlib.overlays import Layer
+from research.maps import explore, overlays, popups, scene_map
+from research.maps.overlays import Layer
+from research.pipeline.offline import external_loads
 
 BANDS = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
 UTM = ("EPSG:32654", from_origin(676_000, 3_990_000, 10, 10))  # 141.0 E: 2 degrees off the meridian
@@ -253,7 +255,7 @@ def saved(tmp_path_factory):
     picture = np.zeros((80, 96, 3), np.uint8)
     picture[30, 20] = (255, 0, 0)
     cosine = np.linspace(0.1, 0.5, 80 * 96).reshape(80, 96)
-    m = maps.scene_map(
+    m = scene_map.scene_map(
         scene, Layer(picture), {"PCA": Layer(picture, note="three components"),
                                 "Similarity": overlays.similarity_layer(cosine)},
         swipe=(Layer(picture, note="raw tokens"), "PCA"), photos=photos, chosen=0,
@@ -261,7 +263,7 @@ def saved(tmp_path_factory):
         finding=field.Finding(float(photos.lon[1]), float(photos.lat[1]), 0.7, 538.0, 400.0),
         synthetic=True,
     )  # fmt: skip
-    return scene, photos, maps.save(m, folder / "new" / "map.html").read_text(), m
+    return scene, photos, scene_map.save(m, folder / "new" / "map.html").read_text(), m
 
 
 def test_the_saved_map_needs_no_network(saved):
@@ -318,9 +320,9 @@ def test_popups_name_the_source_in_words(saved):
         saved[0], [20.5], [30.5], heading=[273], captured_at=["2021-03-04"],
         photo_source=["Mapillary"], licence=["CC BY-SA 4.0"], sequence=["not shown"],
     )  # fmt: skip
-    shown = maps.popup_columns(photos)
-    m = maps.scene_map(saved[0], Layer(np.zeros((80, 96, 3), np.uint8)), {}, photos=shown)
-    assert dict(data_of(maps.page(m))["photos"]["rows"][0]["facts"]) == {
+    shown = scene_map.popup_columns(photos)
+    m = scene_map.scene_map(saved[0], Layer(np.zeros((80, 96, 3), np.uint8)), {}, photos=shown)
+    assert dict(data_of(scene_map.page(m))["photos"]["rows"][0]["facts"]) == {
         "heading": "273\u00b0", "captured": "2021-03-04", "source": "Mapillary",
         "licence": "CC BY-SA 4.0"}  # fmt: skip
 
@@ -328,7 +330,7 @@ def test_popups_name_the_source_in_words(saved):
 def test_the_credit_has_the_year_and_the_page_a_name(saved):
     scene = replace(saved[0], datetime="2021-05-06T10:00:00Z", id="a&b")
     picture = Layer(np.zeros((80, 96, 3), np.uint8))
-    page = maps.page(maps.scene_map(scene, picture, {"PCA": picture}))
+    page = scene_map.page(scene_map.scene_map(scene, picture, {"PCA": picture}))
     credits = re.findall(r'"attribution": "([^"]*)"', page)
     assert credits == ["contains modified Copernicus Sentinel data 2021"] * 2
     assert page.startswith("<!DOCTYPE html>\n<html lang=\"en\">")
@@ -366,13 +368,13 @@ def test_legend_has_numbers_and_follows_the_layer(saved):
 def test_swipe_needs_its_layer(saved):
     picture = Layer(np.zeros((80, 96, 3), np.uint8))
     with pytest.raises(BadInput, match="no layer 'Field'; there are PCA"):
-        maps.scene_map(saved[0], picture, {"PCA": picture}, swipe=(picture, "Field"))
-    page = maps.page(maps.scene_map(saved[0], picture, {"PCA": picture}))
+        scene_map.scene_map(saved[0], picture, {"PCA": picture}, swipe=(picture, "Field"))
+    page = scene_map.page(scene_map.scene_map(saved[0], picture, {"PCA": picture}))
     assert data_of(page)["swipe"] is None and 'data-layer="swipe"' not in page.split("</style>")[-1]
 
 
 def test_frame_embeds_the_page(saved):
-    text = maps.frame(saved[3], height=300).data
+    text = scene_map.frame(saved[3], height=300).data
     assert text.startswith("<div><iframe") and "srcdoc" in text and external_loads(text) == []
 
 
@@ -380,22 +382,22 @@ def test_a_map_with_tiles_or_plugins_is_refused(saved):
     import leafmap.foliumap as leafmap
 
     with pytest.raises(BadInput, match="network"):
-        maps.page(leafmap.Map(tiles=None))  # leafmap's full-screen plugin comes from a CDN
+        scene_map.page(leafmap.Map(tiles=None))  # leafmap's full-screen plugin comes from a CDN
     with pytest.raises(BadInput, match="network"):
-        maps.page(leafmap.Map(fullscreen_control=False))
+        scene_map.page(leafmap.Map(fullscreen_control=False))
 
 
 def test_a_basemap_is_for_the_saved_page_alone(saved):
     picture = Layer(np.zeros((80, 96, 3), np.uint8))
-    m = maps.scene_map(saved[0], picture, {}, basemap="OpenStreetMap.Mapnik")
-    basemap = data_of(maps.page(m))["basemap"]
+    m = scene_map.scene_map(saved[0], picture, {}, basemap="OpenStreetMap.Mapnik")
+    basemap = data_of(scene_map.page(m))["basemap"]
     assert basemap["url"].startswith("https://") and "{z}" in basemap["url"]
     assert "OpenStreetMap" in basemap["options"]["attribution"]
     assert "cannot be loaded here" in m.gairlib_legend
-    assert "&quot;basemap&quot;: null" in maps.frame(m).data  # a report opens without a network
+    assert "&quot;basemap&quot;: null" in scene_map.frame(m).data  # a report opens without a network
     for wrong, why in (("Atlantis", "no such provider"), ("Thunderforest.Outdoors", "needs a key")):
         with pytest.raises(BadInput, match=why):
-            maps.scene_map(saved[0], picture, {}, basemap=wrong)
+            scene_map.scene_map(saved[0], picture, {}, basemap=wrong)
 
 
 # ---------------------------------------------------------------------------- bad input
@@ -404,13 +406,13 @@ def test_a_basemap_is_for_the_saved_page_alone(saved):
 def test_a_scene_without_photos_says_so(saved):
     picture = np.zeros((80, 96, 3), np.uint8)
     for none in (None, saved[1].iloc[:0]):
-        page = maps.page(maps.scene_map(saved[0], Layer(picture), {}, photos=none))
+        page = scene_map.page(scene_map.scene_map(saved[0], Layer(picture), {}, photos=none))
         assert "This scene has no photos." in page and data_of(page)["photos"] is None
 
 
 def test_one_photo_has_no_neighbour_and_says_so(saved):
     scene, photos = saved[:2]
-    page = maps.page(maps.scene_map(
+    page = scene_map.page(scene_map.scene_map(
         scene, Layer(np.zeros((80, 96, 3), np.uint8)), {}, photos=photos.iloc[:1], chosen=0,
         vectors=np.ones((1, 4)), thumbnails=[np.zeros((20, 30, 3), np.uint8)],
     ))  # fmt: skip
@@ -445,9 +447,9 @@ def test_a_constant_field_is_named(tmp_path, model):
     light = overlays.similarity_rgba(cosine, low, high)[..., :3].astype(int)
     assert np.ptp(light.sum(-1)) < 300
     picture, _ = explore.scene_colours(flat)
-    m = maps.scene_map(scene, Layer(picture), {"Similarity": shown},
+    m = scene_map.scene_map(scene, Layer(picture), {"Similarity": shown},
                        missing=explore.missing(flat, pd.DataFrame()))  # fmt: skip
-    page = maps.page(m)
+    page = scene_map.page(m)
     assert 'class="ticks"' not in m.gairlib_legend and "field is constant" in page
 
 
@@ -499,7 +501,7 @@ def test_no_data_is_left_clear_and_named(tmp_path, model):
     photos = photos_at(empty, [20], [30])
     assert explore.find_all(dense, np.ones((1, 32)), photos) == []
     shown = overlays.similarity_layer(dense.similarity(np.ones(32)))
-    page = maps.page(maps.scene_map(empty, Layer(explore.scene_colours(dense)[0]), {"S": shown}))
+    page = scene_map.page(scene_map.scene_map(empty, Layer(explore.scene_colours(dense)[0]), {"S": shown}))
     assert "no place here has data" in page
 
 
@@ -511,11 +513,11 @@ def test_a_thousand_photos_over_a_noisy_scene_stay_below_8_mb(tmp_path):
     photos = photos_at(scene, rng.uniform(1, 511, n), rng.uniform(1, 511, n))
     noise = [Layer(rng.integers(0, 255, (512, 512, 3)).astype(np.uint8)) for _ in range(4)]
     thumbs = [rng.integers(0, 255, (140, 200, 3)).astype(np.uint8) for _ in range(20)]
-    m = maps.scene_map(
+    m = scene_map.scene_map(
         scene, noise[0], {"a": noise[1], "b": noise[2]}, swipe=(noise[3], "a"), photos=photos,
         vectors=rng.normal(size=(n, 16)), thumbnails=[thumbs[i % 20] for i in range(n)], chosen=77,
     )  # fmt: skip
-    path = maps.save(m, tmp_path / "map.html")
+    path = scene_map.save(m, tmp_path / "map.html")
     assert path.stat().st_size < 8_000_000
     page = path.read_text()
     rows = data_of(page)["photos"]["rows"]
@@ -537,7 +539,7 @@ def test_photos_without_room_for_their_picture_say_so(saved, monkeypatch):
     thumbs = [np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)] * 9
     photos = photos_at(saved[0], np.arange(9) + 20, np.full(9, 30))
     monkeypatch.setattr(popups, "PICTURE_BYTES", 5 * len(popups.fit(thumbs[:1])[0]["src"]))
-    page = maps.page(maps.scene_map(saved[0], Layer(np.zeros((80, 96, 3), np.uint8)), {},
+    page = scene_map.page(scene_map.scene_map(saved[0], Layer(np.zeros((80, 96, 3), np.uint8)), {},
                                     photos=photos, thumbnails=thumbs))  # fmt: skip
     kept = sum("src" in r for r in data_of(page)["photos"]["rows"])
     assert 0 < kept < 9 and f"{kept} of 9 photos have their picture in this file." in page

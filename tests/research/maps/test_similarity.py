@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from gairlib import GAIR, GAIRConfig, inr, similarity
-from gairlib.dataset import Dataset
+from gairlib import GAIR, GAIRConfig, inr
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.figures import inr as figures
+from research.figures import inr as figures
+from research.maps import similarity
 
 SV = dict(sv_options={"img_size": 64, "patch_size": 32, "embed_dim": 8, "depth": 1, "num_heads": 1})
 

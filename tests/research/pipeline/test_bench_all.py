@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gairlib import bench_all, location, tasks
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
+from gairlib.location import base
+from research.pipeline import bench_all
+from research.tasks import registry
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +31,10 @@ def test_parameters_of_everything(root, tiny, tmp_path, own):
     run = bench_all.prepare(folder, root=root)
     assert run == root / "runs" / ("mine-all" if own else "sample-all")
     params = yaml.safe_load((run / "params.yaml").read_text())
-    able = {name for name, why in tasks.available(Dataset(tiny)).items() if not why}
+    able = {name for name, why in registry.available(Dataset(tiny)).items() if not why}
     assert set(params["tasks"]) == able and "location-warmth-warmth" in able
     assert params["benchmark"]["block_degrees"] == [2.0, 10.0, 20.0]
-    assert params["benchmark"]["location_encoders"] == location.names()
+    assert params["benchmark"]["location_encoders"] == base.names()
     # the sample is judged by the weights that are there; a folder of one's own may be trained on
     assert (params["pretrain"]["min_pairs"] == bench_all.NEVER) != own
 

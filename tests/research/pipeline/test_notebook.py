@@ -15,12 +15,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from gairlib import notebook, notebook_html
 from gairlib.errors import BadInput, Missing
-from gairlib.offline import external_loads
-from gairlib.overlays import data_uri
+from research.maps.overlays import data_uri
+from research.pipeline import notebook
+from research.pipeline import page as notebook_html
+from research.pipeline.offline import external_loads
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def write_notebook(path: Path, parameters: str, *code: str, title: str = "Does it run?") -> Path:
@@ -37,7 +38,7 @@ def runner(folder: Path, *arguments, **environment):
     """The command line in another process, in `folder`, without an installed package's help."""
     env = {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"} | environment
     env["PYTHONPATH"] = str(ROOT)
-    command = [sys.executable, "-m", "gairlib.notebook", *map(str, arguments)]
+    command = [sys.executable, "-m", "research.pipeline.notebook", *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gairlib import pipeline, side_by_side
 from gairlib.errors import BadInput
-from gairlib.side_by_side import affected, ready
+from research.pipeline import side_by_side, stages
+from research.pipeline.side_by_side import affected, ready
 
 GRAPH = {"inspect": [], "pair": ["inspect"], "pretrain": ["pair"], "one": ["pretrain"],
          "two": ["pretrain"], "three": ["pretrain"], "report": ["one", "two", "three"]}
@@ -62,7 +62,7 @@ def project(folder: Path, seconds: float = 3.0, failing: str = "") -> Path:
                    "deps": [f"{n}.txt" for n in before], "outs": [f"{name}.txt"]}
             for name, before in needs.items()}  # fmt: skip
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": made}, sort_keys=False))
-    pipeline.run_dvc(folder, "init", "-q", "--no-scm")
+    stages.run_dvc(folder, "init", "-q", "--no-scm")
     return folder
 
 
@@ -73,7 +73,7 @@ def times(folder: Path, name: str) -> tuple[float, float]:
 def test_independent_stages_overlap_and_dvc_has_the_last_word(tmp_path, capfd):
     project(tmp_path)
     assert side_by_side.stages(tmp_path)["e"] == ["b", "c", "d"]
-    pipeline.repro(tmp_path, jobs=2)
+    stages.repro(tmp_path, jobs=2)
     (b0, b1), (c0, c1), (d0, _) = (times(tmp_path, n) for n in "bcd")
     assert b0 < c1 and c0 < b1  # b and c overlap
     assert d0 > min(b1, c1)  # two at a time
@@ -84,17 +84,17 @@ def test_independent_stages_overlap_and_dvc_has_the_last_word(tmp_path, capfd):
 
     before = times(tmp_path, "b")
     (tmp_path / "c.txt").unlink()  # one output is gone: c runs again (from DVC's cache of runs)
-    pipeline.repro(tmp_path, jobs=2)
+    stages.repro(tmp_path, jobs=2)
     assert times(tmp_path, "b") == before and (tmp_path / "c.txt").exists()
     with pytest.raises(BadInput, match="jobs is 0"):
-        pipeline.repro(tmp_path, jobs=0)
+        stages.repro(tmp_path, jobs=0)
 
 
 @pytest.mark.parametrize("keep_going", [False, True])
 def test_a_failure_is_an_error_and_spares_what_does_not_need_it(tmp_path, keep_going):
     project(tmp_path, 8.0, failing="b")
     with pytest.raises(subprocess.CalledProcessError):
-        pipeline.repro(tmp_path, jobs=2, keep_going=keep_going)
+        stages.repro(tmp_path, jobs=2, keep_going=keep_going)
     assert (tmp_path / "c.txt").exists()  # it ran beside b, and was waited for
     assert (tmp_path / "d.txt").exists() == keep_going
     assert not (tmp_path / "e.txt").exists()
@@ -106,7 +106,7 @@ def test_an_interrupt_ends_the_stages_and_the_next_call_goes_on(tmp_path, number
     code = (f"import sys; from gairlib import pipeline\n"
             f"try: pipeline.repro({str(tmp_path)!r}, jobs=2)\n"
             f"except KeyboardInterrupt: sys.exit(130)")
-    process = subprocess.Popen([sys.executable, "-c", code], env=pipeline.environment(),
+    process = subprocess.Popen([sys.executable, "-c", code], env=stages.environment(),
                                stdout=subprocess.PIPE, text=True, start_new_session=True)
     seen = set()
     while not {"b", "c"} <= seen:

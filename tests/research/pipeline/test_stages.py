@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from gairlib import pipeline
 from gairlib.errors import BadInput, Missing
+from research.pipeline import stages
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 SMALL = {  # the tiny dataset's sizes
     "pair": {"chip_px": 32, "chip_m": 320.0, "max_photos": 4, "repeats_train": 2},
     "coordbench": {"scenes": 2, "bootstrap": 20},
@@ -58,8 +58,8 @@ def run(project, sited):
     folder = project / "runs/tiny"
     folder.mkdir(parents=True)
     (folder / "params.local.yaml").write_text(yaml.safe_dump(SMALL))
-    run = pipeline.prepare(sited, root=project)
-    pipeline.run_dvc(run, "repro")
+    run = stages.prepare(sited, root=project)
+    stages.run_dvc(run, "repro")
     return run
 
 
@@ -96,30 +96,30 @@ def test_bad_rows_are_listed_with_their_reasons(run):
 
 def test_second_run_does_nothing(run):
     done = subprocess.run(["dvc", "repro"], cwd=run, capture_output=True, text=True,
-                          env=pipeline.environment())
+                          env=stages.environment())
     assert done.returncode == 0, done.stderr
     assert "Running stage" not in done.stdout and "up to date" in done.stdout
 
 
 def test_metrics_are_readable_with_dvc(run):
     done = subprocess.run(["dvc", "metrics", "show", "--json"], cwd=run, capture_output=True,
-                          text=True, env=pipeline.environment())
+                          text=True, env=stages.environment())
     shown = json.loads(done.stdout)
     assert "metrics/benchmark/retrieval.json" in json.dumps(shown)
 
 
 def test_wrong_folders_end_in_one_sentence(project, tiny, tmp_path, capsys):
     with pytest.raises(Missing, match="no such dataset folder"):
-        pipeline.prepare(tmp_path / "nothing", root=project)
+        stages.prepare(tmp_path / "nothing", root=project)
     (project / "data").mkdir(exist_ok=True)
     with pytest.raises(BadInput, match="sample itself"):
-        pipeline.prepare(project / "data", root=project)
+        stages.prepare(project / "data", root=project)
     other = tmp_path / "other"
     shutil.copytree(tiny, other)
-    pipeline.prepare(tiny, "mine", root=project)
+    stages.prepare(tiny, "mine", root=project)
     with pytest.raises(BadInput, match="already belongs to"):
-        pipeline.prepare(other, "mine", root=project)
-    assert pipeline.main([str(tmp_path / "nothing")]) == 1
+        stages.prepare(other, "mine", root=project)
+    assert stages.main([str(tmp_path / "nothing")]) == 1
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and "nothing" in said[0]
 
@@ -129,4 +129,4 @@ def test_local_changes_must_name_a_section(project, tiny):
     folder.mkdir(parents=True)
     (folder / "params.local.yaml").write_text("pretrian: {steps: 3}\n")
     with pytest.raises(BadInput, match="no section 'pretrian'"):
-        pipeline.prepare(tiny, "typo", root=project)
+        stages.prepare(tiny, "typo", root=project)

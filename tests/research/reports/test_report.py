@@ -13,27 +13,20 @@ import pytest
 import torch
 import yaml
 
-from gairlib import (
-    GAIR,
-    GAIRConfig,
-    explore,
-    features,
-    pairing,
-    plan,
-    report,
-    report_gallery,
-    report_html,
-    report_style,
-    similarity,
-    validation,
-)
-from gairlib.dataset import Dataset
+from gairlib import GAIR, GAIRConfig
+from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
+from gairlib.embed.field import Finding
 from gairlib.errors import BadInput
-from gairlib.field import Finding
-from gairlib.figures import inr, style
-from gairlib.offline import external_loads
+from gairlib.pairs import pair
+from gairlib.train import plan, validation
+from research.figures import inr, style
+from research.maps import explore, similarity
+from research.pipeline.offline import external_loads
+from research.reports import gallery, report, report_style
+from research.reports import html as report_html
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 HEAD = {
     "metric": "R2", "split": "held-out sites", "unit": "", "value": 0.52, "low": 0.4, "high": 0.6,
     "n": 48, "clusters": 10, "cluster": "site", "better": "higher", "baseline": "random init",
@@ -58,7 +51,7 @@ def run(dataset, tmp_path_factory):
     """A run with every kind of thing that the report reads: a failed part, a skipped task, ..."""
     folder = tmp_path_factory.mktemp("run")
     size = {"chip_px": 32, "chip_m": 320.0}
-    pairing.pair(dataset.photo_table(), dataset.scenes(), folder=folder / "outputs/pair",
+    pair.pair(dataset.photo_table(), dataset.scenes(), folder=folder / "outputs/pair",
                  photos_root=dataset.folder, **size, progress=False)  # fmt: skip
     with style.context():
         from matplotlib.figure import Figure
@@ -199,7 +192,7 @@ def small_run(dataset, sites: int):
     street = dataset.street().assign(split="val")
     street["site"] = [f"site-{i % sites}" for i in range(len(street))]
     street = street[street["photo_id"].str.startswith("quito")]
-    paired = pairing.pair(street, dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=3, seed=0,
+    paired = pair.pair(street, dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=3, seed=0,
                           progress=False)  # fmt: skip
     sv = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 1}
     config = GAIRConfig.preset("small", dim=16, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2,
@@ -261,13 +254,13 @@ def test_a_torn_file_is_named(dataset, tmp_path):
 
 
 def test_gallery_shows_each_scene_once_and_marks_the_place(run, dataset):
-    found = report_gallery.pictures(dataset, run / "outputs/pair")
+    found = gallery.pictures(dataset, run / "outputs/pair")
     pairs = [p for p in found if p.kind == "pair"]
-    assert len(pairs) == report_gallery.PAIRS and all(len(p.images) == 2 for p in pairs)
+    assert len(pairs) == gallery.PAIRS and all(len(p.images) == 2 for p in pairs)
     spread = pd.Series([p.caption.split(" in ")[1] for p in pairs]).value_counts()
     assert spread.tolist() == [4, 4, 4]
     assert not [p for p in found if p.kind == "scene"]  # all three are in the pairs
-    again = report_gallery.pictures(dataset, run / "outputs/pair")
+    again = gallery.pictures(dataset, run / "outputs/pair")
     assert found == again
 
 
@@ -313,16 +306,16 @@ def test_verdicts_are_legible_on_light_and_on_dark():
 
 def test_the_gallery_names_a_photos_source_whatever_its_column():
     place = {"lat": 1.0, "lon": 2.0}
-    said = report_gallery._about(place | {"photo_source": "Mapillary", "licence": "CC BY-SA 4.0"})
+    said = gallery._about(place | {"photo_source": "Mapillary", "licence": "CC BY-SA 4.0"})
     assert said == "1.0000, 2.0000, Mapillary, CC BY-SA 4.0"
-    assert report_gallery._about(place | {"source": "mine", "photo_source": None}).endswith("mine")
+    assert gallery._about(place | {"source": "mine", "photo_source": None}).endswith("mine")
 
 
 # ---------------------------------------------------------------------------- exploration
 
 
 def test_choices_of_scene_and_photo(run, dataset):
-    manifest = pairing.load(run / "outputs/pair").manifest
+    manifest = pair.load(run / "outputs/pair").manifest
     assert explore.choose_scene(dataset, manifest).id == "perth"  # the test site
     assert explore.choose_scene(dataset, manifest[manifest["split"] != "test"]).id == "bern"
     assert explore.choose_scene(dataset, manifest.iloc[:0]).id == "bern"
@@ -361,7 +354,7 @@ def test_similarity_maps_say_what_their_colours_and_rings_mean(dataset):
     """A colour bar a panel, a legend, a black ring below the white one, ticks that do not meet."""
     model, _ = small_run(dataset, 6)
     scene, row = dataset.scene("quito"), dataset.street().query("site == 'quito'").iloc[0]
-    vector = features.photos(model, dataset, dataset.street().query("site == 'quito'"))[0]
+    vector = encode.photos(model, dataset, dataset.street().query("site == 'quito'"))[0]
     lonlat = (row.lon, row.lat)
     drawn = similarity.maps(similarity.readings(model), scene, vector, lonlat, chip_px=32,
                             chip_m=320.0, sides={10.0: 320.0, 5.0: 160.0})  # fmt: skip
@@ -382,6 +375,6 @@ def test_similarity_maps_say_what_their_colours_and_rings_mean(dataset):
 def test_importing_the_runner_is_quick():
     """It runs before every stage: neither torch nor a plotting library may come with it."""
     heavy = "{'torch', 'matplotlib', 'papermill'}"
-    code = f"import sys, gairlib.notebook; print({heavy} & {{*sys.modules}})"
+    code = f"import sys, research.pipeline.notebook; print({heavy} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

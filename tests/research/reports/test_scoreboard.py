@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gairlib import location
-from gairlib.benchmark_table import COMPARISON_COLUMNS, OURS, RANDOM, ROW_COLUMNS
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.location_baselines import NEAREST
-from gairlib.location_benchmark import CHOSEN, PROBE
-from gairlib.offline import external_loads
-from gairlib.scoreboard import board, claims, further, page
-from gairlib.scoreboard.lines import Against, Line
-from gairlib.scoreboard.registry import counts, registry
-from gairlib.scoreboard.tables import gather
+from gairlib.location import base as location
+from research.evaluation.neighbours import NEAREST
+from research.evaluation.table import COMPARISON_COLUMNS, OURS, RANDOM, ROW_COLUMNS
+from research.pipeline.offline import external_loads
+from research.reports.scoreboard import board, claims, further, page
+from research.reports.scoreboard.lines import Against, Line
+from research.reports.scoreboard.registry import counts, registry
+from research.reports.scoreboard.tables import gather
+from research.tasks.trained import CHOSEN, PROBE
 
 NAN = float("nan")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from gairlib.errors import BadInput
-from gairlib.world import (
+from research.sample import (
     learnability,
     light,
     noise,
@@ -28,11 +28,11 @@ from gairlib.world import (
     spectra,
     write,
 )
-from gairlib.world.layout import CELL, EXTENT, MARGIN, N, plan
-from gairlib.world.objects import build
-from gairlib.world.sky import make_air
+from research.sample.layout import CELL, EXTENT, MARGIN, N, plan
+from research.sample.objects import build
+from research.sample.sky import make_air
 
-DATA = Path(__file__).resolve().parents[1] / "data"
+DATA = Path(__file__).resolve().parents[3] / "data"
 AGAIN = "tartu"  # the site that is made again and compared
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from gairlib import GAIR
-from gairlib.bench_gpu import (
+from gairlib.train.engine import Engine
+from research.speed.gpu import (
     Failed,
     Sizes,
     __main__,
@@ -24,8 +25,7 @@ from gairlib.bench_gpu import (
     table,
     utilisation,
 )
-from gairlib.bench_gpu.steps import Stepper, random_inputs
-from gairlib.engine import Engine
+from research.speed.gpu.steps import Stepper, random_inputs
 
 CPU = torch.device("cpu")
 QUICK = replace(Sizes.quick(), compiled=(False,))
@@ -215,7 +215,7 @@ def test_a_part_whose_process_dies_is_recorded(monkeypatch):
                         or SimpleNamespace(returncode=-9))
     found = __main__.apart("loader", ["--device", "cuda"])
     assert "ended with code -9" in found["failed"]
-    assert commands[0][1:6] == ["-m", "gairlib.bench_gpu", "--device", "cuda", "--part"]
+    assert commands[0][1:6] == ["-m", "research.speed.gpu", "--device", "cuda", "--part"]
 
 
 @pytest.mark.gpu

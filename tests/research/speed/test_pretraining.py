@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gairlib import geo, losses
-from gairlib.bench import pretraining
+from research.speed import pretraining
 
 
 def test_plain_loss_is_the_librarys():
@@ -51,7 +51,7 @@ def test_both_loops_learn_the_same_in_small():
 
 def test_open_clip_in_small():
     pytest.importorskip("open_clip_train", reason="open_clip_torch is not installed")
-    from gairlib.bench import open_clip
+    from research.speed import open_clip
 
     found = open_clip.run(quick=True)
     assert found["loss_relative_difference"] < 1e-6
@@ -64,7 +64,7 @@ def test_open_clip_in_small():
 
 def test_open_clips_step_changes_the_towers_as_its_loss_says():
     pytest.importorskip("open_clip_train", reason="open_clip_torch is not installed")
-    from gairlib.bench import open_clip
+    from research.speed import open_clip
 
     steps, pairs = open_clip.sides("step", "quick")
     first, second = steps["theirs"](), steps["theirs"]()

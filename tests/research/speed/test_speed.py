@@ -5,52 +5,52 @@ import time
 
 import pytest
 
-from gairlib import bench
+from research import speed
 
 
 def test_timed_is_the_median():
     pauses = iter([0.0, 0.05, 0.01])
-    assert 0.01 <= bench.timed(lambda: time.sleep(next(pauses))) < 0.04
+    assert 0.01 <= speed.timed(lambda: time.sleep(next(pauses))) < 0.04
 
 
 def test_side_by_side_takes_turns():
     order = []
     both = {name: lambda name=name: order.append(name) for name in "ab"}
-    seconds = bench.side_by_side(both, 3)
+    seconds = speed.side_by_side(both, 3)
     assert order == list("ababab") and set(seconds) == {"a", "b"}
 
 
 def test_peak_runs_in_a_fresh_process_and_sees_its_memory():
-    small = bench.peak("builtins:len", "abc")
-    large = bench.peak("builtins:eval", "len(b'x' * 200_000_000)")
+    small = speed.peak("builtins:len", "abc")
+    large = speed.peak("builtins:eval", "len(b'x' * 200_000_000)")
     assert small["value"] == 3 and large["value"] == 200_000_000
     assert large["peak_bytes"] - small["peak_bytes"] > 150_000_000
     with pytest.raises(RuntimeError, match="TypeError"):
-        bench.peak("builtins:len", 5)
+        speed.peak("builtins:len", 5)
 
 
 def test_table_shows_what_was_measured(tmp_path):
     path = tmp_path / "bench.json"
     path.write_text(json.dumps({"join": {"finished": "2026-11-23T10:00:00+00:00",
                                          "numbers": {"times_faster": 5.6}}}))  # fmt: skip
-    shown = bench.table(["join", "inr"], path)
+    shown = speed.table(["join", "inr"], path)
     assert shown.to_dict("records") == [
         {"figure": "join", "measured": "times faster", "value": 5.6, "date": "2026-11-23"}
     ]
-    assert not len(bench.table(["join"], tmp_path / "none.json"))
+    assert not len(speed.table(["join"], tmp_path / "none.json"))
 
 
 def test_every_figure_has_its_run():
-    names = bench.names()
+    names = speed.names()
     assert {"join", "pairing", "scene_reading", "batch_reading", "inr", "dense",
             "spherical_harmonics"} <= set(names)  # fmt: skip
     for name in names:
-        source = (bench.RESULTS.parents[1] / f"gairlib/bench/{name}.py").read_text()
+        source = (speed.RESULTS.parents[1] / f"research/speed/{name}.py").read_text()
         assert "def run(quick: bool = False" in source, name
 
 
 def test_ten_million_in_small(monkeypatch):
-    from gairlib.bench import pairing
+    from research.speed import pairing
 
     monkeypatch.setattr(pairing, "QUICK", 3000)
     monkeypatch.setattr(pairing, "SCENES", 2)
@@ -60,7 +60,7 @@ def test_ten_million_in_small(monkeypatch):
 
 
 def test_photos_in_either_layout_give_the_same():
-    from gairlib.bench import photo_layout
+    from research.speed import photo_layout
 
     found = photo_layout.run(quick=True)
     assert found["largest_difference"] < 1e-5

@@ -13,13 +13,16 @@ import pytest
 import yaml
 from test_pipeline import SMALL
 
-from gairlib import GAIR, ablation, ablation_experiment, ablation_run, notebook, pairing
-from gairlib.ablation import BASE, Run, Variant
-from gairlib.dataset import Dataset
+from gairlib import GAIR
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.files import code_hash
+from gairlib.pairs import pair
+from research.pipeline import notebook
+from research.studies import ablation, ablation_experiment, ablation_run
+from research.studies.ablation import BASE, Run, Variant
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 LISTED = [{"name": "base"}, {"name": "no-queue", "asks": "Does it help?",
                              "pretrain": {"queue_size": 0}},
           {"name": "fixed-temperature", "model": {"learn_temperature": False}}]
@@ -114,7 +117,7 @@ def test_comments_are_no_other_code(tmp_path):
 def paired(tiny, tmp_path_factory):
     """(dataset, folder of its pairs)."""
     dataset, folder = Dataset(tiny), tmp_path_factory.mktemp("pairs") / "pair"
-    pairing.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=3,
+    pair.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=3,
                  repeats_train=2, seed=0, progress=False).save(folder)
     return dataset, folder
 

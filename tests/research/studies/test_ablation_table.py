@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from gairlib import ablation_table, commit
-from gairlib.ablation import BASE, Run, Variant
 from gairlib.errors import BadInput
-from gairlib.figures import ablation as figures
+from research.figures import ablation as figures
+from research.pipeline import commit
+from research.studies import ablation_table
+from research.studies.ablation import BASE, Run, Variant
 
 
 def outcome(seed, shift=0.0, sites=8, each=10, metrics=("place", "site", "coordinates",

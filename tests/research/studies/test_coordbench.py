@@ -5,10 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
-from gairlib import GAIR, GAIRConfig, coordbench, features, location_baselines
-from gairlib.dataset import Dataset
-from gairlib.figures import coordbench as figures
+from gairlib import GAIR, GAIRConfig
+from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
 from gairlib.torchgeo_adapter import CoordBenchEncoder, LocationEncoderLike
+from research.evaluation import neighbours
+from research.figures import coordbench as figures
+from research.studies import coordbench
 
 SV = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}
 
@@ -27,7 +30,7 @@ def dataset(tmp_path_factory):
     rng = np.random.default_rng(0)
     lon, lat = rng.uniform(-180, 180, 600), rng.uniform(-60, 60, 600)
     lon[:300], lat[:300] = lon[300:] + rng.normal(0, 0.01, 300), lat[300:]  # near neighbours
-    xyz = location_baselines.sphere(np.stack([lon, lat], 1))
+    xyz = neighbours.sphere(np.stack([lon, lat], 1))
     cell = np.floor(lon / 10) * 50 + np.floor(lat / 10)
     numbers = dict(zip(np.unique(cell), rng.normal(size=len(np.unique(cell)))))
     (folder / "tables").mkdir()
@@ -97,7 +100,7 @@ def test_scenes_read_by_name_and_by_position(model):
     np.testing.assert_allclose(found["by_name"], 0, atol=1e-5)
     # By hand: at the twelve-band positions stand B02 to B8A, then cirrus (0 here), then B11.
     wrong = np.concatenate([dn[:, :8], np.zeros_like(dn[:, :1]), dn[:, 8:9]], 1)
-    a, b = (torch.from_numpy(features.chips(model, x)) for x in (dn, wrong))
+    a, b = (torch.from_numpy(encode.chips(model, x)) for x in (dn, wrong))
     want = (a - b).norm(dim=1) / torch.pdist(a).median()
     np.testing.assert_allclose(found["by_count"], want, rtol=1e-4)
     assert (want > 0.05).all()

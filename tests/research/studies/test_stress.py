@@ -13,24 +13,18 @@ from matplotlib.figure import Figure
 from pyproj import Transformer
 from test_pipeline import SMALL
 
-from gairlib import (
-    GAIR,
-    GAIRConfig,
-    ablation,
-    benchmark_retrieval,
-    commit,
-    geo,
-    notebook,
-    pairing,
-    retrieval,
-)  # fmt: skip
-from gairlib.dataset import Dataset
+from gairlib import GAIR, GAIRConfig, geo, ranks
+from gairlib.data.dataset import Dataset
+from gairlib.data.scenes import Reader
 from gairlib.errors import BadInput
-from gairlib.figures import stress as figures
-from gairlib.scenes import Reader
-from gairlib.stress import curves, evaluate, findings, levels, perturb
+from gairlib.pairs import pair
+from research.figures import stress as figures
+from research.pipeline import commit, notebook
+from research.studies import ablation
+from research.studies.stress import curves, evaluate, findings, levels, perturb
+from research.tasks import retrieval as benchmark_retrieval  # fmt: skip
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 TORONTO = np.array([[-79.38, 43.65], [151.2, -33.9], [10.75, 59.9]])
 WANTED = {"noise": [0, 50], "shift_east": [-40, 0, 40], "shift_north": [0, 30],
           "scale": [0.5, 1, 2], "position": [0, 0.5, 0.9], "heading": [-50, 0, 60]}
@@ -94,7 +88,7 @@ def test_a_ring_leads_from_centre_to_edge_inside_the_scene():
 @pytest.fixture(scope="module")
 def paired(tiny, tmp_path_factory):
     dataset, folder = Dataset(tiny), tmp_path_factory.mktemp("pairs") / "pair"
-    pairing.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=3,
+    pair.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=3,
                  repeats_train=2, seed=0, progress=False).save(folder)
     return dataset, folder
 
@@ -103,7 +97,7 @@ def paired(tiny, tmp_path_factory):
 def made(paired):
     """(rows, scenes, boxes, levels, usable) of the test site."""
     dataset, folder = paired
-    pairs = pairing.load(folder)
+    pairs = pair.load(folder)
     rows, _ = benchmark_retrieval.held_out(pairs.manifest)
     scenes = {s.id: s for s in dataset.scenes()}
     boxes = levels.own_boxes(pairs, rows, scenes)
@@ -154,7 +148,7 @@ def test_neutral_levels_are_the_pairs_as_they_were_made(made, paired):
         if level.value == levels.NEUTRAL.get(level.stress, 0.0) and level.stress != "position":
             assert (level.boxes == boxes).all()
             assert perturb.box_xy(level.targets, level.boxes) == pytest.approx(xy, abs=1e-6)
-    pairs = pairing.load(paired[1])
+    pairs = pair.load(paired[1])
     with Reader(scenes[rows["scene_id"][0]]) as reader:
         chip = reader.chip(*boxes[0], 32).values
     assert (chip == pairs.read_chips(rows["chip"].to_numpy()[:1])[0]).all()
@@ -188,12 +182,12 @@ def answered(paired, tmp_path_factory):
 def test_without_stress_it_is_the_plain_retrieval(answered, paired):
     model, _, answer = answered
     dataset, folder = paired
-    pairs = pairing.load(folder)
+    pairs = pair.load(folder)
     rows, label = benchmark_retrieval.held_out(pairs.manifest)
     query = benchmark_retrieval.gather(pairs, dataset, rows, label, model.config.sv_size)
     for mode in ("nili", "bilinear"):
         plain = benchmark_retrieval.read(model, query, mode=mode)
-        expected = retrieval.match_ranks(plain.photos, plain.local)
+        expected = ranks.match_ranks(plain.photos, plain.local)
         for stress, level in (("none", 0), ("noise", 0)):
             (got,) = [r for r in answer["ranks"] if (r["mode"], r["stress"], r["level"],
                                                      r["gallery"]) == (mode, stress, level, "all")]

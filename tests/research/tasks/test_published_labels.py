@@ -6,26 +6,28 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-import small_published as small
 import torch
+from builders import small_published as small
+from builders.small_weights import random_state
 from PIL import Image
-from small_weights import random_state
 from test_converters_vit import croma_shapes
 
-from gairlib import (
-    bands,
-    benchmark_probe,
-    benchmarks,
-    features,
-    geographic_bias,
-    official,
-    stats,
-    tasks,
-)
+from gairlib import bands
 from gairlib.config import GAIRConfig
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
 from gairlib.errors import BadInput, Skipped
-from gairlib.published import geobench, geobench_files, geobench_multilabel, place_pulse, q_scores
+from gairlib.weights import official
+from research.evaluation import geographic_bias, stats
+from research.tasks import probing, registry
+from research.tasks import result as benchmarks
+from research.tasks.published import (
+    geobench,
+    geobench_files,
+    geobench_multilabel,
+    place_pulse,
+    q_scores,
+)
 
 TINY = GAIRConfig(dim=16, rs_size=16, rs_depth=1, rs_heads=2, decoder_hidden=[8], sv_size=16,
                   sv_options=dict(img_size=16, patch_size=8, embed_dim=16, depth=1, num_heads=2))
@@ -34,7 +36,7 @@ TINY = GAIRConfig(dim=16, rs_size=16, rs_depth=1, rs_heads=2, decoder_hidden=[8]
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    features.random_init(TINY, 7).save_pretrained(folder)
+    encode.random_init(TINY, 7).save_pretrained(folder)
     return folder
 
 
@@ -125,7 +127,7 @@ def test_labels_come_from_json_and_a_pickle_is_refused_in_words(tmp_path):
 
 def test_a_set_without_its_partition_is_an_error_and_no_skip(tmp_path, checkpoint):
     (small.geobench(tmp_path, "m-eurosat") / "default_partition.json").unlink()
-    assert tasks.reason("geobench-m-eurosat", Dataset(tmp_path)) == ""
+    assert registry.reason("geobench-m-eurosat", Dataset(tmp_path)) == ""
     with pytest.raises(BadInput, match="m-eurosat/default_partition.json: this file"):
         benchmarks.run("geobench-m-eurosat", Dataset(tmp_path), checkpoint, None)
 
@@ -153,14 +155,14 @@ def test_split_is_the_published_one_and_few_labels_come_from_its_training_part(t
     assert len(train) == 165 and len(test) == 110
     assert [data.inputs.ids[i] for i in test[:2]] == ["id_0220", "id_0221"]
     ((some, same),) = few.folds(1)
-    assert len(some) == tasks.FEW and set(some) < set(train) and (same == test).all()
+    assert len(some) == registry.FEW and set(some) < set(train) and (same == test).all()
     assert not np.array_equal(some, few.folds(2)[0][0])
 
 
 def test_classification_runs_end_to_end_and_is_solved_by_its_brightness(tmp_path, checkpoint):
     small.geobench(tmp_path, "m-eurosat")
     torch.save(random_state(croma_shapes(16, 1)), tmp_path / "croma.pt")
-    extra = benchmark_probe.Options(weights={"croma": str(tmp_path / "croma.pt")})
+    extra = probing.Options(weights={"croma": str(tmp_path / "croma.pt")})
     result = benchmarks.run("geobench-m-eurosat", Dataset(tmp_path), checkpoint, None, seeds=2,
                             bootstrap=50, extra=extra)
     assert result.row("published split", "CROMA", "accuracy") is not None
@@ -185,7 +187,7 @@ def test_micro_f1_is_that_of_scikit_learn_and_weights_count():
 
 def test_several_labels_are_guessed_and_scored_by_micro_f1(tmp_path, checkpoint):
     small.geobench(tmp_path, "m-bigearthnet", kind="multilabel", count=90)
-    extra = benchmark_probe.Options(weights={"croma": str(checkpoint / "config.json")})
+    extra = probing.Options(weights={"croma": str(checkpoint / "config.json")})
     result = benchmarks.run("geobench-m-bigearthnet", Dataset(tmp_path), checkpoint, None, seeds=2,
                             bootstrap=50, extra=extra)
     assert benchmarks.UNUSED in result.notes
@@ -311,13 +313,13 @@ def test_bad_tables_are_named(tmp_path, name, text, why):
 
 def test_place_pulse_without_pictures_or_tables_is_an_error_and_an_empty_folder_none(tmp_path):
     (tmp_path / "placepulse").mkdir()
-    assert "no folder" in tasks.reason("placepulse-safe", Dataset(tmp_path))
+    assert "no folder" in registry.reason("placepulse-safe", Dataset(tmp_path))
     (tmp_path / "placepulse").rmdir()
     root = small.place_pulse(tmp_path)
     (root / "images").rename(tmp_path / "elsewhere")
     for make in (lambda: None, (root / "images").mkdir):  # without the folder, then with no photo
         make()
-        assert tasks.reason("placepulse-safe", Dataset(tmp_path)) == ""
+        assert registry.reason("placepulse-safe", Dataset(tmp_path)) == ""
         with pytest.raises(BadInput, match="placepulse: no picture in images/ or final_photo_dat"):
             place_pulse.load("placepulse-safe", Dataset(tmp_path))
     (root / "votes.tsv").unlink()
@@ -328,9 +330,9 @@ def test_place_pulse_without_pictures_or_tables_is_an_error_and_an_empty_folder_
 def test_place_pulse_runs_end_to_end(tmp_path, checkpoint, monkeypatch):
     root = small.place_pulse(tmp_path, photos=40)
     Image.new("RGB", (8, 8)).save(root / "images/unknown.jpg")  # a picture without a score
-    monkeypatch.setattr(official, "load_official", lambda path: features.random_init(TINY, 3))
+    monkeypatch.setattr(official, "load_official", lambda path: encode.random_init(TINY, 3))
     monkeypatch.setattr(geographic_bias, "MIN_ROWS", 4)  # photos of each city
-    extra = benchmark_probe.Options(weights={"gair": str(checkpoint / "config.json")})
+    extra = probing.Options(weights={"gair": str(checkpoint / "config.json")})
     result = benchmarks.run("placepulse-safe", Dataset(tmp_path), checkpoint, None, seeds=2,
                             bootstrap=50, extra=extra)
     assert result.row("cities, 5 folds", "GAIR, published", "R2") is not None

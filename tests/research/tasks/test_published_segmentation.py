@@ -5,16 +5,19 @@ import json
 import h5py
 import numpy as np
 import pytest
-import small_published as small
+from builders import small_published as small
 from sklearn.model_selection import train_test_split
 
-from gairlib import bands, benchmark_probe, benchmarks, features, tasks
+from gairlib import bands
 from gairlib.config import GAIRConfig
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
 from gairlib.errors import BadInput
-from gairlib.published import geobench_segmentation, pangaea, pictures
-from gairlib.segmentation.data import IGNORE
-from gairlib.segmentation.data import load as placed
+from research.tasks import probing, registry
+from research.tasks import result as benchmarks
+from research.tasks.published import geobench_segmentation, pangaea, pictures
+from research.tasks.segmentation.data import IGNORE
+from research.tasks.segmentation.data import load as placed
 
 SETS = ("sen1floods11", "hlsburnscars", "mados", "ai4smallfarms")
 
@@ -187,20 +190,20 @@ def test_other_bands_scales_and_rows_are_refused(tmp_path):
 
 
 def test_missing_folders_are_reasons_and_present_ones_are_listed(tmp_path):
-    found = tasks.available(Dataset(tmp_path))
+    found = registry.available(Dataset(tmp_path))
     assert {n: found[f"pangaea-{n}"] for n in SETS} == {n: f"no folder pangaea/{n}" for n in SETS}
     assert "geobench" in found["geobench-m-eurosat"] and "placepulse" in found["placepulse-safe"]
     small.mados(tmp_path)
     small.geobench(tmp_path, "m-cashew-plant", kind="segmentation")
     small.place_pulse(tmp_path)
     dataset = Dataset(tmp_path)
-    found = tasks.available(dataset)
+    found = registry.available(dataset)
     runs = ("pangaea-mados", "geobench-m-cashew-plant", "placepulse-safe")
     assert [found[name] for name in runs] == ["", "", ""]
     assert found["pangaea-sen1floods11"] and dataset.benchmarks() == {}
     for empty in ("pangaea/sen1floods11", "geobench/classification_v1.0", "geobench/x/m-eurosat"):
         (tmp_path / empty).mkdir(parents=True)
-    assert tasks.available(dataset) == found
+    assert registry.available(dataset) == found
     parts = dataset.inventory().set_index("part")["count"]
     assert parts["pangaea/mados"] == 6 and parts["geobench/m-cashew-plant"] == 36
     assert parts["placepulse"] == 40
@@ -270,7 +273,7 @@ def test_a_label_beyond_the_published_number_of_classes_is_refused(tmp_path):
 
 
 def test_a_set_of_pangaea_runs_and_reports_miou_by_cluster(tmp_path, monkeypatch):
-    from gairlib.segmentation import benchmark, train
+    from research.tasks.segmentation import benchmark, train
 
     for name in ("QUICK", "DEEP"):
         monkeypatch.setattr(benchmark, name, train.Schedule(steps=2))
@@ -278,10 +281,10 @@ def test_a_set_of_pangaea_runs_and_reports_miou_by_cluster(tmp_path, monkeypatch
     config = GAIRConfig(dim=16, rs_size=16, rs_depth=1, rs_heads=2, decoder_hidden=[8], sv_size=16,
                         sv_options=dict(img_size=16, patch_size=8, embed_dim=16, depth=1,
                                         num_heads=2))
-    features.random_init(config, 7).save_pretrained(tmp_path / "model")
+    encode.random_init(config, 7).save_pretrained(tmp_path / "model")
     weights = {"croma": str(tmp_path / "model/config.json")}  # any file: it is not read
     result = benchmarks.run("pangaea-ai4smallfarms", Dataset(tmp_path), tmp_path / "model", None,
-                            seeds=1, bootstrap=20, extra=benchmark_probe.Options(weights=weights))
+                            seeds=1, bootstrap=20, extra=probing.Options(weights=weights))
     assert result.status == "ran" and result.headline["metric"] == "mIoU, UPerNet"
     assert result.headline["split"] == "published split" and benchmarks.UNUSED in result.notes
     assert result.mainline[0][0] == "miou_upernet"

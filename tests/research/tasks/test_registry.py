@@ -8,9 +8,9 @@ import pytest
 import rasterio
 from PIL import Image
 
-from gairlib import task_labels, tasks, tasks_rs
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
+from research.tasks import registry, task_labels, tiles
 
 
 @pytest.fixture()
@@ -43,12 +43,12 @@ def test_held_out_keeps_the_test_rows_and_draws_training_sites_by_seed():
     split = np.where(np.isin(sites, ["s00", "s01"]), "test", "train")
     chosen = []
     for seed in range(3):
-        ((train, test),) = tasks.held_out(split, sites, seed)
+        ((train, test),) = registry.held_out(split, sites, seed)
         assert set(sites[test]) == {"s00", "s01"} and len(test) == 6
         assert len(train) == 18 * 3 and len(set(sites[train])) == 18
         chosen.append(tuple(sorted(set(sites[train]))))
     assert len(set(chosen)) == 3
-    assert chosen[0] == tuple(sorted(set(sites[tasks.held_out(split, sites, 0)[0][0]])))
+    assert chosen[0] == tuple(sorted(set(sites[registry.held_out(split, sites, 0)[0][0]])))
 
 
 @pytest.mark.parametrize(
@@ -69,31 +69,31 @@ def test_label_kinds(values, kind, why):
 
 
 def test_available_says_what_runs_and_why_not(tiny, folder):
-    found = tasks.available(Dataset(tiny))
+    found = registry.available(Dataset(tiny))
     assert found["sv-green_view"] == found["location-warmth-warmth"] == found["retrieval"] == ""
     assert "landcover" in found["rs-landcover"] and "eurosat" in found["rs-eurosat"]
     assert not any(n in found for n in ("sv-heading", "sv-site", "sv-split", "sv-path"))
     rich = Dataset(folder)
-    assert tasks.available(rich)["rs-landcover"] == tasks.available(rich)["rs-eurosat"] == ""
-    assert tasks.default_for(rich) == [
+    assert registry.available(rich)["rs-landcover"] == registry.available(rich)["rs-eurosat"] == ""
+    assert registry.default_for(rich) == [
         "rs-landcover", "rs-eurosat", "sv-green_view", "rs-street-green_view",
         "location-warmth-warmth", "retrieval-sv-location", "retrieval-rs-location", "retrieval",
         "segmentation-landcover",
     ]  # fmt: skip
-    assert "no column `mood`" in tasks.reason("sv-mood", rich)
+    assert "no column `mood`" in registry.reason("sv-mood", rich)
     with pytest.raises(BadInput, match="unknown task 'landcover'"):
-        tasks.reason("landcover", rich)
+        registry.reason("landcover", rich)
 
 
 def test_an_empty_folder_runs_nothing(tmp_path):
-    assert tasks.default_for(Dataset(tmp_path)) == []
+    assert registry.default_for(Dataset(tmp_path)) == []
 
 
 def test_landcover_needs_tiles_enough_and_names_them_by_majority(folder, monkeypatch):
     with pytest.raises(BadInput, match="fewer than two land-cover classes"):
-        tasks.load("rs-landcover", Dataset(folder))
+        registry.load("rs-landcover", Dataset(folder))
     monkeypatch.setattr(task_labels, "MIN_CLASS", 2)
-    data = tasks.load("rs-landcover", Dataset(folder))
+    data = registry.load("rs-landcover", Dataset(folder))
     assert data.inputs.shape == (12, 10, 64, 64) and data.inputs.dtype == np.uint16
     assert data.labels.tolist() == ["grass", "paved"] * 6  # west tile, east tile, two rows
     assert [s.name for s in data.schemes] == ["random, 5 folds", "sites, 5 folds"]
@@ -101,7 +101,7 @@ def test_landcover_needs_tiles_enough_and_names_them_by_majority(folder, monkeyp
         "scene_id,path,site\n" + "".join(f"{s},scenes/{s}.tif,{s}\n"
                                          for s in ("bern", "quito", "perth")))
     (folder / "sites.csv").write_text("site,split\nbern,train\nquito,val\nperth,test\n")
-    data = tasks.load("rs-landcover", Dataset(folder))
+    data = registry.load("rs-landcover", Dataset(folder))
     assert [s.name for s in data.schemes] == [
         "random rows", "held-out sites, 100 labels", "held-out sites"]
     ((train, test),) = data.schemes[1].folds(0)
@@ -111,7 +111,7 @@ def test_landcover_needs_tiles_enough_and_names_them_by_majority(folder, monkeyp
 @pytest.mark.parametrize("dtype, value", [("uint8", 7), ("uint16", 300), ("int16", -1)])
 @pytest.mark.parametrize("task", ["rs-landcover", "rs-built_up", "segmentation-landcover"])
 def test_a_land_cover_value_that_has_no_name_is_an_error(folder, task, dtype, value):
-    from gairlib.segmentation import landcover
+    from research.tasks.segmentation import landcover
 
     path = folder / "landcover/bern.tif"
     (folder / "landcover/classes.csv").write_text("value,name\n1,grass\n2,built-up\n")
@@ -120,30 +120,30 @@ def test_a_land_cover_value_that_has_no_name_is_an_error(folder, task, dtype, va
     values[0, 30, 30] = value
     with rasterio.open(path, "w", **profile) as file:
         file.write(values)
-    load = landcover.load if task.startswith("segm") else lambda data: tasks.load(task, data)
+    load = landcover.load if task.startswith("segm") else lambda data: registry.load(task, data)
     with pytest.raises(BadInput, match=f"bern.tif: the value {value} has no name.* lists 1, 2"):
         load(Dataset(folder))
 
 
 def test_eurosat_reads_folders_and_names_a_wrong_file(folder):
-    data = tasks.load("rs-eurosat", Dataset(folder))
+    data = registry.load("rs-eurosat", Dataset(folder))
     assert data.inputs.shape == (24, 10, 64, 64) and set(data.labels) == {"Forest", "River"}
     assert data.bands == "B02,B03,B04" and data.cluster == "image"
     for train, test in data.schemes[0].folds(0):
         assert {"Forest", "River"} == set(data.labels[test]) and not set(train) & set(test)
     Image.new("RGB", (32, 64)).save(folder / "eurosat_rgb/River/odd.jpg")
     with pytest.raises(BadInput, match="odd.jpg: 32 x 64 pixels"):
-        tasks.load("rs-eurosat", Dataset(folder))
+        registry.load("rs-eurosat", Dataset(folder))
 
 
 def test_eurosat_without_class_folders_is_an_error_and_an_empty_folder_none(tmp_path):
     folder = tmp_path / "eurosat_rgb"
     folder.mkdir()
-    assert "no folder" in tasks_rs.without_eurosat(Dataset(tmp_path))
+    assert "no folder" in tiles.without_eurosat(Dataset(tmp_path))
     Image.new("RGB", (64, 64)).save(folder / "Forest_1.jpg")
-    assert tasks_rs.without_eurosat(Dataset(tmp_path)) == ""
+    assert tiles.without_eurosat(Dataset(tmp_path)) == ""
     with pytest.raises(BadInput, match="eurosat_rgb: no class folders with images"):
-        tasks_rs.eurosat(Dataset(tmp_path))
+        tiles.eurosat(Dataset(tmp_path))
 
 
 def test_location_restricts_to_classes_with_enough_rows_and_says_so(folder):
@@ -151,7 +151,7 @@ def test_location_restricts_to_classes_with_enough_rows_and_says_so(folder):
     country = np.repeat(["Chile", "Ghana", "Fiji"], [40, 35, 6])
     pd.DataFrame({"lon": rng.uniform(-180, 180, 81), "lat": rng.uniform(-60, 60, 81),
                   "country": country}).to_csv(folder / "tables/towns.csv", index=False)
-    data = tasks.load("location-towns-country", Dataset(folder))
+    data = registry.load("location-towns-country", Dataset(folder))
     assert set(data.labels) == {"Chile", "Ghana"} and len(data.inputs) == 75
     assert "2 of 3 classes" in data.notes[0] and "75 of 81" in data.notes[0]
     assert [s.name for s in data.schemes] == ["random, 5 folds", "10° blocks, 5 folds"]
@@ -161,10 +161,10 @@ def test_location_restricts_to_classes_with_enough_rows_and_says_so(folder):
 def test_few_labels_are_a_hundred_rows_of_training_sites(tmp_path):
     split = np.array(["train"] * 300 + ["test"] * 50)
     sites = np.array([f"s{i % 12}" for i in range(300)] + ["t"] * 50)
-    rows, few, full = tasks.site_schemes(pd.Series(split), sites)
+    rows, few, full = registry.site_schemes(pd.Series(split), sites)
     (train, test), = few.folds(0)
     (everything, _), = full.folds(0)
-    assert len(train) == tasks.FEW and len(test) == 50
+    assert len(train) == registry.FEW and len(test) == 50
     assert set(train) <= set(everything) and not set(train) & set(test)
     assert set(few.folds(0)[0][0]) != set(few.folds(1)[0][0])
     # beside them a split over rows, whose test rows have neighbours in training
@@ -203,24 +203,27 @@ def test_a_column_whose_name_makes_no_stage_is_listed_with_the_reason(folder):
     pd.DataFrame({"lon": np.arange(30.0), "lat": 0.0, "mean temp": np.arange(30.0)}).to_csv(
         folder / "tables/t.csv", index=False)
     dataset = Dataset(folder)
-    assert "rename the column" in tasks.available(dataset)["location-t-mean temp"]
-    assert "location-t-mean temp" not in tasks.default_for(dataset)
+    assert "rename the column" in registry.available(dataset)["location-t-mean temp"]
+    assert "location-t-mean temp" not in registry.default_for(dataset)
 
 
 def test_street_labels_are_read_at_the_photos_position(tiny, tmp_path):
     """The tiny world is green in the west: the local read knows, the chip's mean does not."""
-    from gairlib import GAIR, GAIRConfig, features, pairing, tasks_rs
-    from gairlib.dataset import Dataset
+    from gairlib import GAIR, GAIRConfig
+    from gairlib.data.dataset import Dataset
+    from gairlib.embed import encode
+    from gairlib.pairs import pair
+    from research.tasks import tiles
 
     dataset = Dataset(tiny)
-    pairing.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=6,
+    pair.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=6,
                  seed=0, progress=False).save(tmp_path)
-    data = tasks_rs.street_from_above("rs-street-green_view", dataset, tmp_path)
+    data = tiles.street_from_above("rs-street-green_view", dataset, tmp_path)
     at = data.inputs
     assert len(at) == len(data.labels) == 36 and at[0].shape == (10, 32, 32)
     model = GAIR(GAIRConfig(rs_size=32, rs_patch=8, rs_depth=1))
-    local = features.local(model, at.chips, at.chip, at.xy)
-    chip = features.local(model, at.chips, at.chip, at.xy, mode="mean")
+    local = encode.local(model, at.chips, at.chip, at.xy)
+    chip = encode.local(model, at.chips, at.chip, at.xy, mode="mean")
     for c in np.unique(at.chip):
         rows = at.chip == c
         assert np.allclose(chip[rows], chip[rows][0], atol=1e-5)
@@ -248,7 +251,7 @@ def test_attributes_of_global_streetscapes_are_all_tasks_by_default(tiny, tmp_pa
                   "quality": two, "reflection": two != "first", "view_direction": two,
                   "weather": "clear"}).to_csv(folder / "streetscapes/contextual.csv", index=False)
     dataset = Dataset(folder)
-    found = tasks.available(dataset)
+    found = registry.available(dataset)
     attributes = {"glare", "lighting_condition", "pano_status", "platform", "quality",
                   "reflection", "view_direction", "weather"}
     assert {n.removeprefix("sv-") for n in found if n.startswith("sv-")} == attributes
@@ -263,9 +266,9 @@ def test_attributes_of_global_streetscapes_are_all_tasks_by_default(tiny, tmp_pa
             shutil.copy(folder / f"street/{name}.jpeg", folder / f"street/{name}-{i}.jpeg")
     many.to_csv(folder / "streetscapes/contextual.csv", index=False)
     more.to_csv(folder / "streetscapes/metadata_common_attributes.csv", index=False)
-    chosen = tasks.default_for(Dataset(folder))
+    chosen = registry.default_for(Dataset(folder))
     assert {n.removeprefix("sv-") for n in chosen} == attributes - {"weather"}
-    data = tasks.load("sv-platform", Dataset(folder))
+    data = registry.load("sv-platform", Dataset(folder))
     assert data.kind == "classification" and set(data.labels) == {"first", "second"}
 
 
@@ -278,5 +281,5 @@ def test_attributes_and_places_of_location_tables_are_default_other_texts_are_no
                   "weather": np.where(k % 2, "clear", "cloudy"), "quality": "good",
                   "owner": np.where(k % 2, "x", "y"), "a": 1, "b": 1, "c": 1}).to_csv(
         folder / "tables/labels.csv", index=False)
-    chosen = [n for n in tasks.default_for(Dataset(folder)) if n.startswith("location-labels")]
+    chosen = [n for n in registry.default_for(Dataset(folder)) if n.startswith("location-labels")]
     assert chosen == ["location-labels-country", "location-labels-weather"]

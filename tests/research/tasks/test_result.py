@@ -7,11 +7,15 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from gairlib import benchmark_retrieval, benchmarks, features, pairing, stats
-from gairlib.benchmark_table import Table
 from gairlib.config import GAIRConfig
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
 from gairlib.errors import BadInput, Missing
+from gairlib.pairs import pair
+from research.evaluation import stats
+from research.evaluation.table import Table
+from research.tasks import result as benchmarks
+from research.tasks import retrieval
 
 SMALL = GAIRConfig(
     dim=16, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2, sv_size=32, decoder_hidden=(16,),
@@ -23,7 +27,7 @@ QUICK = dict(seeds=2, bootstrap=50)
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    features.random_init(SMALL, 9).save_pretrained(folder)
+    encode.random_init(SMALL, 9).save_pretrained(folder)
     return folder
 
 
@@ -35,7 +39,7 @@ def dataset(tiny):
 @pytest.fixture(scope="module")
 def pairs(dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
-    pairing.pair(dataset.street(), dataset.scenes(), progress=False).save(folder)
+    pair.pair(dataset.street(), dataset.scenes(), progress=False).save(folder)
     return folder
 
 
@@ -162,14 +166,14 @@ def test_retrieval_end_to_end_on_one_held_out_site(dataset, checkpoint, pairs):
 
 
 def test_a_model_that_knows_the_answer_is_scored_as_one(dataset, pairs):
-    loaded = pairing.load(pairs)
-    rows, label = benchmark_retrieval.held_out(loaded.manifest)
-    query = benchmark_retrieval.gather(loaded, dataset, rows, label, 32)
+    loaded = pair.load(pairs)
+    rows, label = retrieval.held_out(loaded.manifest)
+    query = retrieval.gather(loaded, dataset, rows, label, 32)
     assert query.cells == 32 and np.allclose(query.size_m, 640, atol=1.5)
     table = Table("retrieval", "sv-rs", "site", "d", True)
-    score = benchmark_retrieval._Scorer(table, query, 0)
+    score = retrieval._Scorer(table, query, 0)
     known = np.eye(len(rows))
-    score.ranks("gair", benchmark_retrieval.Reading(known, known), probe="p")
+    score.ranks("gair", retrieval.Reading(known, known), probe="p")
     score.positions("gair", query.xy, probe="p")
     score.positions("off by 32 m", query.xy + [0.1, 0.0], probe="p")
     got = table.rows(20).set_index(["encoder", "metric", "split"])["value"]
@@ -184,7 +188,7 @@ def test_a_model_that_knows_the_answer_is_scored_as_one(dataset, pairs):
 def test_zero_and_three_pairs_are_reported(dataset, checkpoint, tmp_path):
     street = dataset.street()
     far = street.assign(lon=street["lon"] + 5)
-    pairing.pair(far, dataset.scenes(), progress=False).save(tmp_path / "zero")
+    pair.pair(far, dataset.scenes(), progress=False).save(tmp_path / "zero")
     result = benchmarks.run("retrieval", dataset, checkpoint, tmp_path / "zero", **QUICK)
     assert result.status == "skipped" and result.reason.startswith("0 pairs")
     result.save(tmp_path / "out", tmp_path / "m.json")
@@ -193,7 +197,7 @@ def test_zero_and_three_pairs_are_reported(dataset, checkpoint, tmp_path):
     assert "skipped" in result.conclusions() and isinstance(result.figure(), Figure)
 
     three = street.groupby("site").head(1).drop(columns=["split", "site"])
-    pairing.pair(three, dataset.scenes(), progress=False).save(tmp_path / "three")
+    pair.pair(three, dataset.scenes(), progress=False).save(tmp_path / "three")
     result = benchmarks.run("retrieval", dataset, checkpoint, tmp_path / "three", **QUICK)
     assert result.headline["split"] == "all pairs, none held out, all photos"
     assert result.rows.low.isna().all()  # three places support no interval
@@ -221,7 +225,7 @@ def test_what_cannot_run_is_skipped_or_named(dataset, checkpoint, tmp_path):
 
 
 def test_chip_sizes_are_metres_on_the_ground_in_any_crs():
-    utm = benchmark_retrieval.chip_size_m("EPSG:32632", (10, 0, 500_000, 0, -10, 5_200_000), 64)
+    utm = retrieval.chip_size_m("EPSG:32632", (10, 0, 500_000, 0, -10, 5_200_000), 64)
     np.testing.assert_allclose(utm, 640 / 0.9996, rtol=1e-4)  # on the central meridian
-    degrees = benchmark_retrieval.chip_size_m("EPSG:4326", (1e-4, 0, 10, 0, -1e-4, 60), 64)
+    degrees = retrieval.chip_size_m("EPSG:4326", (1e-4, 0, 10, 0, -1e-4, 60), 64)
     assert degrees[0] == pytest.approx(degrees[1] / 2, rel=0.01)  # at 60 degrees north

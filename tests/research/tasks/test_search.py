@@ -8,14 +8,16 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from pyproj import Geod
 
-from gairlib import benchmark_retrieval, benchmarks, features, pairing, tasks
-from gairlib.benchmark_table import Table
 from gairlib.config import GAIRConfig
-from gairlib.cross_modal import places
-from gairlib.cross_modal import search as finding
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
 from gairlib.errors import BadInput
-from gairlib.figures import retrieval as figures
+from gairlib.pairs import pair
+from research.evaluation.table import Table
+from research.figures import retrieval as figures
+from research.tasks import places, registry, retrieval
+from research.tasks import result as benchmarks
+from research.tasks import search as finding
 
 SMALL = GAIRConfig(
     dim=16, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2, sv_size=32, decoder_hidden=(16,),
@@ -28,7 +30,7 @@ GEOD = Geod(ellps="WGS84")
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    features.random_init(SMALL, 9).save_pretrained(folder)
+    encode.random_init(SMALL, 9).save_pretrained(folder)
     return folder
 
 
@@ -40,7 +42,7 @@ def dataset(tiny):
 @pytest.fixture(scope="module")
 def pairs(dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
-    pairing.pair(dataset.street(), dataset.scenes(), progress=False).save(folder)
+    pair.pair(dataset.street(), dataset.scenes(), progress=False).save(folder)
     return folder
 
 
@@ -167,7 +169,7 @@ def planted():
     rows = pd.DataFrame({"site": ["a"] * 5 + ["b"] * 5, "x": 0.0, "y": 0.0,
                          "lon": [*np.linspace(8, 8.001, 5), *np.linspace(20, 20.001, 5)],
                          "lat": 47.0, "photo_id": [str(i) for i in range(10)]})
-    query = benchmark_retrieval.Query(rows, "held-out sites", np.zeros((1, 10, 4, 4)),
+    query = retrieval.Query(rows, "held-out sites", np.zeros((1, 10, 4, 4)),
                                       np.zeros(10, int), np.full((10, 2), 640.0), None)
     lonlat = np.concatenate([rows[["lon", "lat"]].to_numpy(), [[-70.0, 0.0], [100.0, 10.0]]])
     return query, places.Galleries(lonlat, 10, 0)
@@ -193,10 +195,10 @@ def test_an_encoder_that_knows_the_answer_is_scored_as_one():
 
 
 def test_nearest_colours_are_those_of_the_same_photo(dataset, pairs):
-    loaded = pairing.load(pairs)
+    loaded = pair.load(pairs)
     rows = loaded.manifest.drop_duplicates("photo_id").reset_index(drop=True)
-    train = benchmark_retrieval.gather(loaded, dataset, rows, "train", 32)
-    few = benchmark_retrieval.gather(loaded, dataset, rows[5:9].reset_index(drop=True), "q", 32)
+    train = retrieval.gather(loaded, dataset, rows, "train", 32)
+    few = retrieval.gather(loaded, dataset, rows[5:9].reset_index(drop=True), "q", 32)
     for modality in ("sv", "rs"):
         got = places.nearest_colours(few, train, modality)
         np.testing.assert_allclose(got, rows.loc[5:8, ["lon", "lat"]])
@@ -219,13 +221,13 @@ def test_few_pairs_one_site_and_no_training_split(dataset, checkpoint, tmp_path)
     street = dataset.street()
     for n in (0, 1):
         some = street.assign(lon=street["lon"] + 5) if n == 0 else street[:1]
-        pairing.pair(some, dataset.scenes(), progress=False).save(tmp_path / str(n))
+        pair.pair(some, dataset.scenes(), progress=False).save(tmp_path / str(n))
         for task in places.TASKS:
             result = benchmarks.run(task, dataset, checkpoint, tmp_path / str(n), **QUICK)
             assert result.status == "skipped" and result.reason.startswith(f"{n} pairs")
             assert result.curves() == {}
     lone = street.groupby("site").head(1).drop(columns=["split", "site"])
-    pairing.pair(lone, dataset.scenes(), progress=False).save(tmp_path / "lone")
+    pair.pair(lone, dataset.scenes(), progress=False).save(tmp_path / "lone")
     for task in places.TASKS:  # three photos, alone at their places, none of them for training
         result = benchmarks.run(task, dataset, checkpoint, tmp_path / "lone", **QUICK)
         assert result.status == "ran" and result.rows.low.isna().all()
@@ -237,11 +239,11 @@ def test_few_pairs_one_site_and_no_training_split(dataset, checkpoint, tmp_path)
 
 
 def test_task_names_reach_their_module(dataset, tmp_path):
-    assert tasks.family("retrieval") is benchmark_retrieval
-    assert tasks.family("retrieval-rs-location") is places
-    assert tasks.available(dataset)["retrieval-sv-location"] == ""
+    assert registry.family("retrieval") is retrieval
+    assert registry.family("retrieval-rs-location") is places
+    assert registry.available(dataset)["retrieval-sv-location"] == ""
     assert "needs scenes" in places.available(Dataset(tmp_path))["retrieval-sv-location"]
     with pytest.raises(BadInput, match="retrieval-sv-location, retrieval-rs-location"):
         places.run("retrieval-x", dataset, None, pairs_folder="x", seeds=1, device="cpu")
     with pytest.raises(BadInput, match="unknown task"):
-        tasks.reason("retrieval-x", dataset)
+        registry.reason("retrieval-x", dataset)

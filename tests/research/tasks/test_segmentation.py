@@ -6,12 +6,13 @@ import pytest
 import rasterio
 import torch
 
-from gairlib import benchmarks, stats
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.figures import segmentation as figures
-from gairlib.segmentation import benchmark, heads, landcover, score, train
-from gairlib.segmentation.data import IGNORE, SegmentationData, Tiles, check_classes, load
+from research.evaluation import stats
+from research.figures import segmentation as figures
+from research.tasks import result as benchmarks
+from research.tasks.segmentation import benchmark, heads, landcover, score, train
+from research.tasks.segmentation.data import IGNORE, SegmentationData, Tiles, check_classes, load
 from tests.conftest import write_tiny
 
 
@@ -186,10 +187,10 @@ def test_tiles_lie_on_their_map(mapped):
 
 
 def test_the_share_that_is_built_up(mapped):
-    from gairlib import tasks
+    from research.tasks import registry
 
-    assert tasks.reason("rs-built_up", mapped) == ""
-    data = tasks.load("rs-built_up", mapped)
+    assert registry.reason("rs-built_up", mapped) == ""
+    data = registry.load("rs-built_up", mapped)
     assert data.kind == "regression" and 0 <= data.labels.min() < data.labels.max() <= 1
     image = data.inputs[0]
     assert data.labels[0] == pytest.approx((image[0] > 1000).mean(), abs=0.02)

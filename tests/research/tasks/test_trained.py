@@ -4,31 +4,25 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from builders.small_weights import random_state
 from matplotlib.figure import Figure
-from small_weights import random_state
 from test_converters import satclip_state
 from test_converters_vit import croma_shapes
 
-from gairlib import (
-    GAIR,
-    benchmark_location,
-    benchmark_probe,
-    benchmarks,
-    features,
-    geographic_bias,
-    published_weights,
-    stats,
-    tasks,
-)
-from gairlib.benchmark_table import Table
+from gairlib import GAIR
 from gairlib.config import GAIRConfig
-from gairlib.dataset import Dataset
+from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
 from gairlib.errors import BadInput, Missing
-from gairlib.figures import geographic_bias as bias_figures
-from gairlib.location_baselines import NEAREST
-from gairlib.location_benchmark import CHOSEN, PROBE
-from gairlib.location_training import Settings
-from gairlib.tasks_rs import Places
+from research.evaluation import geographic_bias, stats
+from research.evaluation.location_training import Settings
+from research.evaluation.neighbours import NEAREST
+from research.evaluation.table import Table
+from research.figures import geographic_bias as bias_figures
+from research.tasks import benchmark_location, probing, published_weights, registry
+from research.tasks import result as benchmarks
+from research.tasks.tiles import Places
+from research.tasks.trained import CHOSEN, PROBE
 
 SMALL = GAIRConfig(
     dim=16, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2, sv_size=32, decoder_hidden=(16,),
@@ -40,10 +34,10 @@ QUICK = Settings(dim=8, folds=2, steps=10, batch=64, check_every=5, lr=1e-2)
 @pytest.fixture(scope="module")
 def result(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    features.random_init(SMALL, 9).save_pretrained(folder)
+    encode.random_init(SMALL, 9).save_pretrained(folder)
     satclip = folder / "satclip.pt"
     torch.save(satclip_state(4, hidden=16, dim=8), satclip)
-    extra = benchmark_probe.Options(("xyz", "wrap"), 1, {"satclip": str(satclip)}, QUICK)
+    extra = probing.Options(("xyz", "wrap"), 1, {"satclip": str(satclip)}, QUICK)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(geographic_bias, "MIN_ROWS", 1)  # 226 blocks hold the 300 rows
         return benchmarks.run("location-warmth-warmth", Dataset(tiny), folder, "nowhere", seeds=2,
@@ -81,7 +75,7 @@ def test_the_chosen_encoder_is_one_of_the_trained_ones_in_every_fold():
     lonlat = np.stack([rng.uniform(-180, 180, 120), rng.uniform(-60, 60, 120)], 1)
     y = np.where(lonlat[:, 1] > 0, "north", "south")
     found = benchmark_location.predictors(lonlat, y, ["xyz", "wrap"], QUICK)
-    scheme = tasks._blocked(lonlat, 20.0, 10.0)
+    scheme = registry._blocked(lonlat, 20.0, 10.0)
     for train, test in scheme.folds(0):
         guess = {name: f(train, test, scheme, 0) for name, f in found.items()}
         assert any((guess[CHOSEN] == guess[name]).all() for name in ("xyz", "wrap"))
@@ -97,9 +91,9 @@ def test_encoder_names_and_block_sizes_are_checked(tiny):
     with pytest.raises(BadInput, match="divide 180"):
         benchmarks.run("location-warmth-warmth", Dataset(tiny), "x", "y", block_degrees=[7.0])
     near = np.random.default_rng(0).uniform(0, 9, (200, 2))
-    assert tasks.block_sizes(near, [10.0]) == [0.5]
+    assert registry.block_sizes(near, [10.0]) == [0.5]
     world = np.random.default_rng(0).uniform(-80, 80, (500, 2))
-    assert tasks.block_sizes(world, [2, 10, 20]) == [2.0, 20.0, 10.0]
+    assert registry.block_sizes(world, [2, 10, 20]) == [2.0, 20.0, 10.0]
 
 
 # ------------------------------------------------------------------------------ errors by region
@@ -145,7 +139,7 @@ def test_croma_reads_chips_and_positions(tmp_path):
     xy = rng.uniform(-1, 1, (5, 2))
 
     def data(inputs, n):
-        return tasks.TaskData("t", "rs", "regression", "y", inputs, np.zeros(n), np.arange(n),
+        return registry.TaskData("t", "rs", "regression", "y", inputs, np.zeros(n), np.arange(n),
                               "site", [], True)
 
     (row,) = published_weights.tables(data(chips, 3), {"croma": path}, None, "cpu")
@@ -156,7 +150,7 @@ def test_croma_reads_chips_and_positions(tmp_path):
     one = Places(chips[[2]], np.zeros(1, int), xy[:1])
     (alone,) = published_weights.tables(data(one, 1), {"croma": path}, None, "cpu")
     np.testing.assert_allclose(row[2][0], alone[2][0], atol=1e-5)
-    location = tasks.TaskData("t", "location", "regression", "y", xy, np.zeros(5), np.arange(5),
+    location = registry.TaskData("t", "location", "regression", "y", xy, np.zeros(5), np.arange(5),
                               "block", [], True)
     assert published_weights.tables(location, {"croma": path}, None, "cpu") == []
 
@@ -178,10 +172,10 @@ def test_training_of_the_registry_has_two_names():
 
 def test_photos_and_chips_have_their_neighbours_labels_as_a_rival(tiny):
     """The tiny world is green in the west: over rows, neighbours know it; over sites nobody does"""
-    data = tasks.load("sv-green_view", Dataset(tiny))
+    data = registry.load("sv-green_view", Dataset(tiny))
     assert data.lonlat.shape == (len(data.labels), 2)
-    found, _ = benchmark_probe.encoders(data, Dataset(tiny), GAIR(SMALL), 1, "cpu",
-                                        benchmark_probe.Options())
+    found, _ = probing.encoders(data, Dataset(tiny), GAIR(SMALL), 1, "cpu",
+                                        probing.Options())
     assert {NEAREST, "inverse distance", "coordinates"} <= {e.name for e in found}
 
 
