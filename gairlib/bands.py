@@ -21,10 +21,34 @@ from gairlib.errors import BadInput
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 
 # Mean and standard deviation of the published pretraining data, in DN, in the order of BANDS.
-MEAN = np.array([1172.9397, 1378.0846, 1509.3327, 1750.0275, 2073.2758,
-                 2207.3283, 2245.1629, 2284.6384, 2231.7283, 1899.1932])  # fmt: skip
-STD = np.array([706.6250, 720.1862, 783.1424, 707.1962, 714.2782,
-                748.1827, 852.3585, 762.0849, 690.0165, 669.9036])  # fmt: skip
+MEAN = np.array(
+    [
+        1172.9397,
+        1378.0846,
+        1509.3327,
+        1750.0275,
+        2073.2758,
+        2207.3283,
+        2245.1629,
+        2284.6384,
+        2231.7283,
+        1899.1932,
+    ]
+)
+STD = np.array(
+    [
+        706.6250,
+        720.1862,
+        783.1424,
+        707.1962,
+        714.2782,
+        748.1827,
+        852.3585,
+        762.0849,
+        690.0165,
+        669.9036,
+    ]
+)
 
 # Layout -> the 1-based positions of BANDS in the file, and the file's band count.
 LAYOUTS = {
@@ -37,10 +61,21 @@ BY_COUNT = {10: "s2-10", 12: "l2a-12"}
 
 # What catalogues call the bands besides their number (STAC eo:common_name, Earth Search keys).
 ALIASES = {
-    "coastal": "B01", "blue": "B02", "green": "B03", "red": "B04", "rededge1": "B05",
-    "rededge2": "B06", "rededge3": "B07", "nir": "B08", "nir08": "B8A", "nir09": "B09",
-    "cirrus": "B10", "swir16": "B11", "swir22": "B12", "scl": "SCL",
-}  # fmt: skip
+    "coastal": "B01",
+    "blue": "B02",
+    "green": "B03",
+    "red": "B04",
+    "rededge1": "B05",
+    "rededge2": "B06",
+    "rededge3": "B07",
+    "nir": "B08",
+    "nir08": "B8A",
+    "nir09": "B09",
+    "cirrus": "B10",
+    "swir16": "B11",
+    "swir22": "B12",
+    "scl": "SCL",
+}
 
 EUROSAT_SCALE = 2750.0  # DN at 255 in EuroSAT's RGB JPEGs
 

@@ -64,7 +64,12 @@ class _InfoNCE(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, q: Tensor, keys: Tensor, scale: Tensor, exclude: Tensor | None, symmetric: bool,
+        ctx,
+        q: Tensor,
+        keys: Tensor,
+        scale: Tensor,
+        exclude: Tensor | None,
+        symmetric: bool,
         chunk: int,
     ) -> tuple[Tensor, Tensor]:
         n, indices = len(q), torch.arange(len(q), device=q.device)
@@ -119,9 +124,7 @@ class _InfoNCE(torch.autograd.Function):
         return dq * (share * scale), dkeys * (share * scale), (q * dq).sum() * share, *(None,) * 3
 
 
-def _logits(
-    q: Tensor, keys: Tensor, scale: Tensor, exclude: Tensor | None, rows: slice
-) -> Tensor:
+def _logits(q: Tensor, keys: Tensor, scale: Tensor, exclude: Tensor | None, rows: slice) -> Tensor:
     """[c, N + M] of the queries `rows`; -inf where a pair is out of the softmax."""
     logits = (q * scale) @ keys.mT
     return logits if exclude is None else logits.masked_fill_(exclude[rows], -math.inf)
@@ -174,8 +177,11 @@ def exclude_near(
         limit = 2 * math.sin(metres / EARTH_RADIUS / 2)
         for start in range(0, len(a), ROWS):
             rows = slice(start, start + ROWS)
-            torch.le(torch.cdist(a[rows], b, compute_mode="donot_use_mm_for_euclid_dist"), limit,
-                     out=near[rows])
+            torch.le(
+                torch.cdist(a[rows], b, compute_mode="donot_use_mm_for_euclid_dist"),
+                limit,
+                out=near[rows],
+            )
     near.diagonal().fill_(False)
     return near
 
@@ -205,12 +211,7 @@ def incl(
         near = exclude_near(points, points, exclude_metres)
         exclude = near if exclude is None else exclude | near
     return info_nce(
-        q,
-        k,
-        temperature=temperature,
-        exclude=exclude,
-        symmetric=symmetric,
-        chunk_size=chunk_size,
+        q, k, temperature=temperature, exclude=exclude, symmetric=symmetric, chunk_size=chunk_size
     )
 
 
@@ -230,8 +231,10 @@ def in_chip(
     wrong). Normalised here; returns loss and accuracy as the others do.
     """
     if field.ndim != 3 or field.shape[::2] != sv.shape or local.shape != sv.shape:
-        raise BadInput(f"in_chip: sv {list(sv.shape)}, local {list(local.shape)} and field "
-                       f"{list(field.shape)}; needed are [N, D], [N, D] and [N, F, D].")
+        raise BadInput(
+            f"in_chip: sv {list(sv.shape)}, local {list(local.shape)} and field "
+            f"{list(field.shape)}; needed are [N, D], [N, D] and [N, F, D]."
+        )
     dtype = torch.promote_types(sv.dtype, torch.float32)
     with torch.autocast(sv.device.type, enabled=False):
         q, own, others = (F.normalize(v.to(dtype), dim=-1) for v in (sv, local, field))

@@ -69,10 +69,7 @@ class GAIR(nn.Module):
         self.field = None
         if c.query_mode == "nili":
             self.field = NILI(
-                c.dim,
-                c.decoder,
-                hidden=c.decoder_hidden,
-                float32_centres=c.float32_centres,
+                c.dim, c.decoder, hidden=c.decoder_hidden, float32_centres=c.float32_centres
             )
         log = torch.full((len(OBJECTIVES),), math.log(c.temperature))
         if c.learn_temperature:

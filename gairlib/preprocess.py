@@ -136,8 +136,10 @@ def _shape_hint(x: Tensor) -> str:
 def check_range(x: Tensor, offset_known: bool = False) -> None:
     """Raise BadInput unless the values of a CPU tensor can be digital numbers, see check_dn."""
     # torch has no minimum of uint16, NumPy has a fast one
-    low, high = (float(v) for v in ((x.numpy().min(), x.numpy().max()) if x.dtype == torch.uint16
-                                    else x.aminmax()))  # fmt: skip
+    low, high = (
+        float(v)
+        for v in ((x.numpy().min(), x.numpy().max()) if x.dtype == torch.uint16 else x.aminmax())
+    )
     if not (low >= 0 and high <= 65535):  # also catches NaN
         raise BadInput(
             f"RS chips: values from {low:g} to {high:g}; digital numbers lie in 0..65535 with "

@@ -258,9 +258,14 @@ class BenchImageEncoder(_bench("models.interface", "BenchModel", BenchModelLike)
         model = _model(checkpoint)
         # The runner's probes feed random numbers to learn shapes: values were judged above.
         self.transforms = inputs.Transforms(
-            names, preprocessing=model.config.preprocessing, size=model.config.rs_size, unit=unit,
-            offset=offset, fill=fill, check=False,
-        )  # fmt: skip
+            names,
+            preprocessing=model.config.preprocessing,
+            size=model.config.rs_size,
+            unit=unit,
+            offset=offset,
+            fill=fill,
+            check=False,
+        )
         self.present = self.transforms.present
         self.backbone = _Backbone(model, features)
 
@@ -272,5 +277,3 @@ class BenchImageEncoder(_bench("models.interface", "BenchModel", BenchModelLike)
     def _forward_patch_features(self, images: Tensor, _bboxes: Any = None) -> Tensor:
         """Preprocessed chips -> [B, K]; older releases add boxes, which say nothing here."""
         return self.backbone(images)
-
-

@@ -24,10 +24,19 @@ SENTINEL2_TOA = "B1 B2 B3 B4 B5 B6 B7 B8 B8a B9 B10 B11 B12".split()
 SENTINEL2_SR = [b for b in SENTINEL2_TOA if b != "B10"]
 # torchgeo-bench's names where gairlib.bands has others
 NAMES = {
-    "coastal_aerosol": "B01", "red_edge_1": "B05", "red_edge_2": "B06", "red_edge_3": "B07",
-    "red_edge_4": "B8A", "nir_narrow": "B8A", "water_vapour": "B09", "swir_cirrus": "B10",
-    "swir_1": "B11", "swir_2": "B12", "swir1": "B11", "swir2": "B12",
-}  # fmt: skip
+    "coastal_aerosol": "B01",
+    "red_edge_1": "B05",
+    "red_edge_2": "B06",
+    "red_edge_3": "B07",
+    "red_edge_4": "B8A",
+    "nir_narrow": "B8A",
+    "water_vapour": "B09",
+    "swir_cirrus": "B10",
+    "swir_1": "B11",
+    "swir_2": "B12",
+    "swir1": "B11",
+    "swir2": "B12",
+}
 UNITS = {"dn": 1.0, "reflectance": 10000.0}  # factor to digital numbers
 CIRRUS_DN = 500.0  # B10 sees no ground: means are 10 to 20 DN
 

@@ -13,8 +13,11 @@ from pyproj import Transformer
 from rasterio.transform import from_origin
 
 BANDS = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
-SITES = {"bern": (32632, 382000.0, 5200000.0), "quito": (32717, 778000.0, 9976000.0),
-         "perth": (32750, 391000.0, 6464000.0)}
+SITES = {
+    "bern": (32632, 382000.0, 5200000.0),
+    "quito": (32717, 778000.0, 9976000.0),
+    "perth": (32750, 391000.0, 6464000.0),
+}
 SPLITS = {"bern": "train", "quito": "val", "perth": "test"}
 
 
@@ -28,9 +31,18 @@ def write_tiny(folder: Path, photos_per_site: int = 12) -> Path:
         green = (np.arange(96) < 48)[None, :] * np.ones((96, 1))
         levels = np.array([400, 700, 500, 900, 2200, 2600, 2800, 3000, 1800, 1000])
         scene = levels[:, None, None] * green + 1500 * (1 - green) + rng.normal(0, 40, (10, 96, 96))
-        with rasterio.open(folder / f"scenes/{site}.tif", "w", driver="GTiff", width=96, height=96,
-                           count=10, dtype="uint16", crs=f"EPSG:{epsg}", nodata=0,
-                           transform=from_origin(left, top, 10, 10)) as file:
+        with rasterio.open(
+            folder / f"scenes/{site}.tif",
+            "w",
+            driver="GTiff",
+            width=96,
+            height=96,
+            count=10,
+            dtype="uint16",
+            crs=f"EPSG:{epsg}",
+            nodata=0,
+            transform=from_origin(left, top, 10, 10),
+        ) as file:
             file.write(np.clip(scene, 1, None).astype("uint16"))
             file.descriptions = BANDS
         to_lonlat = Transformer.from_crs(epsg, 4326, always_xy=True)
@@ -42,18 +54,30 @@ def write_tiny(folder: Path, photos_per_site: int = 12) -> Path:
             name = f"{site}-{k:02d}"
             Image.fromarray(photo.clip(0, 255).astype("uint8")).save(folder / f"street/{name}.jpg")
             lon, lat = to_lonlat.transform(left + x, top - y)
-            rows.append({"photo_id": name, "path": f"street/{name}.jpg", "lon": lon, "lat": lat,
-                         "heading": 45.0 * (k % 8), "split": SPLITS[site], "site": site,
-                         "green_view": round(0.8 * share + 0.1 * rng.random(), 3)})
+            rows.append(
+                {
+                    "photo_id": name,
+                    "path": f"street/{name}.jpg",
+                    "lon": lon,
+                    "lat": lat,
+                    "heading": 45.0 * (k % 8),
+                    "split": SPLITS[site],
+                    "site": site,
+                    "green_view": round(0.8 * share + 0.1 * rng.random(), 3),
+                }
+            )
     (folder / "street/broken.jpg").write_bytes(b"\xff\xd8 not a photo")
-    rows += [{**rows[0], "photo_id": "far-away", "lon": 0.0, "lat": 0.0},
-             {**rows[0], "photo_id": "swapped", "lon": rows[0]["lat"], "lat": 139.0},
-             {**rows[0], "photo_id": "broken", "path": "street/broken.jpg"},
-             {**rows[0], "photo_id": "gone", "path": "street/gone.jpg"}]
+    rows += [
+        {**rows[0], "photo_id": "far-away", "lon": 0.0, "lat": 0.0},
+        {**rows[0], "photo_id": "swapped", "lon": rows[0]["lat"], "lat": 139.0},
+        {**rows[0], "photo_id": "broken", "path": "street/broken.jpg"},
+        {**rows[0], "photo_id": "gone", "path": "street/gone.jpg"},
+    ]
     pd.DataFrame(rows).to_csv(folder / "street.csv", index=False)
     lon, lat = rng.uniform(-180, 180, 300), rng.uniform(-60, 70, 300)
-    pd.DataFrame({"lon": lon, "lat": lat, "warmth": 30 - abs(lat) / 2 + rng.normal(0, 1, 300)}
-                 ).to_csv(folder / "tables/warmth.csv", index=False)
+    pd.DataFrame(
+        {"lon": lon, "lat": lat, "warmth": 30 - abs(lat) / 2 + rng.normal(0, 1, 300)}
+    ).to_csv(folder / "tables/warmth.csv", index=False)
     (folder / "dataset.json").write_text(json.dumps({"name": "tiny", "synthetic": True}))
     return folder
 
@@ -107,6 +131,11 @@ def embedded(tiny, tmp_path_factory):
         ("photos", export.photos(model, dataset)),
         ("places", export.places(model, dataset.street())),
     ):
-        export.write(frame, folder / f"{kind}.parquet", checkpoint=folder / "model",
-                    dataset=dataset, preprocessing="gairlib")
+        export.write(
+            frame,
+            folder / f"{kind}.parquet",
+            checkpoint=folder / "model",
+            dataset=dataset,
+            preprocessing="gairlib",
+        )
     return model, dataset, folder

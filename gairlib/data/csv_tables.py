@@ -127,10 +127,12 @@ def _parse(
         pa_csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=names),
         pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
         pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()), null_values=GAPS,
-            strings_can_be_null=True, include_columns=kept,
+            column_types=dict.fromkeys(names, pa.string()),
+            null_values=GAPS,
+            strings_can_be_null=True,
+            include_columns=kept,
         ),
-    )  # fmt: skip
+    )
     return table, wrong
 
 

@@ -129,9 +129,10 @@ class Dataset:
             try:
                 where = self.inside(path)
                 found.append(
-                    scene_assets.open_folder(where, id=scene_id, row=row) if where.is_dir() else
-                    scene_files.open_scene(where, id=scene_id, layout=declared, row=row)
-                )  # fmt: skip
+                    scene_assets.open_folder(where, id=scene_id, row=row)
+                    if where.is_dir()
+                    else scene_files.open_scene(where, id=scene_id, layout=declared, row=row)
+                )
             except (BadInput, Missing) as problem:
                 self._reject("scene", scene_id, problem)
         for scene in self._stac_scenes():
@@ -218,8 +219,11 @@ class Dataset:
                 f"{scene.width} x {scene.height}; both must be on the same grid"
             )
         names = dict(zip(classes["value"].astype(int), classes["name"].astype(str)))
-        unknown = [v for v in np.unique(values).tolist()
-                   if v not in names and v != nodata and not (v != v and nodata != nodata)]
+        unknown = [
+            v
+            for v in np.unique(values).tolist()
+            if v not in names and v != nodata and not (v != v and nodata != nodata)
+        ]
         if unknown:
             raise BadInput(
                 f"{path}: the value {unknown[0]} has no name; landcover/classes.csv lists "

@@ -38,9 +38,10 @@ def folder_table(folder: str | Path, subfolder: str = "street") -> tuple[pd.Data
     names = sorted(
         path.relative_to(root).as_posix()
         for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file()
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )  # fmt: skip
+    )
     rows, problems = [], []
     for name in names:
         row, problem = _row(root / name)
@@ -67,8 +68,14 @@ def unique_ids(names: list[str]) -> list[str]:
 
 def _row(path: Path) -> tuple[dict, Exception | None]:
     """What one file's header says, and why it cannot be used (None: it can)."""
-    row = {"lon": math.nan, "lat": math.nan, "heading": math.nan, "captured_at": None,
-           "heading_ref": None, "is_spherical": False}  # fmt: skip
+    row = {
+        "lon": math.nan,
+        "lat": math.nan,
+        "heading": math.nan,
+        "captured_at": None,
+        "heading_ref": None,
+        "is_spherical": False,
+    }
     try:
         with photos.open_header(path) as image:
             row["is_spherical"] = _spherical(image)

@@ -27,9 +27,13 @@ class Getter:
     """One session's GET requests; `reached` turns true with the first answer of any kind."""
 
     def __init__(
-        self, session: requests.Session, *, tries: int = 5, timeout: float = 30.0,
+        self,
+        session: requests.Session,
+        *,
+        tries: int = 5,
+        timeout: float = 30.0,
         sleep: Callable[[float], None] = time.sleep,
-    ):  # fmt: skip
+    ):
         self.session, self.tries, self.timeout, self.sleep = session, tries, timeout, sleep
         self.reached = False
 

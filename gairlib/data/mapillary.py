@@ -184,8 +184,12 @@ class _Run:
     def _quarters(self, tile) -> Iterator[dict]:
         west, south, east, north = tile
         x, y = (west + east) / 2, (south + north) / 2
-        for part in ((west, south, x, y), (x, south, east, y), (west, y, x, north),
-                     (x, y, east, north)):  # fmt: skip
+        for part in (
+            (west, south, x, y),
+            (x, south, east, y),
+            (west, y, x, north),
+            (x, y, east, north),
+        ):
             yield from self._list(part)
 
     def _ask(self, path: str, params: dict) -> dict:

@@ -9,8 +9,18 @@ from gairlib.errors import BadInput
 
 TILE = 0.05  # degrees; 0.0025 square degrees, where the API allows 0.01
 THUMBS = {1024: "thumb_1024_url", 2048: "thumb_2048_url", "original": "thumb_original_url"}
-FIELDS = ("id", "computed_geometry", "geometry", "compass_angle", "computed_compass_angle",
-          "captured_at", "is_pano", "camera_type", "sequence", "creator")  # fmt: skip
+FIELDS = (
+    "id",
+    "computed_geometry",
+    "geometry",
+    "compass_angle",
+    "computed_compass_angle",
+    "captured_at",
+    "is_pano",
+    "camera_type",
+    "sequence",
+    "creator",
+)
 LICENCE = "CC BY-SA 4.0"
 
 Tile = tuple[float, float, float, float]
@@ -54,14 +64,20 @@ def row_of(image: dict) -> dict:
     angle = next((a for a in angles if isinstance(a, (int, float)) and a >= 0), math.nan)
     time_ms, creator, camera = (image.get(k) for k in ("captured_at", "creator", "camera_type"))
     row = {
-        "photo_id": name, "path": f"street/{name}.jpg", "lon": lon, "lat": lat,
+        "photo_id": name,
+        "path": f"street/{name}.jpg",
+        "lon": lon,
+        "lat": lat,
         "heading": float(angle) % 360.0,
         "captured_at": _moment(time_ms),
         "is_spherical": bool(image.get("is_pano") or camera in ("spherical", "equirectangular")),
-        "photo_source": "Mapillary", "licence": LICENCE, "camera_type": camera,
-        "position_computed": places[0] is not None, "sequence": image.get("sequence"),
+        "photo_source": "Mapillary",
+        "licence": LICENCE,
+        "camera_type": camera,
+        "position_computed": places[0] is not None,
+        "sequence": image.get("sequence"),
         "creator": creator.get("username") if isinstance(creator, dict) else None,
-    }  # fmt: skip
+    }
     if not re.fullmatch(r"\w{1,64}", name):
         row["reason"] = f"{name[:80]!r} is no image id"
     elif not math.isfinite(lon):

@@ -149,9 +149,7 @@ def _points_of(path: Path) -> tuple[str, str, Transformer | None] | None:
         raise BadInput(f"{path}: the reference system of {name!r} is not known") from problem
 
 
-def _place(
-    frame: pd.DataFrame, name: str, encoding: str, way: Transformer | None
-) -> pd.Series:
+def _place(frame: pd.DataFrame, name: str, encoding: str, way: Transformer | None) -> pd.Series:
     """Turn the points in column `name` into lon and lat, in place; a reason a row or None."""
     reasons = tables.no_reasons(frame.index)
     values = frame.pop(name).to_numpy(object)

@@ -69,8 +69,9 @@ def header(href: str, what: str) -> tuple[Grid, str, dict]:
     try:
         with rasterio.Env(**(REMOTE if is_remote(href) else {})), rasterio.open(href) as source:
             if source.crs is None or source.transform == Affine.identity():
-                raise BadInput(f"{what}: has no CRS or no geotransform; where its pixels lie is "
-                               "not known")  # fmt: skip
+                raise BadInput(
+                    f"{what}: has no CRS or no geotransform; where its pixels lie is not known"
+                )
             epsg = source.crs.to_epsg()
             crs = f"EPSG:{epsg}" if epsg else source.crs.to_wkt()
             grid = Grid(crs, source.transform, source.width, source.height)
@@ -95,10 +96,11 @@ def join(found: dict[str, Found], what: str) -> tuple[Grid, dict[str, Asset], di
             found[band] = Found(one.href, one.index, grid, one.nodata, one.dtype or dtype)
     finest = min((f.grid for f in found.values()), key=lambda g: abs(g.transform.a))
     assets = {
-        band: Asset(one.href, one.index, _ratio(one.grid, finest, f"{what}, band {band}"),
-                    one.nodata)
+        band: Asset(
+            one.href, one.index, _ratio(one.grid, finest, f"{what}, band {band}"), one.nodata
+        )
         for band, one in found.items()
-    }  # fmt: skip
+    }
     return finest, assets, found
 
 
@@ -112,13 +114,17 @@ def _ratio(grid: Grid, finest: Grid, what: str) -> int:
     same = np.allclose((own.a, own.e), (ratio * fine.a, ratio * fine.e), rtol=1e-6, atol=0.0)
     turned = abs(own.b) + abs(own.d) + abs(fine.b) + abs(fine.d) > 0
     if ratio < 1 or not same or turned or max(abs(c) for c in corner) > SHIFT:
-        raise BadInput(f"{what}: its pixels ({own.a:g} x {own.e:g} from {own.c:g}, {own.f:g}) are "
-                       f"no whole multiple of the finest band's ({fine.a:g} from {fine.c:g}, "
-                       f"{fine.f:g})")  # fmt: skip
+        raise BadInput(
+            f"{what}: its pixels ({own.a:g} x {own.e:g} from {own.c:g}, {own.f:g}) are "
+            f"no whole multiple of the finest band's ({fine.a:g} from {fine.c:g}, "
+            f"{fine.f:g})"
+        )
     for own_size, size in ((grid.width, finest.width), (grid.height, finest.height)):
         if not size <= own_size * ratio < size + ratio:
-            raise BadInput(f"{what}: {own_size} px of {ratio} times the finest band's do not cover "
-                           f"its {size} px")  # fmt: skip
+            raise BadInput(
+                f"{what}: {own_size} px of {ratio} times the finest band's do not cover "
+                f"its {size} px"
+            )
     return ratio
 
 
@@ -149,9 +155,16 @@ def sampler(assets: dict[str, Asset], what: str) -> Callable[[], np.ndarray]:
 
 
 def build(
-    id: str, path: Path, found: dict[str, Found], *, item: dict, tags: dict, row: dict, what: str,
+    id: str,
+    path: Path,
+    found: dict[str, Found],
+    *,
+    item: dict,
+    tags: dict,
+    row: dict,
+    what: str,
     footprint: Callable | None = None,
-) -> Scene:  # fmt: skip
+) -> Scene:
     """A Scene out of bands: the part that all sources share. footprint: (grid) -> Polygon."""
     grid, assets, found = join(found, what)
     sample = sampler(assets, what)
@@ -162,13 +175,30 @@ def build(
     )
     when, cloud = scene_metadata.date_and_cloud(item, tags, row)
     ten = tuple(assets[b] for b in bands.BANDS)
-    outline = footprint(grid) if footprint else scenes.outline(
-        grid.transform, grid.crs, grid.width, grid.height, what
-    )  # fmt: skip
+    outline = (
+        footprint(grid)
+        if footprint
+        else scenes.outline(grid.transform, grid.crs, grid.width, grid.height, what)
+    )
     return Scene(
-        id, path, grid.crs, grid.transform, grid.width, grid.height, tuple(a.index for a in ten),
-        "named", offset, source, 0.0, when, cloud, None, outline, ten, assets.get("SCL"),
-    )  # fmt: skip
+        id,
+        path,
+        grid.crs,
+        grid.transform,
+        grid.width,
+        grid.height,
+        tuple(a.index for a in ten),
+        "named",
+        offset,
+        source,
+        0.0,
+        when,
+        cloud,
+        None,
+        outline,
+        ten,
+        assets.get("SCL"),
+    )
 
 
 def open_folder(folder: str | Path, *, id: str | None = None, row: dict | None = None) -> Scene:

@@ -110,9 +110,7 @@ def _of_item(item: dict, what: str) -> int | None:
     """The offset by a STAC item's baseline, else by what its bands declare, else None."""
     properties = item.get("properties") or {}
     baseline = properties.get("s2:processing_baseline")
-    if baseline is None and re.fullmatch(
-        r"\d\d\.\d\d", str(properties.get("processing:version"))
-    ):
+    if baseline is None and re.fullmatch(r"\d\d\.\d\d", str(properties.get("processing:version"))):
         baseline = properties["processing:version"]
     if baseline is not None:
         return _of(baseline, what)
@@ -132,9 +130,11 @@ def product_tags(folder: Path) -> dict[str, str]:
     tags = {}
     for path in sorted(folder.glob("MTD_MSIL*.xml")):
         text = path.read_text(encoding="utf-8", errors="replace")
-        for key, name in (("PROCESSING_BASELINE", "PROCESSING_BASELINE"),
-                          ("datetime", "PRODUCT_START_TIME"),
-                          ("CLOUDY_PIXEL_PERCENTAGE", "Cloud_Coverage_Assessment")):  # fmt: skip
+        for key, name in (
+            ("PROCESSING_BASELINE", "PROCESSING_BASELINE"),
+            ("datetime", "PRODUCT_START_TIME"),
+            ("CLOUDY_PIXEL_PERCENTAGE", "Cloud_Coverage_Assessment"),
+        ):
             found = re.search(rf"<{name}>\s*([^<\s]+)\s*</{name}>", text)
             if found:
                 tags[key] = found[1]

@@ -137,9 +137,11 @@ class Reader:
         self._bytes, self._pool, self._files = 0, None, []
 
     def _each(self, function, items) -> list:
-        return [function(i) for i in items] if self._pool is None else list(
-            self._pool.map(function, items)
-        )  # fmt: skip
+        return (
+            [function(i) for i in items]
+            if self._pool is None
+            else list(self._pool.map(function, items))
+        )
 
     def _open(self, group) -> _File:
         href, indexes, places, ratio, nodata, scl = group
@@ -152,9 +154,11 @@ class Reader:
                 f"scene {self.scene.id} ({name}): can no longer be opened ({problem})"
             ) from problem
         wide, high = dataset.width * ratio, dataset.height * ratio
-        if wide < self.scene.width or high < self.scene.height or (
-            max([*indexes, scl or 1]) > dataset.count
-        ):  # fmt: skip
+        if (
+            wide < self.scene.width
+            or high < self.scene.height
+            or (max([*indexes, scl or 1]) > dataset.count)
+        ):
             dataset.close()
             raise BadInput(
                 f"scene {self.scene.id} ({name}): {dataset.count} bands of {dataset.width} x "
@@ -232,9 +236,12 @@ class Reader:
 
         values: harmonised DN, nodata 0; valid: pixels with a value in any band.
         """
-        if min(column, row) < 0 or column + width > self.scene.width or (
-            row + height > self.scene.height
-        ) or min(width, height) < 1:  # fmt: skip
+        if (
+            min(column, row) < 0
+            or column + width > self.scene.width
+            or (row + height > self.scene.height)
+            or min(width, height) < 1
+        ):
             raise BadInput(f"scene {self.scene.id}: window reaches outside the scene")
         raw, scl = self._raw(column, row, width, height)
         return *harmonised(raw, self.scene.offset), scl
@@ -283,8 +290,16 @@ class Reader:
 def _groups(scene: "Scene") -> list[tuple]:
     """(href, band indexes, places, ratio, nodata, SCL index) of each file of a scene."""
     if not scene.assets:
-        return [(str(scene.path), list(scene.band_indexes), list(range(10)), 1, scene.nodata,
-                 scene.scl_index)]  # fmt: skip
+        return [
+            (
+                str(scene.path),
+                list(scene.band_indexes),
+                list(range(10)),
+                1,
+                scene.nodata,
+                scene.scl_index,
+            )
+        ]
     groups: dict[tuple, tuple] = {}
     for place, asset in enumerate(scene.assets):
         key = (asset.href, asset.ratio, asset.nodata)

@@ -32,8 +32,20 @@ from gairlib.data import scene_metadata
 from gairlib.data.scene_reader import CLOUD_CLASSES, Chip, Reader, is_remote, nodata_to_zero
 from gairlib.errors import BadInput, Missing
 
-__all__ = ["CLOUD_CLASSES", "Asset", "Chip", "Reader", "Scene", "corner", "open_scene", "outline",
-           "read", "read_chip", "tiles", "transformer"]  # fmt: skip
+__all__ = [
+    "CLOUD_CLASSES",
+    "Asset",
+    "Chip",
+    "Reader",
+    "Scene",
+    "corner",
+    "open_scene",
+    "outline",
+    "read",
+    "read_chip",
+    "tiles",
+    "transformer",
+]
 
 SNAP = 0.005  # a chip whose size in pixels is this close to a whole number is cut, not resampled
 _GEOD = pyproj.Geod(ellps="WGS84")
@@ -170,18 +182,32 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
     epsg = source.crs.to_epsg()
     crs = f"EPSG:{epsg}" if epsg else source.crs.to_wkt()
     return Scene(
-        id, path, crs, source.transform, source.width, source.height, indexes, layout, offset,
-        known, nodata, when, cloud, scl,
+        id,
+        path,
+        crs,
+        source.transform,
+        source.width,
+        source.height,
+        indexes,
+        layout,
+        offset,
+        known,
+        nodata,
+        when,
+        cloud,
+        scl,
         outline(source.transform, crs, source.width, source.height, what),
-    )  # fmt: skip
+    )
 
 
 def check_digital_numbers(sample: np.ndarray, what: str) -> np.ndarray:
     """A sample [10, n] of raw numbers with negative ones as 0; BadInput if it is reflectance."""
     sample = np.maximum(sample, 0)
     if sample.dtype.kind == "f" and 0 < sample.max() <= 10:
-        raise BadInput(f"{what}: values up to {sample.max():.3g} look like reflectance; store DN "
-                       "(reflectance x 10000)")  # fmt: skip
+        raise BadInput(
+            f"{what}: values up to {sample.max():.3g} look like reflectance; store DN "
+            "(reflectance x 10000)"
+        )
     return sample
 
 

@@ -49,9 +49,13 @@ NOT_DATA = {"visual", "thumbnail", "overview", "metadata"}  # roles of assets th
 
 
 def from_item(
-    item: dict | pystac.Item, base: str | Path | None = None, *, row: dict | None = None,
-    inside: str | Path | None = None, remote: bool = True,
-) -> Scene:  # fmt: skip
+    item: dict | pystac.Item,
+    base: str | Path | None = None,
+    *,
+    row: dict | None = None,
+    inside: str | Path | None = None,
+    remote: bool = True,
+) -> Scene:
     """The Scene that a STAC item describes.
 
     base: folder or file against which relative hrefs count (default: the item's own link to
@@ -75,26 +79,36 @@ def from_item(
     local = [f.href for f in found.values() if not is_remote(f.href)]
     far = [f.href for f in found.values() if is_remote(f.href)]
     if far and not remote:
-        raise BadInput(f"{what}: its asset {name_of(far[0])} is remote; allow remote scenes to "
-                       "read it from its server")  # fmt: skip
+        raise BadInput(
+            f"{what}: its asset {name_of(far[0])} is remote; allow remote scenes to "
+            "read it from its server"
+        )
     if inside is not None:
         home = os.path.abspath(inside) + os.sep
         outside = [h for h in local if not os.path.abspath(h).startswith(home)]
         if outside:
-            raise BadInput(f"{what}: its asset {Path(outside[0]).name} leaves the folder "
-                           f"{Path(inside).name}/")  # fmt: skip
+            raise BadInput(
+                f"{what}: its asset {Path(outside[0]).name} leaves the folder {Path(inside).name}/"
+            )
     gone = [href for href in local if not Path(href).is_file()]
     if gone:
-        raise Missing(f"{what}: its asset {gone[0]} is gone ({len(gone)} of "
-                      f"{len(found)} are)")  # fmt: skip
-    about = {"properties": item.properties, "assets": {k: a.to_dict() for k, a in
-                                                        item.assets.items()}}  # fmt: skip
+        raise Missing(f"{what}: its asset {gone[0]} is gone ({len(gone)} of {len(found)} are)")
+    about = {
+        "properties": item.properties,
+        "assets": {k: a.to_dict() for k, a in item.assets.items()},
+    }
     home = item.get_self_href()
     path = Path(home if home and not is_remote(home) else f"{item.id}.json")
     return scene_assets.build(
-        item.id, path, found, item=about, tags={}, row=row or {}, what=what,
+        item.id,
+        path,
+        found,
+        item=about,
+        tags={},
+        row=row or {},
+        what=what,
         footprint=lambda grid: footprint(item.geometry, grid, what),
-    )  # fmt: skip
+    )
 
 
 def _bands(item: pystac.Item, what: str) -> dict[str, Found]:
@@ -112,8 +126,10 @@ def _bands(item: pystac.Item, what: str) -> dict[str, Found]:
         if key not in data:
             continue
         fields = data[key].extra_fields
-        names = [b.get("name") or b.get("common_name") or b.get("eo:common_name")
-                 for b in fields.get("bands") or fields.get("eo:bands") or [{}]]  # fmt: skip
+        names = [
+            b.get("name") or b.get("common_name") or b.get("eo:common_name")
+            for b in fields.get("bands") or fields.get("eo:bands") or [{}]
+        ]
         known = [bands.canonical(n) for n in names]
         band, metres = band_of(key)
         rank = 0
@@ -132,9 +148,12 @@ def _bands(item: pystac.Item, what: str) -> dict[str, Found]:
         if not any("data_type" in one for one in listed):
             dtype = None  # odc-stac takes float32 where an item is silent
         one = Found(
-            source.uri, index, None if geobox is None else _grid(geobox),
-            None if nodata is None else float(nodata), dtype,
-        )  # fmt: skip
+            source.uri,
+            index,
+            None if geobox is None else _grid(geobox),
+            None if nodata is None else float(nodata),
+            dtype,
+        )
         entry = ((rank, metres or float("inf"), order), one)
         best[band] = min(best.get(band, entry), entry, key=lambda e: e[0])
     return {band: one for band, (_, one) in best.items()}
@@ -192,9 +211,11 @@ def from_items(
     """(scenes in the order of the items, rejected); base and options as in from_item."""
     found, rejected, seen = [], [], set()
     for number, item in enumerate(items):
-        id = item.id if isinstance(item, pystac.Item) else (
-            item.get("id") if isinstance(item, dict) else None
-        )  # fmt: skip
+        id = (
+            item.id
+            if isinstance(item, pystac.Item)
+            else (item.get("id") if isinstance(item, dict) else None)
+        )
         if id in seen:
             rejected.append(_row(id, "item id stands more than once; the first one kept"))
             continue
@@ -226,8 +247,9 @@ def from_file(path: str | Path, **options) -> tuple[list[Scene], list[dict]]:
     if kind == "Feature":
         return from_items([content], path, **options)
     if kind not in ("Catalog", "Collection"):
-        raise BadInput(f"{path}: type is {kind!r}; FeatureCollection, Feature, Catalog or "
-                       "Collection is right")  # fmt: skip
+        raise BadInput(
+            f"{path}: type is {kind!r}; FeatureCollection, Feature, Catalog or Collection is right"
+        )
     rejected: list[dict] = []
     try:
         catalogue = pystac.read_file(str(path))
@@ -259,11 +281,19 @@ def _walk(catalogue: pystac.Catalog, rejected: list[dict], seen: set) -> Iterato
 
 
 def search(
-    url: str, *, collections: list[str] | None = None,
-    bbox: tuple[float, float, float, float] | None = None, datetime: str | None = None,
-    max_cloud: float | None = None, limit: int | None = None, page_size: int = 100,
-    retries: int = 5, timeout: float = 30.0, pause: float = 0.5, **client,
-) -> tuple[list[Scene], list[dict]]:  # fmt: skip
+    url: str,
+    *,
+    collections: list[str] | None = None,
+    bbox: tuple[float, float, float, float] | None = None,
+    datetime: str | None = None,
+    max_cloud: float | None = None,
+    limit: int | None = None,
+    page_size: int = 100,
+    retries: int = 5,
+    timeout: float = 30.0,
+    pause: float = 0.5,
+    **client,
+) -> tuple[list[Scene], list[dict]]:
     """The scenes that a STAC API finds.
 
     bbox: (west, south, east, north) in degrees. datetime: a time or interval, "2023-05/2023-09".
@@ -279,18 +309,23 @@ def search(
     from pystac_client import Client
     from pystac_client.stac_api_io import StacApiIO
 
-    patience = _Patience(total=retries, backoff_factor=pause, status_forcelist=RETRY,
-                         allowed_methods=None)  # fmt: skip
+    patience = _Patience(
+        total=retries, backoff_factor=pause, status_forcelist=RETRY, allowed_methods=None
+    )
     query = {"eo:cloud_cover": {"lte": max_cloud}} if max_cloud is not None else None
     items, rejected = [], []
     try:
-        catalogue = Client.open(url, stac_io=StacApiIO(max_retries=patience, timeout=timeout),
-                                **client)  # fmt: skip
+        catalogue = Client.open(
+            url, stac_io=StacApiIO(max_retries=patience, timeout=timeout), **client
+        )
         asked = catalogue.search(
-            collections=collections, bbox=bbox, datetime=datetime, max_items=limit,
+            collections=collections,
+            bbox=bbox,
+            datetime=datetime,
+            max_items=limit,
             limit=min(page_size, limit or page_size),
             query=query if query and catalogue.conforms_to("QUERY") else None,
-        )  # fmt: skip
+        )
         pages = asked.pages_as_dicts()
     except Exception as problem:  # of requests, urllib3, pystac-client, or of JSON
         raise BadInput(_unreachable(url, problem)) from problem
@@ -301,9 +336,14 @@ def search(
         except Exception as problem:
             if number == 0:
                 raise BadInput(_unreachable(url, problem)) from problem
-            rejected.append(_row(url, f"page {number + 1} of the search could not be read "
-                                      f"({_short(problem)}); the {len(items)} items before it "
-                                      "are used"))  # fmt: skip
+            rejected.append(
+                _row(
+                    url,
+                    f"page {number + 1} of the search could not be read "
+                    f"({_short(problem)}); the {len(items)} items before it "
+                    "are used",
+                )
+            )
             break
         if page is None:
             break
@@ -324,8 +364,10 @@ class _Patience(Retry):
 
 
 def _unreachable(url: str, problem: Exception) -> str:
-    return (f"{url}: the STAC API cannot be searched ({_short(problem)}); check the address and "
-            "the network, or save the items to a file and read it with stac.from_file")  # fmt: skip
+    return (
+        f"{url}: the STAC API cannot be searched ({_short(problem)}); check the address and "
+        "the network, or save the items to a file and read it with stac.from_file"
+    )
 
 
 def _short(problem: Exception) -> str:

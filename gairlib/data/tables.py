@@ -35,9 +35,12 @@ def read(path: Path, needed: tuple[str, ...], text: bool = False) -> pd.DataFram
             frame = pd.read_parquet(path)
         else:
             frame = pd.read_csv(
-                path, dtype=str if text else TEXT, keep_default_na=False,
-                na_values=["", "nan", "NaN", "null", "NULL"], low_memory=False,
-            )  # fmt: skip
+                path,
+                dtype=str if text else TEXT,
+                keep_default_na=False,
+                na_values=["", "nan", "NaN", "null", "NULL"],
+                low_memory=False,
+            )
     except (ValueError, OSError) as problem:  # pandas' and Arrow's parsing errors are ValueErrors
         raise BadInput(f"{path}: not readable as a table ({problem})") from problem
     missing = [c for c in needed if c not in frame.columns]
@@ -208,6 +211,13 @@ def _iso(moments: pd.Series) -> pd.Series:
 
 def no_photos() -> pd.DataFrame:
     """The photo table of a folder without one: all columns, no row."""
-    kinds = {"photo_id": object, "path": object, "lon": float, "lat": float,
-             "is_spherical": bool, "heading": float, "captured_at": object}  # fmt: skip
+    kinds = {
+        "photo_id": object,
+        "path": object,
+        "lon": float,
+        "lat": float,
+        "is_spherical": bool,
+        "heading": float,
+        "captured_at": object,
+    }
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})

@@ -61,8 +61,14 @@ class Parts:
     away. ends: (low, high), each [bands], for dtype "int8".
     """
 
-    def __init__(self, path: str | Path, grid: Grid, settings: Mapping, dtype: str = "float32",
-                 ends: tuple[Sequence[float], Sequence[float]] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        grid: Grid,
+        settings: Mapping,
+        dtype: str = "float32",
+        ends: tuple[Sequence[float], Sequence[float]] | None = None,
+    ) -> None:
         if dtype not in DTYPES:
             raise BadInput(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
         if dtype == "int8" and ends is None:
@@ -73,9 +79,15 @@ class Parts:
             low, high = (np.asarray(v, np.float64) for v in ends)
             self.scale, self.offset = np.maximum(high - low, 1e-12) / 254, (low + high) / 2
         self.folder = self.path.with_name(self.path.name + ".parts")
-        known = {**settings, "dtype": dtype, "grid": [grid.bands, grid.height, grid.width],
-                 "transform": list(grid.transform)[:6], "crs": grid.crs,
-                 "scale": self.scale.tolist(), "offset": self.offset.tolist()}  # fmt: skip
+        known = {
+            **settings,
+            "dtype": dtype,
+            "grid": [grid.bands, grid.height, grid.width],
+            "transform": list(grid.transform)[:6],
+            "crs": grid.crs,
+            "scale": self.scale.tolist(),
+            "offset": self.offset.tolist(),
+        }
         digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
         stamp = self.folder / "settings.sha256"
         if not stamp.is_file() or stamp.read_text() != digest:
@@ -106,11 +118,25 @@ class Parts:
         bands, h, w = values.shape
         name = f"r{row}-{row + h}_c{column}-{column + w}.tif"
         place = self.grid.transform @ Affine.translation(column, row)
-        with files.whole(self.folder / name) as part, rasterio.open(
-            part, "w", driver="GTiff", width=w, height=h, count=bands, dtype=self.dtype,
-            crs=self.grid.crs, transform=place, nodata=self._nodata, tiled=True, blockxsize=512,
-            blockysize=max(16, min(512, -(-h // 16) * 16)), bigtiff="IF_SAFER",
-        ) as file:  # fmt: skip
+        with (
+            files.whole(self.folder / name) as part,
+            rasterio.open(
+                part,
+                "w",
+                driver="GTiff",
+                width=w,
+                height=h,
+                count=bands,
+                dtype=self.dtype,
+                crs=self.grid.crs,
+                transform=place,
+                nodata=self._nodata,
+                tiled=True,
+                blockxsize=512,
+                blockysize=max(16, min(512, -(-h // 16) * 16)),
+                bigtiff="IF_SAFER",
+            ) as file,
+        ):
             file.write(self._stored(values))
 
     @property
@@ -130,10 +156,17 @@ class Parts:
         part = self.folder / "whole.tif"
         with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
             raster_shutil.copy(
-                virtual, part, driver="COG", compress="DEFLATE", level=1, predictor="YES",
-                blocksize=_block(self.grid.bands), overview_resampling="AVERAGE",
-                bigtiff="IF_SAFER", num_threads=str(min(4, os.cpu_count() or 1)),
-            )  # fmt: skip
+                virtual,
+                part,
+                driver="COG",
+                compress="DEFLATE",
+                level=1,
+                predictor="YES",
+                blocksize=_block(self.grid.bands),
+                overview_resampling="AVERAGE",
+                bigtiff="IF_SAFER",
+                num_threads=str(min(4, os.cpu_count() or 1)),
+            )
         os.replace(part, self.path)
         shutil.rmtree(self.folder)
         return self.path
@@ -155,9 +188,11 @@ class Parts:
         ]
         offset, scale = self.offset.tolist(), self.scale.tolist()
         for b in range(grid.bands):
-            lines += [f'<VRTRasterBand dataType="{_TYPES[self.dtype]}" band="{b + 1}">',
-                      f"<Description>{escape(descriptions[b])}</Description>",
-                      f"<NoDataValue>{self._nodata}</NoDataValue>"]  # fmt: skip
+            lines += [
+                f'<VRTRasterBand dataType="{_TYPES[self.dtype]}" band="{b + 1}">',
+                f"<Description>{escape(descriptions[b])}</Description>",
+                f"<NoDataValue>{self._nodata}</NoDataValue>",
+            ]
             if self.dtype == "int8":
                 lines.append(f"<Offset>{offset[b]!r}</Offset><Scale>{scale[b]!r}</Scale>")
             for r0, r1, c0, c1 in sorted(pieces):

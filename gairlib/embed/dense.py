@@ -50,11 +50,22 @@ class Layout:
 
 
 def write_cog(
-    model, scene: Scene, path: str | Path, *, chip_px: int, chip_m: float, overlap: float = 0.25,
-    resolution: float = 10.0, projection: PCA | None = None, mode: str | None = None,
-    dtype: str = "float32", window: tuple[int, int, int, int] | None = None, device: str = "cpu",
-    licence: str | None = None, progress: bool = True,
-) -> Path:  # fmt: skip
+    model,
+    scene: Scene,
+    path: str | Path,
+    *,
+    chip_px: int,
+    chip_m: float,
+    overlap: float = 0.25,
+    resolution: float = 10.0,
+    projection: PCA | None = None,
+    mode: str | None = None,
+    dtype: str = "float32",
+    window: tuple[int, int, int, int] | None = None,
+    device: str = "cpu",
+    licence: str | None = None,
+    progress: bool = True,
+) -> Path:
     """The field of a scene (or of a window of it) as a COG in the scene's CRS.
 
     chip_px, chip_m: chips as the model was trained with. overlap: of neighbouring chips, as a share
@@ -68,22 +79,37 @@ def write_cog(
     """
     cog.check_path(path)
     layout = lay_out(scene, chip_m, overlap)
-    grid, cell = output_grid(scene, resolution, window, model.config.dim if projection is None
-                             else projection.bands)  # fmt: skip
+    grid, cell = output_grid(
+        scene, resolution, window, model.config.dim if projection is None else projection.bands
+    )
     model = model.to(device).eval()
     reading = Reading(model, mode, projection)
     weights = model_hash(model)
-    settings = {"version": __version__, "model": weights, "mode": reading.mode, "chip_px": chip_px,
-                "chip_m": chip_m, "overlap": overlap, "scene": scene.id, "source": _stamp(scene),
-                "projection": projection and projection.digest()}  # fmt: skip
+    settings = {
+        "version": __version__,
+        "model": weights,
+        "mode": reading.mode,
+        "chip_px": chip_px,
+        "chip_m": chip_m,
+        "overlap": overlap,
+        "scene": scene.id,
+        "source": _stamp(scene),
+        "projection": projection and projection.digest(),
+    }
     origin = (window or (0, 0))[:2]
     columns = origin[0] + (np.arange(grid.width) + 0.5) * cell[0]  # centres, in the scene's pixels
     rows = origin[1] + (np.arange(grid.height) + 0.5) * cell[1]
     strips = _strips(rows, grid, layout)
     ends = projection and (projection.low, projection.high)
     parts = cog.Parts(path, grid, {**settings, "strips": strips}, dtype, ends)
-    bar = tqdm(total=grid.height * grid.width, unit="px", unit_scale=True, desc=scene.id,
-               mininterval=1, disable=not progress)  # fmt: skip
+    bar = tqdm(
+        total=grid.height * grid.width,
+        unit="px",
+        unit_scale=True,
+        desc=scene.id,
+        mininterval=1,
+        disable=not progress,
+    )
     with bar, rasterio.Env(GDAL_CACHEMAX=cog.CACHE_BYTES), Reader(scene) as reader:
         for first, end in strips:
             strip = _Strip(model, reader, reading, layout, chip_px, overlap, columns[first:end])
@@ -97,9 +123,17 @@ def write_cog(
 
 @torch.inference_mode()
 def sample(
-    model, scene: Scene, *, chip_px: int, chip_m: float, mode: str | None = None, chips: int = 64,
-    places: int = 64, seed: int = 0, device: str = "cpu",
-) -> np.ndarray:  # fmt: skip
+    model,
+    scene: Scene,
+    *,
+    chip_px: int,
+    chip_m: float,
+    mode: str | None = None,
+    chips: int = 64,
+    places: int = 64,
+    seed: int = 0,
+    device: str = "cpu",
+) -> np.ndarray:
     """Vectors of the field at random places with data, float32 [n, D], to fit a PCA on.
 
     chips: how many of the scene's chips are drawn; places: how many positions in each.
@@ -162,11 +196,16 @@ def output_grid(
     if not (np.isfinite(resolution) and resolution > 0):
         raise BadInput(f"resolution: {resolution} m, it must be above 0")
     c0, r0, wide, high = window or (0, 0, scene.width, scene.height)
-    if min(c0, r0) < 0 or min(wide, high) < 1 or c0 + wide > scene.width or (
-        r0 + high > scene.height
-    ):  # fmt: skip
-        raise BadInput(f"window {tuple(window)}: (column, row, width, height) must lie in scene "
-                       f"{scene.id} of {scene.width} x {scene.height} px")  # fmt: skip
+    if (
+        min(c0, r0) < 0
+        or min(wide, high) < 1
+        or c0 + wide > scene.width
+        or (r0 + high > scene.height)
+    ):
+        raise BadInput(
+            f"window {tuple(window)}: (column, row, width, height) must lie in scene "
+            f"{scene.id} of {scene.width} x {scene.height} px"
+        )
     ground = scene.pixel_metres(c0 + wide / 2, r0 + high / 2)
     t, crs = scene.transform, pyproj.CRS.from_user_input(scene.crs)
     if not crs.is_geographic:
@@ -215,9 +254,10 @@ class _Strip:
         self.layout, self.chip_px, self.overlap, self.columns = layout, chip_px, overlap, columns
         self.prepare = preprocess.get(model.config.preprocessing).rs
         self.across = [
-            (c, *found) for c in layout.columns
+            (c, *found)
+            for c in layout.columns
             if len((found := _inside(columns, c, layout.width))[0])
-        ]  # fmt: skip
+        ]
 
     @torch.inference_mode()
     def run(self, rows: np.ndarray, done: int):
@@ -293,8 +333,10 @@ def _stamp(scene: Scene) -> list:
 def _names(bands: int, projection: PCA | None) -> list[str]:
     if projection is None:
         return [f"embedding {i}" for i in range(bands)]
-    return [f"principal component {i + 1} ({100 * share:.1f}% of variance)"
-            for i, share in enumerate(projection.explained)]  # fmt: skip
+    return [
+        f"principal component {i + 1} ({100 * share:.1f}% of variance)"
+        for i, share in enumerate(projection.explained)
+    ]
 
 
 def _tags(scene: Scene, settings: dict, resolution: float, licence) -> dict[str, str]:
@@ -304,10 +346,10 @@ def _tags(scene: Scene, settings: dict, resolution: float, licence) -> dict[str,
         "query_mode": settings["mode"],
         "projection_sha256": settings["projection"] or "none: all channels of the embedding",
         "chip": f"{settings['chip_px']} px, {settings['chip_m']:g} m, overlap "
-                f"{settings['overlap']:g}",
+        f"{settings['overlap']:g}",
         "resolution_m": f"{resolution:g}",
         "scene": scene.id,
         "acquired": scene.datetime or "unknown",
         "created": datetime.now(UTC).strftime("%Y-%m-%d"),
         "licence": licence or sentinel_notice(scene.datetime),
-    }  # fmt: skip
+    }

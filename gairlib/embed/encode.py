@@ -66,8 +66,13 @@ def encode_photos(
 
 
 def photos(
-    model: GAIR, dataset: Dataset, rows: pd.DataFrame, *, backbone: bool = False,
-    batch: int = 64, device: str = "cpu",
+    model: GAIR,
+    dataset: Dataset,
+    rows: pd.DataFrame,
+    *,
+    backbone: bool = False,
+    batch: int = 64,
+    device: str = "cpu",
 ) -> np.ndarray:
     """Embeddings [n, D] of the photos in a table's rows."""
     images = read_photos(dataset, rows, model.config.sv_size)
@@ -146,12 +151,21 @@ def of_task(data, model: GAIR, images: Tensor | None, device: str) -> np.ndarray
         # the backbone's tokens, as in the other RS probes, read bilinearly at the position
         return cached(
             lambda: local(model, at.chips, at.chip, at.xy, mode="bilinear", device=device),
-            model, (at.chips, at.chip, at.xy), device, "tokens at positions")
+            model,
+            (at.chips, at.chip, at.xy),
+            device,
+            "tokens at positions",
+        )
     if data.modality == "rs":
         return of_chips(model, at, device)
     if data.modality == "sv":
-        return cached(lambda: encode_photos(model, images, backbone=True, device=device),
-                      model, (images,), device, "photos")
+        return cached(
+            lambda: encode_photos(model, images, backbone=True, device=device),
+            model,
+            (images,),
+            device,
+            "photos",
+        )
     return locations(model, at, normalize=False, device=device)  # a matter of milliseconds
 
 
@@ -197,9 +211,14 @@ def local_statistics(chips_dn, chip_of, xy, radii=(2, 10)) -> np.ndarray:
         left, right = np.maximum(columns - r, 0), np.minimum(columns + r + 1, w)
         area = ((bottom - top) * (right - left))[:, None]
         mean, square = (
-            (t[chip_of, :, bottom, right] - t[chip_of, :, top, right]
-             - t[chip_of, :, bottom, left] + t[chip_of, :, top, left]) / area
+            (
+                t[chip_of, :, bottom, right]
+                - t[chip_of, :, top, right]
+                - t[chip_of, :, bottom, left]
+                + t[chip_of, :, top, left]
+            )
+            / area
             for t in tables
-        )  # fmt: skip
+        )
         parts += [mean, np.sqrt(np.maximum(square - mean**2, 0))]
     return np.concatenate(parts, 1).astype(np.float32)

@@ -43,8 +43,9 @@ def chip_outline(transform, crs, size_px: int) -> Polygon:
 
 
 @torch.inference_mode()
-def chips(model: GAIR, dataset: Dataset, *, chip_px: int, chip_m: float,
-          device: str = "cpu") -> gpd.GeoDataFrame:
+def chips(
+    model: GAIR, dataset: Dataset, *, chip_px: int, chip_m: float, device: str = "cpu"
+) -> gpd.GeoDataFrame:
     """Every scene, cut into chips side by side: one row a chip, footprint as geometry."""
     model = model.to(device).eval()
     prep = preprocess.get(model.config.preprocessing)
@@ -56,10 +57,16 @@ def chips(model: GAIR, dataset: Dataset, *, chip_px: int, chip_m: float,
         centre = torch.zeros(len(tiles), 1, 2, dtype=torch.float64, device=device)
         vectors = model.query_rs(field, centre, mode="mean", normalize=True)[:, 0]
         for i, ((_, transform), vector) in enumerate(zip(tiles, vectors.float().cpu().numpy())):
-            rows.append({"chip_id": f"{scene.id}/{i}", "scene_id": scene.id,
-                         "embedding": vector, "captured_at": scene.datetime,
-                         "licence": _licence(dataset) or sentinel_notice(scene.datetime),
-                         "geometry": chip_outline(transform, scene.crs, chip_px)})
+            rows.append(
+                {
+                    "chip_id": f"{scene.id}/{i}",
+                    "scene_id": scene.id,
+                    "embedding": vector,
+                    "captured_at": scene.datetime,
+                    "licence": _licence(dataset) or sentinel_notice(scene.datetime),
+                    "geometry": chip_outline(transform, scene.crs, chip_px),
+                }
+            )
     columns = ["chip_id", "scene_id", "embedding", "captured_at", "licence", "geometry"]
     return gpd.GeoDataFrame(rows, columns=columns, geometry="geometry", crs="EPSG:4326")
 
@@ -71,8 +78,9 @@ def photos(model: GAIR, dataset: Dataset, *, device: str = "cpu") -> gpd.GeoData
     kept = "photo_id path site view_yaw heading captured_at split licence".split()
     keep = [c for c in kept if c in street]
     frame = street[keep].assign(embedding=list(vectors), licence=_licences(dataset, street))
-    return gpd.GeoDataFrame(frame, geometry=gpd.points_from_xy(street["lon"], street["lat"]),
-                            crs="EPSG:4326")
+    return gpd.GeoDataFrame(
+        frame, geometry=gpd.points_from_xy(street["lon"], street["lat"]), crs="EPSG:4326"
+    )
 
 
 def places(model: GAIR, street: pd.DataFrame, *, device: str = "cpu") -> gpd.GeoDataFrame:
@@ -81,8 +89,9 @@ def places(model: GAIR, street: pd.DataFrame, *, device: str = "cpu") -> gpd.Geo
     vectors = encode.locations(model, lonlat, device=device) if len(lonlat) else []
     keep = [c for c in ("photo_id", "captured_at", "licence") if c in street]
     frame = street[keep].assign(embedding=list(vectors))
-    return gpd.GeoDataFrame(frame, geometry=gpd.points_from_xy(lonlat[:, 0], lonlat[:, 1]),
-                            crs="EPSG:4326")
+    return gpd.GeoDataFrame(
+        frame, geometry=gpd.points_from_xy(lonlat[:, 0], lonlat[:, 1]), crs="EPSG:4326"
+    )
 
 
 def _licence(dataset: Dataset) -> str | None:
@@ -100,8 +109,14 @@ def _licences(dataset: Dataset, street: pd.DataFrame) -> pd.Series:
     return street[column].astype(object).where(street[column].notna(), default)
 
 
-def write(frame: gpd.GeoDataFrame, path: Path, *, checkpoint: str | Path, dataset: Dataset,
-          preprocessing: str) -> None:
+def write(
+    frame: gpd.GeoDataFrame,
+    path: Path,
+    *,
+    checkpoint: str | Path,
+    dataset: Dataset,
+    preprocessing: str,
+) -> None:
     """GeoParquet with provenance in columns and in the file's metadata under `gairlib`.
 
     The frame is one of `chips`, `photos` or `places`; BadInput if its vectors are not of unit
@@ -118,18 +133,24 @@ def write(frame: gpd.GeoDataFrame, path: Path, *, checkpoint: str | Path, datase
     with files.whole(path) as part:
         frame.to_parquet(part, index=False)
         table = pq.read_table(part)
-        facts = {"kind": kind_of(frame), "weights_sha256": weights, "preprocessing": preprocessing,
-                 "dim": int(vectors.shape[1]) if len(frame) else None,
-                 "dataset": dataset.name, "synthetic": dataset.synthetic,
-                 "licence_of_weights": "MIT; data keep their own licences",
-                 "licence_of_data": sorted(set(map(str, frame["licence"]))),
-                 "date": day, "unit_length": True}
+        facts = {
+            "kind": kind_of(frame),
+            "weights_sha256": weights,
+            "preprocessing": preprocessing,
+            "dim": int(vectors.shape[1]) if len(frame) else None,
+            "dataset": dataset.name,
+            "synthetic": dataset.synthetic,
+            "licence_of_weights": "MIT; data keep their own licences",
+            "licence_of_data": sorted(set(map(str, frame["licence"]))),
+            "date": day,
+            "unit_length": True,
+        }
         metadata = dict(table.schema.metadata) | {b"gairlib": json.dumps(facts).encode()}
         pq.write_table(table.replace_schema_metadata(metadata), part)
 
 
 def kind_of(frame: pd.DataFrame) -> str:
-    """"chips", "photos" or "places", by the columns."""
+    """ "chips", "photos" or "places", by the columns."""
     return "chips" if "chip_id" in frame else "photos" if "path" in frame else "places"
 
 

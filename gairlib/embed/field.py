@@ -130,9 +130,7 @@ def dense(
                 total[at] = np.where(better[..., None], part, total[at])
                 weight[at] = np.where(better, tent, weight[at])
     valid = has_data[np.ix_((rows - r0).astype(int), (columns - c0).astype(int))]
-    transform = (
-        scene.transform @ Affine.translation(c0, r0) @ Affine.scale(wide / w, high / h)
-    )
+    transform = scene.transform @ Affine.translation(c0, r0) @ Affine.scale(wide / w, high / h)
     values = total / np.maximum(weight, 1e-6)[..., None] if blend else total
     return Field(values, valid, transform, window, scene, mode or model.config.query_mode)
 
@@ -223,9 +221,13 @@ def flat_note(high: float) -> str:
 
 
 def find(
-    field: Field, similarity: np.ndarray, lon: float, lat: float, *,
+    field: Field,
+    similarity: np.ndarray,
+    lon: float,
+    lat: float,
+    *,
     centres: np.ndarray | None = None,
-) -> Finding | None:  # fmt: skip
+) -> Finding | None:
     """Take the cell of the highest similarity [h, w]; the true position is (lon, lat). centres:
     the cells' (lon, lat) [h, w, 2], for whoever asks often. None where the similarities are the
     same everywhere, give or take FLAT: any cell would do. BadInput where none is known."""

@@ -191,8 +191,11 @@ def _flat(frame: gpd.GeoDataFrame, kind: str) -> pd.DataFrame:
     """id, kind, lon, lat and the other columns; the geometry becomes its centre."""
     box = frame.geometry.bounds  # of a point: the point itself
     id_column = "chip_id" if kind == "chips" else "photo_id"
-    head = {"id": frame[id_column].astype(str), "kind": kind,
-            "lon": geo.wrap_lon((box["minx"] + box["maxx"]) / 2),
-            "lat": (box["miny"] + box["maxy"]) / 2}  # fmt: skip
+    head = {
+        "id": frame[id_column].astype(str),
+        "kind": kind,
+        "lon": geo.wrap_lon((box["minx"] + box["maxx"]) / 2),
+        "lat": (box["miny"] + box["maxy"]) / 2,
+    }
     rest = frame.drop(columns=[id_column, "geometry", "embedding"])
     return pd.concat([pd.DataFrame(head), pd.DataFrame(rest)], axis=1)

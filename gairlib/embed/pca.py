@@ -90,8 +90,11 @@ class PCA:
             found = cls(**{k: np.array(v, np.float64) for k, v in content.items()})
             d, k = found.axes.shape
             if (found.mean.shape, *(v.shape for v in (found.low, found.high, found.explained))) != (
-                (d,), (k,), (k,), (k,)
-            ):  # fmt: skip
+                (d,),
+                (k,),
+                (k,),
+                (k,),
+            ):
                 raise ValueError("mean, axes and limits do not fit each other")
         except (ValueError, TypeError, AttributeError) as problem:
             raise BadInput(f"{path}: not a PCA that PCA.save wrote ({problem})") from None
@@ -99,11 +102,7 @@ class PCA:
 
 
 def fit(
-    samples: ArrayLike,
-    k: int = 3,
-    *,
-    align: PCA | None = None,
-    like: ArrayLike | None = None,
+    samples: ArrayLike, k: int = 3, *, align: PCA | None = None, like: ArrayLike | None = None
 ) -> PCA:
     """The k first principal axes of samples [n, D] and the 2nd and 98th percentile of each score.
 
@@ -138,8 +137,10 @@ def fit(
         if other.shape != (len(rows), k):
             raise BadInput(f"like: shape {list(other.shape)}, but {[len(rows), k]} is needed")
         scores = centred @ axes
-        axes = axes / np.maximum(scores.std(axis=0), 1e-12) @ _turn(
-            _standard(scores), _standard(other)
+        axes = (
+            axes
+            / np.maximum(scores.std(axis=0), 1e-12)
+            @ _turn(_standard(scores), _standard(other))
         )
     scores = centred @ axes
     share = scores.var(axis=0) / max(float(centred.var(axis=0).sum()), 1e-300)

@@ -41,18 +41,22 @@ class Reading:
         config = model.config
         self.mode = mode or config.query_mode
         if self.mode not in ("nili", "bilinear", "bicubic", "nearest"):
-            raise BadInput(f"mode {self.mode!r}: choose nili, bilinear, bicubic or nearest; a "
-                           "chip's mean is no field")  # fmt: skip
+            raise BadInput(
+                f"mode {self.mode!r}: choose nili, bilinear, bicubic or nearest; a "
+                "chip's mean is no field"
+            )
         if self.mode == "nili" and model.field is None:
-            raise BadInput(f"mode 'nili': this model was trained with {config.query_mode!r} and "
-                           "has no decoder")  # fmt: skip
+            raise BadInput(
+                f"mode 'nili': this model was trained with {config.query_mode!r} and has no decoder"
+            )
         self.padding = config.interpolation_padding
         self.dtype = model.rs.embed.weight.dtype
         self.device = model.rs.embed.weight.device
         axes = np.eye(config.dim) if projection is None else np.asarray(projection.axes)
         if axes.shape[0] != config.dim:
-            raise BadInput(f"projection: fitted on {axes.shape[0]} values, the model has "
-                           f"{config.dim}")  # fmt: skip
+            raise BadInput(
+                f"projection: fitted on {axes.shape[0]} values, the model has {config.dim}"
+            )
         self.bands = axes.shape[1]
         self.shift = 0 * axes[0] if projection is None else projection.mean @ axes
         self.nili = self.mlp = None
@@ -102,9 +106,10 @@ class Reading:
             part = slice(start, min(start + step, len(y)))
             out = torch.einsum("yh,hxk->yxk", wy[part], along_x)
             if self.nili is not None:
-                out += ax[:, None] * self._offset[:, 0] + (ay[part, None] * self._offset[:, 1])[
-                    :, None
-                ]
+                out += (
+                    ax[:, None] * self._offset[:, 0]
+                    + (ay[part, None] * self._offset[:, 1])[:, None]
+                )
             if self.mlp is not None:
                 out += self._correction(grid, x, y[part]).reshape(out.shape)
             yield part, out.float().cpu()

@@ -127,9 +127,11 @@ class SphereDFS(Sphere2Vec):
 
 def _mixed(lon: Tensor, lat: Tensor, lons: Tensor, lats: Tensor) -> list[Tensor]:
     return [
-        lats.cos() * lon.cos(), lat.cos() * lons.cos(),
-        lats.cos() * lon.sin(), lat.cos() * lons.sin(),
-    ]  # fmt: skip
+        lats.cos() * lon.cos(),
+        lat.cos() * lons.cos(),
+        lats.cos() * lon.sin(),
+        lat.cos() * lons.sin(),
+    ]
 
 
 for _name, _class in {

@@ -49,9 +49,16 @@ class Settings:
 
 
 def cut(
-    part: Path, scene: Scene, street: pd.DataFrame, split: str, rounds: int, others: np.ndarray,
-    scene_day: float, settings: Settings, tile: int = 0,
-) -> int:  # fmt: skip
+    part: Path,
+    scene: Scene,
+    street: pd.DataFrame,
+    split: str,
+    rounds: int,
+    others: np.ndarray,
+    scene_day: float,
+    settings: Settings,
+    tile: int = 0,
+) -> int:
     """Write the part folder of one scene's photos; returns how many of them were paired.
 
     street: prepared rows (see `pairing_input`). rounds: chips for each photo. others: boxes of the
@@ -96,13 +103,12 @@ class _Cut:
 
     def __init__(self, scene, street, split, others, settings):
         self.scene, self.street, self.split, self.s = scene, street, split, settings
-        self.others = placement.near(others, placement.box_of(scene.footprint),
-                                     settings.split_buffer_m)  # fmt: skip
+        self.others = placement.near(
+            others, placement.box_of(scene.footprint), settings.split_buffer_m
+        )
         self.weight = np.where(street["is_spherical"], len(VIEW_YAWS), 1)
         self.lonlat = street[["lon", "lat"]].to_numpy(np.float64)
-        self.column, self.row = (
-            np.asarray(v, float) for v in scene.to_pixels(*self.lonlat.T)
-        )
+        self.column, self.row = (np.asarray(v, float) for v in scene.to_pixels(*self.lonlat.T))
         self.failed: dict[int, str] = {}
         self.alike = np.full(len(street), -1, np.int64)
         self.values: list[np.ndarray] = []
@@ -130,8 +136,9 @@ class _Cut:
                         wanted[list(lost)] = False
         except (BadInput, Missing) as problem:  # the file is damaged: its photos need another
             done = {photo for photo, *_ in self.places}
-            self.failed |= {i: str(problem) for i in np.flatnonzero(wanted).tolist()
-                            if i not in done}  # fmt: skip
+            self.failed |= {
+                i: str(problem) for i in np.flatnonzero(wanted).tolist() if i not in done
+            }
 
     def _usable(self) -> np.ndarray:
         """Which photos can be placed: inside the scene's grid, readable, not dropped as alike."""
@@ -173,8 +180,9 @@ class _Cut:
             if not waiting[i]:
                 continue
             reason = f"its scene is smaller than a chip of {self.s.chip_m:g} m"
-            drawn = placement.candidates(self.scene, i, self.column, self.row, self.weight, waiting,
-                                         rng=rng, **draw)  # fmt: skip
+            drawn = placement.candidates(
+                self.scene, i, self.column, self.row, self.weight, waiting, rng=rng, **draw
+            )
             for number, placed in enumerate(drawn):
                 why = self._try(reader, placed, repeat)
                 if why is None:
@@ -207,14 +215,23 @@ class _Cut:
         ring = np.array(ground.exterior.coords, np.float64)
         number = len(self.values)
         self.values.append(chip.values)
-        self.chips.append({
-            "scene_id": scene.id, "split": self.split, "crs": scene.crs,
-            "transform": list(tuple(chip.transform)[:6]), "repeat": repeat,
-            "lon": float(geo.wrap_lon(centre[0])), "lat": float(centre[1]),
-            "cloud_share": chip.cloud_share, "nodata_share": chip.nodata_share,
-            "photos": int(self.weight[placed.members].sum()), "footprint": ring.ravel().tolist(),
-            "scene_datetime": scene.datetime, "scene_cloud": scene.cloud_cover,
-        })  # fmt: skip
+        self.chips.append(
+            {
+                "scene_id": scene.id,
+                "split": self.split,
+                "crs": scene.crs,
+                "transform": list(tuple(chip.transform)[:6]),
+                "repeat": repeat,
+                "lon": float(geo.wrap_lon(centre[0])),
+                "lat": float(centre[1]),
+                "cloud_share": chip.cloud_share,
+                "nodata_share": chip.nodata_share,
+                "photos": int(self.weight[placed.members].sum()),
+                "footprint": ring.ravel().tolist(),
+                "scene_datetime": scene.datetime,
+                "scene_cloud": scene.cloud_cover,
+            }
+        )
         self.places += [(int(p), number, x, y) for p, (x, y) in zip(placed.members, xy)]
         return None
 
@@ -225,11 +242,12 @@ class _Cut:
         lost = np.array(sorted(self.failed), np.int64)
         failed = self.street.iloc[lost]
         # The first scene's reason is the one to tell.
-        failed = failed.assign(_why=[
-            old or self.failed[i] for i, old in zip(lost.tolist(), failed["_why"])
-        ])  # fmt: skip
-        pq.write_table(pa.Table.from_pandas(failed, preserve_index=False),
-                       folder / "failed.parquet")  # fmt: skip
+        failed = failed.assign(
+            _why=[old or self.failed[i] for i, old in zip(lost.tolist(), failed["_why"])]
+        )
+        pq.write_table(
+            pa.Table.from_pandas(failed, preserve_index=False), folder / "failed.parquet"
+        )
         if not self.values:
             return
         np.save(folder / "chips.npy", np.stack(self.values))
@@ -275,11 +293,18 @@ class _Cut:
         lengths = []
         with (folder / "photos.bin").open("wb") as file:
             for path, yaw in zip(unique["path"], unique["view_yaw"]):
-                lengths.append(file.write(
-                    photo_encoding.encoded(Path(self.s.photos_root) / path, yaw, self.s.photo_px)
-                ))  # fmt: skip
-        pd.DataFrame({"photo_id": unique["photo_id"], "bytes": np.array(lengths, np.int64)}
-                     ).to_parquet(folder / "photos.parquet", index=False)  # fmt: skip
-        return manifest["photo_id"].map(
-            dict(zip(unique["photo_id"], range(len(unique))))
-        ).to_numpy(np.int64)
+                lengths.append(
+                    file.write(
+                        photo_encoding.encoded(
+                            Path(self.s.photos_root) / path, yaw, self.s.photo_px
+                        )
+                    )
+                )
+        pd.DataFrame(
+            {"photo_id": unique["photo_id"], "bytes": np.array(lengths, np.int64)}
+        ).to_parquet(folder / "photos.parquet", index=False)
+        return (
+            manifest["photo_id"]
+            .map(dict(zip(unique["photo_id"], range(len(unique)))))
+            .to_numpy(np.int64)
+        )

@@ -55,8 +55,10 @@ class SceneTable:
 
     def candidates(self, lon, lat, day) -> tuple[np.ndarray, np.ndarray]:
         """(photo, scene) of every photo in a scene's outline, best scene first for each photo."""
-        found = [self._candidates(start, *(v[start : start + TOGETHER] for v in (lon, lat, day)))
-                 for start in range(0, max(len(lon), 1), TOGETHER)]  # fmt: skip
+        found = [
+            self._candidates(start, *(v[start : start + TOGETHER] for v in (lon, lat, day)))
+            for start in range(0, max(len(lon), 1), TOGETHER)
+        ]
         photo, scene = (np.concatenate(v) for v in zip(*found))
         return photo, scene
 
@@ -107,9 +109,15 @@ def checked(street: pd.DataFrame) -> pd.DataFrame:
 
 
 def prepare(
-    work: Path, number: int, frame: pd.DataFrame, reasons: pd.Series, scenes: SceneTable,
-    spherical: str, block_deg: float, seed: int,
-) -> int:  # fmt: skip
+    work: Path,
+    number: int,
+    frame: pd.DataFrame,
+    reasons: pd.Series,
+    scenes: SceneTable,
+    spherical: str,
+    block_deg: float,
+    seed: int,
+) -> int:
     """Write a chunk's files into `work`; returns how many of its photos lie in a scene."""
     frame, reasons = _completed(frame), reasons.copy()
     if spherical == "skip":
@@ -144,19 +152,29 @@ def prepare(
     hashes = _hash_and_row(ids[located], row[located])
     np.save(work / f"in/ids-{number:06d}.npy", np.sort(hashes, order=("hash", "row")))
     # Last: it says that the chunk is done.
-    rejections.write(work / f"rejected/in-{number:06d}.parquet", row[lost], ids[lost],
-                     reasons.iloc[lost].to_numpy(object))  # fmt: skip
+    rejections.write(
+        work / f"rejected/in-{number:06d}.parquet",
+        row[lost],
+        ids[lost],
+        reasons.iloc[lost].to_numpy(object),
+    )
     return len(located)
 
 
 def _completed(frame: pd.DataFrame) -> pd.DataFrame:
     """A copy with every column that pairing reads."""
     frame = frame.copy()
-    for name, empty in (("heading", np.nan), ("captured_at", None), ("is_spherical", False),
-                        ("photo_source", None), ("licence", None)):  # fmt: skip
+    for name, empty in (
+        ("heading", np.nan),
+        ("captured_at", None),
+        ("is_spherical", False),
+        ("photo_source", None),
+        ("licence", None),
+    ):
         if name not in frame:
-            frame[name] = pd.Series([empty] * len(frame), index=frame.index,
-                                    dtype=object if empty is None else None)
+            frame[name] = pd.Series(
+                [empty] * len(frame), index=frame.index, dtype=object if empty is None else None
+            )
     frame["is_spherical"] = frame["is_spherical"].astype(bool)
     frame["heading"] = frame["heading"].astype(np.float64)
     return frame
@@ -202,9 +220,13 @@ def double_rows(work: Path, at_once: int = 4_000_000) -> np.ndarray:
     edges = [int(k * 2**64 / shares) for k in range(shares)] + [2**64]
     found = []
     for low, high in zip(edges[:-1], edges[1:]):
-        ends = [(np.searchsorted(p["hash"], np.uint64(low)),
-                 len(p) if high == 2**64 else np.searchsorted(p["hash"], np.uint64(high)))
-                for p in parts]  # fmt: skip
+        ends = [
+            (
+                np.searchsorted(p["hash"], np.uint64(low)),
+                len(p) if high == 2**64 else np.searchsorted(p["hash"], np.uint64(high)),
+            )
+            for p in parts
+        ]
         some = np.concatenate([p[a:b] for p, (a, b) in zip(parts, ends)] or [np.empty(0)])
         if len(some) < 2:
             continue
@@ -220,9 +242,14 @@ def reject_doubles(work: Path, rows: np.ndarray) -> None:
         for batch in pq.ParquetFile(file).iter_batches(columns=["_row", "photo_id"]):
             frame = batch.to_pandas()
             found.append(frame[np.isin(frame["_row"], rows)])
-    frame = pd.concat(found).sort_values("_row") if found else pd.DataFrame(
-        {"_row": np.array([], np.int64), "photo_id": np.array([], object)}
-    )  # fmt: skip
-    rejections.write(work / "rejected/in-doubles.parquet", frame["_row"].to_numpy(np.int64),
-                     frame["photo_id"].to_numpy(object),
-                     np.full(len(frame), DOUBLE, object))  # fmt: skip
+    frame = (
+        pd.concat(found).sort_values("_row")
+        if found
+        else pd.DataFrame({"_row": np.array([], np.int64), "photo_id": np.array([], object)})
+    )
+    rejections.write(
+        work / "rejected/in-doubles.parquet",
+        frame["_row"].to_numpy(np.int64),
+        frame["photo_id"].to_numpy(object),
+        np.full(len(frame), DOUBLE, object),
+    )

@@ -146,9 +146,14 @@ class Footprints:
         return inside, apart
 
     def _exact(
-        self, order: np.ndarray, x: np.ndarray, y: np.ndarray,
-        part: np.ndarray, start: np.ndarray, stop: np.ndarray,
-    ) -> list[np.ndarray]:  # fmt: skip
+        self,
+        order: np.ndarray,
+        x: np.ndarray,
+        y: np.ndarray,
+        part: np.ndarray,
+        start: np.ndarray,
+        stop: np.ndarray,
+    ) -> list[np.ndarray]:
         """Keys of the pairs that hold, each point of start..stop against its part."""
         total = np.cumsum(stop - start)
         cuts = np.searchsorted(total, np.arange(SLAB, total[-1] if len(total) else 0, SLAB))

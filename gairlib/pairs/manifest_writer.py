@@ -43,9 +43,13 @@ def _common(one: pa.DataType, two: pa.DataType) -> pa.DataType:
     if one == two:
         return one
     try:
-        return pa.unify_schemas(
-            [pa.schema({"c": one}), pa.schema({"c": two})], promote_options="permissive"
-        ).field("c").type  # fmt: skip
+        return (
+            pa.unify_schemas(
+                [pa.schema({"c": one}), pa.schema({"c": two})], promote_options="permissive"
+            )
+            .field("c")
+            .type
+        )
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return pa.string()
 
@@ -96,5 +100,6 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         if not pa.types.is_string(kind):
             raise
-        return pa.chunked_array([pa.array([None if v is None else str(v)
-                                           for v in column.to_pylist()], kind)])  # fmt: skip
+        return pa.chunked_array(
+            [pa.array([None if v is None else str(v) for v in column.to_pylist()], kind)]
+        )

@@ -13,9 +13,12 @@ HEADING_DEG = 10.0
 
 
 def first_alike(
-    x: np.ndarray, y: np.ndarray, heading: np.ndarray,
-    place_m: float = PLACE_M, heading_deg: float = HEADING_DEG,
-) -> np.ndarray:  # fmt: skip
+    x: np.ndarray,
+    y: np.ndarray,
+    heading: np.ndarray,
+    place_m: float = PLACE_M,
+    heading_deg: float = HEADING_DEG,
+) -> np.ndarray:
     """For each photo the earlier photo that it nearly duplicates, or -1; int64 [n].
 
     x, y [n]: position in metres. heading [n]: degrees, NaN unknown; two unknown headings count as
@@ -31,10 +34,12 @@ def first_alike(
     around = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
     for k, (column, row) in enumerate(cells):
         earlier = [
-            i for dc, dr in around for i in standing.get((column + dc, row + dr), ())
+            i
+            for dc, dr in around
+            for i in standing.get((column + dc, row + dr), ())
             if math.hypot(x[i] - x[k], y[i] - y[k]) <= place_m
             and _same(heading[i], heading[k], heading_deg)
-        ]  # fmt: skip
+        ]
         if earlier:
             found[k] = min(earlier)
         else:

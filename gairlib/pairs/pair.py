@@ -100,20 +100,37 @@ def pair(
         street = pairing_input.checked(street)
     scenes = sorted(scenes, key=lambda s: s.id)
     settings = Settings(
-        chip_px, chip_m, max_photos, margin, seed, max_cloud, max_nodata, split_buffer_m, tries,
-        near_duplicates, None if photos_root is None else str(photos_root), photo_px,
-    )  # fmt: skip
+        chip_px,
+        chip_m,
+        max_photos,
+        margin,
+        seed,
+        max_cloud,
+        max_nodata,
+        split_buffer_m,
+        tries,
+        near_duplicates,
+        None if photos_root is None else str(photos_root),
+        photo_px,
+    )
     choices = asdict(settings) | {
-        "repeats": repeats, "repeats_train": repeats_train, "split_block_deg": split_block_deg,
+        "repeats": repeats,
+        "repeats_train": repeats_train,
+        "split_block_deg": split_block_deg,
         "spherical": spherical,
-    }  # fmt: skip
+    }
     temporary = tempfile.TemporaryDirectory(prefix="pairs-") if folder is None else None
     folder = Path(temporary.name) / "pairs" if folder is None else Path(folder)
-    state = Work(work or folder.with_name(folder.name + ".work"),
-                 fingerprint(choices | {"rows": rows}, street, scenes))  # fmt: skip
-    with Pool(scheduler, workers) as pool, tqdm(
-        desc="pairing", unit=" photos", unit_scale=True, disable=not progress, mininterval=1
-    ) as bar:
+    state = Work(
+        work or folder.with_name(folder.name + ".work"),
+        fingerprint(choices | {"rows": rows}, street, scenes),
+    )
+    with (
+        Pool(scheduler, workers) as pool,
+        tqdm(
+            desc="pairing", unit=" photos", unit_scale=True, disable=not progress, mininterval=1
+        ) as bar,
+    ):
         run = _Run(state, pool, bar, scenes, settings)
         run.read(street, rows, spherical, split_block_deg)
         for split in reversed(placement.SPLITS):  # the small splits choose their chips first
@@ -131,8 +148,12 @@ def _check_options(spherical: str, near: str, max_photos: int, street) -> None:
     if near not in ("keep", "drop"):
         raise BadInput(f"near_duplicates must be 'keep' or 'drop', not {near!r}")
     known = isinstance(street, pd.DataFrame) and "is_spherical" in street  # else: row by row
-    if (spherical == "views" and max_photos < len(VIEW_YAWS) and known
-            and street["is_spherical"].astype(bool).any()):  # fmt: skip
+    if (
+        spherical == "views"
+        and max_photos < len(VIEW_YAWS)
+        and known
+        and street["is_spherical"].astype(bool).any()
+    ):
         raise BadInput(
             f"max_photos={max_photos}: a spherical photo takes {len(VIEW_YAWS)} slots; "
             "raise it or set spherical='skip'"
@@ -159,8 +180,16 @@ class _Run:
                 self.bar.total = self.photos_in
                 self.bar.refresh()
                 if not (folder / f"rejected/in-{number:06d}.parquet").exists():
-                    yield (folder, number, frame, reasons, self.table, spherical, block_deg,
-                           self.settings.seed)  # fmt: skip
+                    yield (
+                        folder,
+                        number,
+                        frame,
+                        reasons,
+                        self.table,
+                        spherical,
+                        block_deg,
+                        self.settings.seed,
+                    )
 
         for _ in self.pool.map(pairing_input.prepare, tasks(), ahead=1):
             pass  # what a chunk gives is in its files
@@ -193,8 +222,17 @@ class _Run:
         """Arguments of `cut` for every group; notes in `parts` where each will write."""
         for scene, tile, frame in groups:
             parts.append(self.work.folder / f"parts/{name}-{scene:06d}-{tile:06d}")
-            yield (parts[-1], self.scenes[scene], frame, split, rounds, others,
-                   self.table.day[scene], self.settings, tile)  # fmt: skip
+            yield (
+                parts[-1],
+                self.scenes[scene],
+                frame,
+                split,
+                rounds,
+                others,
+                self.table.day[scene],
+                self.settings,
+                tile,
+            )
 
     def _hand_on(self, parts: list[Path], split: str, rank: int) -> list[Path]:
         """Reject the failed photos that have no further scene; files that hold others."""
@@ -207,9 +245,12 @@ class _Run:
             done = failed[last]
             if len(done):
                 name = f"rejected/{split}-{rank:03d}-{number:06d}.parquet"
-                rejections.write(self.work.folder / name, done["_row"].to_numpy(),
-                                 done["photo_id"].to_numpy(object),
-                                 done["_why"].to_numpy(object))  # fmt: skip
+                rejections.write(
+                    self.work.folder / name,
+                    done["_row"].to_numpy(),
+                    done["photo_id"].to_numpy(object),
+                    done["_why"].to_numpy(object),
+                )
                 self.bar.update(len(done))
             if not last.all():
                 further.append(part / "failed.parquet")
@@ -229,16 +270,27 @@ class _Run:
         every = sorted(p for p in (work / "parts").iterdir() if p.is_dir() and p.suffix != ".part")
         paired = sum(int((p / "paired").read_text()) for p in every)
         if self.photos_in != paired + sum(counts.values()):
-            raise RuntimeError(f"of {self.photos_in} photos {paired} are paired and "
-                               f"{sum(counts.values())} rejected: some are lost")  # fmt: skip
+            raise RuntimeError(
+                f"of {self.photos_in} photos {paired} are paired and "
+                f"{sum(counts.values())} rejected: some are lost"
+            )
         parts = [p for p in every if (p / "chips.npy").exists()]
-        report = {"photos_in": self.photos_in, "paired": paired,
-                  "rejected": dict(counts.most_common())}
+        report = {
+            "photos_in": self.photos_in,
+            "paired": paired,
+            "rejected": dict(counts.most_common()),
+        }
         report |= _summary(parts, len(self.scenes))
         shown = {k: v for k, v in choices.items() if k != "photos_root"}
         report["settings"] = shown
-        return store.assemble(parts, folder, chip_px=self.settings.chip_px, report=report,
-                                    settings=shown, rejected=target)  # fmt: skip
+        return store.assemble(
+            parts,
+            folder,
+            chip_px=self.settings.chip_px,
+            report=report,
+            settings=shown,
+            rejected=target,
+        )
 
 
 def _summary(parts: list[Path], scenes_in: int) -> dict:
@@ -247,9 +299,10 @@ def _summary(parts: list[Path], scenes_in: int) -> dict:
     pairs = chips = alike = 0
     used = set()
     for part in parts:
-        manifest = pd.read_parquet(part / "manifest.parquet", columns=[
-            "split", "scene_id", "source_photo_id", "near_duplicate_of"
-        ])  # fmt: skip
+        manifest = pd.read_parquet(
+            part / "manifest.parquet",
+            columns=["split", "scene_id", "source_photo_id", "near_duplicate_of"],
+        )
         n, split = pq.ParquetFile(part / "chips.parquet").metadata.num_rows, manifest["split"][0]
         photos = manifest.drop_duplicates("source_photo_id")
         by_split[split]["photos"] += len(photos)
@@ -257,5 +310,11 @@ def _summary(parts: list[Path], scenes_in: int) -> dict:
         alike += int(photos["near_duplicate_of"].notna().sum())
         pairs, chips = pairs + len(manifest), chips + n
         used.add(manifest["scene_id"][0])
-    return {"pairs": pairs, "chips": chips, "scenes_in": scenes_in, "scenes_used": len(used),
-            "near_duplicates": alike, "by_split": by_split}  # fmt: skip
+    return {
+        "pairs": pairs,
+        "chips": chips,
+        "scenes_in": scenes_in,
+        "scenes_used": len(used),
+        "near_duplicates": alike,
+        "by_split": by_split,
+    }

@@ -1,11 +1,11 @@
 """Part folders: what one task of the pairing leaves on disk, read back and checked.
 
-    chips.npy         uint16 [n, 10, px, px], harmonised DN, n >= 1
-    chips.parquet     one row a chip: CHIP_COLUMNS
-    manifest.parquet  one row a (photo or view, chip); `chip` and `photo` count from 0 in the part,
-                      photo is -1 where photos are not stored
-    photos.bin        encoded photos one after the other; may be absent, as photos.parquet may
-    photos.parquet    photo_id, bytes: the length of each
+chips.npy         uint16 [n, 10, px, px], harmonised DN, n >= 1
+chips.parquet     one row a chip: CHIP_COLUMNS
+manifest.parquet  one row a (photo or view, chip); `chip` and `photo` count from 0 in the part,
+                  photo is -1 where photos are not stored
+photos.bin        encoded photos one after the other; may be absent, as photos.parquet may
+photos.parquet    photo_id, bytes: the length of each
 """
 
 from dataclasses import dataclass
@@ -22,11 +22,20 @@ CORNERS = 17  # of a chip's footprint: four steps an edge, the first corner agai
 
 # One row of chips.parquet: text, one number, or so many numbers.
 CHIP_COLUMNS = {
-    "scene_id": str, "split": str, "crs": str, "scene_datetime": str, "transform": (6,),
-    "footprint": (CORNERS, 2), "repeat": np.int32, "lon": np.float64, "lat": np.float64,
-    "cloud_share": np.float64, "nodata_share": np.float64, "scene_cloud": np.float64,
+    "scene_id": str,
+    "split": str,
+    "crs": str,
+    "scene_datetime": str,
+    "transform": (6,),
+    "footprint": (CORNERS, 2),
+    "repeat": np.int32,
+    "lon": np.float64,
+    "lat": np.float64,
+    "cloud_share": np.float64,
+    "nodata_share": np.float64,
+    "scene_cloud": np.float64,
     "photos": np.int32,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -47,8 +56,10 @@ class Part:
         """Chips [n, 10, px, px], mapped, not read."""
         values = np.load(self.folder / "chips.npy", mmap_mode="r")
         if values.dtype != np.uint16 or values.ndim != 4 or len(values) != self.chips:
-            raise self.wrong(f"chips.npy is {values.dtype} {values.shape}, not uint16 with "
-                             f"{self.chips} chips as chips.parquet says")  # fmt: skip
+            raise self.wrong(
+                f"chips.npy is {values.dtype} {values.shape}, not uint16 with "
+                f"{self.chips} chips as chips.parquet says"
+            )
         return values
 
     def about_chips(self) -> dict[str, np.ndarray]:
@@ -89,10 +100,13 @@ def look(folder: str | Path) -> Part:
     stored = pq.read_metadata(photos).num_rows if photos.is_file() else 0
     manifest = pq.read_metadata(folder / "manifest.parquet")
     return Part(
-        folder, pq.read_metadata(folder / "chips.parquet").num_rows, manifest.num_rows, stored,
+        folder,
+        pq.read_metadata(folder / "chips.parquet").num_rows,
+        manifest.num_rows,
+        stored,
         (folder / "photos.bin").stat().st_size if stored else 0,
         manifest.schema.to_arrow_schema().remove_metadata(),
-    )  # fmt: skip
+    )
 
 
 def _array(column: pd.Series, kind) -> np.ndarray:

@@ -27,18 +27,31 @@ class Writer:
 
     def __init__(self, group: zarr.Group, count: int, total_bytes: int):
         def column(name: str, dtype, about: str) -> shards.Appender:
-            return shards.Appender(group.create_array(
-                name, shape=(count,), dtype=dtype, chunks=(INDEX_ROWS,),
-                dimension_names=("photo",), attributes={"description": about},
-            ))  # fmt: skip
+            return shards.Appender(
+                group.create_array(
+                    name,
+                    shape=(count,),
+                    dtype=dtype,
+                    chunks=(INDEX_ROWS,),
+                    dimension_names=("photo",),
+                    attributes={"description": about},
+                )
+            )
 
         self.start = column("photo_start", np.int64, "first byte of the photo in photo_bytes")
         self.size = column("photo_size", np.int64, "bytes of the photo")
         self.name = column("photo_id", VariableLengthUTF8(), "photo, or view of a spherical one")
-        self.bytes = shards.Appender(shards.create(
-            group, "photo_bytes", (total_bytes,), np.uint8, ("byte",), inner=INNER_BYTES,
-            about="encoded photos (JPEG, PNG), one after the other",
-        ))  # fmt: skip
+        self.bytes = shards.Appender(
+            shards.create(
+                group,
+                "photo_bytes",
+                (total_bytes,),
+                np.uint8,
+                ("byte",),
+                inner=INNER_BYTES,
+                about="encoded photos (JPEG, PNG), one after the other",
+            )
+        )
         self.at = 0
 
     def add(self, ids: np.ndarray, sizes: np.ndarray, file: Path) -> None:

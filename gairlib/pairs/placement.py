@@ -46,10 +46,19 @@ class Placed:
 
 
 def candidates(
-    scene: Scene, seed_photo: int, column: np.ndarray, row: np.ndarray, weight: np.ndarray,
-    waiting: np.ndarray, *, chip_m: float, max_photos: int, margin: float, tries: int,
+    scene: Scene,
+    seed_photo: int,
+    column: np.ndarray,
+    row: np.ndarray,
+    weight: np.ndarray,
+    waiting: np.ndarray,
+    *,
+    chip_m: float,
+    max_photos: int,
+    margin: float,
+    tries: int,
     rng: np.random.Generator,
-) -> Iterator[Placed]:  # fmt: skip
+) -> Iterator[Placed]:
     """Chips at random offsets around one photo, those with most waiting photos first.
 
     column, row, weight [n]: photos of this scene and how many slots each takes; waiting: bool [n].

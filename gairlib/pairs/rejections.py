@@ -36,8 +36,10 @@ def count(reasons: pd.Series) -> Counter:
 def write(path: Path, row: np.ndarray, photo_id: np.ndarray, reason: np.ndarray) -> None:
     """A table of rejected photos; a photo without an id is told by its row in the photo table."""
     ids = [f"row {r}" if i is None or i != i else str(i) for r, i in zip(row, photo_id)]
-    table = pa.table([pa.array(row, pa.int64()), pa.array(ids, pa.string()),
-                      pa.array(reason, pa.string())], schema=SCHEMA)  # fmt: skip
+    table = pa.table(
+        [pa.array(row, pa.int64()), pa.array(ids, pa.string()), pa.array(reason, pa.string())],
+        schema=SCHEMA,
+    )
     with files.whole(path) as part:
         pq.write_table(table, part)
 

@@ -28,8 +28,17 @@ MISSING = 2**64 - 1  # the index entry of a chunk of zeros, which is not written
 DECODERS = {"blosc": numcodecs.Blosc().decode, "zstd": numcodecs.Zstd().decode}
 
 
-def create(group: zarr.Group, name: str, shape: tuple, dtype, dims: tuple, *, inner: int = 1,
-           codec=None, about: str = "") -> zarr.Array:
+def create(
+    group: zarr.Group,
+    name: str,
+    shape: tuple,
+    dtype,
+    dims: tuple,
+    *,
+    inner: int = 1,
+    codec=None,
+    about: str = "",
+) -> zarr.Array:
     """An array in shards of about SHARD_BYTES, cut along its first dimension alone.
 
     inner: rows of an inner chunk, the smallest part that any reader fetches. codec: None leaves
@@ -38,10 +47,16 @@ def create(group: zarr.Group, name: str, shape: tuple, dtype, dims: tuple, *, in
     row = math.prod(shape[1:]) * np.dtype(dtype).itemsize
     rows = max(1, min(SHARD_BYTES // (row * inner), 512 if codec else 1 << 20)) * inner
     return group.create_array(
-        name, shape=shape, dtype=dtype, chunks=(inner, *shape[1:]), shards=(rows, *shape[1:]),
-        compressors=codec, filters=None, dimension_names=dims,
+        name,
+        shape=shape,
+        dtype=dtype,
+        chunks=(inner, *shape[1:]),
+        shards=(rows, *shape[1:]),
+        compressors=codec,
+        filters=None,
+        dimension_names=dims,
         attributes={"description": about} if about else None,
-    )  # fmt: skip
+    )
 
 
 class Appender:
@@ -84,18 +99,19 @@ def open_local(folder: Path) -> "Shards | None":
             and first.get("configuration", {}).get("endian", "little") == "little"
             and len(rest) <= 1
             and all(c["name"] in DECODERS for c in rest)
-            and about["chunk_key_encoding"] == {"name": "default",
-                                                "configuration": {"separator": "/"}}
+            and about["chunk_key_encoding"]
+            == {"name": "default", "configuration": {"separator": "/"}}
             and about["fill_value"] == 0
             and outer[1:] == inner[1:] == about["shape"][1:]
-        )  # fmt: skip
+        )
     except (OSError, KeyError, ValueError, TypeError):
         return None
     if not known:
         return None
     dtype = np.dtype(about["data_type"]).newbyteorder("<")
-    return Shards(folder, dtype, inner, outer[0] // inner[0], DECODERS[rest[0]["name"]]
-                  if rest else None)  # fmt: skip
+    return Shards(
+        folder, dtype, inner, outer[0] // inner[0], DECODERS[rest[0]["name"]] if rest else None
+    )
 
 
 class Shards:
@@ -130,8 +146,11 @@ class Shards:
                 parts.append(bytes(min(width - skip, want)))
             else:  # chunks that follow each other in the file are one read
                 end = place + 1
-                while (end < self.per_shard and (end - place) * width - skip < want
-                       and entries[end, 0] == first + (end - place) * width):  # fmt: skip
+                while (
+                    end < self.per_shard
+                    and (end - place) * width - skip < want
+                    and entries[end, 0] == first + (end - place) * width
+                ):
                     end += 1
                 length = min((end - place) * width - skip, want)
                 parts.append(self._read(shard, first + skip, length))

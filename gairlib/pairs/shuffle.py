@@ -23,9 +23,13 @@ TILE_DEG = 0.1
 
 
 def by_scene(
-    files: list[Path], rank: int, leave_out: np.ndarray, scratch: Path,
-    crowd: int = CROWD, bucket: int = BUCKET,
-) -> Iterator[tuple[int, int, pd.DataFrame]]:  # fmt: skip
+    files: list[Path],
+    rank: int,
+    leave_out: np.ndarray,
+    scratch: Path,
+    crowd: int = CROWD,
+    bucket: int = BUCKET,
+) -> Iterator[tuple[int, int, pd.DataFrame]]:
     """(scene, tile, photos) of every group that tries its scene of this rank now.
 
     files: prepared rows or failed.parquet of earlier tasks; rows without a scene of this rank are
@@ -49,8 +53,10 @@ def by_scene(
         for part, table in enumerate(_tables(file, rank, leave_out, crowded)):
             where = _bucket(table, buckets)
             for b in np.unique(where):
-                pq.write_table(table.filter(pa.array(where == b)),
-                               scratch / f"{b:06d}-{number:06d}-{part:06d}.parquet")  # fmt: skip
+                pq.write_table(
+                    table.filter(pa.array(where == b)),
+                    scratch / f"{b:06d}-{number:06d}-{part:06d}.parquet",
+                )
     for b in range(buckets):
         found = sorted(scratch.glob(f"{b:06d}-*.parquet"))
         yield from _groups([pq.read_table(f) for f in found])

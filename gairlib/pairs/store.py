@@ -40,11 +40,22 @@ ROWS = 1 << 16  # of a chunk of the small columns
 
 # Columns that a manifest always has, in this order; those of the photo table follow.
 MANIFEST = {
-    "photo_id": object, "chip": np.int64, "slot": np.int64, "x": np.float64, "y": np.float64,
-    "path": object, "view_yaw": np.float64, "heading": np.float64, "lon": np.float64,
-    "lat": np.float64, "split": object, "scene_id": object, "repeat": np.int64,
-    "source_photo_id": object, "photo": np.int64,
-}  # fmt: skip
+    "photo_id": object,
+    "chip": np.int64,
+    "slot": np.int64,
+    "x": np.float64,
+    "y": np.float64,
+    "path": object,
+    "view_yaw": np.float64,
+    "heading": np.float64,
+    "lon": np.float64,
+    "lat": np.float64,
+    "split": object,
+    "scene_id": object,
+    "repeat": np.int64,
+    "source_photo_id": object,
+    "photo": np.int64,
+}
 
 # What the per-chip columns of the store say, beyond their names.
 ABOUT = {
@@ -52,11 +63,13 @@ ABOUT = {
     "transform": "a b c d e f: chip pixels (column, row) -> CRS, x = a column + b row + c",
     "footprint": "outline, closed, (lon, lat) in degrees, WGS 84",
     "repeat": "0: the photos' first chip, 1: their second, ...",
-    "lon": "of the chip's centre, degrees", "lat": "of the chip's centre, degrees",
+    "lon": "of the chip's centre, degrees",
+    "lat": "of the chip's centre, degrees",
     "cloud_share": "share of the chip's pixels in [0, 1]; NaN: unknown",
     "nodata_share": "share of the chip's pixels in [0, 1]",
-    "scene_cloud": "percent of the scene; NaN: unknown", "photos": "photos or views in the chip",
-}  # fmt: skip
+    "scene_cloud": "percent of the scene; NaN: unknown",
+    "photos": "photos or views in the chip",
+}
 DIMS = {"transform": ("chip", "affine"), "footprint": ("chip", "corner", "degrees")}
 
 
@@ -72,8 +85,14 @@ class Pairs:
     folder: where they lie on disk; None: in memory.
     """
 
-    def __init__(self, chips: xr.Dataset, manifest: pd.DataFrame, report: dict,
-                 rejected: pd.DataFrame | None = None, folder: Path | None = None):
+    def __init__(
+        self,
+        chips: xr.Dataset,
+        manifest: pd.DataFrame,
+        report: dict,
+        rejected: pd.DataFrame | None = None,
+        folder: Path | None = None,
+    ):
         self.chips, self.manifest, self.report = chips, manifest, report
         self.folder, self._rejected = folder, rejected
 
@@ -109,8 +128,9 @@ class Pairs:
         steps = np.stack([np.hypot(a, d), np.hypot(b, e)], 1) * self.chips["chips"].shape[-1]
         of, names = pd.factorize(chosen["crs"].to_numpy().astype(object))
         known = [CRS.from_user_input(str(name)) for name in names]
-        unit = np.array([c.axis_info[0].unit_conversion_factor if c.is_projected else np.nan
-                         for c in known])[of]
+        unit = np.array(
+            [c.axis_info[0].unit_conversion_factor if c.is_projected else np.nan for c in known]
+        )[of]
         degree = np.pi / 180 * geo.EARTH_RADIUS
         parallel = degree * np.cos(np.deg2rad(chosen["lat"].to_numpy()))
         degrees = np.stack([parallel, np.full_like(parallel, degree)], 1)
@@ -158,8 +178,15 @@ def load(folder: str | Path) -> Pairs:
     )
 
 
-def assemble(parts: Sequence[str | Path], folder: str | Path, *, chip_px: int, report: dict,
-             settings: dict, rejected: str | Path | pd.DataFrame) -> Pairs:
+def assemble(
+    parts: Sequence[str | Path],
+    folder: str | Path,
+    *,
+    chip_px: int,
+    report: dict,
+    settings: dict,
+    rejected: str | Path | pd.DataFrame,
+) -> Pairs:
     """Put part folders (`pairs_parts`), in the order given, into one folder of pairs.
 
     chip_px: a chip's edge in pixels. report: becomes report.json and must add up (`_check`).
@@ -181,8 +208,10 @@ def assemble(parts: Sequence[str | Path], folder: str | Path, *, chip_px: int, r
             shutil.copyfile(rejected, target)
         lost = pq.read_metadata(target).num_rows
         if "rejected" in report and lost != sum(report["rejected"].values()):
-            raise BadInput(f"pairing report: {sum(report['rejected'].values())} photos rejected, "
-                           f"but {lost} are listed")  # fmt: skip
+            raise BadInput(
+                f"pairing report: {sum(report['rejected'].values())} photos rejected, "
+                f"but {lost} are listed"
+            )
         text = json.dumps(report, indent=2, ensure_ascii=False)
         (fresh / "report.json").write_text(text + "\n", encoding="utf-8")
     except BaseException:
@@ -192,21 +221,23 @@ def assemble(parts: Sequence[str | Path], folder: str | Path, *, chip_px: int, r
     return load(folder)
 
 
-def _write_store(parts: list[pairs_parts.Part], folder: Path, chip_px: int,
-                 settings: dict) -> None:
+def _write_store(parts: list[pairs_parts.Part], folder: Path, chip_px: int, settings: dict) -> None:
     """pairs.zarr and manifest.parquet in one pass over the parts."""
     chips, pairs = sum(p.chips for p in parts), sum(p.pairs for p in parts)
     group = zarr.create_group(folder / "pairs.zarr", zarr_format=3, attributes=settings)
     columns = _columns(group, chips, pairs, chip_px)
     photos = Writer(group, sum(p.photos for p in parts), sum(p.photo_bytes for p in parts))
     first_chip = first_photo = 0
-    with ManifestWriter(folder / "manifest.parquet",
-                        joined_schema([p.schema for p in parts], MANIFEST)) as manifest:
+    with ManifestWriter(
+        folder / "manifest.parquet", joined_schema([p.schema for p in parts], MANIFEST)
+    ) as manifest:
         for part in parts:
             pixels = part.pixels()
             if pixels.shape[1:] != (len(bands.BANDS), chip_px, chip_px):
-                raise part.wrong(f"chips.npy has chips of {pixels.shape[1:]}, not "
-                                 f"{(len(bands.BANDS), chip_px, chip_px)}")  # fmt: skip
+                raise part.wrong(
+                    f"chips.npy has chips of {pixels.shape[1:]}, not "
+                    f"{(len(bands.BANDS), chip_px, chip_px)}"
+                )
             columns["chips"].add(pixels)
             for name, values in part.about_chips().items():
                 columns[name].add(values)
@@ -234,27 +265,46 @@ def _write_store(parts: list[pairs_parts.Part], folder: Path, chip_px: int,
 def _columns(group: zarr.Group, chips: int, pairs: int, px: int) -> dict[str, shards.Appender]:
     """All arrays but the photos', empty. Text is the `string` type (vlen-utf8), which has a
     specification; numpy's fixed-length text has none in format 3."""
-    made = {"chips": shards.create(
-        group, "chips", (chips, len(bands.BANDS), px, px), np.uint16, ("chip", "band", "y", "x"),
-        codec=shards.PIXEL_CODEC, about="reflectance x 10000, harmonised; 0: no data",
-    )}  # fmt: skip
+    made = {
+        "chips": shards.create(
+            group,
+            "chips",
+            (chips, len(bands.BANDS), px, px),
+            np.uint16,
+            ("chip", "band", "y", "x"),
+            codec=shards.PIXEL_CODEC,
+            about="reflectance x 10000, harmonised; 0: no data",
+        )
+    }
 
     def small(name: str, shape: tuple, dtype, dims: tuple, about: str) -> None:
         made[name] = group.create_array(
-            name, shape=shape, dtype=VariableLengthUTF8() if dtype is str else dtype,
-            chunks=(ROWS, *shape[1:]), dimension_names=dims,
+            name,
+            shape=shape,
+            dtype=VariableLengthUTF8() if dtype is str else dtype,
+            chunks=(ROWS, *shape[1:]),
+            dimension_names=dims,
             attributes={"description": about} if about else None,
-        )  # fmt: skip
+        )
 
     for name, kind in pairs_parts.CHIP_COLUMNS.items():
         tail, dtype = (kind, np.float64) if isinstance(kind, tuple) else ((), kind)
         small(name, (chips, *tail), dtype, DIMS.get(name, ("chip",)), ABOUT.get(name, ""))
-    small("xy", (pairs, 2), np.float64, ("pair", "axis"),
-          "photo in its chip, [-1, 1] to the east and to the south")
+    small(
+        "xy",
+        (pairs, 2),
+        np.float64,
+        ("pair", "axis"),
+        "photo in its chip, [-1, 1] to the east and to the south",
+    )
     small("pair_chip", (pairs,), np.int64, ("pair",), "the chip of each pair")
     small("pair_photo", (pairs,), np.int64, ("pair",), "the photo of each pair; -1: not stored")
-    labels = {"band": list(bands.BANDS), "affine": list("abcdef"), "axis": ["x", "y"],
-              "degrees": ["lon", "lat"]}  # fmt: skip
+    labels = {
+        "band": list(bands.BANDS),
+        "affine": list("abcdef"),
+        "axis": ["x", "y"],
+        "degrees": ["lon", "lat"],
+    }
     for name, values in labels.items():
         small(name, (len(values),), str, (name,), "")
         made.pop(name)[:] = np.array(values, object)

@@ -63,8 +63,9 @@ class Pool:
 
         while window := list(islice(tasks, room)):
             delayed = [dask.delayed(function, pure=False)(*task) for task in window]
-            yield from dask.compute(*delayed, scheduler=self.scheduler, num_workers=self.workers,
-                                    traverse=False)  # fmt: skip
+            yield from dask.compute(
+                *delayed, scheduler=self.scheduler, num_workers=self.workers, traverse=False
+            )
 
     def _cluster(self, function: Callable, tasks: Iterator[tuple], room: int) -> Iterator:
         from distributed import as_completed
@@ -73,8 +74,7 @@ class Pool:
             return self._client.submit(function, *task, pure=False)
 
         running = as_completed(
-            [submit(t) for t in islice(tasks, room)],
-            loop=self._client.loop, with_results=True,
+            [submit(t) for t in islice(tasks, room)], loop=self._client.loop, with_results=True
         )
         for _, result in running:
             yield result

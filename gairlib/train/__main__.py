@@ -35,13 +35,23 @@ def by_torchrun(values: dict, engine: Engine, checkpoints: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "run.json"
     file.write_text(json.dumps(values))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-               f"--nproc-per-node={engine.devices}", "-m", "gairlib.train",
-               "--params", str(file)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={engine.devices}",
+        "-m",
+        "gairlib.train",
+        "--params",
+        str(file),
+    ]
     done = subprocess.run(command, check=False)
     if done.returncode:
-        raise BadInput(f"training in {engine.devices} processes ended with code {done.returncode}; "
-                       "what they said is above, and the last checkpoint is kept")
+        raise BadInput(
+            f"training in {engine.devices} processes ended with code {done.returncode}; "
+            "what they said is above, and the last checkpoint is kept"
+        )
 
 
 def run(values: dict) -> dict:
@@ -57,9 +67,17 @@ def run(values: dict) -> dict:
     if not todo.train:
         raise BadInput(f"nothing to train: {todo.sentence}")
     batches = plan.batches(pairs, dataset, model.config, options, share=(rank, ranks))
-    return loop.pretrain(model, batches["train"], batches.get("val"), paths.get("out", OUT),
-                          options, checkpoints=paths.get("checkpoints", CHECKPOINTS),
-                          engine=engine, begun=plan.beginning(todo), finish=False)
+    return loop.pretrain(
+        model,
+        batches["train"],
+        batches.get("val"),
+        paths.get("out", OUT),
+        options,
+        checkpoints=paths.get("checkpoints", CHECKPOINTS),
+        engine=engine,
+        begun=plan.beginning(todo),
+        finish=False,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

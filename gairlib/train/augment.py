@@ -46,9 +46,7 @@ class Draws:
         return Draws(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
-def draw(
-    chips: int, photos: int, bands: int, generator: torch.Generator, points: int = 0
-) -> Draws:
+def draw(chips: int, photos: int, bands: int, generator: torch.Generator, points: int = 0) -> Draws:
     """Draws for `chips` chips with `photos` slots each and `points` points, on the CPU."""
     b, q, exact = chips, photos, {"generator": generator, "dtype": torch.float64}
     return Draws(
@@ -100,8 +98,9 @@ def crop_chips(
     theta[:, :, 2] = boxes[:, :2]
     # sampling positions in float64, since a float32 ramp would be off by a pixel's 1e-5
     grid = F.affine_grid(theta, [len(chips), 1, *chips.shape[-2:]], align_corners=False)
-    chips = F.grid_sample(chips, grid.to(chips), mode="bilinear", padding_mode="border",
-                          align_corners=False)  # fmt: skip
+    chips = F.grid_sample(
+        chips, grid.to(chips), mode="bilinear", padding_mode="border", align_corners=False
+    )
     return chips, xy.clamp(-1, 1), valid
 
 

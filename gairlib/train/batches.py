@@ -51,8 +51,9 @@ class Batch:
 class PhotoReader:
     """Photos of table rows by position, squashed as published, from the store or from files."""
 
-    def __init__(self, dataset: Dataset, rows: pd.DataFrame, size: int,
-                 stored: Photos | None = None):
+    def __init__(
+        self, dataset: Dataset, rows: pd.DataFrame, size: int, stored: Photos | None = None
+    ):
         """rows: path and view_yaw; where there are `stored` photos, `photo` too (-1: not there)."""
         self.folder, self.size, self.stored = dataset.folder, size, stored
         self.path, self.yaw = rows["path"].to_numpy(), rows["view_yaw"].to_numpy()
@@ -76,8 +77,15 @@ class PhotoReader:
         out = np.empty((len(self), 3, self.size, self.size), np.uint8)
 
         with ThreadPoolExecutor(workers) as pool:
-            list(tqdm(pool.map(self.read, range(len(self)), out), total=len(self), desc="photos",
-                      unit="photo", mininterval=1))
+            list(
+                tqdm(
+                    pool.map(self.read, range(len(self)), out),
+                    total=len(self),
+                    desc="photos",
+                    unit="photo",
+                    mininterval=1,
+                )
+            )
         return torch.from_numpy(out)
 
 
@@ -102,8 +110,11 @@ class Buffers:
         """An array with any content. It counts as free once the object returned here is gone; a
         tensor made of it keeps it, a slice of it does not."""
         with self._lock:
-            free = [(array, holder) for array, holder in self._lent if holder() is None
-                    and array.shape == shape and array.dtype == dtype]  # fmt: skip
+            free = [
+                (array, holder)
+                for array, holder in self._lent
+                if holder() is None and array.shape == shape and array.dtype == dtype
+            ]
             array = free[0][0] if free else np.empty(shape, dtype)
             view = array.view()
             self._lent = [pair for pair in self._lent if pair[0] is not array]
@@ -114,10 +125,20 @@ class Buffers:
 class PairBatches:
     """Batches of one split of paired data, held in memory as 8- and 16-bit numbers or streamed."""
 
-    def __init__(self, pairs: Pairs, dataset: Dataset, *, split: str | None, photo_size: int,
-                 chips_per_batch: int, photos_per_chip: int, seed: int = 0,
-                 memory_bytes: int = MEMORY_BYTES, workers: int = 2,
-                 share: tuple[int, int] = (0, 1)):
+    def __init__(
+        self,
+        pairs: Pairs,
+        dataset: Dataset,
+        *,
+        split: str | None,
+        photo_size: int,
+        chips_per_batch: int,
+        photos_per_chip: int,
+        seed: int = 0,
+        memory_bytes: int = MEMORY_BYTES,
+        workers: int = 2,
+        share: tuple[int, int] = (0, 1),
+    ):
         """chips_per_batch: of all ranks together; share: this rank's number and how many there are.
         memory_bytes: photos and chips that need more are streamed. workers: threads that decode;
         0 makes each batch when it is asked for, in the calling thread."""
@@ -125,8 +146,10 @@ class PairBatches:
         if not 0 <= rank < ranks:
             raise BadInput(f"share is {share}; it is (rank, ranks) with 0 <= rank < ranks")
         if chips_per_batch % ranks:
-            raise BadInput(f"chips_per_batch ({chips_per_batch}) is shared by {ranks} ranks; take "
-                           f"a multiple of {ranks}")
+            raise BadInput(
+                f"chips_per_batch ({chips_per_batch}) is shared by {ranks} ranks; take "
+                f"a multiple of {ranks}"
+            )
         rows = pairs.manifest
         if split is not None:
             rows = rows[rows["split"] == split]
@@ -142,8 +165,9 @@ class PairBatches:
         self._xy = rows[["x", "y"]].to_numpy(np.float64)
         self._lonlat = rows[["lon", "lat"]].to_numpy(np.float64)
         known = "heading" in rows  # of a view out of a spherical photo, the view's own
-        self._heading = (rows["heading"].to_numpy(np.float64) if known
-                         else np.full(len(rows), np.nan))
+        self._heading = (
+            rows["heading"].to_numpy(np.float64) if known else np.full(len(rows), np.nan)
+        )
         self._ids = rows["photo_id"].to_numpy(object)
         self._chip_ids, start = np.unique(rows["chip"].to_numpy(), return_index=True)
         self._start, self._stop = start, np.append(start[1:], len(rows))  # rows of each chip
@@ -201,7 +225,7 @@ class PairBatches:
         count = self._stop[chips] - start
         rng = np.random.default_rng((self.seed, 2, step))
         keys = rng.random((self.chips_per_batch, self._longest))
-        keys = keys[rank * len(chips): (rank + 1) * len(chips)]
+        keys = keys[rank * len(chips) : (rank + 1) * len(chips)]
         keys[np.arange(self._longest) >= count[:, None]] = 2.0  # beyond the chip's photos
         chosen = np.argsort(keys, axis=1, kind="stable")[:, :q]
         if chosen.shape[1] < q:

@@ -119,13 +119,16 @@ def load(
         with safe_open(path / "state.safetensors", "pt") as file:
             buffers = _restore(path, file, model, optimiser)
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise BadInput(f"{path}: this checkpoint is damaged ({error}); remove its folder to go on "
-                       "from the one before") from None
+        raise BadInput(
+            f"{path}: this checkpoint is damaged ({error}); remove its folder to go on "
+            "from the one before"
+        ) from None
     return state["step"], state["history"], buffers
 
 
-def _restore(path: Path, file: safe_open, model: nn.Module,
-             optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _restore(
+    path: Path, file: safe_open, model: nn.Module, optimiser: torch.optim.Optimizer
+) -> dict[str, Tensor]:
     """Tensor by tensor from the open file into model and optimiser; returns the buffers."""
     names = set(file.keys())
     own = {f"model.{k}": v for k, v in _weights(model).items()}
@@ -133,15 +136,21 @@ def _restore(path: Path, file: safe_open, model: nn.Module,
     stored = {k: tuple(file.get_slice(k).get_shape()) for k in names if k.startswith("model.")}
     odd = sorted({k for k, _ in stored.items() ^ {(k, tuple(v.shape)) for k, v in own.items()}})
     if odd:
-        raise BadInput(f"{path}: these weights do not fit the model ({len(odd)} differ in name or "
-                       f"shape, {odd[0].removeprefix('model.')} first); remove the checkpoint "
-                       "folder to start anew")
+        raise BadInput(
+            f"{path}: these weights do not fit the model ({len(odd)} differ in name or "
+            f"shape, {odd[0].removeprefix('model.')} first); remove the checkpoint "
+            "folder to start anew"
+        )
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(_like(file.get_tensor(name), tensor))
         optimiser.state.clear()
-        on_device = {p for g in optimiser.param_groups if g.get("fused") or g.get("capturable")
-                     for p in g["params"]}
+        on_device = {
+            p
+            for g in optimiser.param_groups
+            if g.get("fused") or g.get("capturable")
+            for p in g["params"]
+        }
         for key in sorted(k for k in names if k.startswith("optimiser.")):
             _, field, name = key.split(".", 2)
             parameter, value = parameters[name], file.get_tensor(key)
@@ -149,20 +158,24 @@ def _restore(path: Path, file: safe_open, model: nn.Module,
                 value = value.clone().to(parameter.device if parameter in on_device else "cpu")
             else:  # moments lie as their parameter does: device, shards, memory format
                 value = torch.empty_like(parameter, dtype=value.dtype).copy_(
-                    _like(value, parameter))
+                    _like(value, parameter)
+                )
             optimiser.state[parameter][field] = value
-    return {k.removeprefix("buffer."): file.get_tensor(k).clone()  # not a view of the file
-            for k in names if k.startswith("buffer.")}
+    return {
+        k.removeprefix("buffer."): file.get_tensor(k).clone()  # not a view of the file
+        for k in names
+        if k.startswith("buffer.")
+    }
 
 
-def _gather(model: nn.Module, optimiser: torch.optim.Optimizer,
-            write: bool) -> dict[str, Tensor]:
+def _gather(model: nn.Module, optimiser: torch.optim.Optimizer, write: bool) -> dict[str, Tensor]:
     """Name -> whole tensor on the CPU; empty without `write`. The same order on every rank."""
     named = {f"model.{k}": v for k, v in _weights(model).items()}
     for name, parameter in _parameters(model, optimiser).items():
         state = optimiser.state.get(parameter, {})
-        named |= {f"optimiser.{field}.{name}": torch.as_tensor(state[field])
-                  for field in sorted(state)}
+        named |= {
+            f"optimiser.{field}.{name}": torch.as_tensor(state[field]) for field in sorted(state)
+        }
     whole = {}
     for name, tensor in named.items():
         tensor = full(tensor.detach())
@@ -196,8 +209,10 @@ def _plain(name: str) -> str:
     """The name without the wrappers of inner modules."""
     parts = name.split(".")
     if "_fsdp_wrapped_module" in parts:
-        raise BadInput(f"{name}: FullyShardedDataParallel hides the parameters' shapes; shard with "
-                       "torch.distributed.fsdp.fully_shard instead")
+        raise BadInput(
+            f"{name}: FullyShardedDataParallel hides the parameters' shapes; shard with "
+            "torch.distributed.fsdp.fully_shard instead"
+        )
     return ".".join(p for p in parts if p not in WRAPPERS)
 
 
@@ -215,15 +230,19 @@ def _parameters(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str,
     named = {_plain(k): p for k, p in _bare(model).named_parameters()}
     strangers = {p for g in optimiser.param_groups for p in g["params"]} - set(named.values())
     if strangers:
-        raise BadInput(f"{len(strangers)} parameters of the optimiser are not the model's: sharding"
-                       " replaces them, make the optimiser after it")
+        raise BadInput(
+            f"{len(strangers)} parameters of the optimiser are not the model's: sharding"
+            " replaces them, make the optimiser after it"
+        )
     return named
 
 
 def _steps(folder: Path) -> list[Path]:
     """The folders of checkpoints, complete or not, oldest first."""
-    return sorted((p for p in folder.glob("step-*") if re.fullmatch(r"step-\d+", p.name)),
-                  key=lambda p: int(p.name.removeprefix("step-")))
+    return sorted(
+        (p for p in folder.glob("step-*") if re.fullmatch(r"step-\d+", p.name)),
+        key=lambda p: int(p.name.removeprefix("step-")),
+    )
 
 
 def _complete(path: Path) -> str | None:
@@ -266,6 +285,8 @@ def _why(error: Exception, folder: Path, step: int, need: int, run: str) -> str:
     except OSError:
         free = "the free space is unknown"
     reason = getattr(error, "strerror", None) or error
-    return (f"{folder}: the checkpoint of step {step} was not saved ({reason}); it needs "
-            f"{need / 1e6:,.1f} MB, {free}; the last good checkpoint is "
-            f"{latest(folder, run) or 'none'}")
+    return (
+        f"{folder}: the checkpoint of step {step} was not saved ({reason}); it needs "
+        f"{need / 1e6:,.1f} MB, {free}; the last good checkpoint is "
+        f"{latest(folder, run) or 'none'}"
+    )

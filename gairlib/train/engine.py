@@ -40,8 +40,9 @@ class Engine:
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
-            raise BadInput(f"pretrain.strategy is {self.strategy!r}; choose one of "
-                           f"{', '.join(STRATEGIES)}")
+            raise BadInput(
+                f"pretrain.strategy is {self.strategy!r}; choose one of {', '.join(STRATEGIES)}"
+            )
         for name in ("devices", "nodes"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -62,14 +63,20 @@ class Engine:
         if strategy == "fsdp":
             from lightning_fabric.strategies import ModelParallelStrategy
 
-            strategy = ModelParallelStrategy(_shard, data_parallel_size=self.ranks,
-                                             tensor_parallel_size=1)
+            strategy = ModelParallelStrategy(
+                _shard, data_parallel_size=self.ranks, tensor_parallel_size=1
+            )
         elif self.ranks == 1:
             strategy = "auto"
         else:
             strategy = "ddp"
-        fabric = Fabric(accelerator=self.accelerator, devices=self.devices, num_nodes=self.nodes,
-                        strategy=strategy, precision=precision)
+        fabric = Fabric(
+            accelerator=self.accelerator,
+            devices=self.devices,
+            num_nodes=self.nodes,
+            strategy=strategy,
+            precision=precision,
+        )
         fabric.launch()
         return fabric
 
@@ -78,14 +85,16 @@ class Engine:
 
         `model` itself stays usable, and holds the weights (sharded ones with "fsdp").
         """
-        normed = [n for n, m in model.named_modules()
-                  if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        normed = [
+            n for n, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+        ]
         on_gpu = fabric.device.type == "cuda"
         if normed and (parts > 1 or (self.ranks > 1 and not on_gpu)):
             raise BadInput(
                 f"{normed[0]} is a batch norm, whose statistics would be those of a part of the "
                 "batch: set pretrain.gradient_parts to 1 and train in one process, or choose an SV "
-                "tower without (a ViT, or norm_layer: groupnorm in model.changes.sv_options)")
+                "tower without (a ViT, or norm_layer: groupnorm in model.changes.sv_options)"
+            )
         if normed and self.ranks > 1:
             model.sv.tower = nn.SyncBatchNorm.convert_sync_batchnorm(model.sv.tower)
         if self.activation_checkpointing:
@@ -93,7 +102,8 @@ class Engine:
 
             chosen = set(_blocks(model))
             checkpoint_wrapper.apply_activation_checkpointing(
-                model, check_fn=lambda module: module in chosen)
+                model, check_fn=lambda module: module in chosen
+            )
         called = torch.compile(model) if self.compile else model
         wrapped = fabric.setup_module(called)
         return wrapped, fabric.setup_optimizers(optimiser(model))

@@ -62,8 +62,9 @@ def backward(
     lonlat = everyone.rows(inputs.lonlat)
     near = everyone.rows(inputs.near_field(options.field_exclude_m).byte()).bool()
     chip = everyone.rows(inputs.chip + fabric.global_rank * len(inputs.chips))
-    found = terms(leaves, lonlat=lonlat, chip=chip, near_field=near, queued_lonlat=queued,
-                  options=options)
+    found = terms(
+        leaves, lonlat=lonlat, chip=chip, near_field=near, queued_lonlat=queued, options=options
+    )
     found["loss"].backward()
 
     # Fabric averages over ranks: what only this rank has counts R-fold, what all share once.
@@ -99,8 +100,12 @@ def _encode(model: Callable, part: Inputs, queued: Tensor) -> tuple[Tensor, ...]
     rows = torch.arange(b * (q + f), device=part.keep.device).reshape(b, q + f)
     keep = torch.cat((rows[:, :q].flatten()[part.keep], rows[:, q:].flatten()))
     sv, local, places, temperatures = model(
-        part.chips, torch.cat((part.xy, part.field_xy), 1), keep, part.photos,
-        torch.cat((part.lonlat, queued)))
+        part.chips,
+        torch.cat((part.xy, part.field_xy), 1),
+        keep,
+        part.photos,
+        torch.cat((part.lonlat, queued)),
+    )
     field = local[n:].reshape(b, f, local.shape[-1])
     return sv, local[:n], places[:n], places[n:], temperatures, field
 

@@ -48,8 +48,13 @@ class Inputs:
 
     def to(self, device: str | torch.device) -> Inputs:
         """The same on another device."""
-        return Inputs(**{f.name: v.to(device) if isinstance(v, Tensor) else v
-                         for f in fields(self) for v in [getattr(self, f.name)]})
+        return Inputs(
+            **{
+                f.name: v.to(device) if isinstance(v, Tensor) else v
+                for f in fields(self)
+                for v in [getattr(self, f.name)]
+            }
+        )
 
     def split(self, parts: int) -> list[Inputs]:
         """At most `parts` parts, each with consecutive chips, as many as the others or one more.
@@ -64,12 +69,21 @@ class Inputs:
         # one look at the device for all parts
         starts = torch.searchsorted(self.chip, torch.tensor(edges, device=self.chip.device))
         starts = starts.tolist()
-        return [Inputs(
-            chips=self.chips[a:z], xy=self.xy[a:z], keep=self.keep[i:j] - a * q,
-            photos=self.photos[i:j], lonlat=self.lonlat[i:j], heading=self.heading[i:j],
-            chip=self.chip[i:j] - a, field_xy=self.field_xy[a:z], side_m=self.side_m[a:z],
-            photo_ids=self.photo_ids[i:j],
-        ) for a, z, i, j in zip(edges, edges[1:], starts, starts[1:])]  # fmt: skip
+        return [
+            Inputs(
+                chips=self.chips[a:z],
+                xy=self.xy[a:z],
+                keep=self.keep[i:j] - a * q,
+                photos=self.photos[i:j],
+                lonlat=self.lonlat[i:j],
+                heading=self.heading[i:j],
+                chip=self.chip[i:j] - a,
+                field_xy=self.field_xy[a:z],
+                side_m=self.side_m[a:z],
+                photo_ids=self.photo_ids[i:j],
+            )
+            for a, z, i, j in zip(edges, edges[1:], starts, starts[1:])
+        ]
 
     def near_field(self, metres: float) -> Tensor:
         """Which random points of its chip are at most so far from a photo: bool [N, F]."""
@@ -115,9 +129,13 @@ def make(
     photos = torch.empty(len(keep), 3, config.sv_size, config.sv_size, device=device)
     for start in range(0, len(keep), PIECE):  # of a large batch, or what it takes would be tripled
         rows = keep[start : start + PIECE]
-        seen = augment.jitter_photos(_move(images, device, rows), options.photo_jitter,
-                                     shift=shift[rows], colour=colour[rows],
-                                     mirror=mirror[start : start + PIECE])  # fmt: skip
+        seen = augment.jitter_photos(
+            _move(images, device, rows),
+            options.photo_jitter,
+            shift=shift[rows],
+            colour=colour[rows],
+            mirror=mirror[start : start + PIECE],
+        )
         photos[start : start + PIECE] = prep.sv(seen, config.sv_size)
     still = valid[batch.valid].tolist()  # of the photos that the batch names
     return Inputs(
@@ -158,8 +176,14 @@ class Ahead:
     waited here: what the loader costs at most, as a GPU may have been busy meanwhile.
     """
 
-    def __init__(self, make_one: Callable[[int], Inputs], steps: Iterable[int], *, ahead: int = 1,
-                 device: str | torch.device = "cpu"):
+    def __init__(
+        self,
+        make_one: Callable[[int], Inputs],
+        steps: Iterable[int],
+        *,
+        ahead: int = 1,
+        device: str | torch.device = "cpu",
+    ):
         if ahead < 0:
             raise BadInput(f"ahead is {ahead}, a whole number from 0 is needed")
         self.waited = 0.0

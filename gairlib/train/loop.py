@@ -34,9 +34,18 @@ from gairlib.train.interrupts import deferred
 from gairlib.train.options import PretrainOptions, adamw, learning_rate, limit_queue
 from gairlib.train.validation import validate
 
-SUMMARY = ("loss", "incl_loss", "incl_accuracy", "field_loss", "secl_loss", "temperature",
-           "val_photos",
-           "val_recall_at_1", "val_recall_at_10", "val_median_rank")
+SUMMARY = (
+    "loss",
+    "incl_loss",
+    "incl_accuracy",
+    "field_loss",
+    "secl_loss",
+    "temperature",
+    "val_photos",
+    "val_recall_at_1",
+    "val_recall_at_10",
+    "val_median_rank",
+)
 SPEED = ("pairs_per_second", "seconds", "waited_seconds", "device", "ranks")
 
 
@@ -76,23 +85,38 @@ def pretrain(
 class _Run:
     """The state of one training run on one rank."""
 
-    def __init__(self, model: GAIR, train: PairBatches, validation: PairBatches | None, out: Path,
-                 options: PretrainOptions, checkpoints: Path, engine: Engine, begun: str):
+    def __init__(
+        self,
+        model: GAIR,
+        train: PairBatches,
+        validation: PairBatches | None,
+        out: Path,
+        options: PretrainOptions,
+        checkpoints: Path,
+        engine: Engine,
+        begun: str,
+    ):
         self.model, self.train, self.validation, self.options = model, train, validation, options
         self.out, self.checkpoints = out, checkpoints
         torch.manual_seed(options.seed)
         self.fabric = engine.fabric(options.precision)
         self.wrapped, self.optimiser = engine.setup(
-            self.fabric, model, lambda m: adamw(m, options), parts=options.gradient_parts)
+            self.fabric, model, lambda m: adamw(m, options), parts=options.gradient_parts
+        )
         self.queue = CoordinateQueue(limit_queue(options, len(train)), self.fabric.device)
         self.identity = checkpoint.fingerprint(
-            options.identity(), model.config.to_dict(), train.chips, begun,
-            [list(map(str, train.rows[c])) for c in ("photo_id", "x", "y")])
+            options.identity(),
+            model.config.to_dict(),
+            train.chips,
+            begun,
+            [list(map(str, train.rows[c])) for c in ("photo_id", "x", "y")],
+        )
         self.step, self.history = 0, []
         found = self.fabric.broadcast(checkpoint.latest(self.checkpoints, self.identity))
         if found:
             self.step, self.history, buffers = checkpoint.load(
-                found, model=model, optimiser=self.optimiser.optimizer)
+                found, model=model, optimiser=self.optimiser.optimizer
+            )
             self.queue.load_state_dict(buffers)
             self.fabric.print(f"going on from {found} at step {self.step} of {options.steps}")
         self.start = self.step
@@ -110,8 +134,14 @@ class _Run:
             shutil.rmtree(self.out / "live", ignore_errors=True)
             self.curves = Curves(self.out / "live", self.history)
         self.wrapped.train()
-        bar = tqdm(total=options.steps, initial=self.start, desc="pretraining", unit="step",
-                   disable=not (progress and self.fabric.is_global_zero), mininterval=2)
+        bar = tqdm(
+            total=options.steps,
+            initial=self.start,
+            desc="pretraining",
+            unit="step",
+            disable=not (progress and self.fabric.is_global_zero),
+            mininterval=2,
+        )
         try:
             with self._inputs() as ahead:
                 for step, batch in ahead:
@@ -120,7 +150,8 @@ class _Run:
                     bar.update()
                     self.step = step + 1
                     if self.step < options.steps and (
-                        asked or self.step % options.checkpoint_every == 0):
+                        asked or self.step % options.checkpoint_every == 0
+                    ):
                         self._save()
                     if asked and self.step < options.steps:
                         raise KeyboardInterrupt
@@ -133,29 +164,40 @@ class _Run:
 
     def _inputs(self) -> inputs.Ahead:
         """Inputs of the steps to come; a GPU has the next ones made while it works."""
-        make = partial(inputs.make, config=self.model.config, options=self.options,
-                       device=self.fabric.device, share=self.train.share)
-        return inputs.Ahead(lambda step: make(self.train.batch(step), step=step),
-                            range(self.start, self.options.steps),
-                            ahead=int(self.fabric.device.type != "cpu"),
-                            device=self.fabric.device)
+        make = partial(
+            inputs.make,
+            config=self.model.config,
+            options=self.options,
+            device=self.fabric.device,
+            share=self.train.share,
+        )
+        return inputs.Ahead(
+            lambda step: make(self.train.batch(step), step=step),
+            range(self.start, self.options.steps),
+            ahead=int(self.fabric.device.type != "cpu"),
+            device=self.fabric.device,
+        )
 
     def _one(self, step: int, batch: inputs.Inputs, bar, rate: float) -> None:
         options = self.options
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(step, options)
         queued = self.queue.valid()
-        terms, lonlat = gradient_cache.backward(self.fabric, self.wrapped, batch, queued, options,
-                                                seed=options.seed * 1_000_003 + step)
-        norm = full(self.fabric.clip_gradients(self.wrapped, self.optimiser,
-                                               max_norm=options.clip_norm,
-                                               error_if_nonfinite=False))
+        terms, lonlat = gradient_cache.backward(
+            self.fabric, self.wrapped, batch, queued, options, seed=options.seed * 1_000_003 + step
+        )
+        norm = full(
+            self.fabric.clip_gradients(
+                self.wrapped, self.optimiser, max_norm=options.clip_norm, error_if_nonfinite=False
+            )
+        )
         wrong = ~torch.isfinite(terms["loss"]) & (self.bad < 0)
         self.bad = torch.where(wrong, torch.full_like(self.bad, step), self.bad)
         done = step + 1
         log = step % options.log_every == 0 or done == options.steps
-        look = self.validation is not None and (done % options.validate_every == 0
-                                                or done == options.steps)
+        look = self.validation is not None and (
+            done % options.validate_every == 0 or done == options.steps
+        )
         # what follows waits for the device: only where something is logged or kept, or on the CPU
         if log or look or done % options.checkpoint_every == 0 or self.fabric.device.type == "cpu":
             self._refuse_nan(norm)
@@ -183,14 +225,22 @@ class _Run:
         raise BadInput(
             f"the loss is not finite at step {step} (gradient norm {float(norm):.3g}); the last "
             f"good checkpoint is {checkpoint.latest(self.checkpoints, self.identity) or 'none'}; "
-            f"look at the photos {', '.join(ids[:8])} ... of this batch, or lower the lr")
+            f"look at the photos {', '.join(ids[:8])} ... of this batch, or lower the lr"
+        )
 
     # ---- what stays
 
     def _checkpoint(self) -> None:
-        checkpoint.save(self.checkpoints, step=self.step, model=self.model,
-                        optimiser=self.optimiser.optimizer, buffers=self.queue.state_dict(),
-                        history=self.history, run=self.identity, write=self.fabric.is_global_zero)
+        checkpoint.save(
+            self.checkpoints,
+            step=self.step,
+            model=self.model,
+            optimiser=self.optimiser.optimizer,
+            buffers=self.queue.state_dict(),
+            history=self.history,
+            run=self.identity,
+            write=self.fabric.is_global_zero,
+        )
 
     def _save(self) -> None:
         try:
@@ -219,10 +269,14 @@ class _Run:
     def _summary(self) -> dict:
         last = {k: v for row in self.history for k, v in row.items()}
         return {
-            "steps": self.options.steps, "train_photos": len(self.train),
+            "steps": self.options.steps,
+            "train_photos": len(self.train),
             "train_chips": self.train.chips,
             "pairs_per_second": round(self.pairs_seen / max(self.seconds, 1e-9), 1),
-            "seconds": round(self.seconds, 1), "waited_seconds": round(self.waited, 1),
-            "resumed_from_step": self.start, "device": str(self.fabric.device),
-            "ranks": self.fabric.world_size, "queue": self.queue.size,
+            "seconds": round(self.seconds, 1),
+            "waited_seconds": round(self.waited, 1),
+            "resumed_from_step": self.start,
+            "device": str(self.fabric.device),
+            "ranks": self.fabric.world_size,
+            "queue": self.queue.size,
         } | {k: last[k] for k in SUMMARY if k in last}

@@ -59,8 +59,15 @@ def terms(
         found |= {"field_loss": inside["loss"], "field_accuracy": inside["accuracy"]}
     far = {"lonlat": lonlat, "exclude_metres": max(0.0, options.secl_exclude_m)}
     if options.secl_weight:
-        secl = losses.secl(sv, here, temperature=temperature[1], queue=queued,
-                           queue_lonlat=queued_lonlat, chunk_size=chunk, **far)
+        secl = losses.secl(
+            sv,
+            here,
+            temperature=temperature[1],
+            queue=queued,
+            queue_lonlat=queued_lonlat,
+            chunk_size=chunk,
+            **far,
+        )
         found["loss"] = found["loss"] + options.secl_weight * secl["loss"]
         found |= {"secl_loss": secl["loss"], "secl_accuracy": secl["accuracy"]}
     if options.rs_location_weight:

@@ -49,23 +49,41 @@ class PretrainOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "chips_per_batch": 1, "photos_per_chip": 1, "gradient_parts": 1,
-                 "loss_chunk": 0, "queue_size": 0, "field_points": 0, "log_every": 1,
-                 "validate_every": 1, "checkpoint_every": 1}  # fmt: skip
+        least = {
+            "steps": 1,
+            "chips_per_batch": 1,
+            "photos_per_chip": 1,
+            "gradient_parts": 1,
+            "loss_chunk": 0,
+            "queue_size": 0,
+            "field_points": 0,
+            "log_every": 1,
+            "validate_every": 1,
+            "checkpoint_every": 1,
+        }
         for name, low in least.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise BadInput(f"pretrain.{name} is {value!r}, a whole number from {low} is needed")
-        for name, low, high in (("lr", 0, math.inf), ("warmup", 0, 1), ("queue_max_share", 0, 1),
-                                ("field_weight", 0, math.inf),
-                                ("secl_weight", 0, math.inf), ("rs_location_weight", 0, math.inf),
-                                ("crop_min", 0.05, 1)):
+        for name, low, high in (
+            ("lr", 0, math.inf),
+            ("warmup", 0, 1),
+            ("queue_max_share", 0, 1),
+            ("field_weight", 0, math.inf),
+            ("secl_weight", 0, math.inf),
+            ("rs_location_weight", 0, math.inf),
+            ("crop_min", 0.05, 1),
+        ):
             if not low <= float(getattr(self, name)) <= high:
-                raise BadInput(f"pretrain.{name} is {getattr(self, name)!r}, a number from {low} "
-                               f"to {high} is needed")
+                raise BadInput(
+                    f"pretrain.{name} is {getattr(self, name)!r}, a number from {low} "
+                    f"to {high} is needed"
+                )
         if self.chips_per_batch % self.gradient_parts:
-            raise BadInput(f"pretrain.chips_per_batch ({self.chips_per_batch}) does not divide "
-                           f"into gradient_parts = {self.gradient_parts}")
+            raise BadInput(
+                f"pretrain.chips_per_batch ({self.chips_per_batch}) does not divide "
+                f"into gradient_parts = {self.gradient_parts}"
+            )
 
     def identity(self) -> dict:
         """What changes what is learnt: checkpoints of another identity are not resumed."""
@@ -89,13 +107,16 @@ def learning_rate(step: int, options: PretrainOptions) -> float:
 def adamw(model: GAIR, options: PretrainOptions) -> torch.optim.AdamW:
     """The optimiser of training, its update in one kernel where there is one."""
     fused = next(model.parameters()).device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(parameter_groups(model, options.weight_decay), lr=options.lr,
-                             betas=(0.9, 0.98), fused=fused)
+    return torch.optim.AdamW(
+        parameter_groups(model, options.weight_decay), lr=options.lr, betas=(0.9, 0.98), fused=fused
+    )
 
 
 def parameter_groups(model: GAIR, weight_decay: float) -> list[dict]:
     """Weight decay on matrices only, not on biases, norms, tokens or the temperature."""
     matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
     others = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
-    return [{"params": matrices, "weight_decay": weight_decay},
-            {"params": others, "weight_decay": 0.0}]
+    return [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]

@@ -44,43 +44,65 @@ class Plan:
     towers: dict = field(default_factory=dict)
 
 
-def make_plan(pairs: Pairs, *, init: str, min_pairs: int,
-              init_towers: Mapping[str, str] | None = None) -> Plan:
+def make_plan(
+    pairs: Pairs, *, init: str, min_pairs: int, init_towers: Mapping[str, str] | None = None
+) -> Plan:
     """Decides before any time is spent; Missing or BadInput where nothing can be done."""
     named = [tower for tower, source in (init_towers or {}).items() if source]
     if init and named:
-        raise BadInput(f"pretrain.init ({init}) and pretrain.init_towers ({', '.join(named)}) both "
-                       'name weights to start from: name one (init: "" for runs on your own data)')
+        raise BadInput(
+            f"pretrain.init ({init}) and pretrain.init_towers ({', '.join(named)}) both "
+            'name weights to start from: name one (init: "" for runs on your own data)'
+        )
     rows = pairs.manifest
     n = rows.loc[rows["split"] == "train", "photo_id"].nunique() if len(rows) else 0
     if init and not (Path(init) / "model.safetensors").is_file():
-        raise Missing(f"{init}: no model.safetensors there; `init` takes a folder that "
-                      "`save_pretrained` wrote (for the sample's: run `make repro` first)")
+        raise Missing(
+            f"{init}: no model.safetensors there; `init` takes a folder that "
+            "`save_pretrained` wrote (for the sample's: run `make repro` first)"
+        )
     if n >= min_pairs:
-        start = (f"starting from the weights in `{init}`" if init
-                 else "starting tower by tower" if named else "from scratch")
-        return Plan(True, init, n, f"{n:,} photos with a chip in the training split: training "
-                                   f"{start}.")
+        start = (
+            f"starting from the weights in `{init}`"
+            if init
+            else "starting tower by tower"
+            if named
+            else "from scratch"
+        )
+        return Plan(
+            True, init, n, f"{n:,} photos with a chip in the training split: training {start}."
+        )
     if init:
-        return Plan(False, init, n, f"{n:,} photos with a chip in the training split, fewer than "
-                    f"the {min_pairs:,} that training needs: the weights in `{init}` are taken as "
-                    "they are, nothing is trained here.")
-    raise BadInput(f"{n} photos with a chip in the training split and no weights to start from: "
-                   f"pretrain.min_pairs asks for {min_pairs}; pair more photos, lower it, or name "
-                   "a folder of weights in pretrain.init")
+        return Plan(
+            False,
+            init,
+            n,
+            f"{n:,} photos with a chip in the training split, fewer than "
+            f"the {min_pairs:,} that training needs: the weights in `{init}` are taken as "
+            "they are, nothing is trained here.",
+        )
+    raise BadInput(
+        f"{n} photos with a chip in the training split and no weights to start from: "
+        f"pretrain.min_pairs asks for {min_pairs}; pair more photos, lower it, or name "
+        "a folder of weights in pretrain.init"
+    )
 
 
 def settings(section: Mapping[str, Any]) -> tuple[PretrainOptions, Engine]:
     """Section `pretrain` of params.yaml, taken apart; an unknown key is an error."""
     if unknown := sorted(set(section) - set(SETTINGS)):
-        raise BadInput(f"pretrain: unknown key {', '.join(unknown)}; known are "
-                       f"{', '.join(sorted(SETTINGS))}")
-    return (PretrainOptions(**{k: v for k, v in section.items() if k in _OPTIONS}),
-            Engine(**{k: v for k, v in section.items() if k in _ENGINE}))
+        raise BadInput(
+            f"pretrain: unknown key {', '.join(unknown)}; known are {', '.join(sorted(SETTINGS))}"
+        )
+    return (
+        PretrainOptions(**{k: v for k, v in section.items() if k in _OPTIONS}),
+        Engine(**{k: v for k, v in section.items() if k in _ENGINE}),
+    )
 
 
-def start(pairs: Pairs, model: Mapping[str, Any], section: Mapping[str, Any], *,
-          required: bool = False) -> tuple[GAIR, Plan]:
+def start(
+    pairs: Pairs, model: Mapping[str, Any], section: Mapping[str, Any], *, required: bool = False
+) -> tuple[GAIR, Plan]:
     """The model as training begins, and the plan.
 
     model: `preset` and `changes` of gairlib.GAIRConfig; section: `init` (a folder of weights that
@@ -88,8 +110,12 @@ def start(pairs: Pairs, model: Mapping[str, Any], section: Mapping[str, Any], *,
     required: a hub that does not answer is an error, so that all ranks begin alike.
     """
     sources = section.get("init_towers") or {}
-    todo = make_plan(pairs, init=section.get("init", ""), min_pairs=section.get("min_pairs", 1),
-                     init_towers=sources)
+    todo = make_plan(
+        pairs,
+        init=section.get("init", ""),
+        min_pairs=section.get("min_pairs", 1),
+        init_towers=sources,
+    )
     if todo.init:
         return GAIR.from_pretrained(todo.init), todo
     torch.manual_seed(section.get("seed", 0))
@@ -109,15 +135,28 @@ def beginning(plan: Plan) -> str:
     return json.dumps(files, sort_keys=True)
 
 
-def batches(pairs: Pairs, dataset: Dataset, config: GAIRConfig, options: PretrainOptions,
-            share: tuple[int, int] = (0, 1)) -> dict[str, PairBatches]:
+def batches(
+    pairs: Pairs,
+    dataset: Dataset,
+    config: GAIRConfig,
+    options: PretrainOptions,
+    share: tuple[int, int] = (0, 1),
+) -> dict[str, PairBatches]:
     """Batches of `train` (this rank's share) and, where the data has that split, `val` (all)."""
     found = [s for s in ("train", "val") if (pairs.manifest["split"] == s).any()]
-    return {split: PairBatches(pairs, dataset, split=split, photo_size=config.sv_size,
-                               chips_per_batch=options.chips_per_batch,
-                               photos_per_chip=options.photos_per_chip, seed=options.seed,
-                               share=share if split == "train" else (0, 1))
-            for split in found}
+    return {
+        split: PairBatches(
+            pairs,
+            dataset,
+            split=split,
+            photo_size=config.sv_size,
+            chips_per_batch=options.chips_per_batch,
+            photos_per_chip=options.photos_per_chip,
+            seed=options.seed,
+            share=share if split == "train" else (0, 1),
+        )
+        for split in found
+    }
 
 
 def take_as_is(model: GAIR, out: str | Path) -> dict:
@@ -134,8 +173,13 @@ def write_records(summary: dict, plan: Plan, *, out: str | Path, metrics: str | 
     speed = {k: summary[k] for k in (*SPEED, "resumed_from_step") if k in summary}
     kept = {k: v for k, v in summary.items() if k not in speed}
     source = "trained here" if plan.train else "taken as they are"
-    provenance = {"source": source, "init": plan.init, "towers": plan.towers,
-                  "steps": summary["steps"], "reason": plan.sentence}
+    provenance = {
+        "source": source,
+        "init": plan.init,
+        "towers": plan.towers,
+        "steps": summary["steps"],
+        "reason": plan.sentence,
+    }
     metrics.parent.mkdir(parents=True, exist_ok=True)
     metrics.write_text(json.dumps(kept, indent=1) + "\n")
     (out / "speed.json").write_text(json.dumps(speed, indent=1) + "\n")
@@ -146,20 +190,27 @@ def conclusions(summary: dict, plan: Plan, dataset: Dataset) -> str:
     """The stage's last words, in numbers of this run."""
     kind = "synthetic" if dataset.synthetic else "real"
     if not plan.train:
-        return (f"**Nothing was trained on these {kind} data.** {plan.sentence} What the "
-                "benchmarks show below is how these weights transfer.")
-    lines = [f"On {kind} data, {summary['train_photos']:,} photos in {summary['train_chips']:,} "
-             f"chips, {summary['steps']:,} steps: {summary['pairs_per_second']:.0f} pairs/s, "
-             f"{summary['seconds'] / 60:.1f} minutes on {summary['device']}."]
+        return (
+            f"**Nothing was trained on these {kind} data.** {plan.sentence} What the "
+            "benchmarks show below is how these weights transfer."
+        )
+    lines = [
+        f"On {kind} data, {summary['train_photos']:,} photos in {summary['train_chips']:,} "
+        f"chips, {summary['steps']:,} steps: {summary['pairs_per_second']:.0f} pairs/s, "
+        f"{summary['seconds'] / 60:.1f} minutes on {summary['device']}."
+    ]
     if "val_recall_at_1" in summary:
         n = int(summary["val_photos"])
         lines.append(
             f"A photo of the {n} validation photos finds its own place first in "
             f"**{summary['val_recall_at_1']:.1%}** of the cases (chance {1 / n:.1%}) and among "
             f"the first ten in {summary['val_recall_at_10']:.1%} (chance {min(1, 10 / n):.1%}); "
-            f"median rank {summary['val_median_rank']:.0f} (chance {(n + 1) / 2:.0f}).")
+            f"median rank {summary['val_median_rank']:.0f} (chance {(n + 1) / 2:.0f})."
+        )
     else:
         lines.append("There is no validation split, so nothing is said here about retrieval.")
-    lines.append("These sites steer no decision of the run; the test sites, which nobody has seen, "
-                 "are judged in the benchmarks.")
+    lines.append(
+        "These sites steer no decision of the run; the test sites, which nobody has seen, "
+        "are judged in the benchmarks."
+    )
     return "\n\n".join(lines)

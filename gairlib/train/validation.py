@@ -19,17 +19,21 @@ from research.evaluation import stats
 
 
 @torch.inference_mode()
-def validate(model: Callable, data: PairBatches, config: GAIRConfig,
-             device: torch.device) -> dict[str, float]:
+def validate(
+    model: Callable, data: PairBatches, config: GAIRConfig, device: torch.device
+) -> dict[str, float]:
     """Recall and rank over all photos of the split, each once, without augmentation.
 
     model: a GAIR or what an engine wrapped it in; with several ranks each one does all of it.
     """
     ranks, _ = _ranks(model, data, config, device)
     model.train()
-    return {"val_photos": len(ranks), "val_recall_at_1": retrieval.recall_at_k(ranks, 1),
-            "val_recall_at_10": retrieval.recall_at_k(ranks, 10),
-            "val_median_rank": retrieval.median_rank(ranks)}
+    return {
+        "val_photos": len(ranks),
+        "val_recall_at_1": retrieval.recall_at_k(ranks, 1),
+        "val_recall_at_10": retrieval.recall_at_k(ranks, 10),
+        "val_median_rank": retrieval.median_rank(ranks),
+    }
 
 
 @torch.inference_mode()
@@ -50,13 +54,16 @@ def intervals(model: GAIR, data: PairBatches) -> dict[str, float]:
         return found
     for k in (1, 10):
         spread = stats.cluster_bootstrap([stats.mean(ranks.recall_at(k), codes)], sites)
-        found |= {f"val_recall_at_{k}_low": round(spread.low, 4),
-                  f"val_recall_at_{k}_high": round(spread.high, 4)}
+        found |= {
+            f"val_recall_at_{k}_low": round(spread.low, 4),
+            f"val_recall_at_{k}_high": round(spread.high, 4),
+        }
     return found
 
 
-def _ranks(model: Callable, data: PairBatches, config: GAIRConfig,
-           device: torch.device) -> tuple[retrieval.Ranks, list[str]]:
+def _ranks(
+    model: Callable, data: PairBatches, config: GAIRConfig, device: torch.device
+) -> tuple[retrieval.Ranks, list[str]]:
     """Ranks of the n photos, and their ids in the same order. Leaves the model in eval mode."""
     model.eval()
     prep = preprocess.get(config.preprocessing)

@@ -117,9 +117,15 @@ def towers(
             for key, value in tensors.items():
                 own[key].copy_(value)
             new = [k for k in own if k.startswith(f"{name}.") and k not in tensors]
-            record = {"start": "weights", "source": source, "revision": weights.revision,
-                      "commit": weights.commit, "sha256": sha256(weights.path), "new": new,
-                      "unused": unused}  # fmt: skip
+            record = {
+                "start": "weights",
+                "source": source,
+                "revision": weights.revision,
+                "commit": weights.commit,
+                "sha256": sha256(weights.path),
+                "new": new,
+                "unused": unused,
+            }
             at = f" (commit {weights.commit[:12]})" if weights.commit else ""
             layers = dict.fromkeys(k.removesuffix(".weight").removesuffix(".bias") for k in new)
             more = f"; new in it: {', '.join(layers)}" if new else ""
@@ -200,8 +206,9 @@ def _checked(
     """A tower's tensors under the model's names: all of them but `fresh`, of the right shapes."""
     own = getattr(model, name).state_dict()
     counters = [k for k in own if k.endswith("num_batches_tracked")]  # whole numbers, no weights
-    shapes = {k: tuple(v.shape) for k, v in own.items()
-              if k not in counters and not k.startswith(fresh)}  # fmt: skip
+    shapes = {
+        k: tuple(v.shape) for k, v in own.items() if k not in counters and not k.startswith(fresh)
+    }
     check({k: v for k, v in state.items() if k not in counters}, shapes, what, "fit for the model")
     return {f"{name}.{k}": v for k, v in state.items()}
 
@@ -214,13 +221,21 @@ def _rs(model: GAIR, path: Path) -> Fitted:
     fill = 0.5 if c.preprocessing == "published" else 0.0  # a band's mean in the model's scale
     encoder = load_croma(path, bands=c.rs_bands, fill=fill, heads=1)  # heads are not in tensors
     width = encoder.embed.out_features
-    _same(what, [
-        ("dim" if c.rs_width is None else "rs_width", width, c.width, "linear_input.bias"),
-        ("rs_heads", CROMA_HEADS.get(width, c.rs_heads), c.rs_heads, "the width of to_qkv.weight"),
-        ("rs_patch", encoder.patch, c.rs_patch, "linear_input.weight"),
-        ("rs_depth", len(encoder.blocks), c.rs_depth, "the number of transformer.layers"),
-        ("rs_final_norm", True, c.rs_final_norm, "transformer.norm_out.weight"),
-    ])  # fmt: skip
+    _same(
+        what,
+        [
+            ("dim" if c.rs_width is None else "rs_width", width, c.width, "linear_input.bias"),
+            (
+                "rs_heads",
+                CROMA_HEADS.get(width, c.rs_heads),
+                c.rs_heads,
+                "the width of to_qkv.weight",
+            ),
+            ("rs_patch", encoder.patch, c.rs_patch, "linear_input.weight"),
+            ("rs_depth", len(encoder.blocks), c.rs_depth, "the number of transformer.layers"),
+            ("rs_final_norm", True, c.rs_final_norm, "transformer.norm_out.weight"),
+        ],
+    )
     tensors = _checked(model, "rs", encoder.state_dict(), ("project.",), what)
     return Fitted(tensors, len(encoder.unused_tensors))
 
@@ -239,10 +254,13 @@ def _sv(model: GAIR, path: Path) -> Fitted:
         known = HEADS.get(state["patch_embed.proj.weight"].shape[0], number)
         theirs = timm_vit_options(state, known, source)
         ours = timm_vit_options(tower.state_dict(), number, "sv tower")
-        _same(f"{source}: a ViT of timm's", [
-            (f"sv_options.{k}", theirs[k], ours[k], _VIT_TENSORS.get(k, "the set of tensors"))
-            for k in theirs
-        ])  # fmt: skip
+        _same(
+            f"{source}: a ViT of timm's",
+            [
+                (f"sv_options.{k}", theirs[k], ours[k], _VIT_TENSORS.get(k, "the set of tensors"))
+                for k in theirs
+            ],
+        )
     named = {f"tower.{k}": v for k, v in state.items()}
     return Fitted(_checked(model, "sv", named, ("dense.",), f"{source}: {what}"), len(unused))
 
@@ -266,12 +284,19 @@ def _location(model: GAIR, path: Path) -> Fitted:
     scales, features, _ = encoder.frequencies.shape
     mine = ours.frequencies.shape
     first, last = encoder.nets[0][0], encoder.nets[0][-1]
-    _same(what, [
-        ("the number of location_options.sigmas", scales, mine[0], "the number of LocEnc*"),
-        ("location_options.features", features, mine[1], "LocEnc0.capsule.0.b"),
-        ("location_options.hidden", first.out_features, ours.nets[0][0].out_features,
-         "LocEnc0.capsule.1.weight"),
-    ])  # fmt: skip
+    _same(
+        what,
+        [
+            ("the number of location_options.sigmas", scales, mine[0], "the number of LocEnc*"),
+            ("location_options.features", features, mine[1], "LocEnc0.capsule.0.b"),
+            (
+                "location_options.hidden",
+                first.out_features,
+                ours.nets[0][0].out_features,
+                "LocEnc0.capsule.1.weight",
+            ),
+        ],
+    )
     state, fresh = encoder.state_dict(), ()
     if last.out_features != model.config.dim:
         top = len(encoder.nets[0]) - 1

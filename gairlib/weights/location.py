@@ -38,8 +38,12 @@ def load_geoclip(weights: Weights) -> EqualEarthRFF:
     hidden = shape(state, "LocEnc0.capsule.1.weight", 2, source, what)[0]
     dim = shape(state, "LocEnc0.head.0.weight", 2, source, what)[0]
     scales = range(count(state, "LocEnc"))
-    layers = {"capsule.1": (hidden, 2 * features), "capsule.3": (hidden, hidden),
-              "capsule.5": (hidden, hidden), "head.0": (dim, hidden)}  # fmt: skip
+    layers = {
+        "capsule.1": (hidden, 2 * features),
+        "capsule.3": (hidden, hidden),
+        "capsule.5": (hidden, hidden),
+        "head.0": (dim, hidden),
+    }
     shapes: dict[str, tuple[int, ...]] = {}
     for k in scales:
         shapes[f"LocEnc{k}.capsule.0.b"] = (features, 2)
@@ -146,4 +150,3 @@ def load_satclip(weights: Weights, harmonics: str | None = None) -> SatCLIPLocat
     encoder.load_state_dict(state)
     encoder.unused_tensors = unused
     return encoder.eval()
-

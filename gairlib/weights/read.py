@@ -93,10 +93,7 @@ def part(
 
 
 def check(
-    state: Mapping[str, Tensor],
-    shapes: Mapping[str, Sequence[int]],
-    source: str,
-    what: str,
+    state: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]], source: str, what: str
 ) -> None:
     """Raise BadInput unless `state` has just these names and shapes, all floating point."""
     faults = [f"{k} is missing" for k in shapes if k not in state]

@@ -63,8 +63,7 @@ def load_croma(
             "px) that divides by the patch."
         )
     depth = count(state, "transformer.layers.")
-    table = {"linear_input": ("embed", (width, values)),
-             "transformer.norm_out": ("norm", (width,))}  # fmt: skip
+    table = {"linear_input": ("embed", (width, values)), "transformer.norm_out": ("norm", (width,))}
     for i in range(depth):
         theirs, ours = f"transformer.layers.{i}", f"blocks.{i}"
         table |= {
@@ -82,8 +81,11 @@ def load_croma(
 
     renamed = {}
     for name, (ours, _) in table.items():
-        renamed |= {f"{ours}.{k}": state[f"{name}.{k}"] for k in ("weight", "bias")
-                    if f"{name}.{k}" in shapes}  # fmt: skip
+        renamed |= {
+            f"{ours}.{k}": state[f"{name}.{k}"]
+            for k in ("weight", "bias")
+            if f"{name}.{k}" in shapes
+        }
     if bands == 10:
         renamed["embed.weight"], renamed["embed.bias"] = _ten_bands(
             renamed["embed.weight"], renamed["embed.bias"], fill
@@ -135,10 +137,7 @@ def load_timm_vit(
     state, unused = part(unwrap(content, source), [""], "blocks.", ["head."], source, what)
     inferred = timm_vit_options(state, heads, source)
     encoder = SVEncoder(
-        dim,
-        model="vit_base_patch16_224",
-        options={**inferred, **(options or {})},
-        pooler=pooler,
+        dim, model="vit_base_patch16_224", options={**inferred, **(options or {})}, pooler=pooler
     )
     own = encoder.tower.state_dict()
     check(state, {k: tuple(v.shape) for k, v in own.items()}, source, what)

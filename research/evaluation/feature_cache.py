@@ -33,8 +33,14 @@ CODE = (
 )  # no location features are kept
 
 
-def cached(compute: Callable[[], np.ndarray], model: GAIR, inputs, device: str, kind: str,
-           folder: str | Path | None = None) -> np.ndarray:
+def cached(
+    compute: Callable[[], np.ndarray],
+    model: GAIR,
+    inputs,
+    device: str,
+    kind: str,
+    folder: str | Path | None = None,
+) -> np.ndarray:
     """`compute()`, or what it gave for the same model, inputs, device and kind before.
 
     inputs: arrays or tensors in a fixed order. kind: what is computed from them. folder: where

@@ -23,10 +23,17 @@ def by_region(split: str, encoder: str, truth, guess, regions, lonlat=None) -> p
     texts = truth.dtype.kind not in "fiu"
     wrong = (truth != guess).astype(float) if texts else (truth - guess) ** 2
     places = np.full((len(truth), 2), np.nan) if lonlat is None else np.asarray(lonlat)
-    rows = pd.DataFrame({"region": np.asarray(regions).astype(str), "wrong": wrong,
-                         "lon": places[:, 0], "lat": places[:, 1]})
+    rows = pd.DataFrame(
+        {
+            "region": np.asarray(regions).astype(str),
+            "wrong": wrong,
+            "lon": places[:, 0],
+            "lat": places[:, 1],
+        }
+    )
     found = rows.groupby("region", as_index=False).agg(
-        lon=("lon", "mean"), lat=("lat", "mean"), n=("wrong", "size"), error=("wrong", "mean"))
+        lon=("lon", "mean"), lat=("lat", "mean"), n=("wrong", "size"), error=("wrong", "mean")
+    )
     found = found[found["n"] >= MIN_ROWS].reset_index(drop=True)
     if not texts:
         found["error"] = np.sqrt(found["error"])
@@ -39,11 +46,19 @@ def summary(regions: pd.DataFrame) -> pd.DataFrame:
     found = []
     for (split, encoder), rows in regions.groupby(["split", "encoder"], sort=False):
         error = np.sort(rows["error"].to_numpy())
-        worst = error[-max(1, round(WORST * len(error))):].mean()
+        worst = error[-max(1, round(WORST * len(error))) :].mean()
         low, middle, high = np.percentile(error, [10, 50, 90])
-        found.append({"split": split, "encoder": encoder, "regions": len(error), "median": middle,
-                      "spread": high - low, "worst_tenth": worst,
-                      "worst_over_median": worst / middle if middle > 0 else np.nan})
+        found.append(
+            {
+                "split": split,
+                "encoder": encoder,
+                "regions": len(error),
+                "median": middle,
+                "spread": high - low,
+                "worst_tenth": worst,
+                "worst_over_median": worst / middle if middle > 0 else np.nan,
+            }
+        )
     columns = "split encoder regions median spread worst_tenth worst_over_median".split()
     return pd.DataFrame(found, columns=columns)
 
@@ -54,5 +69,7 @@ def sentences(regions: pd.DataFrame, split: str, encoder: str = "gair") -> list[
     if len(rows) == 0 or rows["regions"].iloc[0] < 10:
         return []
     r = rows.iloc[0]
-    return [f"the worst tenth of {r['regions']} regions has an error of "
-            f"{r['worst_tenth']:.3g}, the median region {r['median']:.3g} ({encoder}, {split})"]
+    return [
+        f"the worst tenth of {r['regions']} regions has an error of "
+        f"{r['worst_tenth']:.3g}, the median region {r['median']:.3g} ({encoder}, {split})"
+    ]

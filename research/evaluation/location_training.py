@@ -114,8 +114,14 @@ class Fitted:
 
 
 def fit(
-    name: str, lonlat: ArrayLike, y: ArrayLike, groups: ArrayLike, *,
-    options: Sequence[dict[str, Any]] = ({},), settings: Settings = DEFAULTS, seed: int = 0,
+    name: str,
+    lonlat: ArrayLike,
+    y: ArrayLike,
+    groups: ArrayLike,
+    *,
+    options: Sequence[dict[str, Any]] = ({},),
+    settings: Settings = DEFAULTS,
+    seed: int = 0,
 ) -> Fitted:
     """Train one encoder on places [n, 2] with targets [n], numbers or texts.
 
@@ -125,8 +131,10 @@ def fit(
     """
     lonlat, y, groups = np.asarray(lonlat, dtype=np.float64), np.asarray(y), np.asarray(groups)
     if not len(lonlat) == len(y) == len(groups) or not options:
-        raise BadInput(f"{len(lonlat)} places, {len(y)} targets, {len(groups)} groups and "
-                       f"{len(options)} sets of options: equal numbers and one set are needed")
+        raise BadInput(
+            f"{len(lonlat)} places, {len(y)} targets, {len(groups)} groups and "
+            f"{len(options)} sets of options: equal numbers and one set are needed"
+        )
     target, fitted = _target(name, y)
     outputs = 1 if fitted.classes is None else len(fitted.classes)
     inner = torch.zeros(len(y), outputs)

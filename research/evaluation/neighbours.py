@@ -47,7 +47,12 @@ def nearest(
 
 
 def by_distance(
-    train_lonlat: ArrayLike, y: ArrayLike, test_lonlat: ArrayLike, *, k: int, power: float,
+    train_lonlat: ArrayLike,
+    y: ArrayLike,
+    test_lonlat: ArrayLike,
+    *,
+    k: int,
+    power: float,
     labels: bool = False,
 ) -> np.ndarray:
     """Inverse distance weighting over the k nearest rows: weights 1 / metres**power.

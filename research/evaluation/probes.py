@@ -59,8 +59,9 @@ def ridge(train, y, test, groups, *, folds: int = 5, seed: int = 0, penalties=PE
         beta = _path(inner_gram, inner_moment, m, penalties)  # [A, D, 1]
         error += ((mean_y + (xo - mean_x) @ beta - yo[None]) ** 2).sum((1, 2))
     chosen = penalties[[error.argmin() if error.any() else len(penalties) // 2]]
-    beta = _path(gram - n * np.outer(x.mean(0), x.mean(0)), moment - sum_x[:, None] * y.mean(0),
-                 n, chosen)[0]
+    beta = _path(
+        gram - n * np.outer(x.mean(0), x.mean(0)), moment - sum_x[:, None] * y.mean(0), n, chosen
+    )[0]
     return (y.mean(0) + (z - x.mean(0)) @ beta)[:, 0], float(chosen[0])
 
 
@@ -89,8 +90,10 @@ def logistic(train, y, test, groups, *, folds: int = 3, seed: int = 0, choices=I
         out = fold == f
         if len(np.unique(y[~out])) < 2:
             continue
-        right += [(model.predict(x[out]) == y[out]).sum()
-                  for model in _logistic(x[~out], y[~out], choices)]
+        right += [
+            (model.predict(x[out]) == y[out]).sum()
+            for model in _logistic(x[~out], y[~out], choices)
+        ]
     chosen = choices[int(right.argmax())] if right.any() else choices[len(choices) // 2]
     (model,) = _logistic(x, y, [chosen])
     return model.predict(z), float(chosen)

@@ -44,13 +44,22 @@ SCHEDULE = Schedule()
 class CompactViT(nn.Module):
     """Images [B, C, S, S], S a multiple of 16 -> [B, outputs]."""
 
-    def __init__(self, channels: int, side: int, outputs: int, width: int = 64, depth: int = 2,
-                 heads: int = 4) -> None:
+    def __init__(
+        self,
+        channels: int,
+        side: int,
+        outputs: int,
+        width: int = 64,
+        depth: int = 2,
+        heads: int = 4,
+    ) -> None:
         super().__init__()
         patch = side // GRID // 2
         self.stem = nn.Sequential(
-            nn.Conv2d(channels, 32, 3, stride=2, padding=1), nn.GELU(),
-            nn.Conv2d(32, width, patch, stride=patch))
+            nn.Conv2d(channels, 32, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(32, width, patch, stride=patch),
+        )
         self.positions = nn.Parameter(torch.randn(1, GRID**2, width) * 0.02)
         self.blocks = nn.Sequential(*(Block(width, heads, mlp_ratio=2.0) for _ in range(depth)))
         self.read = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs))
@@ -62,15 +71,19 @@ class CompactViT(nn.Module):
 
 def shrunk(images) -> Tensor:
     """Images [n, C, H, W] of any numbers -> float32 [n, C, S, S], S a multiple of 16 in SIDES."""
-    images = images if isinstance(images, Tensor) else torch.from_numpy(
-        np.asarray(images, np.float32))
+    images = (
+        images if isinstance(images, Tensor) else torch.from_numpy(np.asarray(images, np.float32))
+    )
     low, high = SIDES
     side = min(high, max(low, min(images.shape[-2:]) // 16 * 16))
-    return torch.cat([
-        part.float() if part.shape[-2:] == (side, side)
-        else F.interpolate(part.float(), (side, side), mode="bilinear", antialias=True)
-        for part in images.split(256)
-    ])
+    return torch.cat(
+        [
+            part.float()
+            if part.shape[-2:] == (side, side)
+            else F.interpolate(part.float(), (side, side), mode="bilinear", antialias=True)
+            for part in images.split(256)
+        ]
+    )
 
 
 def crops(chips: np.ndarray, chip_of: np.ndarray, xy: np.ndarray, share: float = 0.5) -> np.ndarray:
@@ -110,9 +123,19 @@ def _rate(step: int, s: Schedule) -> float:
     return 0.5 + 0.5 * float(np.cos(np.pi * (step - s.warmup) / max(s.steps - s.warmup, 1)))
 
 
-def fit_predict(images: Tensor, labels: np.ndarray, train: np.ndarray, test: np.ndarray,
-                groups: np.ndarray, *, kind: str, upright: bool, seed: int,
-                schedule: Schedule | None = None, device: str = "cpu") -> np.ndarray:
+def fit_predict(
+    images: Tensor,
+    labels: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    groups: np.ndarray,
+    *,
+    kind: str,
+    upright: bool,
+    seed: int,
+    schedule: Schedule | None = None,
+    device: str = "cpu",
+) -> np.ndarray:
     """Guesses [len(test)] of a network trained on the rows `train` of images [n, C, S, S].
 
     images: from `shrunk`. labels, groups: [n]. kind: "regression" or "classification". upright:
@@ -133,8 +156,9 @@ def fit_predict(images: Tensor, labels: np.ndarray, train: np.ndarray, test: np.
         outputs = 1 if names is None else len(names)
         network = CompactViT(images.shape[1], images.shape[-1], outputs).to(device)
     order = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=s.lr, weight_decay=s.weight_decay,
-                                  fused=True)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=s.lr, weight_decay=s.weight_decay, fused=True
+    )
     rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, s))
     judged = judge[_known(labels, judge, names)]
     best, best_state, since = np.inf, None, 0

@@ -56,21 +56,45 @@ class Table:
     synthetic: bool  # whether the labels are
     entries: dict[tuple[str, str, str], Entry] = field(default_factory=dict)
 
-    def add(self, split: str, encoder: str, metric: str, score: Score, *, probe: str, n: int,
-            clusters: int, n_train: int = 0, bands: str = "", normalisation: str = "",
-            unit: str = "", independent: int | None = None, cluster: str = "") -> None:
+    def add(
+        self,
+        split: str,
+        encoder: str,
+        metric: str,
+        score: Score,
+        *,
+        probe: str,
+        n: int,
+        clusters: int,
+        n_train: int = 0,
+        bands: str = "",
+        normalisation: str = "",
+        unit: str = "",
+        independent: int | None = None,
+        cluster: str = "",
+    ) -> None:
         """One seed's score; seeds are added in order. `independent`: how many clusters support an
         interval, where that is fewer than there are. `cluster`: its name, where not the table's."""
         same = [e for (s, m, _), e in self.entries.items() if (s, m) == (split, metric)]
         if same and same[0].clusters != clusters:
-            raise BadInput(f"{self.task}, {split}, {metric}: {encoder} answers for {clusters} "
-                           f"{self.cluster}s, the others for {same[0].clusters}")
+            raise BadInput(
+                f"{self.task}, {split}, {metric}: {encoder} answers for {clusters} "
+                f"{self.cluster}s, the others for {same[0].clusters}"
+            )
         key = (split, metric, encoder)
         if key not in self.entries:
             support = clusters if independent is None else independent
             self.entries[key] = Entry(
-                probe, unit, n, clusters, n_train, support, bands, normalisation,
-                cluster or self.cluster)
+                probe,
+                unit,
+                n,
+                clusters,
+                n_train,
+                support,
+                bands,
+                normalisation,
+                cluster or self.cluster,
+            )
         self.entries[key].scores.append(score)
 
     def rows(self, draws: int) -> pd.DataFrame:
@@ -81,43 +105,79 @@ class Table:
             if len(e.scores) > 1:
                 kinds += [(str(s), [score]) for s, score in enumerate(e.scores)]
             for seed, scores in kinds:
-                got = stats.cluster_bootstrap(
-                    scores, e.clusters, draws=draws, min_clusters=e.least)
-                found.append(dict(
-                    task=self.task, modality=self.modality, split=split, encoder=encoder,
-                    probe=e.probe, n=e.n, seed=seed, bands=e.bands,
-                    normalisation=e.normalisation, metric=metric, unit=e.unit, value=got.value,
-                    low=got.low, high=got.high, clusters=e.clusters, cluster=e.cluster,
-                    n_train=e.n_train, dataset=self.dataset,
-                    data="synthetic" if self.synthetic else "real"))
+                got = stats.cluster_bootstrap(scores, e.clusters, draws=draws, min_clusters=e.least)
+                found.append(
+                    dict(
+                        task=self.task,
+                        modality=self.modality,
+                        split=split,
+                        encoder=encoder,
+                        probe=e.probe,
+                        n=e.n,
+                        seed=seed,
+                        bands=e.bands,
+                        normalisation=e.normalisation,
+                        metric=metric,
+                        unit=e.unit,
+                        value=got.value,
+                        low=got.low,
+                        high=got.high,
+                        clusters=e.clusters,
+                        cluster=e.cluster,
+                        n_train=e.n_train,
+                        dataset=self.dataset,
+                        data="synthetic" if self.synthetic else "real",
+                    )
+                )
         return pd.DataFrame(found, columns=ROW_COLUMNS)
 
-    def difference(self, split: str, metric: str, encoder: str, baseline: str,
-                   draws: int, seeds: int | None = None) -> dict:
+    def difference(
+        self,
+        split: str,
+        metric: str,
+        encoder: str,
+        baseline: str,
+        draws: int,
+        seeds: int | None = None,
+    ) -> dict:
         """`encoder` minus `baseline` on the same draws: a row of COMPARISON_COLUMNS. seeds: take
         the first so many of both (default: all, and one score serves all seeds). The verdict is
         "wins" or "loses" where the interval excludes zero, "tie" where it does not, "" without an
         interval. `seeds` of the row: how many probe seeds the difference stands on."""
         ours, e = (self.entries[split, metric, name] for name in (encoder, baseline))
         got = stats.paired_difference(
-            ours.scores[:seeds], e.scores[:seeds], e.clusters, draws=draws, min_clusters=e.least)
+            ours.scores[:seeds], e.scores[:seeds], e.clusters, draws=draws, min_clusters=e.least
+        )
         lower = metric.startswith(LOWER)
         verdict = "" if np.isnan(got.low) else "tie"
         if got.excludes_zero():
             verdict = "wins" if (got.value < 0) == lower else "loses"
         return dict(
-            task=self.task, split=split, metric=metric, unit=e.unit, encoder=encoder,
-            baseline=baseline, difference=got.value, low=got.low, high=got.high,
-            better="lower" if lower else "higher", verdict=verdict, clusters=e.clusters,
-            seeds=max(len(ours.scores[:seeds]), len(e.scores[:seeds])))
+            task=self.task,
+            split=split,
+            metric=metric,
+            unit=e.unit,
+            encoder=encoder,
+            baseline=baseline,
+            difference=got.value,
+            low=got.low,
+            high=got.high,
+            better="lower" if lower else "higher",
+            verdict=verdict,
+            clusters=e.clusters,
+            seeds=max(len(ours.scores[:seeds]), len(e.scores[:seeds])),
+        )
 
     def comparison(self, draws: int) -> pd.DataFrame:
         """`gair` minus each other encoder. One that is too dear for all seeds is compared on those
         that it has: seed s of both saw the same folds, other seeds did not."""
-        found = [self.difference(split, metric, OURS, baseline, draws,
-                                 seeds=self._shared(split, metric, e))
-                 for (split, metric, baseline), e in self.entries.items()
-                 if baseline != OURS and (split, metric, OURS) in self.entries]
+        found = [
+            self.difference(
+                split, metric, OURS, baseline, draws, seeds=self._shared(split, metric, e)
+            )
+            for (split, metric, baseline), e in self.entries.items()
+            if baseline != OURS and (split, metric, OURS) in self.entries
+        ]
         return pd.DataFrame(found, columns=COMPARISON_COLUMNS)
 
     def _shared(self, split: str, metric: str, other: Entry) -> int | None:

@@ -22,17 +22,23 @@ def differences(result: Result, metrics: Sequence[str]) -> Figure:
     table = result.table[result.table["metric"].isin(metrics)]
     variants = [v for v in dict.fromkeys(table["variant"]) if v != BASE]
     with style.context():
-        fig = Figure(figsize=(style.WIDTH, 1.5 + 0.36 * max(1, len(variants))),
-                     layout="constrained")
+        fig = Figure(
+            figsize=(style.WIDTH, 1.5 + 0.36 * max(1, len(variants))), layout="constrained"
+        )
         axes = fig.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         for ax, name in zip(axes, metrics):
             _panel(ax, result, name, variants)
         axes[0].set_yticks(range(len(variants)), variants)
         axes[0].set_ylim(len(variants) - 0.5, -0.5)
         facts = result.facts
-        fig.suptitle(f"Difference to the base: {facts['steps']} steps, {len(facts['seeds'])} "
-                     f"seed{'s' * (len(facts['seeds']) > 1)}, {facts['photos']} photos at "
-                     f"{facts['sites']} validation sites", fontsize=11, x=0.01, ha="left")
+        fig.suptitle(
+            f"Difference to the base: {facts['steps']} steps, {len(facts['seeds'])} "
+            f"seed{'s' * (len(facts['seeds']) > 1)}, {facts['photos']} photos at "
+            f"{facts['sites']} validation sites",
+            fontsize=11,
+            x=0.01,
+            ha="left",
+        )
         return style.mark(fig, facts["data"] == "synthetic")
 
 
@@ -46,13 +52,20 @@ def _panel(ax, result: Result, name: str, variants: Sequence[str]) -> None:
         row = rows.loc[variant]
         colour = COLOURS.get(row["verdict"], style.GREY)
         if np.isfinite(row["low"]):
-            ax.plot([row["low"], row["high"]], [y, y], color=colour, lw=3,
-                    solid_capstyle="round", zorder=2)
+            ax.plot(
+                [row["low"], row["high"]],
+                [y, y],
+                color=colour,
+                lw=3,
+                solid_capstyle="round",
+                zorder=2,
+            )
         ax.plot(row["difference"], y, "o", color=colour, ms=7, zorder=3)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: metric.show(v, sign=True)))
     ax.locator_params(axis="x", nbins=5)
     ax.grid(axis="y", visible=False)
     base = metric.show(rows.loc[BASE, "mean"])
-    ax.set_title(f"{metric.label}\nbase {base}, chance {metric.show(result.chance[name])}",
-                 fontsize=10)
+    ax.set_title(
+        f"{metric.label}\nbase {base}, chance {metric.show(result.chance[name])}", fontsize=10
+    )
     ax.set_xlabel(f"difference ({'lower' if metric.lower else 'higher'} is better)\n")

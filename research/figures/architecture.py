@@ -22,9 +22,7 @@ EDGES = {"rs": style.BLUE, "sv": style.ORANGE, "location": style.GREEN}
 
 
 def draw(
-    config: GAIRConfig,
-    parameters: Mapping[str, int],
-    weights: Mapping[str, float] | None = None,
+    config: GAIRConfig, parameters: Mapping[str, int], weights: Mapping[str, float] | None = None
 ) -> Figure:
     """parameters: those of rs, sv, location and (with NILI) field, see `count`. weights: of the
     objectives "INCL", "SECL", "FIELD", "RS-location"; those above 0 are drawn, None draws all."""
@@ -64,12 +62,19 @@ def draw(
                 _box(ax, x, y, width, text, name, bold=i == 1)
             for (x, width, _), (to, *_rest) in zip(boxes, boxes[1:]):
                 _arrow(ax, (x + width, y), (to, y))
-        ax.text(48.5, ROWS[0] + 1.2, f"[B, {side}, {side}, {d}]", ha="center", va="bottom",
-                fontsize=6.5)
+        ax.text(
+            48.5, ROWS[0] + 1.2, f"[B, {side}, {side}, {d}]", ha="center", va="bottom", fontsize=6.5
+        )
         if c.query_mode != "mean":
             x = COLUMNS[2][0] + COLUMNS[2][1] / 2
-            ax.text(x, ROWS[0] - HIGH - 4.2, "photo's position (x, y)",
-                    ha="center", va="center", fontsize=7)
+            ax.text(
+                x,
+                ROWS[0] - HIGH - 4.2,
+                "photo's position (x, y)",
+                ha="center",
+                va="center",
+                fontsize=7,
+            )
             _arrow(ax, (x, ROWS[0] - HIGH - 2.9), (x, ROWS[0] - HIGH))
         _objectives(ax, on, d)
     return figure
@@ -81,8 +86,9 @@ def count(config: GAIRConfig) -> dict[str, int]:
 
     with torch.device("meta"):
         model = GAIR(config)
-    return {name: sum(p.numel() for p in part.parameters())
-            for name, part in model.named_children()}
+    return {
+        name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()
+    }
 
 
 def millions(n: int) -> str:
@@ -94,8 +100,10 @@ def _field(c: GAIRConfig, parameters: Mapping[str, int]) -> str:
     if c.query_mode != "nili":
         return f"Tokens read by\n{c.query_mode} interpolation\nno decoder"
     decoder = "linear" if c.decoder == "linear" else "linear + MLP"
-    return (f"Continuous field (NILI)\n3 × 3 tokens and offset\n{decoder} decoder\n"
-            f"{millions(parameters['field'])}")
+    return (
+        f"Continuous field (NILI)\n3 × 3 tokens and offset\n{decoder} decoder\n"
+        f"{millions(parameters['field'])}"
+    )
 
 
 def _pooler(c: GAIRConfig) -> str:
@@ -103,22 +111,57 @@ def _pooler(c: GAIRConfig) -> str:
 
 
 def _box(ax, x: float, y: float, width: float, text: str, name: str, bold: bool) -> None:
-    ax.add_patch(FancyBboxPatch((x + 0.6, y - HIGH + 0.6), width - 1.2, 2 * HIGH - 1.2,
-                                boxstyle="round,pad=0.6", fc=TINTS[name], ec=EDGES[name], lw=1.2))
+    ax.add_patch(
+        FancyBboxPatch(
+            (x + 0.6, y - HIGH + 0.6),
+            width - 1.2,
+            2 * HIGH - 1.2,
+            boxstyle="round,pad=0.6",
+            fc=TINTS[name],
+            ec=EDGES[name],
+            lw=1.2,
+        )
+    )
     head, _, rest = text.partition("\n")
     lines = rest.count("\n") + 1 if rest else 0
     top = y + 1.3 * lines
     size = 7.4
-    ax.text(x + width / 2, top, head, ha="center", va="center", fontsize=size, weight="bold",
-            color=style.BLACK)
+    ax.text(
+        x + width / 2,
+        top,
+        head,
+        ha="center",
+        va="center",
+        fontsize=size,
+        weight="bold",
+        color=style.BLACK,
+    )
     for i, line in enumerate(rest.split("\n") if rest else []):
-        ax.text(x + width / 2, top - 2.6 * (i + 1), line, ha="center", va="center", fontsize=6.9,
-                color=style.BLACK)
+        ax.text(
+            x + width / 2,
+            top - 2.6 * (i + 1),
+            line,
+            ha="center",
+            va="center",
+            fontsize=6.9,
+            color=style.BLACK,
+        )
 
 
 def _arrow(ax, start: tuple[float, float], end: tuple[float, float]) -> None:
-    ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": style.BLACK, "lw": 1.1,
-                                            "shrinkA": 1, "shrinkB": 1, "mutation_scale": 9})
+    ax.annotate(
+        "",
+        end,
+        start,
+        arrowprops={
+            "arrowstyle": "-|>",
+            "color": style.BLACK,
+            "lw": 1.1,
+            "shrinkA": 1,
+            "shrinkB": 1,
+            "mutation_scale": 9,
+        },
+    )
 
 
 def _objectives(ax, on: Mapping[str, float], d: int) -> None:
@@ -126,25 +169,62 @@ def _objectives(ax, on: Mapping[str, float], d: int) -> None:
     x, width = COLUMNS[3]
     middle = x + width / 2
     gaps = {"INCL": (ROWS[0] - HIGH, ROWS[1] + HIGH), "SECL": (ROWS[1] - HIGH, ROWS[2] + HIGH)}
-    both = {"arrowstyle": "<|-|>", "color": style.VERMILION, "lw": 1.5, "shrinkA": 1, "shrinkB": 1,
-            "mutation_scale": 9}
+    both = {
+        "arrowstyle": "<|-|>",
+        "color": style.VERMILION,
+        "lw": 1.5,
+        "shrinkA": 1,
+        "shrinkB": 1,
+        "mutation_scale": 9,
+    }
     for name, (top, bottom) in gaps.items():
         if name in on:
             ax.annotate("", (middle, bottom), (middle, top), arrowprops=both)
             said = name + (" + FIELD" if name == "INCL" and "FIELD" in on else "")
-            ax.text(middle - 1.5, (top + bottom) / 2 - (1.6 if name == "INCL" else 0), said,
-                    ha="right", va="center", fontsize=7.4, weight="bold", color=style.VERMILION)
+            ax.text(
+                middle - 1.5,
+                (top + bottom) / 2 - (1.6 if name == "INCL" else 0),
+                said,
+                ha="right",
+                va="center",
+                fontsize=7.4,
+                weight="bold",
+                color=style.VERMILION,
+            )
     if "RS-location" in on:
         right = x + width
-        ax.plot([right, right + 2.5, right + 2.5, right], [ROWS[0], ROWS[0], ROWS[2], ROWS[2]],
-                color=style.VERMILION, lw=1.5)
-        ax.text(right + 4.4, ROWS[1], "RS-location", rotation=90, ha="center", va="center",
-                fontsize=7.4, weight="bold", color=style.VERMILION)
-    ax.text(middle, ROWS[0] + HIGH + 1.3, f"shared space, D = {d}", ha="center", va="bottom",
-            fontsize=7.4, weight="bold")
-    said = {"INCL": "INCL, SECL, RS-location: InfoNCE over the batch",
-            "FIELD": "FIELD: over points of the photo's own chip"}
+        ax.plot(
+            [right, right + 2.5, right + 2.5, right],
+            [ROWS[0], ROWS[0], ROWS[2], ROWS[2]],
+            color=style.VERMILION,
+            lw=1.5,
+        )
+        ax.text(
+            right + 4.4,
+            ROWS[1],
+            "RS-location",
+            rotation=90,
+            ha="center",
+            va="center",
+            fontsize=7.4,
+            weight="bold",
+            color=style.VERMILION,
+        )
+    ax.text(
+        middle,
+        ROWS[0] + HIGH + 1.3,
+        f"shared space, D = {d}",
+        ha="center",
+        va="bottom",
+        fontsize=7.4,
+        weight="bold",
+    )
+    said = {
+        "INCL": "INCL, SECL, RS-location: InfoNCE over the batch",
+        "FIELD": "FIELD: over points of the photo's own chip",
+    }
     lines = [said["INCL"]] if on else []
     lines += [said["FIELD"]] if "FIELD" in on else []
-    ax.text(1, ROWS[0] + HIGH + 1.3, "; ".join(lines), va="bottom", fontsize=7,
-            color=style.VERMILION)
+    ax.text(
+        1, ROWS[0] + HIGH + 1.3, "; ".join(lines), va="bottom", fontsize=7, color=style.VERMILION
+    )

@@ -13,26 +13,39 @@ from research.figures import segmentation, style
 
 COLUMNS = 2  # panels side by side
 BLIND = ("majority", "mean", "chance", "random point")
-LABELS = {"R2": "R² (1 is perfect)", "accuracy": "accuracy (share right)",
-          "recall@1": "recall@1 (share found first)", "recall@10": "recall@10 (share in first ten)",
-          "median rank": "median rank (1 is best)",
-          "localisation error": "median localisation error (m)",
-          "localisation error, great circle": "median distance to the best candidate (km)",
-          "hit within 200 km": "share within 200 km",
-          "hit within 2,500 km": "share within 2,500 km",
-          "cosine margin": "cosine: match minus other sites"}
+LABELS = {
+    "R2": "R² (1 is perfect)",
+    "accuracy": "accuracy (share right)",
+    "recall@1": "recall@1 (share found first)",
+    "recall@10": "recall@10 (share in first ten)",
+    "median rank": "median rank (1 is best)",
+    "localisation error": "median localisation error (m)",
+    "localisation error, great circle": "median distance to the best candidate (km)",
+    "hit within 200 km": "share within 200 km",
+    "hit within 2,500 km": "share within 2,500 km",
+    "cosine margin": "cosine: match minus other sites",
+}
 # Columns of location tables that we know: TorchSpatial's, SatCLIP's and the sample's.
-UNITS = {"elevation": "m", "population": "people", "log_population": "log10 of people",
-         "log_population_density": "ln(1 + people per km²)", "log_forest_cover": "ln(1 + %)",
-         "log_nightlights": "ln(1 + nW/cm²/sr)", "mean_temperature": "°C",
-         "mean_precipitation": "mm a year", "median_house_value": "US dollars"}
-NAMES = {OURS: "GAIR (pretrained)", "gair, chip mean": "GAIR, chip mean",
-         "gair, least expected error": "GAIR, least expected error",
-         "gair, raw tokens bilinear (not its training mode)":
-             "GAIR, raw tokens, bilinear\n(not its training mode)",
-         "gair, by way of RS": "GAIR, by way of RS",
-         "gair, by way of photos": "GAIR, by way of photos",
-         "random init": "GAIR (random init)"}
+UNITS = {
+    "elevation": "m",
+    "population": "people",
+    "log_population": "log10 of people",
+    "log_population_density": "ln(1 + people per km²)",
+    "log_forest_cover": "ln(1 + %)",
+    "log_nightlights": "ln(1 + nW/cm²/sr)",
+    "mean_temperature": "°C",
+    "mean_precipitation": "mm a year",
+    "median_house_value": "US dollars",
+}
+NAMES = {
+    OURS: "GAIR (pretrained)",
+    "gair, chip mean": "GAIR, chip mean",
+    "gair, least expected error": "GAIR, least expected error",
+    "gair, raw tokens bilinear (not its training mode)": "GAIR, raw tokens, bilinear\n(not its training mode)",
+    "gair, by way of RS": "GAIR, by way of RS",
+    "gair, by way of photos": "GAIR, by way of photos",
+    "random init": "GAIR (random init)",
+}
 
 
 def _name(encoder: str) -> str:
@@ -60,16 +73,22 @@ def scores(result) -> Figure:
         lines = -(-len(panels) // per_row)
         entries = [_panel_rows(result, split, metric) for _, split, metric in panels]
         most = max(map(len, entries))
-        fig = Figure(figsize=(max(style.WIDTH, 5.2 * per_row), lines * (1.15 + 0.36 * most) + 0.4),
-                     layout="constrained")
+        fig = Figure(
+            figsize=(max(style.WIDTH, 5.2 * per_row), lines * (1.15 + 0.36 * most) + 0.4),
+            layout="constrained",
+        )
         axes = fig.subplots(lines, per_row, squeeze=False).ravel()
         for ax, (_, split, metric), rows in zip(axes, panels, entries):
             _panel(ax, split, metric, rows)
-        for ax in axes[len(panels):]:
+        for ax in axes[len(panels) :]:
             ax.axis("off")
-        fig.suptitle(f"{result.task} on {result.dataset} ({result.data} data): point and 95% "
-                     f"interval over {result.rows['cluster'].iloc[0]}s", fontsize=12,
-                     x=0.01, ha="left")
+        fig.suptitle(
+            f"{result.task} on {result.dataset} ({result.data} data): point and 95% "
+            f"interval over {result.rows['cluster'].iloc[0]}s",
+            fontsize=12,
+            x=0.01,
+            ha="left",
+        )
         return style.mark(fig, result.synthetic)
 
 
@@ -84,16 +103,31 @@ def _panel(ax, split: str, metric: str, rows) -> None:
     blind = rows[rows.encoder.isin(BLIND)]
     for y, (_, row) in enumerate(rows.iterrows()):
         ours = row.encoder == OURS
-        colour = (style.BLUE if ours else style.SKY if row.encoder.startswith(OURS)
-                  else style.ORANGE if row.encoder == RANDOM else style.GREY)
+        colour = (
+            style.BLUE
+            if ours
+            else style.SKY
+            if row.encoder.startswith(OURS)
+            else style.ORANGE
+            if row.encoder == RANDOM
+            else style.GREY
+        )
         if np.isfinite(row.low):
             ax.plot([row.low, row.high], [y, y], color=colour, lw=3, solid_capstyle="round")
         ax.plot(row.value, y, "o", color=colour, ms=8 if ours else 6, zorder=3)
         text = f"{row.value:.0f}" if row.unit or metric == "median rank" else f"{row.value:.3f}"
         text = text.replace("-0.000", "0.000")
-        ax.annotate(text, (row.value, y), xytext=(0, 6), textcoords="offset points", ha="center",
-                    fontsize=8, color=style.BLACK, zorder=4,
-                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85})
+        ax.annotate(
+            text,
+            (row.value, y),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color=style.BLACK,
+            zorder=4,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
+        )
     if len(blind):
         ax.axvline(blind["value"].iloc[0], color=style.BLACK, ls="--", lw=1, zorder=0)
     ax.set_yticks(range(len(rows)), [_name(e) for e in rows.encoder], fontsize=9)
@@ -140,8 +174,11 @@ def _images(data, images) -> Figure:
         ]
     fig = Figure(figsize=(style.WIDTH, 0.5 + 2.2 * -(-len(rows) // 4)), layout="constrained")
     for ax, row in zip(fig.subplots(-(-len(rows) // 4), 4, squeeze=False).ravel(), rows):
-        image = (style.true_colour(data.inputs[row]) if images is None
-                 else images[row].permute(1, 2, 0).numpy())
+        image = (
+            style.true_colour(data.inputs[row])
+            if images is None
+            else images[row].permute(1, 2, 0).numpy()
+        )
         label = data.labels[row]
         style.image_axes(ax, label if isinstance(label, str) else f"{label:.3g}")
         ax.imshow(image)
@@ -150,7 +187,7 @@ def _images(data, images) -> Figure:
             ax.plot(x, y, "o", ms=10, mfc="none", mec="white", mew=3)
             ax.plot(x, y, "o", ms=10, mfc="none", mec="black", mew=1.2)
         ax.title.set_fontsize(10)
-    for ax in fig.axes[len(rows):]:
+    for ax in fig.axes[len(rows) :]:
         ax.axis("off")
     fig.suptitle(f"{data.name}: examples of `{data.target}`", x=0.01, ha="left")
     return fig
@@ -186,8 +223,14 @@ def _places(data) -> Figure:
         fig.colorbar(dots, ax=ax, label=with_unit(data.target), extend="both", shrink=0.75)
     else:
         for name, colour, chosen in _shown_classes(data.labels):
-            ax.scatter(lon[chosen], lat[chosen], color=colour, s=6, label=name,
-                       zorder=1 if colour == style.GREY else 2)
+            ax.scatter(
+                lon[chosen],
+                lat[chosen],
+                color=colour,
+                s=6,
+                label=name,
+                zorder=1 if colour == style.GREY else 2,
+            )
         fig.legend(loc="outside lower center", ncols=5, markerscale=2.5, fontsize=9)
     ax.set(xlabel="longitude (°)", ylabel="latitude (°)", title=f"{data.name}: {len(lon):,} places")
     ax.set_aspect("equal")
@@ -217,8 +260,11 @@ def _retrieval(query, reading, model) -> Figure:
     encoded = model.encode_rs(prep.rs(dn, model.config.rs_size))
     grid = torch.from_numpy(ranks.cell_centres(query.cells))[None]
     dense = model.query_rs(encoded, grid, normalize=True)[0].float().numpy()
-    shown = field.imshow((dense @ reading.photos[row]).reshape(query.cells, query.cells),
-                         extent=extent, cmap=style.SIMILARITY)
+    shown = field.imshow(
+        (dense @ reading.photos[row]).reshape(query.cells, query.cells),
+        extent=extent,
+        cmap=style.SIMILARITY,
+    )
     field.set_title("Similarity to the field")
     fig.colorbar(shown, ax=field, label="cosine", shrink=0.7)
     for ax in (rgb, field):
@@ -227,7 +273,11 @@ def _retrieval(query, reading, model) -> Figure:
         ax.set(xlabel="east (m)", ylabel="south (m)")
         ax.grid(False)
     field.plot(*guess, "x", color=style.SKY, mew=2.5, ms=9)
-    fig.suptitle(f"Photo {query.rows['photo_id'].iloc[row]}: circle, where it stands; cross, the "
-                 f"guess, {errors[row]:.0f} m off (the median photo)", fontsize=10.5, x=0.01,
-                 ha="left")
+    fig.suptitle(
+        f"Photo {query.rows['photo_id'].iloc[row]}: circle, where it stands; cross, the "
+        f"guess, {errors[row]:.0f} m off (the median photo)",
+        fontsize=10.5,
+        x=0.01,
+        ha="left",
+    )
     return fig

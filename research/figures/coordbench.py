@@ -29,14 +29,17 @@ def splits(rows: pd.DataFrame, ours: str) -> Figure:
         axes = figure.subplots(lines, PER_ROW, squeeze=False)
         for ax, name in zip(axes.ravel(), names):
             _panel(ax, rows[rows["task"] == name], encoders, ours)
-        for ax in axes.ravel()[len(names):]:
+        for ax in axes.ravel()[len(names) :]:
             ax.axis("off")
         for row in axes:  # encoder names once a line
             row[1].set_yticklabels([])
-        marks = [Line2D([], [], ls="", marker="o", mfc="white", mec=style.BLACK),
-                 Line2D([], [], color=style.BLACK, marker="o")]  # fmt: skip
-        figure.legend(marks, ["random rows", "whole blocks, 95% interval"], ncols=2,
-                      loc="outside upper right")  # fmt: skip
+        marks = [
+            Line2D([], [], ls="", marker="o", mfc="white", mec=style.BLACK),
+            Line2D([], [], color=style.BLACK, marker="o"),
+        ]
+        figure.legend(
+            marks, ["random rows", "whole blocks, 95% interval"], ncols=2, loc="outside upper right"
+        )
         return style.mark(figure, bool(rows["synthetic"].any()))
 
 
@@ -54,8 +57,13 @@ def _panel(ax, rows: pd.DataFrame, encoders: list[str], ours: str) -> None:
         ax.plot(a, y, "o", mfc="white", mec=colour, ms=7)
         ax.plot(b, y, "o" if blocked.value >= least else "<", color=colour, ms=7)
         if blocked.value < least:
-            ax.annotate(f"{blocked.value:.1f}", (b, y), xytext=(8, 4), fontsize=8,
-                        textcoords="offset points")  # fmt: skip
+            ax.annotate(
+                f"{blocked.value:.1f}",
+                (b, y),
+                xytext=(8, 4),
+                fontsize=8,
+                textcoords="offset points",
+            )
     ax.set_yticks(range(len(encoders)), encoders[::-1])
     ax.set_ylim(-0.6, len(encoders) - 0.4)
     ax.set_xlim(least - 0.06, 1.04)
@@ -63,8 +71,9 @@ def _panel(ax, rows: pd.DataFrame, encoders: list[str], ours: str) -> None:
     ax.axvline(0, color=style.BLACK, lw=0.8)
     ax.grid(axis="y", visible=False)
     ax.set_xlabel(LABELS[first.metric])
-    ax.set_title(f"{first.task}\n{first.n:,} places, {first.clusters} {first.cluster}s",
-                 fontsize=9.5)  # fmt: skip
+    ax.set_title(
+        f"{first.task}\n{first.n:,} places, {first.clusters} {first.cluster}s", fontsize=9.5
+    )
 
 
 def readings(ids: list[str], dn: np.ndarray, found: pd.DataFrame) -> Figure:

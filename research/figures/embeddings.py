@@ -34,14 +34,18 @@ def summary(chips, photos, places) -> dict[str, float]:
     numbers = {"chips": len(chips), "photos": len(photos), "places": len(places)}
     if len(photos) > 1:
         true, random = _pairs(photos, places)
-        numbers |= {"cosine_true_photo_place": round(float(true.mean()), 4),
-                    "cosine_random_photo_place": round(float(random.mean()), 4)}
+        numbers |= {
+            "cosine_true_photo_place": round(float(true.mean()), 4),
+            "cosine_random_photo_place": round(float(random.mean()), 4),
+        }
         where = photos.assign(lon=photos.geometry.x, lat=photos.geometry.y)
         codes, sites = stats.encode_clusters(registry.photo_sites(where)[0])
         if sites >= stats.MIN_CLUSTERS:
             spread = stats.cluster_bootstrap([stats.mean(true, codes)], sites)
-            numbers |= {"cosine_true_photo_place_low": round(spread.low, 4),
-                        "cosine_true_photo_place_high": round(spread.high, 4)}
+            numbers |= {
+                "cosine_true_photo_place_low": round(spread.low, 4),
+                "cosine_true_photo_place_high": round(spread.high, 4),
+            }
     if len(photos) and len(chips):
         gap = vectors(chips).mean(0) - vectors(photos).mean(0)
         numbers["modality_gap_chip_photo"] = round(float(np.linalg.norm(gap)), 4)
@@ -50,18 +54,24 @@ def summary(chips, photos, places) -> dict[str, float]:
 
 def conclusions(numbers: dict, dataset: Dataset) -> str:
     kind = "synthetic" if dataset.synthetic else "real"
-    lines = [f"From these {kind} data: {numbers['chips']:,} chips, {numbers['photos']:,} photos "
-             f"and {numbers['places']:,} places are in one space of unit vectors."]
+    lines = [
+        f"From these {kind} data: {numbers['chips']:,} chips, {numbers['photos']:,} photos "
+        f"and {numbers['places']:,} places are in one space of unit vectors."
+    ]
     if "cosine_true_photo_place" in numbers:
         low, high = (numbers.get(f"cosine_true_photo_place_{end}") for end in ("low", "high"))
         spread = "" if low is None else f" (95% interval over sites {low:.2f} to {high:.2f})"
-        lines.append(f"A photo and its own place have a mean cosine of "
-                     f"**{numbers['cosine_true_photo_place']:.2f}**{spread}, a photo and the "
-                     f"place of another **{numbers['cosine_random_photo_place']:.2f}**. Photos of "
-                     "the training sites are among them: the benchmarks judge held-out ones.")
+        lines.append(
+            f"A photo and its own place have a mean cosine of "
+            f"**{numbers['cosine_true_photo_place']:.2f}**{spread}, a photo and the "
+            f"place of another **{numbers['cosine_random_photo_place']:.2f}**. Photos of "
+            "the training sites are among them: the benchmarks judge held-out ones."
+        )
     if "modality_gap_chip_photo" in numbers:
-        lines.append(f"The centres of chips and photos are {numbers['modality_gap_chip_photo']:.2f}"
-                     " apart (0 would be no modality gap, 2 the largest possible).")
+        lines.append(
+            f"The centres of chips and photos are {numbers['modality_gap_chip_photo']:.2f}"
+            " apart (0 would be no modality gap, 2 the largest possible)."
+        )
     return "\n\n".join(lines)
 
 
@@ -75,11 +85,20 @@ def one_space(chips, photos, places) -> Figure:
         if sum(map(len, frames.values())) > 2:
             pca = PCA(2).fit(np.concatenate(list(frames.values())))
             for kind, x in frames.items():
-                left.scatter(*pca.transform(x).T, s=7, alpha=0.4, lw=0, color=KINDS[kind],
-                             label=f"{len(x):,} {kind}")
+                left.scatter(
+                    *pca.transform(x).T,
+                    s=7,
+                    alpha=0.4,
+                    lw=0,
+                    color=KINDS[kind],
+                    label=f"{len(x):,} {kind}",
+                )
             share = 100 * pca.explained_variance_ratio_
-            left.set(xlabel=f"component 1 ({share[0]:.0f}% of variance)",
-                     ylabel=f"component 2 ({share[1]:.0f}%)", title="One space, three kinds")
+            left.set(
+                xlabel=f"component 1 ({share[0]:.0f}% of variance)",
+                ylabel=f"component 2 ({share[1]:.0f}%)",
+                title="One space, three kinds",
+            )
             for handle in left.legend(markerscale=2).legend_handles:
                 handle.set_alpha(1)
         if len(photos) > 1:
@@ -92,8 +111,17 @@ def one_space(chips, photos, places) -> Figure:
         return figure
 
 
-def nearest_chips(dataset: Dataset, chips, photos, *, chip_px: int, chip_m: float,
-                  queries: int = 3, neighbours: int = 4, seed: int = 0) -> Figure:
+def nearest_chips(
+    dataset: Dataset,
+    chips,
+    photos,
+    *,
+    chip_px: int,
+    chip_m: float,
+    queries: int = 3,
+    neighbours: int = 4,
+    seed: int = 0,
+) -> Figure:
     """Photos (of the test split where there is one) and the scene chips nearest to each.
 
     A frame marks the chips of the photo's own scene, where the photo lies inside one.
@@ -122,8 +150,11 @@ def nearest_chips(dataset: Dataset, chips, photos, *, chip_px: int, chip_m: floa
                 axis = style.image_axes(axes[r, c])
                 axis.set_axis_on()
                 axis.imshow(style.true_colour(tiles[number][0]))
-                axis.set_title(f"{chip['scene_id']}  {table[j] @ photo['embedding']:.2f}",
-                               fontsize=8, fontweight="normal")
+                axis.set_title(
+                    f"{chip['scene_id']}  {table[j] @ photo['embedding']:.2f}",
+                    fontsize=8,
+                    fontweight="normal",
+                )
                 if chip.geometry.covers(photo.geometry):
                     for spine in axis.spines.values():
                         spine.set(color=style.VERMILION, linewidth=2.5)

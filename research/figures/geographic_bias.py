@@ -21,8 +21,9 @@ def shown(regions: pd.DataFrame) -> list[str]:
     return ([n for n in FIRST if n in names] + [n for n in names if n not in FIRST])[:MOST]
 
 
-def draw(regions: pd.DataFrame, task: str, error: str, synthetic: bool,
-         degrees: float | None) -> Figure:
+def draw(
+    regions: pd.DataFrame, task: str, error: str, synthetic: bool, degrees: float | None
+) -> Figure:
     """regions: rows of `geographic_bias.by_region` of one split. error: label with its unit.
     degrees: size of the blocks in `lon`, `lat` (None: regions are sites, drawn as dots in a row).
     All panels share one colour scale, from 0 to the 95th percentile."""
@@ -48,16 +49,27 @@ def _maps(regions, names, error, degrees) -> Figure:
     west, south = (np.floor(regions[c].min() / degrees) * degrees for c in ("lon", "lat"))
     east, north = (np.ceil(regions[c].max() / degrees) * degrees for c in ("lon", "lat"))
     height = 4.3 * (north - south) / max(east - west, 1) + 0.8
-    fig = Figure(figsize=(5.2 * columns + 0.6, lines * min(max(height, 2.0), 5.0) + 0.5),
-                 layout="constrained")
+    fig = Figure(
+        figsize=(5.2 * columns + 0.6, lines * min(max(height, 2.0), 5.0) + 0.5),
+        layout="constrained",
+    )
     top = np.percentile(regions[regions["encoder"].isin(names)]["error"], 95) or 1.0
     axes = fig.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for ax, name in zip(axes, names):
         rows = regions[regions["encoder"] == name]
         cells = PatchCollection(
-            [Rectangle((np.floor(r.lon / degrees) * degrees, np.floor(r.lat / degrees) * degrees),
-                       degrees, degrees) for r in rows.itertuples()],
-            cmap=style.SEQUENTIAL, edgecolor="white", linewidth=0.4)
+            [
+                Rectangle(
+                    (np.floor(r.lon / degrees) * degrees, np.floor(r.lat / degrees) * degrees),
+                    degrees,
+                    degrees,
+                )
+                for r in rows.itertuples()
+            ],
+            cmap=style.SEQUENTIAL,
+            edgecolor="white",
+            linewidth=0.4,
+        )
         cells.set_array(rows["error"].to_numpy())
         cells.set_clim(0, top)
         ax.add_collection(cells)

@@ -23,9 +23,13 @@ def readings(chip: np.ndarray, pictures: dict[str, np.ndarray], ground_m: float)
 
 
 def similarity(
-    field: Field, cosine: np.ndarray, true_colour: np.ndarray, photo: np.ndarray, lonlat: tuple,
+    field: Field,
+    cosine: np.ndarray,
+    true_colour: np.ndarray,
+    photo: np.ndarray,
+    lonlat: tuple,
     finding: Finding,
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Photo, scene and similarity [h, w] side by side, with the true and the most similar place.
 
     true_colour: uint8 [h', w', 3] over the field's window; lonlat: the true position.
@@ -52,8 +56,9 @@ def similarity(
             _metre_ticks(axis, wide)
         _legend(figure, marks)
         axes[1].plot([truth[0], guess[0]], [truth[1], guess[1]], "--", color="white", lw=1)
-        axes[1].set_xlabel(f"{finding.error_m:.0f} m apart (random point: {finding.guess_m:.0f} m)",
-                           fontsize=9)  # fmt: skip
+        axes[1].set_xlabel(
+            f"{finding.error_m:.0f} m apart (random point: {finding.guess_m:.0f} m)", fontsize=9
+        )
         return figure
 
 
@@ -71,8 +76,9 @@ def similarities(maps: list, lonlat: tuple) -> Figure:
             wide, high = _metres(drawn.field)
             found = find(drawn.field, drawn.cosine, *lonlat)
             low, top = similarity_limits(drawn.cosine)
-            shown = axis.imshow(drawn.cosine, extent=(0, wide, high, 0), cmap=style.SIMILARITY,
-                                vmin=low, vmax=top)  # fmt: skip
+            shown = axis.imshow(
+                drawn.cosine, extent=(0, wide, high, 0), cmap=style.SIMILARITY, vmin=low, vmax=top
+            )
             bar = figure.colorbar(shown, ax=axis, shrink=0.8, pad=0.03, extend="min")
             bar.set_label("cosine similarity", fontsize=9)
             bar.ax.tick_params(labelsize=9)
@@ -96,12 +102,14 @@ def errors(findings: list[Finding]) -> Figure:
         axis = figure.subplots()
         share = np.arange(1, len(found) + 1) / len(found)
         axis.step(np.r_[0, found], np.r_[0, share], where="post", label="most similar place")
-        axis.axvline(
-            np.median(guess), color=style.GREY, ls="--", label="random point, median"
-        )
+        axis.axvline(np.median(guess), color=style.GREY, ls="--", label="random point, median")
         axis.axhline(0.5, color=style.GREY, lw=0.8, ls=":")
-        axis.set(xlabel="distance from the true position (m)", ylabel="share of photos",
-                 ylim=(0, 1.02), xlim=(0, None))  # fmt: skip
+        axis.set(
+            xlabel="distance from the true position (m)",
+            ylabel="share of photos",
+            ylim=(0, 1.02),
+            xlim=(0, None),
+        )
         axis.set_title(f"{len(found)} photos of this scene")
         axis.legend(loc="lower right")
         return figure
@@ -111,13 +119,15 @@ def _marks(axis, truth: tuple, guess: tuple | None) -> dict:
     """The true place and the most similar one (None: there is none), metres; the white ring has a
     black one below it, to be seen on light ground too. Returns what a legend takes: label -> what
     was drawn."""
-    (point,) = axis.plot(*truth, "o", ms=8, mfc=style.VERMILION, mec="white", mew=1.5,
-                         clip_on=False)  # fmt: skip
+    (point,) = axis.plot(
+        *truth, "o", ms=8, mfc=style.VERMILION, mec="white", mew=1.5, clip_on=False
+    )
     if guess is None:
         return {"truth": point}
-    below, ring = (axis.plot(*guess, "o", ms=11, mfc="none", mec=colour, mew=width,
-                             clip_on=False)[0]
-                   for colour, width in (("black", 3.6), ("white", 2)))  # fmt: skip
+    below, ring = (
+        axis.plot(*guess, "o", ms=11, mfc="none", mec=colour, mew=width, clip_on=False)[0]
+        for colour, width in (("black", 3.6), ("white", 2))
+    )
     return {"truth": point, "most similar": (below, ring)}
 
 

@@ -77,14 +77,22 @@ def scene_sheet(dataset: Dataset, scenes: Sequence[Scene], street: pd.DataFrame)
         with Reader(scene) as reader:
             values = reader.window(c, r, width, height)[0]
         across, down = scene.pixel_metres(scene.width / 2, scene.height / 2)
-        ax.imshow(style.true_colour(values), extent=(c, c + width, r + height, r),
-                  aspect=down / across)  # fmt: skip
+        ax.imshow(
+            style.true_colour(values), extent=(c, c + width, r + height, r), aspect=down / across
+        )
         column, row = scene.to_pixels(street["lon"].to_numpy(), street["lat"].to_numpy())
         inside = (column >= 0) & (column <= scene.width) & (row >= 0) & (row <= scene.height)
         column, row = column[inside], row[inside]
         inside = (column >= c) & (column <= c + width) & (row >= r) & (row <= r + height)
-        dots = ax.scatter(column[inside], row[inside], s=16, c=style.YELLOW, edgecolors="black",
-                          lw=0.6, clip_on=False)  # fmt: skip
+        dots = ax.scatter(
+            column[inside],
+            row[inside],
+            s=16,
+            c=style.YELLOW,
+            edgecolors="black",
+            lw=0.6,
+            clip_on=False,
+        )
         dots.set_in_layout(False)
         ax.set(xlim=(c, c + width), ylim=(r + height, r))
         ax.set_title(scene.id, fontsize=9.5)
@@ -124,8 +132,10 @@ def counts(report: dict, before: dict[str, int] | None = None) -> Figure:
 
     before: reasons for which rows of the photo table were rejected before pairing.
     """
-    bars = [(f"paired, {name}", of["photos"], SPLIT_COLOURS[name])
-            for name, of in report["by_split"].items()]  # fmt: skip
+    bars = [
+        (f"paired, {name}", of["photos"], SPLIT_COLOURS[name])
+        for name, of in report["by_split"].items()
+    ]
     lost = {**(before or {}), **report["rejected"]}
     bars += [(f"rejected: {reason}", n, style.GREY) for reason, n in lost.items()]
     with style.context():
@@ -165,10 +175,23 @@ def pairs_map(pairs: Pairs, dataset: Dataset) -> Figure:
         for split, colour in SPLIT_COLOURS.items():
             of = chips["split"].values == split
             if of.any():
-                ax.scatter(chips["lon"].values[of], chips["lat"].values[of], s=26, color=colour,
-                           edgecolors="white", lw=0.6, label=f"{split}: {of.sum():,} chips")
-        ax.set(xlim=(-180, 180), ylim=(-62, 82), aspect="equal", xticks=range(-180, 181, 60),
-               xlabel="longitude (degrees)", ylabel="latitude (degrees)")  # fmt: skip
+                ax.scatter(
+                    chips["lon"].values[of],
+                    chips["lat"].values[of],
+                    s=26,
+                    color=colour,
+                    edgecolors="white",
+                    lw=0.6,
+                    label=f"{split}: {of.sum():,} chips",
+                )
+        ax.set(
+            xlim=(-180, 180),
+            ylim=(-62, 82),
+            aspect="equal",
+            xticks=range(-180, 181, 60),
+            xlabel="longitude (degrees)",
+            ylabel="latitude (degrees)",
+        )
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
     return style.mark(fig, dataset.synthetic)
 
@@ -207,17 +230,29 @@ def _draw_chip(ax, chip, rows: pd.DataFrame, shown: int) -> None:
         colour = style.YELLOW if i < shown else "white"
         if np.isfinite(row["heading"]):
             turn = math.radians(row["heading"])
-            ax.plot([row["x"], row["x"] + 0.22 * math.sin(turn)],
-                    [row["y"], row["y"] - 0.22 * math.cos(turn)], color=colour, lw=1.4)  # fmt: skip
-        dot = ax.scatter(row["x"], row["y"], s=20, c=colour, edgecolors="black", lw=0.6, zorder=3,
-                         clip_on=False)  # fmt: skip
+            ax.plot(
+                [row["x"], row["x"] + 0.22 * math.sin(turn)],
+                [row["y"], row["y"] - 0.22 * math.cos(turn)],
+                color=colour,
+                lw=1.4,
+            )
+        dot = ax.scatter(
+            row["x"], row["y"], s=20, c=colour, edgecolors="black", lw=0.6, zorder=3, clip_on=False
+        )
         dot.set_in_layout(False)
         if i < shown:
             # The number stands on the side that has room.
-            ax.annotate(f"{i + 1}", (row["x"], row["y"]), color="white", fontsize=9, weight="bold",
-                        xytext=(-9 if row["x"] > 0.8 else 4, -10 if row["y"] < -0.8 else 3),
-                        textcoords="offset points", zorder=4,
-                        path_effects=[withStroke(linewidth=2, foreground="black")])  # fmt: skip
+            ax.annotate(
+                f"{i + 1}",
+                (row["x"], row["y"]),
+                color="white",
+                fontsize=9,
+                weight="bold",
+                xytext=(-9 if row["x"] > 0.8 else 4, -10 if row["y"] < -0.8 else 3),
+                textcoords="offset points",
+                zorder=4,
+                path_effects=[withStroke(linewidth=2, foreground="black")],
+            )
     ax.set(xlim=(-1, 1), ylim=(1, -1))
     ax.set_title(f"{chip['scene_id'].item()} ({chip['split'].item()})", fontsize=8.5)
     ax.set_xlabel(f"{chip.attrs['chip_m']:g} m, {_plural(len(rows))}", fontsize=8)
@@ -238,10 +273,17 @@ def distributions(pairs: Pairs, synthetic: bool) -> Figure:
         bins = np.linspace(-half, half, 17)
         drawn = where.hist2d(manifest["x"] * half, manifest["y"] * half, bins=(bins, bins))[3]
         inner = half * (1 - 2 * margin)
-        where.add_patch(Rectangle((-inner, -inner), 2 * inner, 2 * inner, fill=False, ec="white",
-                                  ls="--", lw=1.2))  # fmt: skip
-        where.set(title="Place in the chip", xlabel="metres east (dashed: margin)",
-                  ylabel="metres south", aspect="equal")  # fmt: skip
+        where.add_patch(
+            Rectangle(
+                (-inner, -inner), 2 * inner, 2 * inner, fill=False, ec="white", ls="--", lw=1.2
+            )
+        )
+        where.set(
+            title="Place in the chip",
+            xlabel="metres east (dashed: margin)",
+            ylabel="metres south",
+            aspect="equal",
+        )
         where.grid(False)
         where.invert_yaxis()
         fig.colorbar(drawn, ax=where, label="photos in chips")
@@ -259,8 +301,9 @@ def distributions(pairs: Pairs, synthetic: bool) -> Figure:
             cloud.text(0.5, 0.9, text, transform=cloud.transAxes, ha="center", fontsize=9)
         number = np.bincount(chips["photos"].values, minlength=chips.attrs["max_photos"] + 1)
         many.bar(range(1, len(number)), number[1:], color=style.GREEN)
-        many.set(title="Photos in a chip", xlabel="photos", ylabel="chips",
-                 xticks=range(1, len(number)))  # fmt: skip
+        many.set(
+            title="Photos in a chip", xlabel="photos", ylabel="chips", xticks=range(1, len(number))
+        )
     return style.mark(fig, synthetic)
 
 

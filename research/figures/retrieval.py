@@ -10,9 +10,12 @@ from research.figures import style
 
 # title of a panel -> how the name of its split ends
 DIRECTIONS = {
-    "Photo → RS": ", all photos", "Photo → location": ", photo to location",
-    "RS → location": ", RS to location", "RS → photo": ", all photos, RS to photo",
-    "Location → photo": ", location to photo", "Location → RS": ", location to RS",
+    "Photo → RS": ", all photos",
+    "Photo → location": ", photo to location",
+    "RS → location": ", RS to location",
+    "RS → photo": ", all photos, RS to photo",
+    "Location → photo": ", location to photo",
+    "Location → RS": ", location to RS",
 }
 KILOMETRES = {
     "Candidates: held-out photos": (", photo to location", ", RS to location"),
@@ -70,8 +73,9 @@ def _figure(panels, kind: str, title: str, what: str, columns: int) -> Figure | 
     per_row = min(columns, len(panels)) if len(panels) != 4 else 2
     lines = -(-len(panels) // per_row)
     with style.context():
-        fig = Figure(figsize=(max(style.WIDTH, 3.4 * per_row), 3.3 * lines + 1.3),
-                     layout="constrained")
+        fig = Figure(
+            figsize=(max(style.WIDTH, 3.4 * per_row), 3.3 * lines + 1.3), layout="constrained"
+        )
         axes = fig.subplots(lines, per_row, squeeze=False, sharey=True).ravel()
         handles: dict = {}
         for ax, (name, rows) in zip(axes, panels):
@@ -79,7 +83,7 @@ def _figure(panels, kind: str, title: str, what: str, columns: int) -> Figure | 
             ax.set_title(name)
         for ax in axes[::per_row]:
             ax.set_ylabel(f"share {what}")
-        for ax in axes[len(panels):]:
+        for ax in axes[len(panels) :]:
             ax.axis("off")
         fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
         fig.suptitle(title, x=0.01, ha="left", fontsize=11)
@@ -99,9 +103,18 @@ def _lines(ax, rows: pd.DataFrame, kind: str, handles: dict) -> None:
         shift = (i - (len(present) - 1) / 2) * 0.035
         x = np.searchsorted(ticks, r["at"]) + shift * 1.5 if steps else r["at"] * np.exp(shift * 2)
         low, high = (r["value"] - r["low"]).clip(lower=0), (r["high"] - r["value"]).clip(lower=0)
-        handles[name] = ax.errorbar(x, r["value"], np.nan_to_num([low, high]), color=colour,
-                                    marker=marker, ms=5, lw=1.6, elinewidth=1.2, capsize=2,
-                                    zorder=3 if encoder == OURS else 2)
+        handles[name] = ax.errorbar(
+            x,
+            r["value"],
+            np.nan_to_num([low, high]),
+            color=colour,
+            marker=marker,
+            ms=5,
+            lw=1.6,
+            elinewidth=1.2,
+            capsize=2,
+            zorder=3 if encoder == OURS else 2,
+        )
     chance = rows[rows["encoder"] == "chance"].sort_values("at")
     x = np.searchsorted(ticks, chance["at"]) if steps else chance["at"]
     handles["Chance"] = ax.plot(x, chance["value"], ls="--", lw=1.2, color=style.BLACK)[0]
@@ -140,10 +153,18 @@ def places(query, modality: str, where, asking, places) -> Figure:
     world.plot(*truth, "o", mfc="none", mec=style.BLACK, mew=1.5, ms=13)
     world.plot(*guess, "x", color="white", mew=4.5, ms=11)
     world.plot(*guess, "x", color=style.SKY, mew=2.5, ms=10)
-    world.set(xlabel="longitude (°)", ylabel="latitude (°)",
-              title=f"{len(where.lonlat):,} candidate places")
+    world.set(
+        xlabel="longitude (°)",
+        ylabel="latitude (°)",
+        title=f"{len(where.lonlat):,} candidate places",
+    )
     world.set_aspect("equal")
     world.grid(False)
-    fig.suptitle(f"{query.rows['photo_id'].iloc[row]}: circle, where it is; cross, best candidate, "
-                 f"{apart[row]:,.0f} km off (the median query)", fontsize=10.5, x=0.01, ha="left")
+    fig.suptitle(
+        f"{query.rows['photo_id'].iloc[row]}: circle, where it is; cross, best candidate, "
+        f"{apart[row]:,.0f} km off (the median query)",
+        fontsize=10.5,
+        x=0.01,
+        ha="left",
+    )
     return fig

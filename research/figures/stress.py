@@ -20,8 +20,9 @@ READ = {"nili": "NILI", "mean": "chip mean"}
 GALLERY = {"site": "within its site", "all": "among all photos"}
 
 
-def curves(result: Result, stress: str, gallery: str = HEADLINE[0], metric: str = HEADLINE[1]
-           ) -> Figure:
+def curves(
+    result: Result, stress: str, gallery: str = HEADLINE[0], metric: str = HEADLINE[1]
+) -> Figure:
     """One stress: a panel a trained mode with shared limits, the other modes' curves in grey.
 
     Band: 95% interval of the metric. Dotted: the neutral level; dashed: chance.
@@ -34,16 +35,20 @@ def curves(result: Result, stress: str, gallery: str = HEADLINE[0], metric: str 
         axes = fig.subplots(rows, 3, sharex=True, sharey=True, squeeze=False).ravel()
         for ax, mode in zip(axes, modes):
             _panel(ax, table, mode, stress)
-        for ax in axes[len(modes):]:
+        for ax in axes[len(modes) :]:
             ax.set_visible(False)
         if metric in LOWER:
             axes[0].invert_yaxis()
         else:
             axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         first = table.iloc[0]
-        fig.suptitle(f"{title}: {metric} {GALLERY[gallery]}, {first['n']} photos at "
-                     f"{first['sites']} sites ({result.facts['split']})", fontsize=11, x=0.01,
-                     ha="left")
+        fig.suptitle(
+            f"{title}: {metric} {GALLERY[gallery]}, {first['n']} photos at "
+            f"{first['sites']} sites ({result.facts['split']})",
+            fontsize=11,
+            x=0.01,
+            ha="left",
+        )
         fig.supxlabel(label + "\n", fontsize=10.5)
         fig.supylabel(metric, fontsize=10.5)
         return style.mark(fig, result.facts["data"] == "synthetic")
@@ -60,16 +65,24 @@ def _panel(ax, table, mode: str, stress: str) -> None:
         ax.fill_between(part["level"], part["low"], part["high"], color=style.BLUE, alpha=0.2, lw=0)
     ax.plot(part["level"], part["mean"], "o-", color=style.BLUE, ms=4, zorder=3)
     ax.set_title(mode, fontsize=10)
-    ax.annotate("chance", (1, part["chance"].iloc[0]), xycoords=("axes fraction", "data"),
-                xytext=(-1, 2), textcoords="offset points", ha="right", fontsize=8,
-                color=style.GREY)
+    ax.annotate(
+        "chance",
+        (1, part["chance"].iloc[0]),
+        xycoords=("axes fraction", "data"),
+        xytext=(-1, 2),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color=style.GREY,
+    )
 
 
 def readings(result: Result, gallery: str = HEADLINE[0], metric: str = HEADLINE[1]) -> Figure:
     """Unstressed: each trained mode (row) read in its own mode (filled) and in others (hollow)."""
     table = result.curves
-    table = table[(table["stress"] == NONE) & (table["gallery"] == gallery)
-                  & (table["metric"] == metric)]
+    table = table[
+        (table["stress"] == NONE) & (table["gallery"] == gallery) & (table["metric"] == metric)
+    ]
     modes, reads = list(dict.fromkeys(table["trained"])), list(dict.fromkeys(table["read"]))
     colours = dict(zip(reads, style.CYCLE))
     markers = dict(zip(reads, "osD^v"))
@@ -81,8 +94,14 @@ def readings(result: Result, gallery: str = HEADLINE[0], metric: str = HEADLINE[
             for k, row in enumerate(part.itertuples()):
                 at = y + (k - (len(part) - 1) / 2) * 0.15
                 ax.plot([row.low, row.high], [at, at], color=colours[row.read], lw=1.5)
-                ax.plot(row.mean, at, markers[row.read], color=colours[row.read], ms=6,
-                        mfc=colours[row.read] if row.own else "white")
+                ax.plot(
+                    row.mean,
+                    at,
+                    markers[row.read],
+                    color=colours[row.read],
+                    ms=6,
+                    mfc=colours[row.read] if row.own else "white",
+                )
         for read in reads:
             name = READ.get(read, read)
             ax.plot([], [], markers[read], color=colours[read], label=f"read {name}")
@@ -94,6 +113,10 @@ def readings(result: Result, gallery: str = HEADLINE[0], metric: str = HEADLINE[
         ax.grid(axis="y", visible=False)
         ax.set_xlabel(f"{metric} {GALLERY[gallery]} (dashed: chance)\n")
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        fig.suptitle("Filled: read in the mode of its training. Hollow: in another mode",
-                     fontsize=11, x=0.01, ha="left")
+        fig.suptitle(
+            "Filled: read in the mode of its training. Hollow: in another mode",
+            fontsize=11,
+            x=0.01,
+            ha="left",
+        )
         return style.mark(fig, result.facts["data"] == "synthetic")

@@ -30,13 +30,30 @@ DIVERGING = "RdBu_r"  # signed values around zero
 # and without green ones (tests/research/figures/test_style.py): hue alone would not do that, so lightness varies.
 # By a word of the class's name, so that water is blue in every figure.
 LAND_COVER = {
-    "water": "#2862B0", "tree": "#186437", "forest": "#186437", "grass": "#8ACE5E",
-    "crop": "#FFF679", "bare": "#CFA37E", "paved": "#777C7C", "low building": "#E6672C",
-    "high building": "#5E000C", "industrial": "#C0A3F1",
+    "water": "#2862B0",
+    "tree": "#186437",
+    "forest": "#186437",
+    "grass": "#8ACE5E",
+    "crop": "#FFF679",
+    "bare": "#CFA37E",
+    "paved": "#777C7C",
+    "low building": "#E6672C",
+    "high building": "#5E000C",
+    "industrial": "#C0A3F1",
 }
 # Classes without colours of their own; GREY is for what is left. Near Okabe and Ito's.
-CATEGORIES = ("#297BBB", "#DF9A0E", "#159961", "#D05900", "#CF85BD", "#53BDF6", "#212827",
-              "#ECDF3B", "#711BA2", "#8B491D")
+CATEGORIES = (
+    "#297BBB",
+    "#DF9A0E",
+    "#159961",
+    "#D05900",
+    "#CF85BD",
+    "#53BDF6",
+    "#212827",
+    "#ECDF3B",
+    "#711BA2",
+    "#8B491D",
+)
 MANY = "tab20"  # beyond CATEGORIES, where no ten colours can be told apart by all
 
 WIDTH = 8.0  # inches: a full-width figure
@@ -109,8 +126,9 @@ def numbered(svg: str) -> str:
     """
     found = dict.fromkeys(re.findall(r'\bid="([a-zA-Z][0-9a-f]{10})"', svg))
     names = {old: f"{old[0]}{i}-gairlib" for i, old in enumerate(found)}
-    return re.sub(r'(["#])([a-zA-Z][0-9a-f]{10})(?=["\)])',
-                  lambda m: m[1] + names.get(m[2], m[2]), svg)
+    return re.sub(
+        r'(["#])([a-zA-Z][0-9a-f]{10})(?=["\)])', lambda m: m[1] + names.get(m[2], m[2]), svg
+    )
 
 
 def cover_colours(classes: Iterable[str]) -> list[str]:

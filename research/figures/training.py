@@ -13,8 +13,9 @@ from research.figures import style
 
 def parameter_table(model: torch.nn.Module) -> pd.DataFrame:
     """Parameters of each part of the model."""
-    counts = {name: sum(p.numel() for p in part.parameters())
-              for name, part in model.named_children()}
+    counts = {
+        name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()
+    }
     loose = sum(p.numel() for p in model.parameters(recurse=False))
     counts |= {"temperature": loose} if loose else {}
     counts["total"] = sum(p.numel() for p in model.parameters())
@@ -71,10 +72,12 @@ def curves(live: str | Path, *, chance: float) -> Figure:
         figure = Figure(figsize=(style.WIDTH, 3.9))
         left, right = figure.subplots(1, 2)
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "fontsize": 8}
-        names = {"incl_loss": "INCL: photo and RS field",
-                 "field_loss": "FIELD: photo and its own chip",
-                 "secl_loss": "SECL: photo and place",
-                 "rs_location_loss": "RS field and place"}
+        names = {
+            "incl_loss": "INCL: photo and RS field",
+            "field_loss": "FIELD: photo and its own chip",
+            "secl_loss": "SECL: photo and place",
+            "rs_location_loss": "RS field and place",
+        }
         for name, label in names.items():
             table = read(name)
             if table is not None:
@@ -88,7 +91,11 @@ def curves(live: str | Path, *, chance: float) -> Figure:
             if table is not None:
                 right.plot(table["step"], 100 * table[name], "o-", ms=3, label=label)
         right.axhline(100 * chance, color=style.GREY, ls="--", lw=1, label="chance, recall@1")
-        right.set(xlabel="step", ylabel="photos (%)", ylim=(0, None),
-                  title="Validation: photo to RS field")
+        right.set(
+            xlabel="step",
+            ylabel="photos (%)",
+            ylim=(0, None),
+            title="Validation: photo to RS field",
+        )
         right.legend(ncols=2, **below)
         return figure

@@ -55,8 +55,9 @@ def one_site(dataset: Dataset, site: str) -> Figure:
         values = sorted(names)
         index = np.searchsorted(values, cover)
         colours = style.cover_colours(names[v] for v in values)
-        axes[2].imshow(index, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(values) - 0.5,
-                       extent=extent)
+        axes[2].imshow(
+            index, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(values) - 0.5, extent=extent
+        )
         axes[2].set_title("Land cover, photos and headings")
         a = np.radians(photos["heading"].to_numpy())
         axes[2].quiver(x * 10, y * 10, np.sin(a), np.cos(a), color="black", scale=22, width=0.005)
@@ -64,8 +65,12 @@ def one_site(dataset: Dataset, site: str) -> Figure:
             ax.set_xlabel("metres east")
             ax.grid(False)
         axes[0].set_ylabel("metres south")
-        fig.legend(handles=[Patch(color=c, label=names[v]) for c, v in zip(colours, values)],
-                   loc="outside lower center", ncol=5, fontsize=9)
+        fig.legend(
+            handles=[Patch(color=c, label=names[v]) for c, v in zip(colours, values)],
+            loc="outside lower center",
+            ncol=5,
+            fontsize=9,
+        )
     return _marked(fig, dataset.synthetic)
 
 
@@ -86,20 +91,34 @@ def photos(dataset: Dataset, rows: pd.DataFrame, reach_m=200.0, columns: int = 6
             x, y = scene.to_pixels([row.lon], [row.lat])
             below.imshow(style.true_colour(scenes.read(scene)))
             reach = reach_m / 10
-            below.set(xlim=(x[0] - reach - 0.5, x[0] + reach - 0.5),
-                      ylim=(y[0] + reach - 0.5, y[0] - reach - 0.5))
+            below.set(
+                xlim=(x[0] - reach - 0.5, x[0] + reach - 0.5),
+                ylim=(y[0] + reach - 0.5, y[0] - reach - 0.5),
+            )
             # Pixel centres lie at whole numbers in imshow; angles count from the x axis, y down.
             axis, half = row.heading - 90, row.fov / 2
-            below.add_patch(Wedge((x[0] - 0.5, y[0] - 0.5), 0.9 * reach, axis - half, axis + half,
-                                  facecolor=(1, 1, 0, 0.12), edgecolor=style.YELLOW, lw=1.5))
-            below.set_xlabel(f"green {row.green_view:.2f}  buildings {row.building_view:.2f}\n"
-                             f"sky {row.sky_view:.2f}  height {row.building_height:.0f} m",
-                             fontsize=8.5)
+            below.add_patch(
+                Wedge(
+                    (x[0] - 0.5, y[0] - 0.5),
+                    0.9 * reach,
+                    axis - half,
+                    axis + half,
+                    facecolor=(1, 1, 0, 0.12),
+                    edgecolor=style.YELLOW,
+                    lw=1.5,
+                )
+            )
+            below.set_xlabel(
+                f"green {row.green_view:.2f}  buildings {row.building_view:.2f}\n"
+                f"sky {row.sky_view:.2f}  height {row.building_height:.0f} m",
+                fontsize=8.5,
+            )
     return _marked(fig, dataset.synthetic)
 
 
-def learnability(spread: pd.DataFrame, table: pd.DataFrame, scores: pd.DataFrame,
-                 synthetic: bool = True) -> Figure:
+def learnability(
+    spread: pd.DataFrame, table: pd.DataFrame, scores: pd.DataFrame, synthetic: bool = True
+) -> Figure:
     """Three panels: land cover's spread within and between sites, building_view against the
     buildings in the view cone, and R2 on held-out sites by what a predictor is shown."""
     with style.context():
@@ -114,8 +133,11 @@ def learnability(spread: pd.DataFrame, table: pd.DataFrame, scores: pd.DataFrame
         left.invert_yaxis()
         cone = table[[c for c in table if c.startswith("cone:") and c.endswith("buildings")]]
         middle.scatter(cone.sum(axis=1), table["building_view"], s=5, alpha=0.4, color=style.BLUE)
-        middle.set(xlabel="buildings in the view cone\n(land cover share)",
-                   ylabel="buildings in the photo (share)", title="Photo and map agree")
+        middle.set(
+            xlabel="buildings in the view cone\n(land cover share)",
+            ylabel="buildings in the photo (share)",
+            title="Photo and map agree",
+        )
         at = np.arange(len(scores))
         for n, target in enumerate(scores.columns):
             right.barh(at - 0.2 + 0.4 * n, scores[target], 0.38, label=target, color=style.CYCLE[n])

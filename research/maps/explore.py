@@ -66,9 +66,13 @@ def choose_photo(photos: pd.DataFrame, wanted: str = "", seed: int = 0) -> int |
 
 
 def some_photos(
-    photos: pd.DataFrame, chosen: int | None, scene: Scene, window: tuple[int, int, int, int],
-    most: int = MAX_PHOTOS, seed: int = 0,
-) -> tuple[pd.DataFrame, int | None]:  # fmt: skip
+    photos: pd.DataFrame,
+    chosen: int | None,
+    scene: Scene,
+    window: tuple[int, int, int, int],
+    most: int = MAX_PHOTOS,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, int | None]:
     """(at most `most` of the photos, by photo_id; position of the chosen one among them).
 
     The chosen one stays; the others are drawn by the seed, those in the window of the scene first.
@@ -160,9 +164,7 @@ def missing(field: Field, photos: pd.DataFrame, scene_photos: int | None = None)
     return notes
 
 
-def find_all(
-    field: Field, vectors: np.ndarray, photos: pd.DataFrame
-) -> list[Finding | None]:  # fmt: skip
+def find_all(field: Field, vectors: np.ndarray, photos: pd.DataFrame) -> list[Finding | None]:
     """The finding of each photo; vectors [n, D] in the order of the rows. None for a photo that
     stands outside the field's window, and where the field is constant; an empty list where the
     field has no cell with data to find a photo in."""
@@ -186,7 +188,7 @@ def unfound(photos: pd.DataFrame, cosine: np.ndarray | None) -> str:
 
 def summary(
     findings: list[Finding | None], field: Field, chosen: int | None, seed: int = 0
-) -> dict:  # fmt: skip
+) -> dict:
     """Flat numbers for DVC; without a photo that was found only the size of the field."""
     h, w = field.valid.shape
     found = [f for f in findings if f]
@@ -199,9 +201,7 @@ def summary(
         draws = np.random.default_rng(seed).choice(errors, (DRAWS, len(errors)))
         low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
         numbers |= {"median_error_low_m": float(low), "median_error_high_m": float(high)}
-    numbers |= {
-        "median_guess_m": float(np.median([f.guess_m for f in found])),
-    }
+    numbers |= {"median_guess_m": float(np.median([f.guess_m for f in found]))}
     if chosen is not None and findings[chosen]:
         numbers |= {
             "chosen_error_m": findings[chosen].error_m,
@@ -212,7 +212,7 @@ def summary(
 
 def write(
     numbers: dict, findings: list[Finding | None], photos: pd.DataFrame, out: str, metrics: str
-):  # fmt: skip
+):
     """`metrics` (JSON) and out/findings.csv: one row a photo, blank where it was not found."""
     Path(metrics).parent.mkdir(parents=True, exist_ok=True)
     Path(metrics).write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")

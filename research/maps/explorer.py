@@ -33,7 +33,7 @@ from research.maps.overlays import (
     similarity_index,
     thumbnail,
     unmercator,
-)  # fmt: skip
+)
 
 WORLD_COLUMNS = 180  # 2 degrees at the equator
 WORLD_LAT = 75.0  # degrees: the world's picture ends there, north and south
@@ -95,9 +95,13 @@ class Explorer:
     three tables of photos disagree in length."""
 
     def __init__(
-        self, field: Field, photos: pd.DataFrame, vectors: np.ndarray, pictures: list[str],
+        self,
+        field: Field,
+        photos: pd.DataFrame,
+        vectors: np.ndarray,
+        pictures: list[str],
         encode: Callable[[np.ndarray], np.ndarray],
-    ):  # fmt: skip
+    ):
         if not len(photos) == len(vectors) == len(pictures):
             raise BadInput(
                 f"{len(photos)} photos, {len(vectors)} vectors, {len(pictures)} pictures: one each"
@@ -175,10 +179,15 @@ class Explorer:
         order = np.argsort(-cosine, kind="stable")[:k]
         metres = np.atleast_1d(geo.haversine(self.lonlat[order], lonlat))
         return [
-            Near(int(i), str(self.photos["photo_id"].iat[i]), float(cosine[i]), float(d),
-                 self.pictures[i])
+            Near(
+                int(i),
+                str(self.photos["photo_id"].iat[i]),
+                float(cosine[i]),
+                float(d),
+                self.pictures[i],
+            )
             for i, d in zip(order, metres)
-        ]  # fmt: skip
+        ]
 
     def _row(self, photo_id: str) -> int:
         rows = np.flatnonzero(self.photos["photo_id"].astype(str) == str(photo_id))

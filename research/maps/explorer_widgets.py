@@ -138,18 +138,25 @@ class WorldClicks:
         width = round(256 * 2**WORLD_ZOOM)  # pixels, so that the world fills the map
         height = round(width * (y1 - y0) / (x1 - x0))
         self.map = Map(
-            layers=(), center=(0, 0), zoom=WORLD_ZOOM, min_zoom=WORLD_ZOOM, zoom_snap=0.25,
-            scroll_wheel_zoom=True, attribution_control=False,
+            layers=(),
+            center=(0, 0),
+            zoom=WORLD_ZOOM,
+            min_zoom=WORLD_ZOOM,
+            zoom_snap=0.25,
+            scroll_wheel_zoom=True,
+            attribution_control=False,
             world_copy_jump=False,
             # panes: land lies over the field, and both under the ring, whatever is added first
             panes={"field": {"zIndex": 310}, "land": {"zIndex": 320}},
             layout=ipywidgets.Layout(height=f"{height}px", width=f"{width}px", flex="0 0 auto"),
-        )  # fmt: skip
+        )
         self.map.add_class("gairlib-world")
         self.land = ImageOverlay(
-            url=_dots(backdrop, explorer), bounds=[[south, west], [north, east]],
-            attribution="places of the tables", pane="land",
-        )  # fmt: skip
+            url=_dots(backdrop, explorer),
+            bounds=[[south, west], [north, east]],
+            attribution="places of the tables",
+            pane="land",
+        )
         self.map.add(self.land)
         self.here = _ring(style.VERMILION)
         self.near = _answer("gairlib-world-near", ASK_WORLD)
@@ -201,10 +208,15 @@ def _map(ground: Picture, height: int, name: str) -> Map:
     extent = max(x1 - x0, y1 - y0)  # metres of EPSG:3857; the world has 40,075,017 on 256 px
     zoom = np.log2(0.92 * height / 256 * 40_075_017 / extent)
     m = Map(
-        layers=(), center=((south + north) / 2, (west + east) / 2), zoom_snap=0.25, max_zoom=21,
-        zoom=float(np.floor(4 * zoom) / 4), scroll_wheel_zoom=True, attribution_control=False,
+        layers=(),
+        center=((south + north) / 2, (west + east) / 2),
+        zoom_snap=0.25,
+        max_zoom=21,
+        zoom=float(np.floor(4 * zoom) / 4),
+        scroll_wheel_zoom=True,
+        attribution_control=False,
         layout=ipywidgets.Layout(height=f"{height}px", width="620px", flex="0 0 auto"),
-    )  # fmt: skip
+    )
     m.add(ScaleControl(position="bottomleft", imperial=False))
     m.add_class(f"gairlib-{name}")
     return m

@@ -22,10 +22,17 @@ OPACITY = (
 
 
 def legend_html(
-    scene: Scene, layers: dict[str, Layer], photos: int, chosen: int | None,
-    finding: Finding | None, notes: list[str], synthetic: bool, *,
-    swipe: tuple[str, str] | None = None, basemap: str = "",
-) -> str:  # fmt: skip
+    scene: Scene,
+    layers: dict[str, Layer],
+    photos: int,
+    chosen: int | None,
+    finding: Finding | None,
+    notes: list[str],
+    synthetic: bool,
+    *,
+    swipe: tuple[str, str] | None = None,
+    basemap: str = "",
+) -> str:
     """HTML of the box. notes: sentences on what is missing; swipe: (variable, name) of the layer
     on its right."""
     rows = []

@@ -46,9 +46,12 @@ class Warp:
     """
 
     def __init__(
-        self, shape: tuple[int, int], scene: Scene,
-        window: tuple[int, int, int, int] | None = None, side: int = SIDE,
-    ):  # fmt: skip
+        self,
+        shape: tuple[int, int],
+        scene: Scene,
+        window: tuple[int, int, int, int] | None = None,
+        side: int = SIDE,
+    ):
         h, w = shape
         c0, r0, wide, high = window or (0, 0, scene.width, scene.height)
         edge = np.linspace(0.0, 1.0, 33)
@@ -88,9 +91,11 @@ class Warp:
 
 
 def warp(
-    picture: np.ndarray, scene: Scene, window: tuple[int, int, int, int] | None = None,
+    picture: np.ndarray,
+    scene: Scene,
+    window: tuple[int, int, int, int] | None = None,
     side: int = SIDE,
-) -> tuple[np.ndarray, tuple[float, float, float, float]]:  # fmt: skip
+) -> tuple[np.ndarray, tuple[float, float, float, float]]:
     """A picture over the scene (or over a window of it) -> the picture on an EPSG:3857 grid.
 
     picture: uint8 [h, w, 3 or 4], its edges on the window's edges. Returns uint8 RGBA [H, W, 4],

@@ -30,9 +30,12 @@ class Photos:
 
 
 def photo_table(
-    photos: pd.DataFrame, thumbnails: list[np.ndarray] | None, vectors: np.ndarray | None,
-    chosen: int | None, centre: float,
-) -> Photos:  # fmt: skip
+    photos: pd.DataFrame,
+    thumbnails: list[np.ndarray] | None,
+    vectors: np.ndarray | None,
+    chosen: int | None,
+    centre: float,
+) -> Photos:
     """photos: photo_id, lon, lat and what to list; thumbnails: uint8 pictures; vectors [n, D].
 
     centre: the longitude around which the scene is drawn (the antimeridian lies in some scenes).
@@ -51,11 +54,17 @@ def photo_table(
     rows = []
     for i, row in enumerate(photos.to_dict("records")):
         lon = row["lon"] + 360.0 * round((centre - row["lon"]) / 360.0)
-        rows.append({
-            "id": str(row["photo_id"]), "at": [row["lat"], lon], "place":
-            f"{row['lat']:.5f}, {row['lon']:.5f} (lat, lon)", "facts": _facts(row),
-            "near": near[i], "chosen": i == chosen, **(pictures[i] or {}),
-        })  # fmt: skip
+        rows.append(
+            {
+                "id": str(row["photo_id"]),
+                "at": [row["lat"], lon],
+                "place": f"{row['lat']:.5f}, {row['lon']:.5f} (lat, lon)",
+                "facts": _facts(row),
+                "near": near[i],
+                "chosen": i == chosen,
+                **(pictures[i] or {}),
+            }
+        )
     return Photos(rows, notes)
 
 

@@ -80,11 +80,16 @@ def scene_map(
     for name in ["", *layers]:
         uri, (w, s, e, n) = drawn[name]
         overlay = ImageOverlay(
-            uri, [[s, w], [n, e]], name=name or "True colour", overlay=not name,
-            attribution=credit(scene, synthetic), pixelated=True,
-            show=name in ("", *list(layers)[-1:]), pane="overlayPane" if name else GROUND,
+            uri,
+            [[s, w], [n, e]],
+            name=name or "True colour",
+            overlay=not name,
+            attribution=credit(scene, synthetic),
+            pixelated=True,
+            show=name in ("", *list(layers)[-1:]),
+            pane="overlayPane" if name else GROUND,
             class_name="gairlib-top" if name else "gairlib-base",
-        ).add_to(m)  # fmt: skip
+        ).add_to(m)
         names[name] = overlay.get_name()
     FeatureGroup(name="No layer on top", overlay=False, show=not layers).add_to(m)
 
@@ -97,9 +102,16 @@ def scene_map(
 
     notes = list(missing or []) + (table.notes if table else [])
     m.gairlib_legend = legend_html(
-        scene, layers, count, chosen, finding, notes, synthetic,
-        swipe=(names[swipe[1]], swipe[1]) if swipe else None, basemap=basemap,
-    )  # fmt: skip
+        scene,
+        layers,
+        count,
+        chosen,
+        finding,
+        notes,
+        synthetic,
+        swipe=(names[swipe[1]], swipe[1]) if swipe else None,
+        basemap=basemap,
+    )
     m.gairlib_title = f"Map of {scene.id}"
     m.gairlib_data = {
         "map": m.get_name(),
@@ -135,6 +147,10 @@ def _swipe(swipe: tuple[Layer, str], drawn: dict, names: dict) -> dict:
     uri, (west, south, east, north) = drawn["swipe"]
     left, right = swipe[0].note or "left", swipe[1]
     return {
-        "name": f"Swipe: {left} | {right.lower()}", "left": left, "right": right.lower(),
-        "url": uri, "bounds": [[south, west], [north, east]], "layer": names[right],
-    }  # fmt: skip
+        "name": f"Swipe: {left} | {right.lower()}",
+        "left": left,
+        "right": right.lower(),
+        "url": uri,
+        "bounds": [[south, west], [north, east]],
+        "layer": names[right],
+    }

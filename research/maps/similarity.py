@@ -32,8 +32,9 @@ class Map:
 def linear_part(model):
     """A model whose field is the linear decoder alone; weights are shared, nothing is copied."""
     if model.field is None:
-        raise BadInput(f"linear_part: a model of query mode {model.config.query_mode!r} has no "
-                       "decoder")  # fmt: skip
+        raise BadInput(
+            f"linear_part: a model of query mode {model.config.query_mode!r} has no decoder"
+        )
     nili, other = copy.copy(model.field), copy.copy(model)
     nili.decoder = "linear"
     other._modules = {**model._modules, "field": nili}
@@ -52,9 +53,15 @@ def readings(model) -> dict[str, tuple]:
 
 
 def maps(
-    ways: Mapping[str, tuple], scene: Scene, vector: ArrayLike, lonlat: tuple[float, float], *,
-    chip_px: int, chip_m: float, sides: Mapping[float, float],
-) -> list[Map]:  # fmt: skip
+    ways: Mapping[str, tuple],
+    scene: Scene,
+    vector: ArrayLike,
+    lonlat: tuple[float, float],
+    *,
+    chip_px: int,
+    chip_m: float,
+    sides: Mapping[float, float],
+) -> list[Map]:
     """Cosines of a photo's vector [D] with the field around (lon, lat), all of `ways`, row by row.
 
     sides: metres a cell -> side of the square window in metres, such as {10.0: 1280.0, 1.0: 320.0};
@@ -65,7 +72,14 @@ def maps(
     for resolution, side in sides.items():
         window = fields.window_around(scene, *lonlat, side=max(1, round(side / across)))
         for name, (model, mode) in ways.items():
-            field = fields.dense(model, scene, chip_px=chip_px, chip_m=chip_m, mode=mode,
-                                 resolution=resolution, window=window)  # fmt: skip
+            field = fields.dense(
+                model,
+                scene,
+                chip_px=chip_px,
+                chip_m=chip_m,
+                mode=mode,
+                resolution=resolution,
+                window=window,
+            )
             found.append(Map(name, resolution, field, field.similarity(vector)))
     return found

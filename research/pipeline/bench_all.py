@@ -41,8 +41,9 @@ def sample(params: dict, dataset: Dataset) -> None:
     params["pretrain"]["min_pairs"] = NEVER
 
 
-def prepare(folder: str | Path | None = None, name: str | None = None,
-            root: Path = stages.ROOT) -> Path:
+def prepare(
+    folder: str | Path | None = None, name: str | None = None, root: Path = stages.ROOT
+) -> Path:
     """Writes the run for a folder (None: the sample) and returns it."""
     is_sample = folder is None or Path(folder).expanduser().resolve() == (root / "data").resolve()
     folder = root / "data" if is_sample else Path(folder)
@@ -58,8 +59,11 @@ def stage_seconds(run: Path) -> dict[str, float]:
 
 def main(argv: list[str] | None = None) -> int:
     """The command of the module's header; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m research.pipeline.bench_all", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m research.pipeline.bench_all",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", help="dataset folder (default: the sample)")
     parser.add_argument("--name", help="name below runs/ (default: the folder's name and -all)")
     options = parser.parse_args(argv)
@@ -78,8 +82,10 @@ def main(argv: list[str] | None = None) -> int:
     seconds = stage_seconds(run)
     for name, s in seconds.items():
         print(f"{s:9.1f} s  {name}")
-    print(f"This call took {duration(time.monotonic() - started)}; the {len(seconds)} stages, when "
-          f"they ran, {duration(sum(seconds.values()))}.")
+    print(
+        f"This call took {duration(time.monotonic() - started)}; the {len(seconds)} stages, when "
+        f"they ran, {duration(sum(seconds.values()))}."
+    )
     print(f"Scoreboard: {run / 'reports/scoreboard.html'}")
     return code
 

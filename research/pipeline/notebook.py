@@ -252,14 +252,20 @@ def _read(path: str | Path):
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m research.pipeline.notebook", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m research.pipeline.notebook", description=__doc__
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("notebook")
     parser.add_argument("--html", required=True, help="page to write")
     parser.add_argument("--params", help="YAML file with the sections")
     parser.add_argument("--section", action="append", default=[], help="section of it; repeatable")
-    parser.add_argument("--threads", type=int, help="of arithmetic (default: one a core): stages "
-                        "that run side by side get in each other's way with more than their share")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        help="of arithmetic (default: one a core): stages "
+        "that run side by side get in each other's way with more than their share",
+    )
     parser.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", dest="single")
     options = parser.parse_args(arguments)
     from papermill.exceptions import PapermillExecutionError

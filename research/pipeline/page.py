@@ -66,7 +66,8 @@ def smaller(page: str) -> str:
         file = io.BytesIO()
         with Image.open(io.BytesIO(base64.b64decode(match[1]))) as image:
             image.convert("RGBA" if image.mode in ("RGBA", "LA", "P") else "RGB").save(
-                file, "WEBP", quality=QUALITY)
+                file, "WEBP", quality=QUALITY
+            )
         found = base64.b64encode(file.getvalue()).decode()
         return f"data:image/webp;base64,{found}" if 2 * len(found) < len(match[1]) else match[0]
 

@@ -42,8 +42,14 @@ def stages(where: str | Path) -> dict[str, list[str]]:
 
 def changed(where: str | Path, command: Sequence[str], env: dict) -> set[str]:
     """Stages that DVC finds changed: those that will run, whatever follows from them."""
-    done = subprocess.run([*command, "status", "--json"], cwd=where, env=env, check=True,
-                          stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [*command, "status", "--json"],
+        cwd=where,
+        env=env,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     return set(json.loads(done.stdout or "{}"))
 
 
@@ -75,8 +81,13 @@ class Stage:
         self.name = name
         # A session of its own, so that an interrupt reaches DVC's child as it would in a terminal
         self.process = subprocess.Popen(
-            command, cwd=where, env=env, stdout=subprocess.PIPE if show else None,
-            stderr=subprocess.STDOUT if show else None, start_new_session=True)
+            command,
+            cwd=where,
+            env=env,
+            stdout=subprocess.PIPE if show else None,
+            stderr=subprocess.STDOUT if show else None,
+            start_new_session=True,
+        )
         self.thread = threading.Thread(target=self._show, daemon=True) if show else None
         if self.thread:
             self.thread.start()
@@ -104,8 +115,9 @@ class Stage:
         return True
 
 
-def repro(where: str | Path, command: Sequence[str], env: dict, *, jobs: int,
-          keep_going: bool = False) -> None:
+def repro(
+    where: str | Path, command: Sequence[str], env: dict, *, jobs: int, keep_going: bool = False
+) -> None:
     """Brings the pipeline of a folder up to date; CalledProcessError where a stage failed.
 
     command: what calls DVC. keep_going: after a failure, stages that do not need the failed one
@@ -124,8 +136,15 @@ def repro(where: str | Path, command: Sequence[str], env: dict, *, jobs: int,
         _run({"": []}, last, where, command, env, 1, keep_going)
 
 
-def _run(graph: Graph, calls: Mapping[str, list[str]], where: Path, command: list[str], env: dict,
-         jobs: int, keep_going: bool) -> None:
+def _run(
+    graph: Graph,
+    calls: Mapping[str, list[str]],
+    where: Path,
+    command: list[str],
+    env: dict,
+    jobs: int,
+    keep_going: bool,
+) -> None:
     """The calls of DVC that stand for the stages of a graph, `jobs` at a time; a single one at a
     time writes to the terminal itself."""
     done, begun, running, failed = set(), set(), {}, None
@@ -169,12 +188,16 @@ def _interrupt(running) -> None:
 def _asked_to_end():
     """A closed terminal and `kill` end the stages too, not this process alone; what `nohup` has
     made this process deaf to stays so."""
+
     def ask(number, frame):
         raise KeyboardInterrupt
 
     main = threading.current_thread() is threading.main_thread()
-    before = {n: signal.signal(n, ask) for n in (signal.SIGTERM, signal.SIGHUP)
-              if main and signal.getsignal(n) != signal.SIG_IGN}
+    before = {
+        n: signal.signal(n, ask)
+        for n in (signal.SIGTERM, signal.SIGHUP)
+        if main and signal.getsignal(n) != signal.SIG_IGN
+    }
     try:
         yield
     finally:

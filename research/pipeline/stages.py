@@ -35,8 +35,12 @@ def run_name(folder: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.") or "data"
 
 
-def prepare(folder: str | Path, name: str | None = None, root: Path = ROOT,
-            change: Callable[[dict, Dataset], None] | None = None) -> Path:
+def prepare(
+    folder: str | Path,
+    name: str | None = None,
+    root: Path = ROOT,
+    change: Callable[[dict, Dataset], None] | None = None,
+) -> Path:
     """Writes `runs/<name>/` for a dataset folder and returns it.
 
     change(params, dataset) alters the generated parameters; params.local.yaml comes after it. The
@@ -44,8 +48,10 @@ def prepare(folder: str | Path, name: str | None = None, root: Path = ROOT,
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise Missing(f"{folder}: no such dataset folder; DATA= takes a folder that holds scenes/, "
-                      "street.csv, tables/ or benchmark folders (README, 'Your own data')")
+        raise Missing(
+            f"{folder}: no such dataset folder; DATA= takes a folder that holds scenes/, "
+            "street.csv, tables/ or benchmark folders (README, 'Your own data')"
+        )
     if change is None and folder.resolve() == (root / "data").resolve():
         raise BadInput("DATA=data is the sample itself: run `make repro` without DATA")
     params = yaml.safe_load((root / "params.yaml").read_text())
@@ -54,8 +60,10 @@ def prepare(folder: str | Path, name: str | None = None, root: Path = ROOT,
     run.mkdir(parents=True, exist_ok=True)
     owner = run / ".folder"
     if owner.exists() and owner.read_text() != str(folder.resolve()):
-        raise BadInput(f"runs/{run.name} already belongs to {owner.read_text()}: choose another "
-                       "name with NAME=")
+        raise BadInput(
+            f"runs/{run.name} already belongs to {owner.read_text()}: choose another "
+            "name with NAME="
+        )
     owner.write_text(str(folder.resolve()))
 
     params["root"] = os.path.relpath(root, run)
@@ -69,7 +77,8 @@ def prepare(folder: str | Path, name: str | None = None, root: Path = ROOT,
     _merge(params, run / "params.local.yaml")
     (run / "params.yaml").write_text(
         f"# Written by research.pipeline.stages for {folder.name}; put changes into params.local.yaml.\n"
-        + yaml.safe_dump(params, sort_keys=False))
+        + yaml.safe_dump(params, sort_keys=False)
+    )
 
     pipeline = yaml.safe_load((root / "dvc.yaml").read_text())
     for stage in SAMPLE_ONLY:
@@ -111,20 +120,25 @@ def environment() -> dict[str, str]:
 
 def run_dvc(where: Path, *arguments: str) -> None:
     """Runs DVC in a folder; raises CalledProcessError when it fails (it has said why)."""
-    subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=where, env=environment(),
-                   check=True)
+    subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=where, env=environment(), check=True
+    )
 
 
 def repro(where: Path, *, jobs: int = JOBS, keep_going: bool = False) -> None:
     """`dvc repro` in a folder, `jobs` stages at a time; CalledProcessError when one fails."""
-    side_by_side.repro(where, [sys.executable, "-m", "dvc"], environment(), jobs=jobs,
-                       keep_going=keep_going)
+    side_by_side.repro(
+        where, [sys.executable, "-m", "dvc"], environment(), jobs=jobs, keep_going=keep_going
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command of the module's header; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m research.pipeline.stages", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m research.pipeline.stages",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("folder", nargs="?", help="dataset folder (default: the sample)")
     parser.add_argument("--name", help="name below runs/ (default: the folder's name)")
     parser.add_argument("--jobs", type=int, default=JOBS, help="stages at a time")
@@ -141,8 +155,10 @@ def main(argv: list[str] | None = None) -> int:
     except subprocess.CalledProcessError as error:
         return error.returncode  # DVC and the stage have said why
     except KeyboardInterrupt:
-        print("interrupted; what was finished is kept, and the same command goes on from there",
-              file=sys.stderr)
+        print(
+            "interrupted; what was finished is kept, and the same command goes on from there",
+            file=sys.stderr,
+        )
         return 130
     print(f"Report: {run / 'reports/index.html'}")
     return 0

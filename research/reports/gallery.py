@@ -98,9 +98,11 @@ def _scene(scene: scenes.Scene) -> Picture:
     size = f"{scene.width} × {scene.height} px of {across:.0f} m"
     when = (scene.datetime or "")[:10]
     return Picture(
-        "scene", (data_uri(thumbnail(rgb, SIDE), "jpeg"),), scene.id,
+        "scene",
+        (data_uri(thumbnail(rgb, SIDE), "jpeg"),),
+        scene.id,
         ", ".join(filter(None, [size, scene.layout, when])),
-    )  # fmt: skip
+    )
 
 
 def _about(row: dict) -> str:

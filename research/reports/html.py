@@ -86,7 +86,9 @@ def _pages(report) -> str:
     """Links to the pages that are no stage's notebook, and to the parts of this page."""
     tiles = "".join(
         f'<a class="page" href="{text(address)}"><strong>{text(title)}</strong>'
-        f'<span class="soft">{text(what)}</span></a>' for title, what, address in report.pages)
+        f'<span class="soft">{text(what)}</span></a>'
+        for title, what, address in report.pages
+    )
     return f'<nav class="pages" aria-label="Pages">{tiles}</nav>' if tiles else ""
 
 
@@ -160,11 +162,15 @@ def strip(head: dict) -> str:
         )
     parts.append(f'<circle cx="{x["value"]:.1f}" cy="12" r="5" fill="var(--ours)"/>')
     said = f"GAIR {with_interval(at['value'], at.get('low'), at.get('high'))}"
-    others = {"untrained": "baseline_value", "best baseline": "best_baseline_value",
-              "chance": "chance"}
+    others = {
+        "untrained": "baseline_value",
+        "best baseline": "best_baseline_value",
+        "chance": "chance",
+    }
     said += "".join(f", {name} {number(at[k])}" for name, k in others.items() if k in at)
-    return (f'<svg width="190" height="24" role="img" aria-label="{text(said)}">'
-            f"{''.join(parts)}</svg>")
+    return (
+        f'<svg width="190" height="24" role="img" aria-label="{text(said)}">{"".join(parts)}</svg>'
+    )
 
 
 def frame_html(frame: pd.DataFrame) -> str:

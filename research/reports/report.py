@@ -38,13 +38,25 @@ BENCHMARK = (60, "scores", ())
 # and the name of its copy: a reports folder that is sent to someone holds every page it links.
 MAP = "map.html"
 PAGES = (
-    ("Scoreboard", "every number, what it claims, and where another method is better; sortable",
-     "reports/scoreboard.html", "scoreboard.html"),
+    (
+        "Scoreboard",
+        "every number, what it claims, and where another method is better; sortable",
+        "reports/scoreboard.html",
+        "scoreboard.html",
+    ),
     ("Map", "the field of one scene, its photos and similarities", "outputs/explore/map.html", MAP),
-    ("Ablation", "each switch of the training changed", "ablation/outputs/index.html",
-     "ablation.html"),
-    ("Stress tests", "places that are wrong by a known amount", "ablation/stress/index.html",
-     "stress.html"),
+    (
+        "Ablation",
+        "each switch of the training changed",
+        "ablation/outputs/index.html",
+        "ablation.html",
+    ),
+    (
+        "Stress tests",
+        "places that are wrong by a known amount",
+        "ablation/stress/index.html",
+        "stress.html",
+    ),
 )
 OWN = "70-report"
 
@@ -96,12 +108,17 @@ class Report:
             unit = f" {h['unit']}" if h.get("unit") else ""
             best = h.get("best_baseline") or ""
             best_value = number(h.get("best_baseline_value"))
-            found.append([
-                h["task"], f"{h['metric']} ({h['split']})",
-                with_interval(h["value"], h.get("low"), h.get("high")) + unit,
-                number(h.get("baseline_value")), f"{best_value} ({best})" if best else "",
-                number(h.get("chance")), h.get("verdict") or "",
-            ])  # fmt: skip
+            found.append(
+                [
+                    h["task"],
+                    f"{h['metric']} ({h['split']})",
+                    with_interval(h["value"], h.get("low"), h.get("high")) + unit,
+                    number(h.get("baseline_value")),
+                    f"{best_value} ({best})" if best else "",
+                    number(h.get("chance")),
+                    h.get("verdict") or "",
+                ]
+            )
         return pd.DataFrame(found, columns=columns)
 
     def stages_table(self) -> pd.DataFrame:
@@ -148,14 +165,13 @@ def gather(
         folder = outputs / "benchmark" / name
         card = _card(name, "benchmark", record, numbers, folder, BENCHMARK[1], ())
         cards.append(_judged(card, result))
-    there = [(title, what, _page(path, outputs, reports), name)
-             for title, what, path, name in PAGES]
+    there = [
+        (title, what, _page(path, outputs, reports), name) for title, what, path, name in PAGES
+    ]
     there = [page for page in there if page[2].is_file()]
     for card in cards:
         card.map = MAP if card.name == "explore" and MAP in (p[3] for p in there) else ""
-    headlines = [
-        {"task": n, **r["headline"]} for n, r in results.items() if r.get("headline")
-    ]
+    headlines = [{"task": n, **r["headline"]} for n, r in results.items() if r.get("headline")]
     return Report(
         dataset=dataset.name,
         synthetic=dataset.synthetic,
@@ -222,10 +238,15 @@ def _card(name, group, record, numbers, folder: Path, figure: str, keys) -> Card
     figures = sorted((folder / "figures").glob("*.png")) or sorted(folder.glob("*.png"))
     chosen = next((f for f in figures if f.stem == figure), figures[0] if figures else None)
     card = Card(
-        name, record.get("title") or name, group, chosen, numbers=numbers,
-        page=record.get("html", ""), parameters=record.get("parameters", {}),
+        name,
+        record.get("title") or name,
+        group,
+        chosen,
+        numbers=numbers,
+        page=record.get("html", ""),
+        parameters=record.get("parameters", {}),
         seconds=record.get("seconds", math.nan),
-    )  # fmt: skip
+    )
     key = next((k for k in keys if k in numbers), next(iter(numbers), None))
     notes = []
     if key is not None:
@@ -237,8 +258,10 @@ def _card(name, group, record, numbers, folder: Path, figure: str, keys) -> Card
     if key == "cosine_true_photo_place":
         notes.append(f"a random pair: {number(numbers.get('cosine_random_photo_place'))}")
     if name == "scoreboard" and any(k.endswith(".wins") for k in numbers):
-        of = {k: sum(v for n, v in numbers.items() if n.endswith(f".{k}"))
-              for k in ("wins", "ties", "losses", "no_interval", "baseline_ahead")}
+        of = {
+            k: sum(v for n, v in numbers.items() if n.endswith(f".{k}"))
+            for k in ("wins", "ties", "losses", "no_interval", "baseline_ahead")
+        }
         card.headline = f"{numbers['lines']} lines against the untrained encoder"
         card.value = f"{of['wins']} ahead, {of['ties']} level, {of['losses']} behind"
         notes = [f"{of['no_interval']} without an interval"] if of["no_interval"] else []
@@ -270,16 +293,20 @@ def _judged(card: Card, result: dict) -> Card:
 
 def question(task: str) -> str:
     """What a benchmark asks, in plain words."""
-    known = {"retrieval": "Do a photo and the RS field find each other?",
-             "retrieval-sv-location": "Do a photo and its coordinates find each other?",
-             "retrieval-rs-location": "Do the RS field and its coordinates find each other?",
-             "rs-landcover": "Does the chip tell its dominant land cover?",
-             "rs-built_up": "Does the chip tell how much of it is built up?",
-             "segmentation-landcover": "Do the chip's tokens tell the land cover of every pixel?",
-             "rs-eurosat": "Does the chip tell its EuroSAT class?"}
-    families = {"rs-street-": "Does the chip, read at a photo's position, tell the photo's {}?",
-                "sv-": "Does the photo tell its {}?",
-                "location-": "Do coordinates alone tell {}?"}
+    known = {
+        "retrieval": "Do a photo and the RS field find each other?",
+        "retrieval-sv-location": "Do a photo and its coordinates find each other?",
+        "retrieval-rs-location": "Do the RS field and its coordinates find each other?",
+        "rs-landcover": "Does the chip tell its dominant land cover?",
+        "rs-built_up": "Does the chip tell how much of it is built up?",
+        "segmentation-landcover": "Do the chip's tokens tell the land cover of every pixel?",
+        "rs-eurosat": "Does the chip tell its EuroSAT class?",
+    }
+    families = {
+        "rs-street-": "Does the chip, read at a photo's position, tell the photo's {}?",
+        "sv-": "Does the photo tell its {}?",
+        "location-": "Do coordinates alone tell {}?",
+    }
     for start, sentence in families.items():
         if task.startswith(start):
             return sentence.format(task.removeprefix(start).replace("_", " ").replace("-", ": "))

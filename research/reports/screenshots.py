@@ -54,8 +54,10 @@ def _pop_up(page) -> None:
     markers = page.locator("path.gairlib-photo").all()
     if markers:  # the one with the most room above it
         aim = WINDOW["width"] / 2, 0.85 * WINDOW["height"]
-        middles = [(b["x"] + b["width"] / 2, b["y"] + b["height"] / 2)
-                   for b in (m.bounding_box() for m in markers)]
+        middles = [
+            (b["x"] + b["width"] / 2, b["y"] + b["height"] / 2)
+            for b in (m.bounding_box() for m in markers)
+        ]
         away = [(x - aim[0]) ** 2 + (y - aim[1]) ** 2 for x, y in middles]
         markers[away.index(min(away))].focus()
         page.keyboard.press("Enter")

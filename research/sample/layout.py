@@ -47,22 +47,24 @@ class Use:
 
 
 USES: dict[str, Use] = {
-    "core": Use(1.0, .2, 1.0, (96, 96), 4.5, (33, 33), (.88, .86), (34, 95), .01, .05),
-    "commercial": Use(.85, .22, .9, (104, 84), 3.5, (24, 31), (.96, .84), (12, 28), .02, .05),
-    "apartments": Use(.72, .24, 1.0, (140, 96), 3.5, (42, 28), (.88, .5), (14, 38), .09, .5),
-    "terraced": Use(.62, .22, 1.0, (120, 52), 3, (8.5, 21), (1.0, .56), (6, 11), .07, .45),
-    "informal": Use(.6, .22, .8, (64, 42), 2, (9.5, 10), (.88, .9), (2.8, 5.5), .02, .1),
-    "detached": Use(.42, .24, 1.3, (132, 58), 3, (17, 24), (.68, .5), (3.6, 8.0), .14, .75),
-    "industrial": Use(.5, .24, .5, (170, 130), 4.5, (48, 38), (.88, .84), (6, 13), .012, .1),
-    "park": Use(.6, .5, .6, (150, 125), 1.8, trees=.24, green=.95, tracks="gravel"),
-    "sports": Use(.6, .3, .25, (0, 0), 0, trees=.015, green=.6),
-    "parking": Use(.75, .3, .15, (0, 0), 0, trees=.01, green=0),
-    "forest": Use(.12, .28, 1.0, (150, 170), 1.6, trees=.8, green=.9, tracks="dirt"),
-    "field": Use(.1, .26, 1.4, (170, 150), 1.8, trees=.0, green=1, tracks="dirt"),
-    "orchard": Use(.18, .25, .5, (140, 120), 1.6, trees=.45, green=.6, tracks="dirt"),
-    "meadow": Use(.2, .3, .5, (180, 170), 1.5, trees=.012, green=.95, tracks="dirt"),
-    "bare": Use(.2, .35, .5, (160, 170), 2, trees=.004, green=.1, tracks="dirt"),
-    "lake": Use(.3, .5, .16),
+    "core": Use(1.0, 0.2, 1.0, (96, 96), 4.5, (33, 33), (0.88, 0.86), (34, 95), 0.01, 0.05),
+    "commercial": Use(
+        0.85, 0.22, 0.9, (104, 84), 3.5, (24, 31), (0.96, 0.84), (12, 28), 0.02, 0.05
+    ),
+    "apartments": Use(0.72, 0.24, 1.0, (140, 96), 3.5, (42, 28), (0.88, 0.5), (14, 38), 0.09, 0.5),
+    "terraced": Use(0.62, 0.22, 1.0, (120, 52), 3, (8.5, 21), (1.0, 0.56), (6, 11), 0.07, 0.45),
+    "informal": Use(0.6, 0.22, 0.8, (64, 42), 2, (9.5, 10), (0.88, 0.9), (2.8, 5.5), 0.02, 0.1),
+    "detached": Use(0.42, 0.24, 1.3, (132, 58), 3, (17, 24), (0.68, 0.5), (3.6, 8.0), 0.14, 0.75),
+    "industrial": Use(0.5, 0.24, 0.5, (170, 130), 4.5, (48, 38), (0.88, 0.84), (6, 13), 0.012, 0.1),
+    "park": Use(0.6, 0.5, 0.6, (150, 125), 1.8, trees=0.24, green=0.95, tracks="gravel"),
+    "sports": Use(0.6, 0.3, 0.25, (0, 0), 0, trees=0.015, green=0.6),
+    "parking": Use(0.75, 0.3, 0.15, (0, 0), 0, trees=0.01, green=0),
+    "forest": Use(0.12, 0.28, 1.0, (150, 170), 1.6, trees=0.8, green=0.9, tracks="dirt"),
+    "field": Use(0.1, 0.26, 1.4, (170, 150), 1.8, trees=0.0, green=1, tracks="dirt"),
+    "orchard": Use(0.18, 0.25, 0.5, (140, 120), 1.6, trees=0.45, green=0.6, tracks="dirt"),
+    "meadow": Use(0.2, 0.3, 0.5, (180, 170), 1.5, trees=0.012, green=0.95, tracks="dirt"),
+    "bare": Use(0.2, 0.35, 0.5, (160, 170), 2, trees=0.004, green=0.1, tracks="dirt"),
+    "lake": Use(0.3, 0.5, 0.16),
 }
 USE_NAMES = tuple(USES)
 BUILT = ("core", "commercial", "apartments", "terraced", "informal", "detached", "industrial")
@@ -150,7 +152,8 @@ def _quarters(site: Site, rng: np.random.Generator) -> tuple[Quarters, float]:
     x = EXTENT / 2 + spacing * (p * math.cos(turn) - q * math.sin(turn))
     y = EXTENT / 2 + spacing * (p * math.sin(turn) + q * math.cos(turn))
     keep = (np.abs(x - EXTENT / 2) < EXTENT / 2 + 1.3 * spacing) & (
-        np.abs(y - EXTENT / 2) < EXTENT / 2 + 1.3 * spacing)
+        np.abs(y - EXTENT / 2) < EXTENT / 2 + 1.3 * spacing
+    )
     x, y = x[keep], y[keep]
     k = x.size
 
@@ -159,12 +162,24 @@ def _quarters(site: Site, rng: np.random.Generator) -> tuple[Quarters, float]:
     away = np.hypot(x - cx, y - cy) / 1000
     u = urban_base(site) + 0.27 - rng.uniform(0.3, 0.55) * away + rng.normal(0, 0.17, k)
     poor = {"Africa": 1.0, "South America": 0.7, "Asia": 0.6}.get(site.continent, 0.05)
-    factor = {"informal": poor, "forest": climate.forest, "field": climate.crop,
-              "bare": climate.bare, "orchard": climate.crop, "lake": 0.4 + climate.forest / 2}
-    weights = np.stack([
-        use.weight * factor.get(name, 1.0) * np.exp(-(((u - use.u) / use.spread) ** 2))
-        for name, use in USES.items()
-    ], axis=1) + 1e-9
+    factor = {
+        "informal": poor,
+        "forest": climate.forest,
+        "field": climate.crop,
+        "bare": climate.bare,
+        "orchard": climate.crop,
+        "lake": 0.4 + climate.forest / 2,
+    }
+    weights = (
+        np.stack(
+            [
+                use.weight * factor.get(name, 1.0) * np.exp(-(((u - use.u) / use.spread) ** 2))
+                for name, use in USES.items()
+            ],
+            axis=1,
+        )
+        + 1e-9
+    )
     total = np.cumsum(weights, axis=1)
     use = (total < rng.random((k, 1)) * total[:, -1:]).sum(axis=1)
     if site.coast or rng.random() < 0.4:
@@ -172,11 +187,13 @@ def _quarters(site: Site, rng: np.random.Generator) -> tuple[Quarters, float]:
 
     own = rng.choice(styles_of(site), size=5)
     style = np.array([STYLE_NAMES.index(s) for s in rng.choice(own, size=k)])
-    special = {"core": ("glass", "glass", "gravel", "white"),
-               "commercial": ("gravel", "glass", "brick", *own),
-               "apartments": ("gravel", "white", *own),
-               "industrial": ("shed", "blue shed", "works", "white"),
-               "informal": ("rusty", "tin", "blue", "adobe" if site.climate == "arid" else "rusty")}
+    special = {
+        "core": ("glass", "glass", "gravel", "white"),
+        "commercial": ("gravel", "glass", "brick", *own),
+        "apartments": ("gravel", "white", *own),
+        "industrial": ("shed", "blue shed", "works", "white"),
+        "informal": ("rusty", "tin", "blue", "adobe" if site.climate == "arid" else "rusty"),
+    }
     for name, choice in special.items():
         mine = np.flatnonzero(use == USE_NAMES.index(name))
         style[mine] = [STYLE_NAMES.index(s) for s in rng.choice(choice, size=mine.size)]
@@ -189,8 +206,9 @@ def _quarters(site: Site, rng: np.random.Generator) -> tuple[Quarters, float]:
     paved = rng.choice([INDEX["asphalt"], INDEX["worn asphalt"], INDEX["asphalt"]], k)
     name = np.array(USE_NAMES)[use]
     tracks = of("tracks")
-    street_material = np.where(tracks == "dirt", dirt, np.where(
-        tracks == "gravel", INDEX["gravel"], paved))
+    street_material = np.where(
+        tracks == "dirt", dirt, np.where(tracks == "gravel", INDEX["gravel"], paved)
+    )
     street_material[(name == "informal")] = dirt
     old = (name == "commercial") & (rng.random(k) < 0.4)
     street_material[old] = INDEX["cobbles"]
@@ -206,24 +224,39 @@ def _quarters(site: Site, rng: np.random.Generator) -> tuple[Quarters, float]:
     bare[name == "informal"] = soil
     ground, ground2 = green.copy(), np.where(rng.random(k) < 0.5, dry, soil)
     ground2[np.isin(name, ("core", "commercial", "apartments", "terraced"))] = hard[
-        np.isin(name, ("core", "commercial", "apartments", "terraced"))]
+        np.isin(name, ("core", "commercial", "apartments", "terraced"))
+    ]
     works = np.isin(name, ("industrial", "parking"))
-    ground2[works] = rng.choice([INDEX["concrete"], INDEX["worn asphalt"], INDEX["gravel"]],
-                                works.sum())
+    ground2[works] = rng.choice(
+        [INDEX["concrete"], INDEX["worn asphalt"], INDEX["gravel"]], works.sum()
+    )
     ground2[np.isin(name, ("bare", "informal"))] = bare[np.isin(name, ("bare", "informal"))]
     mix = np.clip(of("green") * rng.uniform(0.6, 1.25, k), 0, 1)
     crops = rng.choice([INDEX[c] for c in climate.crops], (k, 3))
     low, high = of("height")[:, 0], of("height")[:, 1]
     height = low * (np.maximum(high, 0.1) / np.maximum(low, 0.1)) ** rng.random(k)
-    main = np.where(np.isin(name, BUILT), rng.choice([3.6, 5.0, 7.0], k, p=[.45, .4, .15]), 2.2)
+    main = np.where(np.isin(name, BUILT), rng.choice([3.6, 5.0, 7.0], k, p=[0.45, 0.4, 0.15]), 2.2)
     main[np.isin(name, ("park", "sports", "parking"))] = 3.6
     return Quarters(
-        x=x, y=y, use=use, style=style, angle=angle,
-        block=of("block") * rng.uniform(0.88, 1.15, (k, 2)), street=of("street"),
-        street_material=street_material, tree=tree, tree2=tree2, trees=density,
+        x=x,
+        y=y,
+        use=use,
+        style=style,
+        angle=angle,
+        block=of("block") * rng.uniform(0.88, 1.15, (k, 2)),
+        street=of("street"),
+        street_material=street_material,
+        tree=tree,
+        tree2=tree2,
+        trees=density,
         street_trees=(rng.random(k) < 0.4) & np.isin(name, (*BUILT, "park", "parking")),
-        ground=ground, ground2=ground2, mix=mix, crops=crops,
-        parcel=rng.uniform((70, 35), (150, 80), (k, 2)), height=height, main=main,
+        ground=ground,
+        ground2=ground2,
+        mix=mix,
+        crops=crops,
+        parcel=rng.uniform((70, 35), (150, 80), (k, 2)),
+        height=height,
+        main=main,
     ), spacing
 
 
@@ -282,8 +315,9 @@ def plan(site: Site, seed: int = 0) -> World:
     for along, k in ((p, 0), (q, 1)):
         step = np.where(quarters.block[:, k] > 0, quarters.block[:, k], 1e6)[quarter]
         phase = along / step + 0.5
-        streets = np.minimum(streets, np.abs(phase - np.floor(phase + 0.5)) * step
-                             - quarters.street[quarter])
+        streets = np.minimum(
+            streets, np.abs(phase - np.floor(phase + 0.5)) * step - quarters.street[quarter]
+        )
     streets[(quarters.block[:, 0] <= 0)[quarter]] = 1e3
 
     # Lakes: round-ish, inside their quarter.
@@ -299,12 +333,24 @@ def plan(site: Site, seed: int = 0) -> World:
     bridge = (width >= 5.0) & (not site.coast)  # wide roads cross rivers
     road = np.minimum(np.where(sea & ~bridge, 1e3, main), np.where(water < 4, 1e3, streets))
 
-    return _ground(World(
-        site=site, seed=seed, quarters=quarters, quarter=quarter, road=road.astype(np.float32),
-        main=main.astype(np.float32), water=water.astype(np.float32),
-        ground=np.zeros((N, N), np.uint8), light=np.ones((N, N), np.float32),
-        parcel=np.zeros((N, N), np.float32), water_material=water_material,
-    ), p, q, rng)
+    return _ground(
+        World(
+            site=site,
+            seed=seed,
+            quarters=quarters,
+            quarter=quarter,
+            road=road.astype(np.float32),
+            main=main.astype(np.float32),
+            water=water.astype(np.float32),
+            ground=np.zeros((N, N), np.uint8),
+            light=np.ones((N, N), np.float32),
+            parcel=np.zeros((N, N), np.float32),
+            water_material=water_material,
+        ),
+        p,
+        q,
+        rng,
+    )
 
 
 def _ground(world: World, p, q, rng) -> World:
@@ -313,8 +359,9 @@ def _ground(world: World, p, q, rng) -> World:
     climate = CLIMATES[site.climate]
     name = np.array(USE_NAMES)[quarters.use]
     patch = 0.75 * grid_noise(rng, N, CELL, 18.0) + 0.25 * rng.random((N, N), dtype=np.float32)
-    ground = np.where(patch < quarters.mix[quarter], quarters.ground[quarter],
-                      quarters.ground2[quarter]).astype(np.uint8)
+    ground = np.where(
+        patch < quarters.mix[quarter], quarters.ground[quarter], quarters.ground2[quarter]
+    ).astype(np.uint8)
     light = 0.86 + 0.28 * grid_noise(rng, N, CELL, 60.0)
     fields = np.isin(name, ("field",))[quarter]
     i = np.floor(p / quarters.parcel[quarter, 0] + 0.5)
@@ -325,8 +372,9 @@ def _ground(world: World, p, q, rng) -> World:
     light = np.where(fields, light * (0.82 + 0.36 * (mark * 7.0 % 1)), light)
     pitch = (np.isin(name, ("sports",))[quarter]) & (np.abs(p) < 52) & (np.abs(q) < 34)
     ground[pitch] = INDEX[climate.grass]
-    ground[(world.road < 2.2) & np.isin(name, BUILT)[quarter]
-           & (name != "informal")[quarter]] = INDEX["concrete"]
+    ground[(world.road < 2.2) & np.isin(name, BUILT)[quarter] & (name != "informal")[quarter]] = (
+        INDEX["concrete"]
+    )
     asphalt = world.main <= world.road + 1e-3
     minor = quarters.street_material[quarter]
     both = np.where(asphalt, np.where(quarters.main[quarter] < 3, minor, INDEX["asphalt"]), minor)

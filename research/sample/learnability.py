@@ -56,8 +56,10 @@ def surroundings(dataset: Dataset, radius_m: float = 200.0, seed: int = 0) -> pd
             disc = weights(cover.shape, column, line, radius_m / 10)
             near = weights(cover.shape, column, line, 5.0)
             cone = weights(cover.shape, column, line, radius_m / 10, heading, fov)
-            left, up = (int(np.clip(v - rng.uniform(3, CHIP_PX - 3), 0, n - CHIP_PX))
-                        for v, n in ((column, cover.shape[1]), (line, cover.shape[0])))
+            left, up = (
+                int(np.clip(v - rng.uniform(3, CHIP_PX - 3), 0, n - CHIP_PX))
+                for v, n in ((column, cover.shape[1]), (line, cover.shape[0]))
+            )
             chip = np.zeros(cover.shape)
             chip[up : up + CHIP_PX, left : left + CHIP_PX] = 1 / CHIP_PX**2
             row = {"index": index}
@@ -106,9 +108,12 @@ def predict(table: pd.DataFrame, targets=("green_view", "building_view"), seed: 
     Returns a frame: rows by what is shown (band statistics of the chip, of the 200 m around, of
     200 m and 50 m around, land cover in the view cone); columns the targets.
     """
-    groups = {"640 m chip": ("chip:",), "200 m around": ("local:",),
-              "200 m and 50 m around": ("local:", "near:"),
-              "land cover in the view cone": ("cone:",)}
+    groups = {
+        "640 m chip": ("chip:",),
+        "200 m around": ("local:",),
+        "200 m and 50 m around": ("local:", "near:"),
+        "land cover in the view cone": ("cone:",),
+    }
     test = table["split"] == "test"
     out = {}
     for name, prefixes in groups.items():
@@ -116,7 +121,8 @@ def predict(table: pd.DataFrame, targets=("green_view", "building_view"), seed: 
         out[name] = {}
         for target in targets:
             model = HistGradientBoostingRegressor(
-                max_iter=120, learning_rate=0.06, min_samples_leaf=25, random_state=seed)
+                max_iter=120, learning_rate=0.06, min_samples_leaf=25, random_state=seed
+            )
             model.fit(x[~test], table.loc[~test, target])
             out[name][target] = float(r2_score(table.loc[test, target], model.predict(x[test])))
     return pd.DataFrame(out).T
@@ -125,8 +131,10 @@ def predict(table: pd.DataFrame, targets=("green_view", "building_view"), seed: 
 def summary(spread: pd.DataFrame, agreement: dict[str, float], scores: pd.DataFrame) -> str:
     """The three measurements as Markdown list items."""
     within, between = spread["within"].mean(), spread["between"].mean()
-    shown = "; ".join(f"{name}: " + " / ".join(f"{v:.2f}" for v in row)
-                      for name, row in zip(scores.index, scores.to_numpy()))
+    shown = "; ".join(
+        f"{name}: " + " / ".join(f"{v:.2f}" for v in row)
+        for name, row in zip(scores.index, scores.to_numpy())
+    )
     return (
         f"- Land cover within 200 m: a class's share has a standard deviation of {within:.3f} "
         f"within a site and {between:.3f} between sites (mean over classes).\n"

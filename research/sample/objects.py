@@ -14,10 +14,13 @@ from research.sample.spectra import FIELD_HEIGHT, INDEX, MATERIALS, STYLE_NAMES,
 
 # crown radius (m), height (m), height of the crown's base over tree height, shape
 TREE_FORMS = {
-    "broadleaf": (3.2, 10.0, .3, "round"), "light broadleaf": (2.8, 9.0, .3, "round"),
-    "conifer": (2.2, 13.0, .1, "cone"), "olive": (2.3, 5.0, .3, "round"),
-    "autumn tree": (2.7, 9.0, .28, "round"), "palm": (2.6, 10.0, .72, "flat"),
-    "red blossom": (3.0, 7.5, .32, "round"),
+    "broadleaf": (3.2, 10.0, 0.3, "round"),
+    "light broadleaf": (2.8, 9.0, 0.3, "round"),
+    "conifer": (2.2, 13.0, 0.1, "cone"),
+    "olive": (2.3, 5.0, 0.3, "round"),
+    "autumn tree": (2.7, 9.0, 0.28, "round"),
+    "palm": (2.6, 10.0, 0.72, "flat"),
+    "red blossom": (3.0, 7.5, 0.32, "round"),
 }
 
 
@@ -38,8 +41,11 @@ def furnish(world: World) -> World:
     rings = np.stack([px, py], -1)[:, [0, 1, 2, 3, 0]]
     shapes = [({"type": "Polygon", "coordinates": [r]}, i) for i, r in enumerate(rings.tolist(), 1)]
     grid = Affine(CELL, 0, 0, 0, CELL, 0)
-    ids = rasterize(shapes, (N, N), transform=grid, dtype="int32") if shapes else np.zeros(
-        (N, N), np.int32)
+    ids = (
+        rasterize(shapes, (N, N), transform=grid, dtype="int32")
+        if shapes
+        else np.zeros((N, N), np.int32)
+    )
     world.building = ids - 1
     on = world.building >= 0
     which = world.building[on]
@@ -62,7 +68,7 @@ def furnish(world: World) -> World:
     for di in (-1, 0, 1):
         for dj in (-1, 0, 1):
             i, j = i0 + di, j0 + dj
-            off = np.hypot((i + .5) * CELL - t["y"][order], (j + .5) * CELL - t["x"][order])
+            off = np.hypot((i + 0.5) * CELL - t["y"][order], (j + 0.5) * CELL - t["x"][order])
             ok = (off < t["radius"][order]) & (i >= 0) & (j >= 0) & (i < N) & (j < N)
             i, j, k = i[ok], j[ok], order[ok]
             free = ~on[i, j]
@@ -75,8 +81,15 @@ def furnish(world: World) -> World:
 
 # Lots are tried at 25 points, corners and sides included: close enough not to miss a lane.
 _TRY = np.array([(i, j) for i in np.linspace(-1, 1, 5) for j in np.linspace(-1, 1, 5)])
-_SETBACK = {"core": 3.0, "commercial": 2.6, "apartments": 4.5, "terraced": 3.2, "informal": 1.6,
-            "detached": 4.5, "industrial": 5.5}
+_SETBACK = {
+    "core": 3.0,
+    "commercial": 2.6,
+    "apartments": 4.5,
+    "terraced": 3.2,
+    "informal": 1.6,
+    "detached": 4.5,
+    "industrial": 5.5,
+}
 
 
 def _points(x, y, half_w, half_d, cos, sin) -> tuple[np.ndarray, np.ndarray]:
@@ -127,8 +140,15 @@ def _frontage(world: World, rng, taken: np.ndarray, road: np.ndarray, scale: flo
             _stamp(taken, x[m], y[m], hw[m] + 1, hd[m] + 1, cos[m], sin[m])
     c = np.array(chosen, int)
     c = c[rng.random(c.size) > 0.06]
-    return {"x": x[c], "y": y[c], "half_w": hw[c], "half_d": hd[c], "cos": cos[c], "sin": sin[c],
-            "quarter": k[c]}
+    return {
+        "x": x[c],
+        "y": y[c],
+        "half_w": hw[c],
+        "half_d": hd[c],
+        "cos": cos[c],
+        "sin": sin[c],
+        "quarter": k[c],
+    }
 
 
 def _stamp(taken, x, y, hw, hd, cos, sin) -> None:
@@ -150,7 +170,7 @@ def _interior(world: World, rng, taken: np.ndarray, k: int) -> dict[str, np.ndar
     p = (np.arange(-kp, kp + 1)[:, None] * bp + (np.arange(np_) - (np_ - 1) / 2) * wp).ravel()
     q = (np.arange(-kq, kq + 1)[:, None] * bq + (np.arange(nq) - (nq - 1) / 2) * wq).ravel()
     p, q = (a.ravel() for a in np.meshgrid(p, q))
-    hw = 0.5 * wp * use.fill[0] * rng.uniform(.82 if use.fill[0] < .95 else 1, 1, p.size)
+    hw = 0.5 * wp * use.fill[0] * rng.uniform(0.82 if use.fill[0] < 0.95 else 1, 1, p.size)
     hd = 0.5 * wq * use.fill[1] * rng.uniform(0.82, 1.05, p.size)
     c, s = np.cos(quarters.angle[k]), np.sin(quarters.angle[k])
     x, y = quarters.x[k] + p * c - q * s, quarters.y[k] + p * s + q * c
@@ -158,9 +178,18 @@ def _interior(world: World, rng, taken: np.ndarray, k: int) -> dict[str, np.ndar
     ok = (rng.random(p.size) > 0.07) & _fits(world, px, py, np.full(p.size, k))
     ok &= ~world.at(taken, np.clip(px, 0, EXTENT - 1), np.clip(py, 0, EXTENT - 1)).any(axis=1)
     full = np.ones(p.size)
-    return {key: v[ok] for key, v in {
-        "x": x, "y": y, "half_w": hw, "half_d": hd, "cos": c * full, "sin": s * full,
-        "quarter": np.full(p.size, k)}.items()}
+    return {
+        key: v[ok]
+        for key, v in {
+            "x": x,
+            "y": y,
+            "half_w": hw,
+            "half_d": hd,
+            "cos": c * full,
+            "sin": s * full,
+            "quarter": np.full(p.size, k),
+        }.items()
+    }
 
 
 def _buildings(world: World, rng) -> dict[str, np.ndarray]:
@@ -182,7 +211,8 @@ def _buildings(world: World, rng) -> dict[str, np.ndarray]:
     other = rng.choice(quarters.style[built], m) if built.any() else quarters.style[k]
     industrial = quarters.use[k] == USE_NAMES.index("industrial")
     out["style"] = np.where((rng.random(m) < 0.9) | industrial, quarters.style[k], other).astype(
-        np.int32)
+        np.int32
+    )
     out["light"] = np.exp(rng.normal(0, 0.16, m))
     out["wall"] = rng.integers(0, 3, m).astype(np.int32)
     pitch = np.array([STYLES[s].pitch for s in STYLE_NAMES])[out["style"]]
@@ -227,6 +257,13 @@ def _trees(world: World, rng) -> dict[str, np.ndarray]:
     size = np.exp(rng.normal(0, 0.18, x.size))
     small = np.where(quarters.use[k] == orchard, 0.6, 1.0)
     height = look[kind, 1] * size * small
-    return {"x": x, "y": y, "kind": kind, "height": height, "quarter": k.astype(np.int32),
-            "radius": look[kind, 0] * size * np.sqrt(small), "base": look[kind, 2] * height,
-            "light": np.exp(rng.normal(0, 0.12, x.size)).astype(np.float32)}
+    return {
+        "x": x,
+        "y": y,
+        "kind": kind,
+        "height": height,
+        "quarter": k.astype(np.int32),
+        "radius": look[kind, 0] * size * np.sqrt(small),
+        "base": look[kind, 2] * height,
+        "light": np.exp(rng.normal(0, 0.12, x.size)).astype(np.float32),
+    }

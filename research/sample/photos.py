@@ -36,12 +36,16 @@ def _free(world: World, x: float, y: float) -> bool:
     wet = world.at(world.water, np.float64(x), np.float64(y)) < 1
     if not inner or (wet and world.at(world.road, np.float64(x), np.float64(y)) > -0.5):
         return False  # a bridge will do
-    return all(world.at(world.building, np.float64(x + dx), np.float64(y + dy)) < 0
-               for dx in (-2.5, 0, 2.5) for dy in (-2.5, 0, 2.5))
+    return all(
+        world.at(world.building, np.float64(x + dx), np.float64(y + dy)) < 0
+        for dx in (-2.5, 0, 2.5)
+        for dy in (-2.5, 0, 2.5)
+    )
 
 
-def positions(world: World, rng: np.random.Generator, count: int,
-              others: list[tuple[float, float]]) -> list[tuple[float, float, float]]:
+def positions(
+    world: World, rng: np.random.Generator, count: int, others: list[tuple[float, float]]
+) -> list[tuple[float, float, float]]:
     """`count` places (x, y, heading in degrees), rounded to millimetres, away from `others`."""
     out: list[tuple[float, float, float]] = []
     low, high = MARGIN + 20, EXTENT - MARGIN - 20
@@ -61,15 +65,21 @@ def positions(world: World, rng: np.random.Generator, count: int,
         if edge > -0.5:
             # Off the road: a few, where one may walk, more of them along the water.
             shore = 1.5 < float(world.smooth(world.water, np.float64(x), np.float64(y))) < 16
-            if (edge > 3 and rng.random() < (0.16 if shore else 0.014)
-                    and _free(world, x, y) and not taken(x, y)):
+            if (
+                edge > 3
+                and rng.random() < (0.16 if shore else 0.014)
+                and _free(world, x, y)
+                and not taken(x, y)
+            ):
                 out.append((round(x, 3), round(y, 3), round(rng.uniform(0, 360), 2)))
             continue
         for _ in range(int(rng.integers(2, 7))):
             if len(out) >= count:
                 break
-            if not _free(world, x, y) or float(
-                    world.smooth(world.road, np.float64(x), np.float64(y))) > -0.5:
+            if (
+                not _free(world, x, y)
+                or float(world.smooth(world.road, np.float64(x), np.float64(y))) > -0.5
+            ):
                 break
             way = _along(world, x, y)
             if not taken(x, y):
@@ -87,18 +97,24 @@ def shots(world: World) -> list[tuple[Camera, datetime, str]]:
     """The site's photos: camera, UTC time, weather."""
     first = _shots(world, world.site.rng(world.seed, 4), PER_SITE, [])
     further = MORE.get(world.site.split, 0)
-    return first + _shots(world, world.site.rng(world.seed, 5), further,
-                          [(camera.x, camera.y) for camera, _, _ in first])
+    return first + _shots(
+        world,
+        world.site.rng(world.seed, 5),
+        further,
+        [(camera.x, camera.y) for camera, _, _ in first],
+    )
 
 
-def _shots(world: World, rng: np.random.Generator, count: int,
-           others: list[tuple[float, float]]) -> list[tuple[Camera, datetime, str]]:
+def _shots(
+    world: World, rng: np.random.Generator, count: int, others: list[tuple[float, float]]
+) -> list[tuple[Camera, datetime, str]]:
     site, out = world.site, []
     climate, scene = CLIMATES[site.climate], scene_time(world)
     for x, y, heading in positions(world, rng, count, others):
         spread = 35 if rng.random() < 0.7 else 182
-        day = scene + timedelta(days=int(rng.integers(-spread, spread + 1)),
-                                weeks=52 * int(rng.integers(-1, 2)))
+        day = scene + timedelta(
+            days=int(rng.integers(-spread, spread + 1)), weeks=52 * int(rng.integers(-1, 2))
+        )
         light = rng.choice(["day", "dusk", "night"], p=[0.84, 0.09, 0.07])
         when = at_solar_hour(site.lon, day, rng.uniform(9, 15))
         for _ in range(60):
@@ -111,7 +127,13 @@ def _shots(world: World, rng: np.random.Generator, count: int,
         if may_snow(site, when.month):
             p[2], p[4] = 0.03, 0.2
         weather = str(rng.choice(["clear", "cloudy", "rain", "fog", "snow"], p=p / p.sum()))
-        camera = Camera(x, y, round(rng.uniform(1.6, 2.5), 2), heading,
-                        round(rng.uniform(90, 100), 1), round(rng.uniform(0.08, 0.42), 3))
+        camera = Camera(
+            x,
+            y,
+            round(rng.uniform(1.6, 2.5), 2),
+            heading,
+            round(rng.uniform(90, 100), 1),
+            round(rng.uniform(0.08, 0.42), 3),
+        )
         out.append((camera, when, weather))
     return out

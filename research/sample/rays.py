@@ -78,26 +78,39 @@ def cast(world: World, cam: Camera, rng: np.random.Generator) -> Hits:
     """Follow all rays of a camera. `rng` places the cars."""
     u, v = cam.slopes()
     cars = _parked(world, cam, rng)
-    parts = [(BOX, *_building_strips(world, cam, u)), (CAR, *_car_strips(cars, cam, u)),
-             *_tree_strips(world, cam, u), (RASTER, *_raster_strips(world, cam, u))]
-    z, low, high, flank = (
-        np.concatenate([p[k] for p in parts]) for k in (1, 2, 3, 5))
+    parts = [
+        (BOX, *_building_strips(world, cam, u)),
+        (CAR, *_car_strips(cars, cam, u)),
+        *_tree_strips(world, cam, u),
+        (RASTER, *_raster_strips(world, cam, u)),
+    ]
+    z, low, high, flank = (np.concatenate([p[k] for p in parts]) for k in (1, 2, 3, 5))
     kind = np.concatenate([np.full(len(p[1]), p[0]) for p in parts])
     which = np.concatenate([p[4] for p in parts])
-    hit = nearest_strip(z.astype(np.float32), low.astype(np.float32), high.astype(np.float32),
-                        v.astype(np.float32))
+    hit = nearest_strip(
+        z.astype(np.float32), low.astype(np.float32), high.astype(np.float32), v.astype(np.float32)
+    )
     uu, vv = np.broadcast_arrays(u[None], v[:, None])
     columns = np.broadcast_to(np.arange(FINE), hit.shape)
     met = hit >= 0
     below = vv < -cam.height / HORIZON
     seen = np.where(met, kind[hit], np.where(below, GROUND, SKY))
-    depth = np.where(met, z[hit, columns], np.where(
-        below, cam.height / np.maximum(-vv, 1e-6), HORIZON))
+    depth = np.where(
+        met, z[hit, columns], np.where(below, cam.height / np.maximum(-vv, 1e-6), HORIZON)
+    )
     dx, dy = cam.directions(uu)
     return Hits(
-        kind=seen, which=np.where(met, which[hit], -1), depth=depth, x=cam.x + depth * dx,
-        y=cam.y + depth * dy, up=np.where(seen == GROUND, 0.0, cam.height + depth * vv),
-        u=uu, v=vv, flank=np.where(met, flank[hit, columns], False), cars=cars)
+        kind=seen,
+        which=np.where(met, which[hit], -1),
+        depth=depth,
+        x=cam.x + depth * dx,
+        y=cam.y + depth * dy,
+        up=np.where(seen == GROUND, 0.0, cam.height + depth * vv),
+        u=uu,
+        v=vv,
+        flank=np.where(met, flank[hit, columns], False),
+        cars=cars,
+    )
 
 
 def nearest_strip(z, low, high, v) -> np.ndarray:
@@ -169,8 +182,12 @@ def _tree_strips(world: World, cam: Camera, u):
     rx, ry = t["x"] - cam.x, t["y"] - cam.y
     depth, side = rx * fx + ry * fy, -rx * fy + ry * fx
     wide = np.maximum(depth, 0) * np.abs(u).max() + 6
-    near = np.flatnonzero((depth > -4) & (depth < FAR_TREES) & (np.abs(side) < wide)
-                          & (rx * rx + ry * ry > (t["radius"] + 1.2) ** 2))
+    near = np.flatnonzero(
+        (depth > -4)
+        & (depth < FAR_TREES)
+        & (np.abs(side) < wide)
+        & (rx * rx + ry * ry > (t["radius"] + 1.2) ** 2)
+    )
     near = near[np.argsort(depth[near], kind="stable")[:700]]
     z, s = depth[near][:, None], side[near][:, None]
     base, peak = t["base"][near][:, None], t["height"][near][:, None]
@@ -183,15 +200,30 @@ def _tree_strips(world: World, cam: Camera, u):
     arc = np.sqrt(1 - off * off) * (0.8 + 0.3 * ragged)
     form = np.array([TREE_FORMS[spectra.MATERIALS[k]][3] for k in t["kind"][near]])[:, None]
     cone, flat, half = form == "cone", form == "flat", (peak - base) / 2
-    up = np.where(cone, base + 2 * half * (1 - off),
-                  np.where(flat, peak - 1.2 * half * off**2, base + half + half * arc))
+    up = np.where(
+        cone,
+        base + 2 * half * (1 - off),
+        np.where(flat, peak - 1.2 * half * off**2, base + half + half * arc),
+    )
     down = np.where(cone, base, np.where(flat, up - half * arc, base + half - half * arc))
     none = np.zeros(z.shape[:1] + u.shape, bool)
-    crowns = (CROWN, np.where((off < 1) & (z > 0.3), z, np.inf), (down - cam.height) / z,
-              (up - cam.height) / z, near, none)
+    crowns = (
+        CROWN,
+        np.where((off < 1) & (z > 0.3), z, np.inf),
+        (down - cam.height) / z,
+        (up - cam.height) / z,
+        near,
+        none,
+    )
     stem = (np.abs(across) < 0.08 + 0.02 * peak) & (z > 0.3) & (z < 70)
-    trunks = (TRUNK, np.where(stem, z + 0.01, np.inf), np.broadcast_to(-cam.height / z, stem.shape),
-              np.broadcast_to((base + 0.5 - cam.height) / z, stem.shape), near, none)
+    trunks = (
+        TRUNK,
+        np.where(stem, z + 0.01, np.inf),
+        np.broadcast_to(-cam.height / z, stem.shape),
+        np.broadcast_to((base + 0.5 - cam.height) / z, stem.shape),
+        near,
+        none,
+    )
     return crowns, trunks
 
 
@@ -204,8 +236,13 @@ def _raster_strips(world: World, cam: Camera, u):
     roofs = np.where(z >= FAR_BOXES, world.at(world.solid, x, y), 0)
     tall = np.maximum(np.maximum(world.at(world.growth, x, y), crowns), roofs)
     tall = np.where((x < 0) | (y < 0) | (x > EXTENT) | (y > EXTENT), 0, tall)
-    return (np.where(tall > 0.05, z, np.inf), np.broadcast_to(-cam.height / z, x.shape),
-            (tall - cam.height) / z, np.full(len(z), -1), np.zeros(x.shape, bool))
+    return (
+        np.where(tall > 0.05, z, np.inf),
+        np.broadcast_to(-cam.height / z, x.shape),
+        (tall - cam.height) / z,
+        np.full(len(z), -1),
+        np.zeros(x.shape, bool),
+    )
 
 
 def _parked(world: World, cam: Camera, rng: np.random.Generator) -> dict:
@@ -219,6 +256,13 @@ def _parked(world: World, cam: Camera, rng: np.random.Generator) -> dict:
     gy = world.smooth(world.road, x, y + 2) - world.smooth(world.road, x, y - 2)
     norm = np.hypot(gx, gy) + 1e-6
     m = x.size
-    return {"x": x, "y": y, "cos": -gy / norm, "sin": gx / norm, "half_w": np.full(m, 2.1),
-            "half_d": np.full(m, 0.85), "height": rng.uniform(1.35, 2.1, m),
-            "colour": rng.integers(0, 7, m)}
+    return {
+        "x": x,
+        "y": y,
+        "cos": -gy / norm,
+        "sin": gx / norm,
+        "half_w": np.full(m, 2.1),
+        "half_d": np.full(m, 0.85),
+        "height": rng.uniform(1.35, 2.1, m),
+        "colour": rng.integers(0, 7, m),
+    }

@@ -30,8 +30,17 @@ from research.sample.rays import (
 )
 from research.sample.sky import Air, sky_colour
 
-_CAR_COLOURS = np.array([[.6, .6, .6], [.05, .05, .06], [.45, .05, .04], [.06, .12, .35],
-                         [.75, .75, .73], [.3, .3, .3], [.5, .4, .1]])
+_CAR_COLOURS = np.array(
+    [
+        [0.6, 0.6, 0.6],
+        [0.05, 0.05, 0.06],
+        [0.45, 0.05, 0.04],
+        [0.06, 0.12, 0.35],
+        [0.75, 0.75, 0.73],
+        [0.3, 0.3, 0.3],
+        [0.5, 0.4, 0.1],
+    ]
+)
 _STYLES = [spectra.STYLES[s] for s in spectra.STYLE_NAMES]
 _WALLS = np.array([s.walls for s in _STYLES])
 _WINDOWS = np.array([(s.bay, *s.window, s.glass) for s in _STYLES])
@@ -69,8 +78,12 @@ def render(world: World, cam: Camera, air: Air, seed: int) -> View:
     rng = np.random.default_rng([seed, 11])
     hits = cast(world, cam, rng)
     shape = (FINE, FINE)
-    canvas = _Canvas(np.zeros((*shape, 3)), np.ones(shape), np.zeros((*shape, 3)),
-                     *(np.zeros(shape, bool) for _ in range(3)))
+    canvas = _Canvas(
+        np.zeros((*shape, 3)),
+        np.ones(shape),
+        np.zeros((*shape, 3)),
+        *(np.zeros(shape, bool) for _ in range(3)),
+    )
     _ground(world, air, rng, hits, canvas)
     _buildings(world, air, seed, hits, canvas)
     _trees(world, cam, air, hits, canvas)
@@ -80,8 +93,15 @@ def render(world: World, cam: Camera, air: Air, seed: int) -> View:
     small = _weather(colour, air, rng).reshape(SIZE, 2, SIZE, 2, 3).mean(axis=(1, 3))
     box = hits.kind == BOX
     tall = world.buildings["height"][hits.which[box]].mean() if box.any() else 0.0
-    return View(_develop(small, air, rng), canvas.plant.mean(), (box | houses).mean(),
-                (hits.kind == SKY).mean(), canvas.road.mean(), canvas.water.mean(), float(tall))
+    return View(
+        _develop(small, air, rng),
+        canvas.plant.mean(),
+        (box | houses).mean(),
+        (hits.kind == SKY).mean(),
+        canvas.road.mean(),
+        canvas.water.mean(),
+        float(tall),
+    )
 
 
 def _ground(world: World, air: Air, rng, hits: Hits, canvas: _Canvas) -> None:
@@ -109,8 +129,9 @@ def ground_material(world: World, x, y) -> tuple[np.ndarray, np.ndarray]:
     quarter = world.at(world.quarter, x, y)
     q = world.quarters
     main = world.at(world.main, x, y) <= world.at(world.road, x, y) + 1e-3
-    street = np.where(main & (q.main[quarter] >= 3), spectra.INDEX["asphalt"],
-                      q.street_material[quarter])
+    street = np.where(
+        main & (q.main[quarter] >= 3), spectra.INDEX["asphalt"], q.street_material[quarter]
+    )
     material = np.where(edge < 0, street, world.at(world.ground, x, y))
     wet = (world.smooth(world.water, x, y) < 0) & (edge >= 0)
     return np.where(wet, world.water_material, material).astype(np.uint8), edge
@@ -131,7 +152,7 @@ def _buildings(world: World, air: Air, seed: int, hits: Hits, canvas: _Canvas) -
     fx, fy = along / bay - column, up / 3.1 - row
     whole = ((row + 0.9) * 3.1 < b["height"][k]) & (hits.depth[mask] < 260)
     window = (np.abs(fx - 0.5) < wide / 2) & (np.abs(fy - 0.52) < tall / 2) & whole
-    pane = np.where(glass[:, None] > 0, (.10, .15, .20), (.045, .055, .07))
+    pane = np.where(glass[:, None] > 0, (0.10, 0.15, 0.20), (0.045, 0.055, 0.07))
     pane = pane + air.horizon * np.where(glass > 0, 0.22, 0.06)[:, None]
     door = (row == 0) & (np.abs(fx - 0.5) < 0.17) & (fy < 0.7) & (hash01(column, k, 31) < 0.25)
     grime = 0.82 + 0.36 * value_noise(along + k * 3.3, up, 1.7, 33)
@@ -140,7 +161,7 @@ def _buildings(world: World, air: Air, seed: int, hits: Hits, canvas: _Canvas) -
     tiles = 0.8 + 0.25 * (np.floor(up * 3) % 2) + 0.2 * (value_noise(along, up, 0.8, 35) - 0.5)
     slope = spectra.colours(air.table)[b["roof"][k]] * (b["light"][k] * tiles)[:, None]
     out = np.where(window[:, None], pane, wall)
-    out = np.where(door[:, None], (.12, .08, .06), out)
+    out = np.where(door[:, None], (0.12, 0.08, 0.06), out)
     canvas.albedo[mask] = np.where(roof[:, None], slope, out)
     # The outward normal of the face: towards its own side of the box.
     sign = np.where(flank, np.sign(p), np.sign(q))
@@ -150,7 +171,7 @@ def _buildings(world: World, air: Air, seed: int, hits: Hits, canvas: _Canvas) -
     level = nx * sun[0] + ny * sun[1]
     canvas.facing[mask] = np.clip(np.where(roof, 0.5 * level + 0.86 * sun[2], level), 0, 1)
     on = window & (hash01(column * 57 + row, k + seed, 41) < 0.35)
-    canvas.glow[mask] = np.where(on[:, None], np.array([1.0, .72, .38]) * air.night, 0)
+    canvas.glow[mask] = np.where(on[:, None], np.array([1.0, 0.72, 0.38]) * air.night, 0)
 
 
 def _trees(world: World, cam: Camera, air: Air, hits: Hits, canvas: _Canvas) -> None:
@@ -181,8 +202,9 @@ def _far_and_fields(world: World, air: Air, hits: Hits, canvas: _Canvas) -> np.n
     house = building >= 0
     colour = spectra.colours(air.table)[top]
     if world.buildings["x"].size:
-        colour = np.where(house[:, None], 0.7 * _WALLS[world.buildings["style"][building], 0],
-                          colour)
+        colour = np.where(
+            house[:, None], 0.7 * _WALLS[world.buildings["style"][building], 0], colour
+        )
     mottle = value_noise(x, y + 3 * up, 0.5, 12)
     canvas.albedo[mask] = colour * (0.65 + 0.6 * mottle)[:, None]
     canvas.facing[mask] = max(air.sun_vector[2], 0) * 0.8

@@ -20,8 +20,8 @@ from research.sample.noise import grid_noise
 
 PIXELS = 192
 _PAD = int(MARGIN / CELL)
-_HAZE = np.array([.016, .011, .007, .006, .005, .004, .004, .003, .001, 0])
-_CLOUD = np.array([.62, .61, .61, .62, .63, .64, .65, .65, .45, .34])
+_HAZE = np.array([0.016, 0.011, 0.007, 0.006, 0.005, 0.004, 0.004, 0.003, 0.001, 0])
+_CLOUD = np.array([0.62, 0.61, 0.61, 0.62, 0.63, 0.64, 0.65, 0.65, 0.45, 0.34])
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def scene_time(world: World) -> datetime:
     site, rng = world.site, world.site.rng(world.seed, 2)
     for _ in range(50):
         day = datetime(2018, 1, 1) + timedelta(days=int(rng.integers(0, 7 * 365)))
-        when = at_solar_hour(site.lon, day, 10.5 + rng.uniform(-.3, .3))
+        when = at_solar_hour(site.lon, day, 10.5 + rng.uniform(-0.3, 0.3))
         if sun_position(site.lon, site.lat, when)[0] > np.radians(24):
             break
     return when
@@ -71,8 +71,10 @@ def observe(world: World) -> Scene:
     """The scene of a site at its own date."""
     site, rng = world.site, world.site.rng(world.seed, 3)
     when = scene_time(world)
-    table = spectra.seasonal(greenness(site, when.timetuple().tm_yday),
-                             bool(may_snow(site, when.month) and rng.random() < 0.6))
+    table = spectra.seasonal(
+        greenness(site, when.timetuple().tm_yday),
+        bool(may_snow(site, when.month) and rng.random() < 0.6),
+    )
     snowy = table[spectra.INDEX["steppe"], 0] > 0.3
     elevation, azimuth = sun_position(site.lon, site.lat, when)
     shade = shadow_mask(np.maximum(world.solid, world.canopy), elevation, azimuth)
@@ -81,9 +83,10 @@ def observe(world: World) -> Scene:
     light[spectra.CLASS_OF[top] == spectra.TREES] *= 0.92
     lit = light * np.where(shade, 0.38, 1.0)
 
-    share = float(rng.choice([0, 0.02, 0.06, 0.12, 0.22], p=[.55, .2, .15, .07, .03]))
+    share = float(rng.choice([0, 0.02, 0.06, 0.12, 0.22], p=[0.55, 0.2, 0.15, 0.07, 0.03]))
     noise = 0.6 * grid_noise(rng, PIXELS + 40, 10.0, 420.0) + 0.4 * grid_noise(
-        rng, PIXELS + 40, 10.0, 120.0)
+        rng, PIXELS + 40, 10.0, 120.0
+    )
     level = np.quantile(noise, 1 - share) if share else 2.0
     cloud = np.clip((noise - level) / 0.12, 0, 1)
     dx, dy = int(round(-14 * np.sin(azimuth))), int(round(14 * np.cos(azimuth)))
@@ -106,8 +109,17 @@ def observe(world: World) -> Scene:
     ndvi = (dn[6] - dn[2]) / (dn[6] + dn[2] + 1e-6)
     water = (dn[7] < 0.09) & (dn[8] < 0.06) & (ndvi < 0.15)
     scl = np.select(
-        [cloud_here > 0.65, cloud_here > 0.2, (cloud_shadow > 0.35), water,
-         snowy & (dn[0] > 0.3), ndvi > 0.38], [9, 8, 3, 6, 11, 4], 5)
+        [
+            cloud_here > 0.65,
+            cloud_here > 0.2,
+            (cloud_shadow > 0.35),
+            water,
+            snowy & (dn[0] > 0.3),
+            ndvi > 0.38,
+        ],
+        [9, 8, 3, 6, 11, 4],
+        5,
+    )
     scl = np.repeat(np.repeat(scl[::2, ::2], 2, 0), 2, 1)
     baseline = _baseline(when)
     offset = 1000 if baseline >= "04.00" else 0
@@ -120,7 +132,12 @@ def observe(world: World) -> Scene:
 
 
 def _baseline(when: datetime) -> str:
-    steps = [(datetime(2018, 11, 6), "02.06"), (datetime(2020, 2, 4), "02.11"),
-             (datetime(2021, 3, 30), "02.14"), (datetime(2022, 1, 25), "03.01"),
-             (datetime(2022, 12, 6), "04.00"), (datetime(2023, 12, 13), "05.09")]
+    steps = [
+        (datetime(2018, 11, 6), "02.06"),
+        (datetime(2020, 2, 4), "02.11"),
+        (datetime(2021, 3, 30), "02.14"),
+        (datetime(2022, 1, 25), "03.01"),
+        (datetime(2022, 12, 6), "04.00"),
+        (datetime(2023, 12, 13), "05.09"),
+    ]
     return next((name for end, name in steps if when < end), "05.10")

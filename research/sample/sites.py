@@ -81,8 +81,12 @@ def utm_epsg(lon: float, lat: float) -> int:
 
 
 _CONTINENTS = {
-    "AF": "Africa", "AS": "Asia", "EU": "Europe", "NA": "North America",
-    "SA": "South America", "OC": "Oceania",
+    "AF": "Africa",
+    "AS": "Asia",
+    "EU": "Europe",
+    "NA": "North America",
+    "SA": "South America",
+    "OC": "Oceania",
 }
 
 
@@ -108,12 +112,23 @@ def load_sites(names: list[str] | None = None) -> list[Site]:
         x, y = Transformer.from_crs(4326, epsg, always_xy=True).transform(lon, lat)
         west = round(x / 10) * 10 - SITE_M / 2
         north = round(y / 10) * 10 + SITE_M / 2
-        sites.append(Site(
-            name=slug(name), city=name, country=countries[code]["name"],
-            continent=_CONTINENTS[countries[code]["continentcode"]],
-            lon=lon, lat=lat, population=int(c["population"]), climate=climate, split=split,
-            coast=coast == "1", epsg=epsg, west=west, north=north,
-        ))
+        sites.append(
+            Site(
+                name=slug(name),
+                city=name,
+                country=countries[code]["name"],
+                continent=_CONTINENTS[countries[code]["continentcode"]],
+                lon=lon,
+                lat=lat,
+                population=int(c["population"]),
+                climate=climate,
+                split=split,
+                coast=coast == "1",
+                epsg=epsg,
+                west=west,
+                north=north,
+            )
+        )
     if names is None:
         return sites
     by_name = {s.name: s for s in sites}
@@ -135,13 +150,15 @@ def cities_table(rows: int = 3000, seed: int = 0) -> pd.DataFrame:
     cities = sorted(cache.get_cities().values(), key=lambda c: c["geonameid"])
     code = {k: c["continentcode"] for k, c in countries.items() if c["continentcode"] != "AN"}
     cities = [c for c in cities if c["countrycode"] in code and c["population"] > 0]
-    table = pd.DataFrame({
-        "lon": [float(c["longitude"]) for c in cities],
-        "lat": [float(c["latitude"]) for c in cities],
-        "country": [countries[c["countrycode"]]["name"] for c in cities],
-        "continent": [_CONTINENTS[code[c["countrycode"]]] for c in cities],
-        "log_population": [round(math.log10(c["population"]), 4) for c in cities],
-    })
+    table = pd.DataFrame(
+        {
+            "lon": [float(c["longitude"]) for c in cities],
+            "lat": [float(c["latitude"]) for c in cities],
+            "country": [countries[c["countrycode"]]["name"] for c in cities],
+            "continent": [_CONTINENTS[code[c["countrycode"]]] for c in cities],
+            "log_population": [round(math.log10(c["population"]), 4) for c in cities],
+        }
+    )
     size = table.groupby("continent")["lon"].transform("size").to_numpy()
     weight = 1.0 / np.sqrt(size)
     rng = np.random.default_rng([seed, 7])

@@ -63,17 +63,19 @@ def make_air(site: Site, when: datetime, weather: str, rng: np.random.Generator)
     low = math.exp(-max(degrees, 0) / 9.0)  # reddening near the horizon
     sun_colour = np.array([1.0, 0.96 - 0.35 * low, 0.88 - 0.62 * low])
     grey = {"clear": 0.0, "cloudy": 0.75, "rain": 1.0, "fog": 1.0, "snow": 1.0}[weather]
-    blue = np.array([.16, .34, .72])
-    pale = np.array([.62, .72, .82])
-    overcast = np.array([.66, .68, .70]) * {"rain": .7, "fog": 1.0, "snow": 1.05}.get(weather, .9)
+    blue = np.array([0.16, 0.34, 0.72])
+    pale = np.array([0.62, 0.72, 0.82])
+    overcast = np.array([0.66, 0.68, 0.70]) * {"rain": 0.7, "fog": 1.0, "snow": 1.05}.get(
+        weather, 0.9
+    )
     zenith, horizon = (1 - grey) * blue + grey * overcast * 0.9, (1 - grey) * pale + grey * overcast
     if lighting == "dusk":
-        rose = np.array([.85, .45, .25]) if clear else np.array([.38, .36, .40])
+        rose = np.array([0.85, 0.45, 0.25]) if clear else np.array([0.38, 0.36, 0.40])
         fade = np.clip((degrees + 9) / 14, 0.12, 1)
         zenith = zenith * 0.3 * fade
         horizon = (0.45 * horizon + 0.55 * rose) * 0.6 * fade
     elif lighting == "night":
-        zenith, horizon = np.array([.006, .008, .018]), np.array([.03, .026, .028])
+        zenith, horizon = np.array([0.006, 0.008, 0.018]), np.array([0.03, 0.026, 0.028])
     direct = {"clear": 1.6, "cloudy": 0.35}.get(weather, 0.0)
     if lighting == "dusk":
         direct *= 0.3 if degrees > 0 else 0
@@ -84,14 +86,23 @@ def make_air(site: Site, when: datetime, weather: str, rng: np.random.Generator)
     visibility = {"clear": 2600, "cloudy": 1800, "rain": 620, "fog": 75, "snow": 280}[weather]
     dark = {"day": 0.0, "dusk": 0.35, "night": 0.9}[lighting]
     return Air(
-        weather=weather, lighting=lighting, sun_vector=sun, direct=direct, ambient=ambient,
-        horizon=horizon, zenith=zenith, sun_colour=sun_colour,
+        weather=weather,
+        lighting=lighting,
+        sun_vector=sun,
+        direct=direct,
+        ambient=ambient,
+        horizon=horizon,
+        zenith=zenith,
+        sun_colour=sun_colour,
         visibility=visibility * math.exp(rng.normal(0, 0.3)),
         clouds={"clear": rng.uniform(0, 0.3), "cloudy": rng.uniform(0.55, 0.9)}.get(weather, 0.0),
-        night=dark, lamps={"day": 0.0, "dusk": 0.12, "night": 0.5}[lighting], table=table,
+        night=dark,
+        lamps={"day": 0.0, "dusk": 0.12, "night": 0.5}[lighting],
+        table=table,
         metering={"day": 0.75, "dusk": 0.55, "night": 0.35}[lighting],
         grain={"day": 0.008, "dusk": 0.014, "night": 0.022}[lighting],
-        seed=int(rng.integers(2**30)))
+        seed=int(rng.integers(2**30)),
+    )
 
 
 def sky_colour(air: Air, u: np.ndarray, v: np.ndarray, cam: Camera) -> np.ndarray:

@@ -15,8 +15,15 @@ BANDS_20M = ("B05", "B06", "B07", "B8A", "B11", "B12")
 
 # Land cover of the finished map (a 10 m pixel gets the class with the largest share).
 CLASSES = {
-    1: "water", 2: "trees", 3: "grass", 4: "cropland", 5: "bare ground", 6: "paved",
-    7: "low buildings", 8: "high buildings", 9: "industrial buildings",
+    1: "water",
+    2: "trees",
+    3: "grass",
+    4: "cropland",
+    5: "bare ground",
+    6: "paved",
+    7: "low buildings",
+    8: "high buildings",
+    9: "industrial buildings",
 }
 WATER, TREES, GRASS, CROP, BARE, PAVED, LOW, HIGH, INDUSTRIAL = range(1, 10)
 
@@ -82,8 +89,16 @@ _DORMANT = {GRASS: "dry grass", CROP: "stubble"}
 _BARE_TREE = np.array([70, 85, 110, 130, 160, 180, 195, 205, 260, 190]) / 1000.0
 
 # Height above ground (m) of what grows in fields: a photo's view may be blocked by it.
-FIELD_HEIGHT = {"wheat": 0.7, "ripe wheat": 0.8, "rapeseed": 1.2, "maize": 2.3, "rice": 0.5,
-                "vineyard": 1.5, "sunflower": 1.7, "stubble": 0.1}
+FIELD_HEIGHT = {
+    "wheat": 0.7,
+    "ripe wheat": 0.8,
+    "rapeseed": 1.2,
+    "maize": 2.3,
+    "rice": 0.5,
+    "vineyard": 1.5,
+    "sunflower": 1.7,
+    "stubble": 0.1,
+}
 
 
 def materials(names: tuple[str, ...] | list[str]) -> np.ndarray:
@@ -102,7 +117,8 @@ def seasonal(greenness: float, snow: bool) -> np.ndarray:
         white = SPECTRA[INDEX["snow"]]
         share = np.select(
             [CLASS_OF == WATER, CLASS_OF == PAVED, CLASS_OF == TREES, CLASS_OF == LOW],
-            [0.0, 0.25, 0.2, 0.4], 0.6
+            [0.0, 0.25, 0.2, 0.4],
+            0.6,
         )[:, None]
         table = (1 - share) * table + share * white
     return table
@@ -127,27 +143,62 @@ class Style:
 
 
 STYLES: dict[str, Style] = {
-    "terracotta": Style("terracotta roof", ((.62, .42, .20), (.68, .55, .34), (.60, .36, .28)),
-                        .45),
-    "brick": Style("slate roof", ((.30, .10, .06), (.36, .15, .09), (.25, .09, .07)), .7),
-    "white": Style("white roof", ((.78, .77, .74), (.70, .70, .68), (.74, .72, .64)), 0, (.3, .4)),
-    "adobe": Style("clay roof", ((.50, .34, .20), (.56, .40, .25), (.44, .30, .18)), 0, (.25, .3)),
-    "rusty": Style("rusty roof", ((.34, .32, .30), (.20, .42, .42), (.42, .34, .22)), .25,
-                   (.3, .3)),
-    "tin": Style("tin roof", ((.55, .50, .20), (.28, .44, .24), (.50, .48, .45)), .3, (.35, .4)),
-    "blue": Style("blue roof", ((.48, .56, .64), (.60, .62, .64), (.38, .46, .58)), .35),
-    "green": Style("green roof", ((.66, .62, .40), (.58, .60, .42), (.62, .56, .30)), .4),
-    "shingle": Style("shingle roof", ((.62, .62, .60), (.32, .36, .40), (.46, .42, .36)), .6),
-    "red": Style("red roof", ((.48, .10, .07), (.70, .68, .60), (.55, .42, .12)), .7),
-    "gravel": Style("gravel roof", ((.38, .37, .35), (.44, .40, .34), (.32, .33, .34)), 0,
-                    (.6, .5)),
-    "glass": Style("bitumen roof", ((.10, .16, .22), (.08, .18, .19), (.16, .19, .22)), 0,
-                   (.85, .8), True, 2.4),
-    "shed": Style("tin roof", ((.50, .52, .53), (.36, .40, .44), (.55, .52, .44)), .08, (.3, .12),
-                  False, 6.0),
-    "blue shed": Style("blue roof", ((.16, .26, .44), (.22, .34, .52), (.50, .52, .54)), .08,
-                       (.3, .12), False, 6.0),
-    "works": Style("rusty roof", ((.26, .13, .09), (.32, .24, .18), (.30, .28, .26)), .12,
-                   (.4, .25), False, 5.0),
+    "terracotta": Style(
+        "terracotta roof", ((0.62, 0.42, 0.20), (0.68, 0.55, 0.34), (0.60, 0.36, 0.28)), 0.45
+    ),
+    "brick": Style("slate roof", ((0.30, 0.10, 0.06), (0.36, 0.15, 0.09), (0.25, 0.09, 0.07)), 0.7),
+    "white": Style(
+        "white roof", ((0.78, 0.77, 0.74), (0.70, 0.70, 0.68), (0.74, 0.72, 0.64)), 0, (0.3, 0.4)
+    ),
+    "adobe": Style(
+        "clay roof", ((0.50, 0.34, 0.20), (0.56, 0.40, 0.25), (0.44, 0.30, 0.18)), 0, (0.25, 0.3)
+    ),
+    "rusty": Style(
+        "rusty roof", ((0.34, 0.32, 0.30), (0.20, 0.42, 0.42), (0.42, 0.34, 0.22)), 0.25, (0.3, 0.3)
+    ),
+    "tin": Style(
+        "tin roof", ((0.55, 0.50, 0.20), (0.28, 0.44, 0.24), (0.50, 0.48, 0.45)), 0.3, (0.35, 0.4)
+    ),
+    "blue": Style("blue roof", ((0.48, 0.56, 0.64), (0.60, 0.62, 0.64), (0.38, 0.46, 0.58)), 0.35),
+    "green": Style("green roof", ((0.66, 0.62, 0.40), (0.58, 0.60, 0.42), (0.62, 0.56, 0.30)), 0.4),
+    "shingle": Style(
+        "shingle roof", ((0.62, 0.62, 0.60), (0.32, 0.36, 0.40), (0.46, 0.42, 0.36)), 0.6
+    ),
+    "red": Style("red roof", ((0.48, 0.10, 0.07), (0.70, 0.68, 0.60), (0.55, 0.42, 0.12)), 0.7),
+    "gravel": Style(
+        "gravel roof", ((0.38, 0.37, 0.35), (0.44, 0.40, 0.34), (0.32, 0.33, 0.34)), 0, (0.6, 0.5)
+    ),
+    "glass": Style(
+        "bitumen roof",
+        ((0.10, 0.16, 0.22), (0.08, 0.18, 0.19), (0.16, 0.19, 0.22)),
+        0,
+        (0.85, 0.8),
+        True,
+        2.4,
+    ),
+    "shed": Style(
+        "tin roof",
+        ((0.50, 0.52, 0.53), (0.36, 0.40, 0.44), (0.55, 0.52, 0.44)),
+        0.08,
+        (0.3, 0.12),
+        False,
+        6.0,
+    ),
+    "blue shed": Style(
+        "blue roof",
+        ((0.16, 0.26, 0.44), (0.22, 0.34, 0.52), (0.50, 0.52, 0.54)),
+        0.08,
+        (0.3, 0.12),
+        False,
+        6.0,
+    ),
+    "works": Style(
+        "rusty roof",
+        ((0.26, 0.13, 0.09), (0.32, 0.24, 0.18), (0.30, 0.28, 0.26)),
+        0.12,
+        (0.4, 0.25),
+        False,
+        5.0,
+    ),
 }
 STYLE_NAMES = tuple(STYLES)

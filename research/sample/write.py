@@ -51,14 +51,21 @@ def write_dataset(out: Path | str, sites: list[str] | None = None, seed: int = 0
     _csv(pd.DataFrame(scenes), out / "scenes.csv")
     _csv(pd.DataFrame(photos), out / "street.csv")
     _csv(cities_table(seed=seed), out / "tables" / "cities.csv")
-    _csv(pd.DataFrame(spectra.CLASSES.items(), columns=["value", "name"]),
-         out / "landcover" / "classes.csv")
-    about = {"name": "sample", "synthetic": True, "seed": seed,
-             "description": "A synthetic world at real city coordinates: procedural land cover, "
-                            "Sentinel-2-like scenes, perspective street-level renderings.",
-             "chip": {"scene_px": PIXELS, "pixel_m": 10.0, "bands": list(SCENE_BANDS)},
-             "sites": len(chosen), "photos": len(photos),
-             "real_tables": ["cities"]}
+    _csv(
+        pd.DataFrame(spectra.CLASSES.items(), columns=["value", "name"]),
+        out / "landcover" / "classes.csv",
+    )
+    about = {
+        "name": "sample",
+        "synthetic": True,
+        "seed": seed,
+        "description": "A synthetic world at real city coordinates: procedural land cover, "
+        "Sentinel-2-like scenes, perspective street-level renderings.",
+        "chip": {"scene_px": PIXELS, "pixel_m": 10.0, "bands": list(SCENE_BANDS)},
+        "sites": len(chosen),
+        "photos": len(photos),
+        "real_tables": ["cities"],
+    }
     (out / "dataset.json").write_text(json.dumps(about, indent=1) + "\n")
     (out / "README.md").write_text(_README)
     return out
@@ -69,20 +76,50 @@ def write_site(site: Site, out: Path, seed: int = 0) -> tuple[dict, list[dict]]:
     world = build(site, seed)
     scene = observe(world)
     transform = from_origin(site.west, site.north, 10, 10)
-    profile = dict(driver="GTiff", height=PIXELS, width=PIXELS, crs=f"EPSG:{site.epsg}",
-                   transform=transform, compress="deflate", predictor=2, zlevel=9)
-    with rasterio.open(out / "scenes" / f"{site.name}.tif", "w", count=11, dtype="uint16", nodata=0,
-                       interleave="band", blockysize=PIXELS, **profile) as f:
+    profile = dict(
+        driver="GTiff",
+        height=PIXELS,
+        width=PIXELS,
+        crs=f"EPSG:{site.epsg}",
+        transform=transform,
+        compress="deflate",
+        predictor=2,
+        zlevel=9,
+    )
+    with rasterio.open(
+        out / "scenes" / f"{site.name}.tif",
+        "w",
+        count=11,
+        dtype="uint16",
+        nodata=0,
+        interleave="band",
+        blockysize=PIXELS,
+        **profile,
+    ) as f:
         f.write(scene.bands)
         f.descriptions = SCENE_BANDS
     profile["predictor"] = 1
-    with rasterio.open(out / "landcover" / f"{site.name}.tif", "w", count=1, dtype="uint8",
-                       blockysize=PIXELS, **profile) as f:
+    with rasterio.open(
+        out / "landcover" / f"{site.name}.tif",
+        "w",
+        count=1,
+        dtype="uint8",
+        blockysize=PIXELS,
+        **profile,
+    ) as f:
         f.write(scene.cover, 1)
     _stac(site, scene, out / "scenes" / f"{site.name}.json")
-    return ({"scene_id": site.name, "path": f"scenes/{site.name}.tif",
-             "datetime": _stamp(scene.when), "processing_baseline": scene.baseline,
-             "cloud_cover": scene.cloud_cover, "site": site.name}, _photos(world, out))
+    return (
+        {
+            "scene_id": site.name,
+            "path": f"scenes/{site.name}.tif",
+            "datetime": _stamp(scene.when),
+            "processing_baseline": scene.baseline,
+            "cloud_cover": scene.cloud_cover,
+            "site": site.name,
+        },
+        _photos(world, out),
+    )
 
 
 def _photos(world: World, out: Path) -> list[dict]:
@@ -96,20 +133,32 @@ def _photos(world: World, out: Path) -> list[dict]:
         name = f"{site.name}-{n:02d}"
         path = f"street/{name}" + (".jpg" if n < PER_SITE else ".webp")
         (out / path).write_bytes(encode(view.image, JPEG if n < PER_SITE else WEBP))
-        lon, lat = to_lonlat.transform(site.west - MARGIN + camera.x,
-                                       site.north + MARGIN - camera.y)
+        lon, lat = to_lonlat.transform(
+            site.west - MARGIN + camera.x, site.north + MARGIN - camera.y
+        )
         quarter = int(world.at(world.quarter, np.float64(camera.x), np.float64(camera.y)))
-        rows.append({
-            "photo_id": name, "path": path, "lon": f"{lon:.9f}",
-            "lat": f"{lat:.9f}", "captured_at": _stamp(when), "heading": f"{camera.heading:.2f}",
-            "fov": f"{camera.fov:.1f}", "split": site.split, "site": site.name,
-            "weather": weather, "lighting": air.lighting,
-            "view_direction": _DIRECTIONS[int(((camera.heading + 45) % 360) // 90)],
-            "green_view": f"{view.green_view:.4f}", "building_view": f"{view.building_view:.4f}",
-            "sky_view": f"{view.sky_view:.4f}", "water_view": f"{view.water_view:.4f}",
-            "building_height": f"{view.building_height:.2f}",
-            "land_use": USE_NAMES[world.quarters.use[quarter]],
-        })
+        rows.append(
+            {
+                "photo_id": name,
+                "path": path,
+                "lon": f"{lon:.9f}",
+                "lat": f"{lat:.9f}",
+                "captured_at": _stamp(when),
+                "heading": f"{camera.heading:.2f}",
+                "fov": f"{camera.fov:.1f}",
+                "split": site.split,
+                "site": site.name,
+                "weather": weather,
+                "lighting": air.lighting,
+                "view_direction": _DIRECTIONS[int(((camera.heading + 45) % 360) // 90)],
+                "green_view": f"{view.green_view:.4f}",
+                "building_view": f"{view.building_view:.4f}",
+                "sky_view": f"{view.sky_view:.4f}",
+                "water_view": f"{view.water_view:.4f}",
+                "building_height": f"{view.building_height:.2f}",
+                "land_use": USE_NAMES[world.quarters.use[quarter]],
+            }
+        )
     return rows
 
 
@@ -129,10 +178,18 @@ def _csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def _site_row(site: Site) -> dict:
-    return {"site": site.name, "city": site.city, "country": site.country,
-            "continent": site.continent, "lon": site.lon, "lat": site.lat,
-            "population": site.population, "climate": site.climate, "split": site.split,
-            "epsg": site.epsg}
+    return {
+        "site": site.name,
+        "city": site.city,
+        "country": site.country,
+        "continent": site.continent,
+        "lon": site.lon,
+        "lat": site.lat,
+        "population": site.population,
+        "climate": site.climate,
+        "split": site.split,
+        "epsg": site.epsg,
+    }
 
 
 def _stac(site: Site, scene: Scene, path: Path) -> None:
@@ -140,18 +197,35 @@ def _stac(site: Site, scene: Scene, path: Path) -> None:
     side = PIXELS * 10.0
     corners = [(0, 0), (0, -side), (side, -side), (side, 0), (0, 0)]  # counter-clockwise
     lon, lat = Transformer.from_crs(site.epsg, 4326, always_xy=True).transform(
-        [site.west + dx for dx, _ in corners], [site.north + dy for _, dy in corners])
+        [site.west + dx for dx, _ in corners], [site.north + dy for _, dy in corners]
+    )
     ring = [[round(a, 8), round(b, 8)] for a, b in zip(lon, lat)]
-    box = [min(p[0] for p in ring), min(p[1] for p in ring),
-           max(p[0] for p in ring), max(p[1] for p in ring)]
+    box = [
+        min(p[0] for p in ring),
+        min(p[1] for p in ring),
+        max(p[0] for p in ring),
+        max(p[1] for p in ring),
+    ]
     item = pystac.Item(
-        id=site.name, geometry={"type": "Polygon", "coordinates": [ring]}, bbox=box,
+        id=site.name,
+        geometry={"type": "Polygon", "coordinates": [ring]},
+        bbox=box,
         datetime=scene.when.replace(tzinfo=UTC),
-        properties={"eo:cloud_cover": scene.cloud_cover, "proj:code": f"EPSG:{site.epsg}",
-                    "s2:processing_baseline": scene.baseline})
-    item.add_asset("data", pystac.Asset(
-        href=f"./{site.name}.tif", media_type=pystac.MediaType.GEOTIFF, roles=["data"],
-        extra_fields={"eo:bands": [{"name": b} for b in SCENE_BANDS]}))
+        properties={
+            "eo:cloud_cover": scene.cloud_cover,
+            "proj:code": f"EPSG:{site.epsg}",
+            "s2:processing_baseline": scene.baseline,
+        },
+    )
+    item.add_asset(
+        "data",
+        pystac.Asset(
+            href=f"./{site.name}.tif",
+            media_type=pystac.MediaType.GEOTIFF,
+            roles=["data"],
+            extra_fields={"eo:bands": [{"name": b} for b in SCENE_BANDS]},
+        ),
+    )
     body = item.to_dict(include_self_link=False, transform_hrefs=False)
     body["stac_version"] = "1.0.0"
     path.write_text(json.dumps(body, indent=1, sort_keys=True) + "\n")

@@ -59,8 +59,9 @@ def peak(target: str, *arguments) -> dict:
     """
     done = subprocess.run(
         [sys.executable, "-m", "research.speed.one", target, json.dumps(arguments)],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise RuntimeError(f"{target} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -102,11 +103,12 @@ def record(name: str, quick: bool = False) -> dict:
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python "
-                   f"{platform.python_version()}",
+        f"{platform.python_version()}",
         "seconds": round(time.perf_counter() - start, 1),
-        "numbers": {k: float(f"{v:.4g}") if isinstance(v, float) else v
-                    for k, v in numbers.items()},
-    }  # fmt: skip
+        "numbers": {
+            k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in numbers.items()
+        },
+    }
 
 
 def table(wanted: Sequence[str], path: Path = RESULTS):
@@ -115,8 +117,14 @@ def table(wanted: Sequence[str], path: Path = RESULTS):
 
     found = json.loads(path.read_text()) if path.is_file() else {}
     rows = [
-        {"figure": name, "measured": key.replace("_", " "), "value": value,
-         "date": found[name]["finished"][:10]}
-        for name in wanted if name in found for key, value in found[name]["numbers"].items()
-    ]  # fmt: skip
+        {
+            "figure": name,
+            "measured": key.replace("_", " "),
+            "value": value,
+            "date": found[name]["finished"][:10],
+        }
+        for name in wanted
+        if name in found
+        for key, value in found[name]["numbers"].items()
+    ]
     return pd.DataFrame(rows, columns=["figure", "measured", "value", "date"])

@@ -70,23 +70,47 @@ def write_part(folder: Path, chips: list[np.ndarray], encoded: list[bytes]) -> N
     folder.mkdir(parents=True)
     n, rng = len(chips), np.random.default_rng(1)
     np.save(folder / "chips.npy", np.stack(chips))
-    pd.DataFrame({
-        "scene_id": "scene", "split": "train", "crs": "EPSG:32632", "scene_datetime": None,
-        "transform": [[10.0, 0.0, 4e5, 0.0, -10.0, 5e6]] * n, "footprint": [[0.0] * 34] * n,
-        "repeat": 0, "lon": 9.0, "lat": 45.0, "cloud_share": 0.0, "nodata_share": 0.0,
-        "scene_cloud": 0.0, "photos": PHOTOS_PER_CHIP,
-    }).to_parquet(folder / "chips.parquet", index=False)  # fmt: skip
+    pd.DataFrame(
+        {
+            "scene_id": "scene",
+            "split": "train",
+            "crs": "EPSG:32632",
+            "scene_datetime": None,
+            "transform": [[10.0, 0.0, 4e5, 0.0, -10.0, 5e6]] * n,
+            "footprint": [[0.0] * 34] * n,
+            "repeat": 0,
+            "lon": 9.0,
+            "lat": 45.0,
+            "cloud_share": 0.0,
+            "nodata_share": 0.0,
+            "scene_cloud": 0.0,
+            "photos": PHOTOS_PER_CHIP,
+        }
+    ).to_parquet(folder / "chips.parquet", index=False)
     k = len(encoded)
     ids = [f"p{i:06d}" for i in range(k)]
-    pd.DataFrame({
-        "photo_id": ids, "chip": np.arange(k) // PHOTOS_PER_CHIP,
-        "slot": np.arange(k) % PHOTOS_PER_CHIP, "x": rng.uniform(-1, 1, k),
-        "y": rng.uniform(-1, 1, k), "path": "", "view_yaw": np.nan, "heading": np.nan, "lon": 9.0,
-        "lat": 45.0, "split": "train", "scene_id": "scene", "repeat": 0, "source_photo_id": ids,
-        "photo": np.arange(k),
-    }).to_parquet(folder / "manifest.parquet", index=False)  # fmt: skip
-    pd.DataFrame({"photo_id": ids, "bytes": [len(e) for e in encoded]}
-                 ).to_parquet(folder / "photos.parquet", index=False)  # fmt: skip
+    pd.DataFrame(
+        {
+            "photo_id": ids,
+            "chip": np.arange(k) // PHOTOS_PER_CHIP,
+            "slot": np.arange(k) % PHOTOS_PER_CHIP,
+            "x": rng.uniform(-1, 1, k),
+            "y": rng.uniform(-1, 1, k),
+            "path": "",
+            "view_yaw": np.nan,
+            "heading": np.nan,
+            "lon": 9.0,
+            "lat": 45.0,
+            "split": "train",
+            "scene_id": "scene",
+            "repeat": 0,
+            "source_photo_id": ids,
+            "photo": np.arange(k),
+        }
+    ).to_parquet(folder / "manifest.parquet", index=False)
+    pd.DataFrame({"photo_id": ids, "bytes": [len(e) for e in encoded]}).to_parquet(
+        folder / "photos.parquet", index=False
+    )
     (folder / "photos.bin").write_bytes(b"".join(encoded))
 
 
@@ -98,8 +122,9 @@ def build(folder: Path, chips: int, per_part: int = 250) -> pairs_store.Pairs:
     grounds = [make_chip(rng) for _ in range(min(100, chips))]
     for first in range(0, chips, per_part):
         n = min(per_part, chips - first)
-        pixels = [np.roll(grounds[i % len(grounds)], 2 * i, axis=1)
-                  for i in range(first, first + n)]  # fmt: skip
+        pixels = [
+            np.roll(grounds[i % len(grounds)], 2 * i, axis=1) for i in range(first, first + n)
+        ]
         encoded = []
         for i in range(first * PHOTOS_PER_CHIP, (first + n) * PHOTOS_PER_CHIP):
             photo, mark = drawn[i % len(drawn)], f"{i:08d}".encode()
@@ -107,9 +132,13 @@ def build(folder: Path, chips: int, per_part: int = 250) -> pairs_store.Pairs:
         parts.append(folder / f"parts/{first:06d}")
         write_part(parts[-1], pixels, encoded)
     return pairs_store.assemble(
-        parts, folder / "pairs", chip_px=CHIP_PX, report={"rejected": {}}, settings={},
+        parts,
+        folder / "pairs",
+        chip_px=CHIP_PX,
+        report={"rejected": {}},
+        settings={},
         rejected=pd.DataFrame({"photo_id": [], "reason": []}, dtype=str),
-    )  # fmt: skip
+    )
 
 
 _state: dict = {}  # of a worker process: what it has opened before the clock starts
@@ -119,9 +148,15 @@ def _prepare(folder: str) -> None:
     torch.set_num_threads(1)
     pairs = pairs_store.load(folder)
     _state["batches"] = PairBatches(
-        pairs, SimpleNamespace(folder=Path(folder)), split="train", photo_size=PHOTO_PX,
-        chips_per_batch=CHIPS_PER_BATCH, photos_per_chip=PHOTOS_PER_CHIP, memory_bytes=0, workers=0,
-    )  # fmt: skip
+        pairs,
+        SimpleNamespace(folder=Path(folder)),
+        split="train",
+        photo_size=PHOTO_PX,
+        chips_per_batch=CHIPS_PER_BATCH,
+        photos_per_chip=PHOTOS_PER_CHIP,
+        memory_bytes=0,
+        workers=0,
+    )
     stored = pairs.photos()
     _state["encoded"] = [stored.encoded(i) for i in range(len(stored))]
 
@@ -155,10 +190,15 @@ def _rate(pools: list[ProcessPoolExecutor], work, steps: range) -> tuple[float, 
 def _threads_rate(folder: Path, steps: int) -> float:
     """Photos a second of one process that streams with two threads."""
     batches = PairBatches(
-        pairs_store.load(folder), SimpleNamespace(folder=folder), split="train",
-        photo_size=PHOTO_PX, chips_per_batch=CHIPS_PER_BATCH, photos_per_chip=PHOTOS_PER_CHIP,
-        memory_bytes=0, workers=2,
-    )  # fmt: skip
+        pairs_store.load(folder),
+        SimpleNamespace(folder=folder),
+        split="train",
+        photo_size=PHOTO_PX,
+        chips_per_batch=CHIPS_PER_BATCH,
+        photos_per_chip=PHOTOS_PER_CHIP,
+        memory_bytes=0,
+        workers=2,
+    )
     batches.batch(0)
     start = time.perf_counter()
     count = sum(len(batches.batch(s).photo_ids) for s in range(1, steps + 1))
@@ -179,8 +219,10 @@ def run(quick: bool = False) -> dict:
         size = sum(f.stat().st_size for f in store.rglob("*") if f.is_file())
         on_disk = sum(f.stat().st_size for f in (store / "chips").rglob("*") if f.is_file())
         stored = pairs.chips
-        pools = [ProcessPoolExecutor(1, get_context("spawn"), _prepare, (str(folder / "pairs"),))
-                 for _ in range(2)]  # fmt: skip
+        pools = [
+            ProcessPoolExecutor(1, get_context("spawn"), _prepare, (str(folder / "pairs"),))
+            for _ in range(2)
+        ]
         try:
             for work in (_decode, _read):  # start the processes, warm the page cache
                 _rate(pools, work, range(chips // CHIPS_PER_BATCH if work is _read else 2))
@@ -194,23 +236,31 @@ def run(quick: bool = False) -> dict:
         decode, decode_cpu, read, read_cpu = np.array(found).T
         threads = _threads_rate(folder / "pairs", 2 if quick else 16)
         return {
-            "photos": stored.sizes["photo"], "chips": stored.sizes["chip"], "chip_px": CHIP_PX,
-            "photo_px": PHOTO_PX, "jpeg_quality": QUALITY, "photos_per_chip": PHOTOS_PER_CHIP,
-            "chips_per_batch": CHIPS_PER_BATCH, "processes": 2, "page_cache": "warm",
+            "photos": stored.sizes["photo"],
+            "chips": stored.sizes["chip"],
+            "chip_px": CHIP_PX,
+            "photo_px": PHOTO_PX,
+            "jpeg_quality": QUALITY,
+            "photos_per_chip": PHOTOS_PER_CHIP,
+            "chips_per_batch": CHIPS_PER_BATCH,
+            "processes": 2,
+            "page_cache": "warm",
             "kb_per_photo": round(stored.sizes["byte"] / stored.sizes["photo"] / 1e3, 1),
             "decode_photos_per_second": round(median(decode)),
             "read_photos_per_second": round(median(read)),
             "ratio": round(median(read / decode), 3),
             "cpu_ratio": round(median(read_cpu / decode_cpu), 3),
             "threads_read_photos_per_second": round(threads),
-            "chip_codec": "blosc lz4hc level 5, bitshuffle", "photo_codec": "none beyond the JPEG",
+            "chip_codec": "blosc lz4hc level 5, bitshuffle",
+            "photo_codec": "none beyond the JPEG",
             "chip_chunk": f"1 chip, {_rows(store, 'chips')} a shard",
             "photo_chunk_kb": INNER_BYTES >> 10,
             "photo_shard_mb": shards.SHARD_BYTES >> 20,
             "store_mb": round(size / 1e6, 1),
             "chips_share_of_raw": round(on_disk / stored["chips"].nbytes, 3),
-            "build_seconds": round(built, 1), "target_ratio": 0.8,
-        }  # fmt: skip
+            "build_seconds": round(built, 1),
+            "target_ratio": 0.8,
+        }
 
 
 def _rows(store: Path, name: str) -> int:

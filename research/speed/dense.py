@@ -30,9 +30,12 @@ FULL, QUICK = 10_980, 96  # pixels a side
 PART = 549  # ... of the window on which the decoders are compared
 CHIP = {"chip_px": 64, "chip_m": 640.0}
 MODEL = {
-    "rs_patch": 4, "rs_depth": 2, "sv_size": 48, "sv_model": "resnet10t",
+    "rs_patch": 4,
+    "rs_depth": 2,
+    "sv_size": 48,
+    "sv_model": "resnet10t",
     "sv_options": {"channels": [32, 64, 128, 256], "stem_type": ""},
-}  # fmt: skip
+}
 TILE = 512
 THREADS = 2
 
@@ -42,12 +45,28 @@ def make_scene(path: str, side: int) -> None:
     rng = np.random.default_rng(0)
     levels = rng.uniform(300, 3500, (8, 10))  # eight kinds of land cover
     noise = rng.normal(0, 60, (10, TILE, TILE))
-    with rasterio.Env(GDAL_NUM_THREADS="2"), rasterio.open(
-        path, "w", driver="GTiff", width=side, height=side, count=10, dtype="uint16", nodata=0,
-        crs="EPSG:32632", transform=from_origin(600_000, 5_300_040, 10, 10), tiled=True,
-        blockxsize=TILE, blockysize=TILE, compress="deflate", zlevel=1, predictor=2,
-        bigtiff="IF_SAFER",
-    ) as file:  # fmt: skip
+    with (
+        rasterio.Env(GDAL_NUM_THREADS="2"),
+        rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            width=side,
+            height=side,
+            count=10,
+            dtype="uint16",
+            nodata=0,
+            crs="EPSG:32632",
+            transform=from_origin(600_000, 5_300_040, 10, 10),
+            tiled=True,
+            blockxsize=TILE,
+            blockysize=TILE,
+            compress="deflate",
+            zlevel=1,
+            predictor=2,
+            bigtiff="IF_SAFER",
+        ) as file,
+    ):
         file.descriptions = bands.BANDS
         for row in range(0, side, TILE):
             for column in range(0, side, TILE):
@@ -72,8 +91,11 @@ def write(scene: str, out: str, decoder: str, window: list | None) -> dict:
     fitted = time.perf_counter()
     dense.write_cog(model, opened, out, projection=axes, window=window, progress=False, **CHIP)
     end = time.perf_counter()
-    return {"fit_seconds": fitted - start, "seconds": end - fitted,
-            "file_bytes": Path(out).stat().st_size}  # fmt: skip
+    return {
+        "fit_seconds": fitted - start,
+        "seconds": end - fitted,
+        "file_bytes": Path(out).stat().st_size,
+    }
 
 
 def run(quick: bool = False, side: int | None = None) -> dict:
@@ -84,10 +106,15 @@ def run(quick: bool = False, side: int | None = None) -> dict:
         scene, out = f"{folder}/scene.tif", f"{folder}/field.tif"
         make_scene(scene, side)
         whole = speed.peak("research.speed.dense:write", scene, out, "linear", None)
-        result = {"side_px": side, "pixels": side**2, "bands": 8, "threads": THREADS,
-                  **{f"whole_{k}": v for k, v in whole["value"].items()},
-                  "whole_pixels_per_second": side**2 / whole["value"]["seconds"],
-                  "whole_peak_bytes": whole["peak_bytes"]}  # fmt: skip
+        result = {
+            "side_px": side,
+            "pixels": side**2,
+            "bands": 8,
+            "threads": THREADS,
+            **{f"whole_{k}": v for k, v in whole["value"].items()},
+            "whole_pixels_per_second": side**2 / whole["value"]["seconds"],
+            "whole_peak_bytes": whole["peak_bytes"],
+        }
         for decoder in ("linear", "mlp"):
             done = speed.peak("research.speed.dense:write", scene, out, decoder, [0, 0, part, part])
             result[f"window_{decoder}_pixels_per_second"] = part**2 / done["value"]["seconds"]

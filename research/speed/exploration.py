@@ -34,14 +34,16 @@ def problem(folder: Path, side: int, dim: int, photos: int, seed: int = 0) -> ex
     rng = np.random.default_rng(seed)
     path = folder / "scene.tif"
     profile = dict(driver="GTiff", width=side, height=side, count=10, dtype="uint16", nodata=0)
-    with rasterio.open(path, "w", crs="EPSG:32654", **profile,
-                       transform=from_origin(676_000, 3_990_000, 10, 10)) as file:
+    with rasterio.open(
+        path, "w", crs="EPSG:32654", **profile, transform=from_origin(676_000, 3_990_000, 10, 10)
+    ) as file:
         file.write(np.full((10, side, side), 900, np.uint16))
         file.descriptions = BANDS
     scene = scenes.open_scene(path, row={"processing_baseline": "02.14"})
     values = rng.standard_normal((side, side, dim), dtype=np.float32)
-    field = Field(values, np.ones((side, side), bool), scene.transform, (0, 0, side, side), scene,
-                  "nili")
+    field = Field(
+        values, np.ones((side, side), bool), scene.transform, (0, 0, side, side), scene, "nili"
+    )
     column, row = rng.uniform(1, side - 1, (2, photos))
     lon, lat = scene.to_lonlat(column, row)
     table = pd.DataFrame({"photo_id": [f"p{i}" for i in range(photos)], "lon": lon, "lat": lat})
@@ -79,12 +81,16 @@ def run(quick: bool = False) -> dict:
     finally:
         torch.set_num_threads(threads)
     return {
-        "cells": side * side, "dim": dim, "photos": photos, "clicks": clicks, "threads": THREADS,
+        "cells": side * side,
+        "dim": dim,
+        "photos": photos,
+        "clicks": clicks,
+        "threads": THREADS,
         "loading_seconds": loading,
         **{f"{k}_median_seconds": float(np.median(v)) for k, v in seconds.items()},
         **{f"{k}_p95_seconds": float(np.percentile(v, 95)) for k, v in seconds.items()},
         "slowest_seconds": float(max(max(v) for v in seconds.values())),
-    }  # fmt: skip
+    }
 
 
 def _took(question, *arguments) -> float:

@@ -79,8 +79,9 @@ def sketch(nili: inr.NILI, grid: Tensor, xy: Tensor) -> Tensor:
             column = (first[:, 0] + dx).clamp(0, w - 1)
             row = (first[:, 1] + dy).clamp(0, h - 1)
             index.append((row * w + column).long())
-            weight.append((share[:, 0] if dx else 1 - share[:, 0])
-                          * (share[:, 1] if dy else 1 - share[:, 1]))  # fmt: skip
+            weight.append(
+                (share[:, 0] if dx else 1 - share[:, 0]) * (share[:, 1] if dy else 1 - share[:, 1])
+            )
     return F.embedding_bag(
         torch.stack(index, 1), rows, mode="sum", per_sample_weights=torch.stack(weight, 1).float()
     )[None]
@@ -103,8 +104,11 @@ def run(quick: bool = False) -> dict:
         linear, mlp, grid, xy = problem(*size)
         ours = {"linear": linear(grid, xy), "mlp": mlp(grid, xy)}  # warm
         sketch(linear, grid, xy)
-        fast = {"linear_ours": lambda: linear(grid, xy), "mlp_ours": lambda: mlp(grid, xy),
-                "linear_sketch": lambda: sketch(linear, grid, xy)}  # fmt: skip
+        fast = {
+            "linear_ours": lambda: linear(grid, xy),
+            "mlp_ours": lambda: mlp(grid, xy),
+            "linear_sketch": lambda: sketch(linear, grid, xy),
+        }
         seconds = speed.side_by_side(fast, repeat=1 if quick else 5)
         slow = {}
         for name, decode in (("linear", linear.linear), ("mlp", partial(correction, mlp))):
@@ -117,7 +121,8 @@ def run(quick: bool = False) -> dict:
     alone = speed.peak("research.speed.inr:ours_alone", *size)
     both = seconds["linear_direct"] + seconds["mlp_direct"]
     return {
-        **dict(zip(("queries", "tokens_a_side", "dim"), size)), "threads": THREADS,
+        **dict(zip(("queries", "tokens_a_side", "dim"), size)),
+        "threads": THREADS,
         **{f"{k}_seconds": v for k, v in seconds.items()},
         "linear_ratio": seconds["linear_direct"] / seconds["linear_ours"],
         "linear_sketch_ratio": seconds["linear_direct"] / seconds["linear_sketch"],
@@ -126,4 +131,4 @@ def run(quick: bool = False) -> dict:
         **{f"{k}_max_difference": float((slow[k] - ours[k]).abs().max()) for k in ours},
         **{f"{k}_largest_value": float(ours[k].abs().max()) for k in ours},
         "mlp_ours_peak_bytes": alone["peak_bytes"],
-    }  # fmt: skip
+    }

@@ -129,8 +129,11 @@ def _summary(seconds: float, cpu: float, point: np.ndarray, footprint: np.ndarra
             word = (word ^ word >> np.uint64(31)) * np.uint64(factor)
         total = (total + int(word.sum(dtype=np.uint64))) % 2**64
     return {
-        "seconds": seconds, "cpu_seconds": cpu, "matches": len(point), "checksum": f"{total:016x}"
-    }  # fmt: skip
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "matches": len(point),
+        "checksum": f"{total:016x}",
+    }
 
 
 def run(quick: bool = False) -> dict:

@@ -104,16 +104,32 @@ class Theirs:
         few = [p for p in self.model.parameters() if p.ndim < 2]
         many = [p for p in self.model.parameters() if p.ndim >= 2]
         self.optimiser = torch.optim.AdamW(
-            [{"params": few, "weight_decay": 0.0},
-             {"params": many, "weight_decay": options.weight_decay}],
-            lr=options.lr, betas=(0.9, 0.98), eps=1e-6)
+            [
+                {"params": few, "weight_decay": 0.0},
+                {"params": many, "weight_decay": options.weight_decay},
+            ],
+            lr=options.lr,
+            betas=(0.9, 0.98),
+            eps=1e-6,
+        )
         self.loss = ClipLoss()
         self.loss.register_forward_hook(
-            lambda _m, _i, found: self.seen.append(found["contrastive_loss"].detach()))
+            lambda _m, _i, found: self.seen.append(found["contrastive_loss"].detach())
+        )
         self.args = SimpleNamespace(
-            device="cpu", precision="fp32", distill=False, accum_freq=accumulate,
-            skip_scheduler=True, horovod=False, grad_clip_norm=options.clip_norm, rank=0,
-            world_size=1, batch_size=1, log_every_n_steps=1 << 30, wandb=False)
+            device="cpu",
+            precision="fp32",
+            distill=False,
+            accum_freq=accumulate,
+            skip_scheduler=True,
+            horovod=False,
+            grad_clip_norm=options.clip_norm,
+            rank=0,
+            world_size=1,
+            batch_size=1,
+            log_every_n_steps=1 << 30,
+            wandb=False,
+        )
 
     def loader(self, x: Inputs) -> Loader:
         """The batch as open_clip's loader gives it: one chip for each photo, in parts."""
@@ -159,8 +175,9 @@ def problem(kind: str, size: str) -> tuple[GAIR, PretrainOptions, Inputs, int]:
     parts, pairs = PARTS[size] if kind == "accumulate" else 1, PAIRS[size]
     if kind == "accumulate":
         config = config.replace(sv_options=config.sv_options | NO_BATCH_NORM)
-        options = replace(options, chips_per_batch=pairs * parts, gradient_parts=parts,
-                          loss_chunk=1024)
+        options = replace(
+            options, chips_per_batch=pairs * parts, gradient_parts=parts, loss_chunk=1024
+        )
     if kind != "full":
         options = replace(options, **WEIGHTS)
         config = config.replace(location="direct", location_options=SMALL_LOCATION)
@@ -219,8 +236,10 @@ def memory(kind: str, size: str) -> dict[str, float]:
     Both processes hold the same before the step; what the allocator has not given back by then
     differs by chance, so the smaller of the two counts for both.
     """
-    sides = {side: bench.peak("research.speed.open_clip:alone", kind, size, side)
-             for side in ("theirs", "ours")}  # fmt: skip
+    sides = {
+        side: bench.peak("research.speed.open_clip:alone", kind, size, side)
+        for side in ("theirs", "ours")
+    }
     before = min(process["value"] for process in sides.values())
     added = {side: process["peak_bytes"] - before for side, process in sides.items()}
     return {
@@ -235,7 +254,8 @@ def speed(kind: str, steps: dict[str, Callable], pairs: int, repeat: int) -> dic
     seconds = bench.rounds(steps, repeat, first_in_turn=True)
     rounds = [a / b for a, b in zip(seconds["theirs"], seconds["ours"])]
     return {f"{kind}_pairs": pairs, f"{kind}_speed_ratio": median(rounds)} | {
-        f"{kind}_{name}_pairs_per_second": pairs / median(s) for name, s in seconds.items()}
+        f"{kind}_{name}_pairs_per_second": pairs / median(s) for name, s in seconds.items()
+    }
 
 
 def run(quick: bool = False) -> dict:
@@ -248,22 +268,28 @@ def run(quick: bool = False) -> dict:
         (a, *slopes), (b, *others) = both["theirs"](), both["ours"]()
         found["loss_relative_difference"] = float((a - b).abs() / a)
         found["loss_gradient_relative_difference"] = max(
-            float((p - q).abs().max() / p.abs().max()) for p, q in zip(slopes, others))
+            float((p - q).abs().max() / p.abs().max()) for p, q in zip(slopes, others)
+        )
         found |= speed("loss", both, LOSS[size][0], 1 if quick else 4)
         for kind in ("step", "shared", "full", "accumulate"):
             steps, pairs = sides(kind, size)
             first = {name: step() for name, step in steps.items()}  # warm
             if kind in ("step", "accumulate"):  # elsewhere the objectives differ
-                found[f"{kind}_loss_relative_difference"] = abs(
-                    first["ours"] / first["theirs"] - 1)
-            found |= speed(kind, steps, pairs,
-                           1 if quick else 2 if kind == "accumulate" else 6)
+                found[f"{kind}_loss_relative_difference"] = abs(first["ours"] / first["theirs"] - 1)
+            found |= speed(kind, steps, pairs, 1 if quick else 2 if kind == "accumulate" else 6)
         for kind in () if quick else ("loss", "step", "shared", "accumulate"):
             found |= memory(kind, size)
     finally:
         torch.set_num_threads(threads)
         logging.disable(logging.NOTSET)
     n, d, chunk = LOSS[size]
-    return {"open_clip": open_clip.__version__, "threads": THREADS, "loss_dim": d,
-            "loss_chunk": chunk, "accumulate_parts": PARTS[size], "target_speed_ratio": 1.0,
-            "target_memory_ratio": 1.0, **found}  # fmt: skip
+    return {
+        "open_clip": open_clip.__version__,
+        "threads": THREADS,
+        "loss_dim": d,
+        "loss_chunk": chunk,
+        "accumulate_parts": PARTS[size],
+        "target_speed_ratio": 1.0,
+        "target_memory_ratio": 1.0,
+        **found,
+    }

@@ -31,28 +31,56 @@ def write_world(folder: Path, photos: int) -> None:
     """street.parquet and scenes/*.tif."""
     (folder / "scenes").mkdir(parents=True)
     lon, lat = join.points(photos)
-    with pq.ParquetWriter(folder / "street.parquet", pa.schema([
-        ("photo_id", pa.string()), ("path", pa.string()), ("lon", pa.float64()),
-        ("lat", pa.float64()), ("heading", pa.float64()), ("captured_at", pa.string()),
-    ])) as writer:  # fmt: skip
+    with pq.ParquetWriter(
+        folder / "street.parquet",
+        pa.schema(
+            [
+                ("photo_id", pa.string()),
+                ("path", pa.string()),
+                ("lon", pa.float64()),
+                ("lat", pa.float64()),
+                ("heading", pa.float64()),
+                ("captured_at", pa.string()),
+            ]
+        ),
+    ) as writer:
         for start in range(0, photos, EACH):
             rows = np.arange(start, min(start + EACH, photos))
             ids = pd.Series(rows).astype(str)
-            writer.write_table(pa.table({
-                "photo_id": "p" + ids, "path": "street/" + ids + ".jpg", "lon": lon[rows],
-                "lat": lat[rows], "heading": (rows * 37 % 360).astype(float),
-                "captured_at": np.where(rows % 2, "2021-06-01T12:00:00Z", "2022-03-01T12:00:00Z"),
-            }, schema=writer.schema))  # fmt: skip
+            writer.write_table(
+                pa.table(
+                    {
+                        "photo_id": "p" + ids,
+                        "path": "street/" + ids + ".jpg",
+                        "lon": lon[rows],
+                        "lat": lat[rows],
+                        "heading": (rows * 37 % 360).astype(float),
+                        "captured_at": np.where(
+                            rows % 2, "2021-06-01T12:00:00Z", "2022-03-01T12:00:00Z"
+                        ),
+                    },
+                    schema=writer.schema,
+                )
+            )
     centre, people = join.cities()
     random = np.random.default_rng(1)
     for i in np.argsort(-people, kind="stable")[:SCENES]:
         crs = f"EPSG:{geo.utm_epsg(*centre[i])}"
         x, y = Transformer.from_crs(4326, crs, always_xy=True).transform(*centre[i])
         with rasterio.open(
-            folder / f"scenes/{i:04d}.tif", "w", driver="GTiff", width=EDGE, height=EDGE, count=10,
-            dtype="uint16", crs=crs, nodata=0, tiled=True, compress="deflate",
+            folder / f"scenes/{i:04d}.tif",
+            "w",
+            driver="GTiff",
+            width=EDGE,
+            height=EDGE,
+            count=10,
+            dtype="uint16",
+            crs=crs,
+            nodata=0,
+            tiled=True,
+            compress="deflate",
             transform=Affine(10, 0, x - 5 * EDGE, 0, -10, y + 5 * EDGE),
-        ) as file:  # fmt: skip
+        ) as file:
             file.write(random.integers(200, 3000, (10, EDGE, EDGE), dtype=np.uint16))
             file.descriptions = bands.BANDS
             file.update_tags(PROCESSING_BASELINE="05.09")
@@ -65,8 +93,14 @@ def paired(folder: str) -> dict:
 
     here = Path(folder)
     found = [scenes.open_scene(p) for p in sorted((here / "scenes").glob("*.tif"))]
-    pairs = pair.pair(here / "street.parquet", found, folder=here / "pairs", chip_px=32,
-                         chip_m=320.0, progress=False)  # fmt: skip
+    pairs = pair.pair(
+        here / "street.parquet",
+        found,
+        folder=here / "pairs",
+        chip_px=32,
+        chip_m=320.0,
+        progress=False,
+    )
     return {k: pairs.report[k] for k in ("photos_in", "paired", "chips")} | {
         "rejected": sum(pairs.report["rejected"].values())
     }
@@ -75,8 +109,10 @@ def paired(folder: str) -> dict:
 def run(quick: bool = False) -> dict:
     """Seconds, photos a second and peak bytes of all photos and of a quarter of them."""
     result: dict = {}
-    for name, photos in (("all", QUICK if quick else FULL),
-                         ("quarter", (QUICK if quick else FULL) // 4)):  # fmt: skip
+    for name, photos in (
+        ("all", QUICK if quick else FULL),
+        ("quarter", (QUICK if quick else FULL) // 4),
+    ):
         with tempfile.TemporaryDirectory() as folder:
             write_world(Path(folder) / "world", photos)
             done = speed.peak("research.speed.pairing:paired", str(Path(folder) / "world"))
@@ -84,7 +120,10 @@ def run(quick: bool = False) -> dict:
         if counts["photos_in"] != photos or counts["paired"] + counts["rejected"] != photos:
             raise RuntimeError(f"of {photos} photos {counts} are accounted for")
         result |= {f"{name}_{k}": v for k, v in counts.items()}
-        result |= {f"{name}_seconds": done["seconds"], f"{name}_peak_bytes": done["peak_bytes"],
-                   f"{name}_photos_per_second": photos / done["seconds"]}  # fmt: skip
+        result |= {
+            f"{name}_seconds": done["seconds"],
+            f"{name}_peak_bytes": done["peak_bytes"],
+            f"{name}_photos_per_second": photos / done["seconds"],
+        }
     result["peak_growth"] = result["all_peak_bytes"] / result["quarter_peak_bytes"]
     return result

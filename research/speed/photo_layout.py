@@ -35,15 +35,24 @@ def _measure(photos: int, side: int, channels: list[int], repeats: int) -> dict:
     def ours():
         return encoder(images)
 
-    found = speed.side_by_side({"plain": lambda: plain().sum().backward(),
-                                "ours": lambda: ours().sum().backward()}, repeats)
-    numbers = {"train_plain_s": found["plain"], "train_s": found["ours"],
-               "train_times_faster": found["plain"] / found["ours"]}
+    found = speed.side_by_side(
+        {"plain": lambda: plain().sum().backward(), "ours": lambda: ours().sum().backward()},
+        repeats,
+    )
+    numbers = {
+        "train_plain_s": found["plain"],
+        "train_s": found["ours"],
+        "train_times_faster": found["plain"] / found["ours"],
+    }
     encoder.eval()
     with torch.inference_mode():
         found = speed.side_by_side({"plain": plain, "ours": ours}, repeats)
         apart = float((plain() - ours()).abs().max())
     return {k: round(v, 3) for k, v in numbers.items()} | {
-        "read_plain_s": round(found["plain"], 3), "read_s": round(found["ours"], 3),
-        "read_times_faster": round(found["plain"] / found["ours"], 3), "largest_difference": apart,
-        "photos": photos, "threads": 1}
+        "read_plain_s": round(found["plain"], 3),
+        "read_s": round(found["ours"], 3),
+        "read_times_faster": round(found["plain"] / found["ours"], 3),
+        "largest_difference": apart,
+        "photos": photos,
+        "threads": 1,
+    }

@@ -47,9 +47,17 @@ def sample(quick: bool) -> tuple[GAIRConfig, PretrainOptions]:
     values = yaml.safe_load((speed.RESULTS.parents[1] / "params.yaml").read_text())
     section = values["pretrain"]
     if quick:
-        config = GAIRConfig.preset("small", dim=16, rs_depth=1, rs_size=16, rs_patch=4, sv_size=16,
-                                   sv_model="resnet10t", decoder_hidden=(8,),
-                                   sv_options={"channels": [32] * 4, "stem_type": ""})
+        config = GAIRConfig.preset(
+            "small",
+            dim=16,
+            rs_depth=1,
+            rs_size=16,
+            rs_patch=4,
+            sv_size=16,
+            sv_model="resnet10t",
+            decoder_hidden=(8,),
+            sv_options={"channels": [32] * 4, "stem_type": ""},
+        )
         section = section | {"chips_per_batch": 4, "photos_per_chip": 3}
     else:
         config = GAIRConfig.preset(values["model"]["preset"], **values["model"]["changes"])
@@ -81,11 +89,19 @@ def draw(seed: int, config: GAIRConfig, chips: int, photos: int) -> Batch:
     lonlat = middle[:, None] + torch.cat([metres[..., :1] / east, metres[..., 1:] / 111_195], -1)
     heading = 360 * torch.rand(chips, photos, generator=g, dtype=torch.float64)
     ids = [f"p{seed}-{i}" for i in range(int(valid.sum()))]
-    return Batch(chips=(2000 + 600 * ground).clamp(1, 10_000), xy=xy, lonlat=lonlat, valid=valid,
-                 photos=(120 + 40 * views).clamp(0, 255).to(torch.uint8)
-                 .reshape(chips, photos, 3, config.sv_size, config.sv_size),
-                 heading=heading, side_m=torch.full((chips,), 640.0, dtype=torch.float64),
-                 photo_ids=ids)  # fmt: skip
+    return Batch(
+        chips=(2000 + 600 * ground).clamp(1, 10_000),
+        xy=xy,
+        lonlat=lonlat,
+        valid=valid,
+        photos=(120 + 40 * views)
+        .clamp(0, 255)
+        .to(torch.uint8)
+        .reshape(chips, photos, 3, config.sv_size, config.sv_size),
+        heading=heading,
+        side_m=torch.full((chips,), 640.0, dtype=torch.float64),
+        photo_ids=ids,
+    )
 
 
 # ---- the plain loop
@@ -96,8 +112,9 @@ class Plain:
 
     def __init__(self, model: GAIR, options: PretrainOptions) -> None:
         self.model, self.options = model.train(), options
-        self.optimiser = torch.optim.AdamW(parameter_groups(model, options.weight_decay),
-                                           lr=options.lr, betas=(0.9, 0.98))
+        self.optimiser = torch.optim.AdamW(
+            parameter_groups(model, options.weight_decay), lr=options.lr, betas=(0.9, 0.98)
+        )
         self.queue = torch.zeros(0, 2, dtype=torch.float64)
 
     def step(self, step: int, batch: Batch) -> float:
@@ -122,7 +139,8 @@ class Plain:
             out = F.pad(metres <= options.field_exclude_m, (1, 0))  # never the photo's own place
             logits = torch.einsum("nd,nfd->nf", photos, read) / temperature[0]
             loss = loss + options.field_weight * F.cross_entropy(
-                logits.masked_fill(out, float("-inf")), torch.zeros(n, dtype=torch.long))
+                logits.masked_fill(out, float("-inf")), torch.zeros(n, dtype=torch.long)
+            )
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
@@ -136,8 +154,7 @@ class Plain:
 def haversine(a: Tensor, b: Tensor) -> Tensor:
     """Great circles in metres between (lon, lat) [N, 2] and [K, 2] -> [N, K]."""
     (lon, lat), (lon2, lat2) = a.deg2rad()[:, None].unbind(-1), b.deg2rad()[None].unbind(-1)
-    h = (((lat2 - lat) / 2).sin() ** 2
-         + lat.cos() * lat2.cos() * ((lon2 - lon) / 2).sin() ** 2)  # fmt: skip
+    h = ((lat2 - lat) / 2).sin() ** 2 + lat.cos() * lat2.cos() * ((lon2 - lon) / 2).sin() ** 2
     return 2 * geo.EARTH_RADIUS * h.clamp(0, 1).sqrt().asin()
 
 
@@ -165,7 +182,8 @@ class Ours:
         engine = Engine(accelerator="cpu")
         self.fabric = engine.fabric(options.precision)
         self.wrapped, self.optimiser = engine.setup(
-            self.fabric, model, lambda m: adamw(m, options), parts=options.gradient_parts)
+            self.fabric, model, lambda m: adamw(m, options), parts=options.gradient_parts
+        )
         self.wrapped.train()
         self.queue = CoordinateQueue(QUEUE)
 
@@ -176,16 +194,18 @@ class Ours:
         """From inputs to changed weights; the loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(step, self.options)
-        found, lonlat = gradient_cache.backward(self.fabric, self.wrapped, x, self.queue.valid(),
-                                                self.options, seed=step)
+        found, lonlat = gradient_cache.backward(
+            self.fabric, self.wrapped, x, self.queue.valid(), self.options, seed=step
+        )
         self.update()
         self.queue.push(lonlat)
         return float(found["loss"])
 
     def update(self) -> None:
         """Clip, step, and forget the gradients."""
-        self.fabric.clip_gradients(self.wrapped, self.optimiser, max_norm=self.options.clip_norm,
-                                   error_if_nonfinite=False)
+        self.fabric.clip_gradients(
+            self.wrapped, self.optimiser, max_norm=self.options.clip_norm, error_if_nonfinite=False
+        )
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
 
@@ -229,9 +249,11 @@ def shares(ours: Ours, batch: Batch, repeat: int) -> dict[str, float]:
 
     def through(output: Callable) -> Callable:
         """Forward and backward, with some gradient."""
+
         def run() -> None:
             value = output()
             value.backward(torch.ones_like(value))
+
         return run
 
     def read() -> Tensor:
@@ -241,8 +263,14 @@ def shares(ours: Ours, batch: Batch, repeat: int) -> dict[str, float]:
     def loss() -> Tensor:
         leaves = (sv, local, here[:n], here[n:], temperature, field)
         leaves = Embeddings(*(v.clone().requires_grad_() for v in leaves))
-        found = terms(leaves, lonlat=x.lonlat, chip=x.chip, queued_lonlat=queued,
-                      near_field=x.near_field(options.field_exclude_m), options=options)
+        found = terms(
+            leaves,
+            lonlat=x.lonlat,
+            chip=x.chip,
+            queued_lonlat=queued,
+            near_field=x.near_field(options.field_exclude_m),
+            options=options,
+        )
         return found["loss"]
 
     parts = {
@@ -268,8 +296,10 @@ def run(quick: bool = False) -> dict:
         shared = [draw(k, config, options.chips_per_batch, q) for k in range(kinds)]
         photos = sum(len(b.photo_ids) for b in shared)
         loops = both(config, options)
-        losses = {name: [loop.step(k, shared[k % kinds]) for k in range(curve)]
-                  for name, loop in loops.items()}  # fmt: skip
+        losses = {
+            name: [loop.step(k, shared[k % kinds]) for k in range(curve)]
+            for name, loop in loops.items()
+        }
         apart = [abs(a - b) / abs(b) for a, b in zip(losses["ours"], losses["plain"])]
         rates = race(loops, shared, curve, repeat)
         parts = shares(loops["ours"], shared[0], 3 * repeat)
@@ -281,10 +311,16 @@ def run(quick: bool = False) -> dict:
     finally:
         torch.set_num_threads(threads)
     return {
-        "threads": THREADS, "chips_per_batch": options.chips_per_batch,
-        "photos_per_chip": round(photos / kinds / options.chips_per_batch, 2), **rates,
-        "target_ratio": 1.5, **{f"equal_work_{k}": v for k, v in equal.items()},
-        "curve_steps": curve, "curve_first_loss": losses["plain"][0],
-        "curve_last_loss": losses["plain"][-1], "curve_max_relative_difference": max(apart),
-        "curve_last_relative_difference": apart[-1], **parts,
-    }  # fmt: skip
+        "threads": THREADS,
+        "chips_per_batch": options.chips_per_batch,
+        "photos_per_chip": round(photos / kinds / options.chips_per_batch, 2),
+        **rates,
+        "target_ratio": 1.5,
+        **{f"equal_work_{k}": v for k, v in equal.items()},
+        "curve_steps": curve,
+        "curve_first_loss": losses["plain"][0],
+        "curve_last_loss": losses["plain"][-1],
+        "curve_max_relative_difference": max(apart),
+        "curve_last_relative_difference": apart[-1],
+        **parts,
+    }

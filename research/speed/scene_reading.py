@@ -62,27 +62,44 @@ def run(quick: bool = False) -> dict:
 
 
 def write(path: Path, size: int) -> None:
-    """A scene of smooth relief with sensor noise; deflate makes about 60% of it, as of real ones.
-    """
+    """A scene of smooth relief with sensor noise; deflate makes about 60% of it, as of real ones."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 60, (TILE, TILE)).astype(np.uint16)
     y, x = np.arange(TILE)[:, None], np.arange(TILE)[None]
     with rasterio.open(
-        path, "w", driver="GTiff", width=size, height=size, count=10, dtype="uint16", nodata=0,
-        crs="EPSG:32632", transform=Affine(10, 0, 399_960, 0, -10, 5_300_040), tiled=True,
-        blockxsize=TILE, blockysize=TILE, compress="deflate", zlevel=1, interleave="band",
-        num_threads="all_cpus", bigtiff="yes",
-    ) as target:  # fmt: skip
+        path,
+        "w",
+        driver="GTiff",
+        width=size,
+        height=size,
+        count=10,
+        dtype="uint16",
+        nodata=0,
+        crs="EPSG:32632",
+        transform=Affine(10, 0, 399_960, 0, -10, 5_300_040),
+        tiled=True,
+        blockxsize=TILE,
+        blockysize=TILE,
+        compress="deflate",
+        zlevel=1,
+        interleave="band",
+        num_threads="all_cpus",
+        bigtiff="yes",
+    ) as target:
         target.descriptions = BANDS
         target.update_tags(PROCESSING_BASELINE="05.09")
         for r in range(0, size, TILE):
             for c in range(0, size, TILE):
                 relief = 3000 + 800 * np.sin((y + r) / 90) * np.cos((x + c) / 70)
                 relief = relief.astype(np.uint16)
-                tile = np.stack([
-                    relief + 37 * b + np.roll(noise, (r // TILE * 7 + b * 31, c // TILE), (0, 1))
-                    for b in range(10)
-                ])  # fmt: skip
+                tile = np.stack(
+                    [
+                        relief
+                        + 37 * b
+                        + np.roll(noise, (r // TILE * 7 + b * 31, c // TILE), (0, 1))
+                        for b in range(10)
+                    ]
+                )
                 h, w = min(TILE, size - r), min(TILE, size - c)
                 target.write(tile[:, :h, :w], window=Window(c, r, w, h))
 
@@ -151,10 +168,21 @@ def compare(scene: Scene, boxes: list[tuple]) -> dict:
         with Reader(scene) as reader:
             for i in reader.order(column, row):
                 if waiting[i]:
-                    placed = next(placement.candidates(
-                        scene, i, column, row, one, waiting, chip_m=10.0 * px, max_photos=8,
-                        margin=0.05, tries=8, rng=rng,
-                    ))  # fmt: skip
+                    placed = next(
+                        placement.candidates(
+                            scene,
+                            i,
+                            column,
+                            row,
+                            one,
+                            waiting,
+                            chip_m=10.0 * px,
+                            max_photos=8,
+                            margin=0.05,
+                            tries=8,
+                            rng=rng,
+                        )
+                    )
                     reader.chip(placed.column, placed.row, placed.width, placed.height, px)
                     waiting[placed.members] = False
                     found["pairing_chips"] += 1
@@ -225,23 +253,47 @@ def write_bands(folder: Path, size: int) -> dict:
         transform = Affine(metres, 0, 399_960, 0, -metres, 5_300_040)
         path = folder / f"{band}.tif"
         with rasterio.open(
-            path, "w", driver="COG", width=n, height=n, count=1, dtype="uint16", nodata=0,
-            crs="EPSG:32632", transform=transform, blocksize=TILE, compress="deflate",
-            num_threads="all_cpus", overviews="none",
-        ) as target:  # fmt: skip
+            path,
+            "w",
+            driver="COG",
+            width=n,
+            height=n,
+            count=1,
+            dtype="uint16",
+            nodata=0,
+            crs="EPSG:32632",
+            transform=transform,
+            blocksize=TILE,
+            compress="deflate",
+            num_threads="all_cpus",
+            overviews="none",
+        ) as target:
             target.write(rng.integers(1200, 1800, (n, n)).astype(np.uint16), 1)
         assets[band] = {
-            "href": str(path.resolve()), "roles": ["data"], "proj:shape": [n, n],
+            "href": str(path.resolve()),
+            "roles": ["data"],
+            "proj:shape": [n, n],
             "type": "image/tiff; application=geotiff; profile=cloud-optimized",
-            "proj:transform": list(transform)[:6], "raster:bands": [{"nodata": 0}],
-        }  # fmt: skip
+            "proj:transform": list(transform)[:6],
+            "raster:bands": [{"nodata": 0}],
+        }
     ring = [[8.0, 47.0], [8.0, 48.0], [7.0, 48.0], [7.0, 47.0], [8.0, 47.0]]
     base = "https://stac-extensions.github.io"
     return {
-        "type": "Feature", "stac_version": "1.0.0", "id": "bench", "links": [], "assets": assets,
-        "stac_extensions": [f"{base}/projection/v1.1.0/schema.json",
-                            f"{base}/raster/v1.1.0/schema.json"],
-        "geometry": {"type": "Polygon", "coordinates": [ring]}, "bbox": [7, 47, 8, 48],
-        "properties": {"datetime": "2023-05-01T10:00:00Z", "s2:processing_baseline": "05.09",
-                       "proj:epsg": 32632},
-    }  # fmt: skip
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": "bench",
+        "links": [],
+        "assets": assets,
+        "stac_extensions": [
+            f"{base}/projection/v1.1.0/schema.json",
+            f"{base}/raster/v1.1.0/schema.json",
+        ],
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "bbox": [7, 47, 8, 48],
+        "properties": {
+            "datetime": "2023-05-01T10:00:00Z",
+            "s2:processing_baseline": "05.09",
+            "proj:epsg": 32632,
+        },
+    }

@@ -108,10 +108,13 @@ def _series(ell: int, m: int) -> tuple[float, list[float]]:
     """
     norm = (2 * ell + 1) / (4 * math.pi) * math.factorial(ell - m) / math.factorial(ell + m)
     series = [
-        (-1) ** k * math.comb(ell, k) * math.comb(2 * ell - 2 * k, ell)
-        * math.perm(ell - 2 * k, m) / 2**ell
+        (-1) ** k
+        * math.comb(ell, k)
+        * math.comb(2 * ell - 2 * k, ell)
+        * math.perm(ell - 2 * k, m)
+        / 2**ell
         for k in range((ell - m) // 2 + 1)
-    ]  # fmt: skip
+    ]
     return math.sqrt(norm * (2 if m else 1)), series
 
 
@@ -129,10 +132,8 @@ def _expression(ell: int, m: int, phi: Tensor, theta: Tensor) -> Tensor:
 def _closed_form(lonlat: Tensor, degree: int) -> Tensor:
     phi, theta = _angles(lonlat)
     columns = [
-        _expression(ell, m, phi, theta)
-        for ell in range(degree + 1)
-        for m in range(-ell, ell + 1)
-    ]  # fmt: skip
+        _expression(ell, m, phi, theta) for ell in range(degree + 1) for m in range(-ell, ell + 1)
+    ]
     return torch.stack(columns, -1)
 
 

@@ -95,20 +95,28 @@ def read_variants(listed: Sequence[dict]) -> list[Variant]:
     found = []
     for entry in listed:
         if unknown := sorted(set(entry) - set(Variant.__dataclass_fields__)):
-            raise BadInput(f"ablation.variants: unknown key {', '.join(unknown)} in {entry!r}; an "
-                           "entry has name, asks, model, pretrain and keep")
+            raise BadInput(
+                f"ablation.variants: unknown key {', '.join(unknown)} in {entry!r}; an "
+                "entry has name, asks, model, pretrain and keep"
+            )
         variant = Variant(**entry)
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", variant.name):
-            raise BadInput(f"ablation.variants: the name {variant.name!r} is not of small letters, "
-                           "digits and dashes")
+            raise BadInput(
+                f"ablation.variants: the name {variant.name!r} is not of small letters, "
+                "digits and dashes"
+            )
         if variant.name in [v.name for v in found]:
             raise BadInput(f"ablation.variants: {variant.name!r} is there twice")
         if (variant.name == BASE) == bool(variant.model or variant.pretrain):
-            raise BadInput(f"ablation.variants: {variant.name!r} must change something, and only "
-                           f"{BASE!r} nothing")
+            raise BadInput(
+                f"ablation.variants: {variant.name!r} must change something, and only "
+                f"{BASE!r} nothing"
+            )
         if "seed" in variant.pretrain or "steps" in variant.pretrain:
-            raise BadInput(f"ablation.variants: {variant.name!r} must not set seed or steps, which "
-                           "are the same for all")
+            raise BadInput(
+                f"ablation.variants: {variant.name!r} must not set seed or steps, which "
+                "are the same for all"
+            )
         found.append(variant)
     if not found or found[0].name != BASE:
         raise BadInput(f"ablation.variants: the first must be {BASE!r}, which changes nothing")
@@ -138,10 +146,21 @@ def base_values(params: str | Path, common: Mapping[str, dict] | None = None) ->
 def values_of(base: dict, variant: Variant, *, steps: int, seed: int) -> dict:
     """The sections of one run: from scratch, on one device, with one checkpoint in between."""
     model = base["model"] | {"changes": (base["model"].get("changes") or {}) | variant.model}
-    same = {"init": "", "steps": steps, "seed": seed, "validate_every": steps,
-            "checkpoint_every": max(1, steps // 2), "devices": 1, "nodes": 1, "strategy": "auto"}
-    return {"data": base["data"], "model": model,
-            "pretrain": base["pretrain"] | same | variant.pretrain}
+    same = {
+        "init": "",
+        "steps": steps,
+        "seed": seed,
+        "validate_every": steps,
+        "checkpoint_every": max(1, steps // 2),
+        "devices": 1,
+        "nodes": 1,
+        "strategy": "auto",
+    }
+    return {
+        "data": base["data"],
+        "model": model,
+        "pretrain": base["pretrain"] | same | variant.pretrain,
+    }
 
 
 # -------------------------------------------------------------------------- what a run depends on
@@ -161,8 +180,9 @@ def pairs_fingerprint(folder: str | Path, dataset: Dataset) -> str:
     return digest.hexdigest()[:16]
 
 
-def plan_runs(base: dict, variants: Sequence[Variant], *, steps: int, seeds: Sequence[int],
-              pairs: str) -> list[Run]:
+def plan_runs(
+    base: dict, variants: Sequence[Variant], *, steps: int, seeds: Sequence[int], pairs: str
+) -> list[Run]:
     """Every (variant, seed), seed by seed: an ablation that is cut short has whole seeds.
 
     pairs: fingerprint of the pairs. A variant whose options or config are refused is BadInput
@@ -195,9 +215,16 @@ def weights(folder: str | Path, key: str) -> Path:
     return Path(folder) / f"{key}.model"
 
 
-def run_all(runs: Sequence[Run], pairs: str | Path, folder: str | Path, *, processes: int = 2,
-            progress: bool = True, command: Callable[[Path], list[str]] | None = None,
-            title: str = "ablation") -> list[dict]:
+def run_all(
+    runs: Sequence[Run],
+    pairs: str | Path,
+    folder: str | Path,
+    *,
+    processes: int = 2,
+    progress: bool = True,
+    command: Callable[[Path], list[str]] | None = None,
+    title: str = "ablation",
+) -> list[dict]:
     """What every run gave, in the order of `runs`: its file's content, or {"failed": reason}.
 
     Each run is a fresh process of one thread. `folder` keeps the finished ones; whatever stops
@@ -216,8 +243,16 @@ def run_all(runs: Sequence[Run], pairs: str | Path, folder: str | Path, *, proce
             missing.setdefault(run.key, replace(run, keep=run.key in kept))
     waiting, running, failed = deque(missing.values()), {}, {}
     total = len({r.key for r in runs})
-    bar = tqdm(total=total, initial=total - len(missing), desc=title, unit="run", smoothing=0,
-               mininterval=10, miniters=0, disable=not progress)  # a report keeps every line
+    bar = tqdm(
+        total=total,
+        initial=total - len(missing),
+        desc=title,
+        unit="run",
+        smoothing=0,
+        mininterval=10,
+        miniters=0,
+        disable=not progress,
+    )  # a report keeps every line
     try:
         while waiting or running:
             while waiting and len(running) < processes:
@@ -242,8 +277,12 @@ def run_all(runs: Sequence[Run], pairs: str | Path, folder: str | Path, *, proce
             except subprocess.TimeoutExpired:
                 process.kill()
         bar.close()
-    return [{"failed": failed[r.key]} if r.key in failed
-            else json.loads((folder / f"{r.key}.json").read_text()) for r in runs]
+    return [
+        {"failed": failed[r.key]}
+        if r.key in failed
+        else json.loads((folder / f"{r.key}.json").read_text())
+        for r in runs
+    ]
 
 
 def _command(spec: Path) -> list[str]:
@@ -255,11 +294,21 @@ def _start(run: Run, pairs: str | Path, folder: Path, command) -> subprocess.Pop
     work.mkdir(exist_ok=True)
     spec = work / "spec.json"
     model = str(weights(folder, run.key)) if run.keep else ""
-    spec.write_text(json.dumps({"values": run.values, "pairs": str(pairs), "work": str(work),
-                                "model": model, "file": str(folder / f"{run.key}.json")}))
+    spec.write_text(
+        json.dumps(
+            {
+                "values": run.values,
+                "pairs": str(pairs),
+                "work": str(work),
+                "model": model,
+                "file": str(folder / f"{run.key}.json"),
+            }
+        )
+    )
     with open(work / "log.txt", "w") as log:
-        return subprocess.Popen(command(spec), stdout=log, stderr=subprocess.STDOUT,
-                                env=stages.environment() | THREADS)
+        return subprocess.Popen(
+            command(spec), stdout=log, stderr=subprocess.STDOUT, env=stages.environment() | THREADS
+        )
 
 
 def _reason(code: int, log: Path) -> str:

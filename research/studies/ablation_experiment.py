@@ -27,8 +27,12 @@ def overrides(run: Run, params: str | Path) -> list[str]:
     if not path.is_file():
         raise Missing(f"{path}: no such file; it is the pipeline's params.yaml")
     before = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return [found for section in SECTIONS if section != "data"
-            for found in _changed(before.get(section) or {}, run.values[section], section)]
+    return [
+        found
+        for section in SECTIONS
+        if section != "data"
+        for found in _changed(before.get(section) or {}, run.values[section], section)
+    ]
 
 
 def _changed(before: dict, after: dict, where: str) -> Iterator[str]:

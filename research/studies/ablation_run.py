@@ -46,8 +46,10 @@ def validation_query(pairs: Pairs, dataset: Dataset, photo_px: int) -> Query:
     rows = pairs.manifest[pairs.manifest["split"] == SPLIT]
     rows = rows.sort_values(["photo_id", "chip"], kind="stable").drop_duplicates("photo_id")
     if len(rows) < 2:
-        raise BadInput(f"{len(rows)} photos in the split {SPLIT!r}: an ablation needs validation "
-                       "photos to judge by")
+        raise BadInput(
+            f"{len(rows)} photos in the split {SPLIT!r}: an ablation needs validation "
+            "photos to judge by"
+        )
     return gather(pairs, dataset, rows.reset_index(drop=True), "validation sites", photo_px)
 
 
@@ -58,8 +60,12 @@ def answers(query: Query, photos, local, places) -> pd.DataFrame:
     where they stand. Ties count as broken at random.
     """
     found = {"photo_id": query.rows["photo_id"].astype(str).to_numpy(), "site": query.sites}
-    asked = {"place": (photos, local, None), "site": (photos, local, query.sites),
-             "coordinates": (photos, places, None), "field_coordinates": (local, places, None)}
+    asked = {
+        "place": (photos, local, None),
+        "site": (photos, local, query.sites),
+        "coordinates": (photos, places, None),
+        "field_coordinates": (local, places, None),
+    }
     for name, (queries, gallery, groups) in asked.items():
         ranks = retrieval.match_ranks(queries, gallery, groups)
         found |= {f"{name}_hit{k}": ranks.recall_at(k) for k in KS}
@@ -83,8 +89,14 @@ def evaluate(model: GAIR, query: Query, device: str = "cpu") -> pd.DataFrame:
 def chance_error(query: Query) -> float:
     """Median distance in metres of a random point of the chip from where the photo stands."""
     n, rng = len(query.rows), np.random.default_rng(0)
-    return float(np.median([retrieval.errors_m(rng.uniform(-1, 1, (n, 2)), query.xy, query.size_m)
-                            for _ in range(GUESSES)]))
+    return float(
+        np.median(
+            [
+                retrieval.errors_m(rng.uniform(-1, 1, (n, 2)), query.xy, query.size_m)
+                for _ in range(GUESSES)
+            ]
+        )
+    )
 
 
 def run(values: dict, pairs_folder: str, work: str | Path, keep: str | Path = "") -> dict:
@@ -102,8 +114,16 @@ def run(values: dict, pairs_folder: str, work: str | Path, keep: str | Path = ""
         raise BadInput(f"nothing to train: {todo.sentence}")
     query = validation_query(pairs, dataset, model.config.sv_size)  # before an hour is spent
     data = plan.batches(pairs, dataset, model.config, options)["train"]
-    summary = loop.pretrain(model, data, None, work / "out", options, engine=engine,
-                             checkpoints=work / "checkpoints", progress=False)
+    summary = loop.pretrain(
+        model,
+        data,
+        None,
+        work / "out",
+        options,
+        engine=engine,
+        checkpoints=work / "checkpoints",
+        progress=False,
+    )
     if keep:
         model.save_pretrained(work / "kept")
         shutil.rmtree(keep, ignore_errors=True)
@@ -112,12 +132,19 @@ def run(values: dict, pairs_folder: str, work: str | Path, keep: str | Path = ""
     found = evaluate(model, query, summary["device"])
     per_chip = data.rows.groupby("chip").size().clip(upper=options.photos_per_chip)
     return {
-        "steps": options.steps, "seed": options.seed, "values": values,
+        "steps": options.steps,
+        "seed": options.seed,
+        "values": values,
         "photos_per_step": round(float(per_chip.mean()) * options.chips_per_batch, 1),
-        "seconds": summary["seconds"], "resumed_from_step": summary["resumed_from_step"],
-        "judged_seconds": round(time.monotonic() - began, 1), "device": summary["device"],
-        "split": SPLIT, "synthetic": bool(dataset.synthetic), "dataset": dataset.name,
-        "chance_error_m": round(chance_error(query), 2), "photos": found.to_dict("list"),
+        "seconds": summary["seconds"],
+        "resumed_from_step": summary["resumed_from_step"],
+        "judged_seconds": round(time.monotonic() - began, 1),
+        "device": summary["device"],
+        "split": SPLIT,
+        "synthetic": bool(dataset.synthetic),
+        "dataset": dataset.name,
+        "chance_error_m": round(chance_error(query), 2),
+        "photos": found.to_dict("list"),
     }
 
 
@@ -158,8 +185,11 @@ def serve(module: str, work: Callable[[dict], dict], arguments: list[str] | None
 
 def main(arguments: list[str] | None = None) -> int:
     """The command of the module's header."""
-    return serve("research.studies.ablation_run", lambda spec: run(
-        spec["values"], spec["pairs"], spec["work"], spec.get("model", "")), arguments)
+    return serve(
+        "research.studies.ablation_run",
+        lambda spec: run(spec["values"], spec["pairs"], spec["work"], spec.get("model", "")),
+        arguments,
+    )
 
 
 if __name__ == "__main__":

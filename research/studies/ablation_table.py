@@ -54,12 +54,27 @@ METRICS = (
     Metric("site_recall_at_10", "site_hit10", "within its site, recall@10", judged=True),
     Metric("site_median_rank", "site_rank", "within its site, median rank", lower=True),
     Metric("coordinates_recall_at_10", "coordinates_hit10", "photo to coordinates, recall@10"),
-    Metric("coordinates_median_rank", "coordinates_rank", "photo to coordinates, median rank",
-           lower=True, judged=True),
-    Metric("field_coordinates_median_rank", "field_coordinates_rank",
-           "RS field to coordinates, median rank", lower=True),
-    Metric("localisation_error_m", "error_m", "median localisation error in the chip", lower=True,
-           unit="m", judged=True),
+    Metric(
+        "coordinates_median_rank",
+        "coordinates_rank",
+        "photo to coordinates, median rank",
+        lower=True,
+        judged=True,
+    ),
+    Metric(
+        "field_coordinates_median_rank",
+        "field_coordinates_rank",
+        "RS field to coordinates, median rank",
+        lower=True,
+    ),
+    Metric(
+        "localisation_error_m",
+        "error_m",
+        "median localisation error in the chip",
+        lower=True,
+        unit="m",
+        judged=True,
+    ),
 )
 BY_NAME = {m.name: m for m in METRICS}
 
@@ -104,43 +119,73 @@ def _judged() -> list[str]:
 
 def summarise(runs: Sequence[Run], outcomes: Sequence[dict], *, bootstrap: int = 2000) -> Result:
     """From what `ablation.run_all` returned. BadInput where no run of the base has finished."""
-    photos = {(r.variant, r.seed): _photos(r, o)
-              for r, o in zip(runs, outcomes) if "failed" not in o}
-    done = {k: o for k, o in zip([(r.variant, r.seed) for r in runs], outcomes)
-            if "failed" not in o}
+    photos = {
+        (r.variant, r.seed): _photos(r, o) for r, o in zip(runs, outcomes) if "failed" not in o
+    }
+    done = {
+        k: o for k, o in zip([(r.variant, r.seed) for r in runs], outcomes) if "failed" not in o
+    }
     if not any(variant == BASE for variant, _ in done):
         why = next((o["failed"] for r, o in zip(runs, outcomes) if r.variant == BASE), "none ran")
-        raise BadInput(f"no run of {BASE!r} has finished, so there is nothing to compare with: "
-                       f"{why}")
+        raise BadInput(
+            f"no run of {BASE!r} has finished, so there is nothing to compare with: {why}"
+        )
     first = next(iter(photos.values()))
     for (variant, seed), frame in photos.items():
         if list(frame["photo_id"]) != list(first["photo_id"]):
             raise BadInput(f"{variant}, seed {seed} answers for other photos than the runs before")
     codes, sites = stats.encode_clusters(first["site"])
-    scores = {(key, m.name): m.make(frame[m.column].to_numpy(), codes)
-              for key, frame in photos.items() for m in METRICS if m.column in frame}
+    scores = {
+        (key, m.name): m.make(frame[m.column].to_numpy(), codes)
+        for key, frame in photos.items()
+        for m in METRICS
+        if m.column in frame
+    }
     whole_set = np.ones((1, sites))
     rows = []
     for run, outcome in zip(runs, outcomes):
         key = (run.variant, run.seed)
         head = {"variant": run.variant, "seed": run.seed}
         if "failed" in outcome:
-            rows.append(head | {"metric": "", "value": np.nan,
-                                "status": f"failed: {outcome['failed']}"})
+            rows.append(
+                head | {"metric": "", "value": np.nan, "status": f"failed: {outcome['failed']}"}
+            )
             continue
-        rows += [head | {"metric": m.name, "value": scores[key, m.name](whole_set)[0],
-                         "status": "done"} for m in METRICS if (key, m.name) in scores]
+        rows += [
+            head | {"metric": m.name, "value": scores[key, m.name](whole_set)[0], "status": "done"}
+            for m in METRICS
+            if (key, m.name) in scores
+        ]
     columns = ["variant", "seed", "metric", "value", "status"]
     result = next(iter(done.values()))
     sizes = np.bincount(codes)[codes]
-    seconds = {v: round(float(np.median([o["seconds"] / (o["steps"] - o["resumed_from_step"])
-                                         for k, o in done.items() if k[0] == v
-                                         and o["steps"] > o["resumed_from_step"]] or [np.nan])), 3)
-               for v in dict.fromkeys(v for v, _ in done)}
-    facts = {"data": "synthetic" if result["synthetic"] else "real", "dataset": result["dataset"],
-             "split": result["split"], "steps": result["steps"],
-             "seeds": sorted({r.seed for r in runs}), "photos": len(first), "sites": sites,
-             "runs": len(runs), "failed": len(runs) - len(done)}
+    seconds = {
+        v: round(
+            float(
+                np.median(
+                    [
+                        o["seconds"] / (o["steps"] - o["resumed_from_step"])
+                        for k, o in done.items()
+                        if k[0] == v and o["steps"] > o["resumed_from_step"]
+                    ]
+                    or [np.nan]
+                )
+            ),
+            3,
+        )
+        for v in dict.fromkeys(v for v, _ in done)
+    }
+    facts = {
+        "data": "synthetic" if result["synthetic"] else "real",
+        "dataset": result["dataset"],
+        "split": result["split"],
+        "steps": result["steps"],
+        "seeds": sorted({r.seed for r in runs}),
+        "photos": len(first),
+        "sites": sites,
+        "runs": len(runs),
+        "failed": len(runs) - len(done),
+    }
     table = _table(runs, done, scores, sites, bootstrap, seconds)
     return Result(pd.DataFrame(rows, columns=columns), table, _chance(result, sizes), facts)
 
@@ -165,20 +210,32 @@ def _table(runs, done, scores, sites, draws, seconds) -> pd.DataFrame:
             mean = stats.cluster_bootstrap(own, sites, draws=draws)
             gap = None
             if variant != BASE and shared and ((BASE, shared[0]), m.name) in scores:
-                gap = stats.paired_difference([scores[(variant, s), m.name] for s in shared],
-                                              [scores[(BASE, s), m.name] for s in shared],
-                                              sites, draws=draws)
-            found.append({
-                "variant": variant, "metric": m.name, "mean": mean.value, "mean_low": mean.low,
-                "mean_high": mean.high, "difference": gap.value if gap else np.nan,
-                "low": gap.low if gap else np.nan, "high": gap.high if gap else np.nan,
-                "verdict": _verdict(m, gap) if gap else "", "seeds": len(seeds),
-                "seconds_per_step": seconds.get(variant, np.nan)})
+                gap = stats.paired_difference(
+                    [scores[(variant, s), m.name] for s in shared],
+                    [scores[(BASE, s), m.name] for s in shared],
+                    sites,
+                    draws=draws,
+                )
+            found.append(
+                {
+                    "variant": variant,
+                    "metric": m.name,
+                    "mean": mean.value,
+                    "mean_low": mean.low,
+                    "mean_high": mean.high,
+                    "difference": gap.value if gap else np.nan,
+                    "low": gap.low if gap else np.nan,
+                    "high": gap.high if gap else np.nan,
+                    "verdict": _verdict(m, gap) if gap else "",
+                    "seeds": len(seeds),
+                    "seconds_per_step": seconds.get(variant, np.nan),
+                }
+            )
     return pd.DataFrame(found)
 
 
 def _verdict(metric: Metric, gap: stats.Estimate) -> str:
-    """"better" or "worse" than the base, "tie", or "" without an interval."""
+    """ "better" or "worse" than the base, "tie", or "" without an interval."""
     if np.isnan(gap.low):
         return ""
     if not gap.excludes_zero():
@@ -216,8 +273,10 @@ def readable(result: Result, variants: Sequence[Variant]) -> pd.DataFrame:
             span = f"[{m.show(row['mean_low'])}, {m.show(row['mean_high'])}]"
             text = f"{m.show(row['mean'])} {span}"
             if v.name != BASE:
-                text = (f"{m.show(row['difference'], True)} [{m.show(row['low'], True)}, "
-                        f"{m.show(row['high'], True)}] {row['verdict']}")
+                text = (
+                    f"{m.show(row['difference'], True)} [{m.show(row['low'], True)}, "
+                    f"{m.show(row['high'], True)}] {row['verdict']}"
+                )
             cells[m.label] = text
         cells["s/step"] = part["seconds_per_step"].iloc[0] if len(part) else np.nan
         lines[v.name] = cells
@@ -233,8 +292,13 @@ def conclusions(result: Result, variants: Sequence[Variant]) -> str:
         f"On {facts['data']} data ({facts['dataset']}), {facts['steps']} steps, seeds "
         f"{', '.join(map(str, facts['seeds']))}; {facts['photos']} photos at {facts['sites']} "
         "validation sites. The test sites were not looked at. The base reaches "
-        + "; ".join(f"{BY_NAME[k].label} {BY_NAME[k].show(row['mean'])} (chance "
-                    f"{BY_NAME[k].show(result.chance[k])})" for k, row in base.iterrows()) + "."]
+        + "; ".join(
+            f"{BY_NAME[k].label} {BY_NAME[k].show(row['mean'])} (chance "
+            f"{BY_NAME[k].show(result.chance[k])})"
+            for k, row in base.iterrows()
+        )
+        + "."
+    ]
     groups = {"worse": [], "better": [], "mixed": [], "tie": []}
     for v in variants[1:]:
         part = judged[judged["variant"] == v.name]
@@ -242,25 +306,32 @@ def conclusions(result: Result, variants: Sequence[Variant]) -> str:
             continue
         verdicts = set(part["verdict"]) & {"better", "worse"}
         kind = "mixed" if len(verdicts) == 2 else next(iter(verdicts), "tie")
-        said = [f"{BY_NAME[r.metric].label} {BY_NAME[r.metric].show(r.difference, True)} "
-                f"[{BY_NAME[r.metric].show(r.low, True)}, {BY_NAME[r.metric].show(r.high, True)}]"
-                for r in part.itertuples() if r.verdict in ("better", "worse")]
+        said = [
+            f"{BY_NAME[r.metric].label} {BY_NAME[r.metric].show(r.difference, True)} "
+            f"[{BY_NAME[r.metric].show(r.low, True)}, {BY_NAME[r.metric].show(r.high, True)}]"
+            for r in part.itertuples()
+            if r.verdict in ("better", "worse")
+        ]
         groups[kind].append(f"`{v.name}` ({'; '.join(said)})" if said else f"`{v.name}`")
     heads = {
         "worse": "**Worse than the base**, which is right to do otherwise: ",
         "better": "**Better than the base**, whose choice does not help in so short a training: ",
         "mixed": "**Better in one thing, worse in another:** ",
-        "tie": "**No difference shown**; the interval of every judged metric holds zero: "}
+        "tie": "**No difference shown**; the interval of every judged metric holds zero: ",
+    }
     lines += [heads[k] + ", ".join(found) + "." for k, found in groups.items() if found]
     for row in result.rows[result.rows["status"] != "done"].itertuples():
         lines.append(f"`{row.variant}`, seed {row.seed}, {row.status}.")
     tests = int((judged["verdict"] != "").sum())
     if not tests:
-        lines.append(f"{facts['sites']} sites are too few for an interval "
-                     f"(at least {stats.MIN_CLUSTERS}): the differences are single numbers.")
+        lines.append(
+            f"{facts['sites']} sites are too few for an interval "
+            f"(at least {stats.MIN_CLUSTERS}): the differences are single numbers."
+        )
     else:
         lines.append(
             f"Of {tests} comparisons some {tests * 0.05:.0f} would look like a difference by "
             "chance alone. A switch was not given a learning rate of its own, and what a short "
-            "training does not show a long one may.")
+            "training does not show a long one may."
+        )
     return "\n\n".join(lines)

@@ -47,8 +47,11 @@ class SphereEncoder(LocationEncoderLike):
 def questions(dataset: Dataset) -> list[str]:
     """The location tasks that the folder's tables hold: all numbers, and countries."""
     named = [name for name in registry.default_for(dataset) if name.startswith("location-")]
-    return [name for name in named
-            if name.endswith("-country") or registry.load(name, dataset).kind == "regression"]
+    return [
+        name
+        for name in named
+        if name.endswith("-country") or registry.load(name, dataset).kind == "regression"
+    ]
 
 
 def evaluate(
@@ -70,14 +73,28 @@ def evaluate(
                 codes, clusters = stats.encode_clusters(data.clusters[at])
                 truth = data.labels[at]
                 regression = data.kind == "regression"
-                score = (stats.r2(truth, guess, codes) if regression
-                         else stats.mean(truth == guess, codes))  # fmt: skip
+                score = (
+                    stats.r2(truth, guess, codes)
+                    if regression
+                    else stats.mean(truth == guess, codes)
+                )
                 found = stats.cluster_bootstrap([score], clusters, draws=bootstrap)
-                rows.append((
-                    name.removeprefix("location-"), data.target, "R2" if regression else "accuracy",
-                    reader.name, split, found.value, found.low, found.high, len(at), clusters,
-                    data.cluster, data.synthetic,
-                ))  # fmt: skip
+                rows.append(
+                    (
+                        name.removeprefix("location-"),
+                        data.target,
+                        "R2" if regression else "accuracy",
+                        reader.name,
+                        split,
+                        found.value,
+                        found.low,
+                        found.high,
+                        len(at),
+                        clusters,
+                        data.cluster,
+                        data.synthetic,
+                    )
+                )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -146,10 +163,12 @@ def by_name_or_count(model: GAIR, dn: np.ndarray) -> pd.DataFrame:
         wrong[position - 1] = band
     counted = SceneEncoder(model, wrong, offset=0)(images)
     apart = torch.pdist(right).median() if len(right) > 1 else torch.tensor(torch.nan)
-    return pd.DataFrame({
-        "by_name": ((named - right).norm(dim=1) / apart).numpy(),
-        "by_count": ((counted - right).norm(dim=1) / apart).numpy(),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "by_name": ((named - right).norm(dim=1) / apart).numpy(),
+            "by_count": ((counted - right).norm(dim=1) / apart).numpy(),
+        }
+    )
 
 
 # --------------------------------------------------------------------------- what came out

@@ -38,13 +38,17 @@ def names(asked: Sequence[str] | str) -> list[str]:
     known = base.names()
     if isinstance(asked, str):
         if asked != "all":
-            raise BadInput(f"benchmark.location_encoders is {asked!r}: a list of encoder names or "
-                           "`all` is needed")
+            raise BadInput(
+                f"benchmark.location_encoders is {asked!r}: a list of encoder names or "
+                "`all` is needed"
+            )
         return known
     unknown = [name for name in asked if name not in known]
     if unknown:
-        raise BadInput(f"benchmark.location_encoders: {', '.join(map(repr, unknown))} unknown; "
-                       f"there are {', '.join(known)}")
+        raise BadInput(
+            f"benchmark.location_encoders: {', '.join(map(repr, unknown))} unknown; "
+            f"there are {', '.join(known)}"
+        )
     return list(dict.fromkeys(asked))
 
 
@@ -67,13 +71,20 @@ def predictors(
         key = (name, train.tobytes())
         if key not in fits:
             fits[key] = location_training.fit(
-                name, lonlat[train], y[train], scheme.groups[train], seed=seed,
-                options=options(name, scheme.degrees), settings=settings)
+                name,
+                lonlat[train],
+                y[train],
+                scheme.groups[train],
+                seed=seed,
+                options=options(name, scheme.degrees),
+                settings=settings,
+            )
         return fits[key]
 
     def trained(name):
-        return lambda train, test, scheme, seed: fitted(
-            name, train, scheme, seed).predict(lonlat[test])
+        return lambda train, test, scheme, seed: fitted(name, train, scheme, seed).predict(
+            lonlat[test]
+        )
 
     def chosen(train, test, scheme, seed):
         found = [fitted(name, train, scheme, seed) for name in encoders]
@@ -88,8 +99,9 @@ def against_neighbours(table: Table, draws: int) -> pd.DataFrame:
     found = []
     for (split, metric, name), entry in table.entries.items():
         if (entry.probe == PROBE or name == OURS) and (split, metric, NEAREST) in table.entries:
-            found.append(table.difference(split, metric, name, NEAREST, draws,
-                                          seeds=len(entry.scores)))
+            found.append(
+                table.difference(split, metric, name, NEAREST, draws, seeds=len(entry.scores))
+            )
     return pd.DataFrame(found, columns=COMPARISON_COLUMNS)
 
 
@@ -101,9 +113,15 @@ def sentences(gaps: pd.DataFrame, judged: Sequence[tuple[str, str, str]]) -> lis
         if len(rows) == 0:
             continue
         g = rows[rows.encoder == CHOSEN].iloc[0] if CHOSEN in set(rows.encoder) else rows.iloc[0]
-        word = {"wins": "ahead of", "loses": "behind", "tie": "not beyond the interval from",
-                "": "without an interval, against"}[g.verdict]
-        lines.append(f"trained end to end ({split}), *{g.encoder}* is {word} {NEAREST}: {metric} "
-                     f"{g.difference:+.3f}"
-                     + (f" [{g.low:+.3f}, {g.high:+.3f}]" if np.isfinite(g.low) else ""))
+        word = {
+            "wins": "ahead of",
+            "loses": "behind",
+            "tie": "not beyond the interval from",
+            "": "without an interval, against",
+        }[g.verdict]
+        lines.append(
+            f"trained end to end ({split}), *{g.encoder}* is {word} {NEAREST}: {metric} "
+            f"{g.difference:+.3f}"
+            + (f" [{g.low:+.3f}, {g.high:+.3f}]" if np.isfinite(g.low) else "")
+        )
     return lines

@@ -37,8 +37,13 @@ def of(dataset: "Dataset") -> pd.DataFrame:
     if "eurosat_rgb" not in dataset.benchmarks():
         rows.append(("eurosat_rgb", 0, "absent: eurosat_rgb/<class>/*.jpg"))
     rows += folders.parts(dataset.folder)
-    lost = pd.Series([r["item"].split(".csv row")[0] if r["kind"] == "table row" else r["kind"]
-                      for r in dataset.rejected], dtype=object).value_counts()  # fmt: skip
+    lost = pd.Series(
+        [
+            r["item"].split(".csv row")[0] if r["kind"] == "table row" else r["kind"]
+            for r in dataset.rejected
+        ],
+        dtype=object,
+    ).value_counts()
     part_of = {"scenes": "scene", "street": "photo", "tables": "table"}
     counts = [lost.get(part_of.get(p, p.removeprefix("tables/")), 0) for p, _, _ in rows]
     return pd.DataFrame(

@@ -61,18 +61,22 @@ def galleries(dataset: Dataset, rows: pd.DataFrame, training: pd.DataFrame) -> G
     chosen = [tables["cities"]] if "cities" in tables else list(tables.values())
     parts = [t[["lon", "lat"]].to_numpy(np.float64) for t in [rows, training, *chosen]]
     own, train, extra = parts[0], parts[1], np.concatenate([np.zeros((0, 2)), *parts[2:]])
-    train, extra = (p if len(p) <= most else p[np.sort(rng.choice(len(p), most, replace=False))]
-                    for p, most in ((train, MAX_TRAIN), (extra, MAX_TABLE)))
+    train, extra = (
+        p if len(p) <= most else p[np.sort(rng.choice(len(p), most, replace=False))]
+        for p, most in ((train, MAX_TRAIN), (extra, MAX_TABLE))
+    )
     return Galleries(np.concatenate([own, train, extra]), len(own), len(train))
 
 
-def vectors(model: GAIR, query: Query, modality: str, device: str = "cpu",
-            mode: str | None = None) -> np.ndarray:
+def vectors(
+    model: GAIR, query: Query, modality: str, device: str = "cpu", mode: str | None = None
+) -> np.ndarray:
     """Unit vectors [n, D] of the photos ("sv") or of the RS field where they stand ("rs")."""
     if modality == "sv":
         return ranks.unit(encode.encode_photos(model, query.images, device=device))
-    return ranks.unit(encode.local(model, query.chips, query.chip_of, query.xy, mode=mode,
-                                         device=device))
+    return ranks.unit(
+        encode.local(model, query.chips, query.chip_of, query.xy, mode=mode, device=device)
+    )
 
 
 def detour(asking, between) -> np.ndarray:
@@ -87,8 +91,9 @@ def nearest_colours(query: Query, training: Query, modality: str) -> np.ndarray:
     read = pairs_task.photo_colours if modality == "sv" else pairs_task.place_colours
     known, asked = probes.standardise(read(training), read(query))
     square = (known**2).sum(1)
-    best = [(square - 2 * asked[i : i + 512] @ known.T).argmin(1)
-            for i in range(0, len(asked), 512)]
+    best = [
+        (square - 2 * asked[i : i + 512] @ known.T).argmin(1) for i in range(0, len(asked), 512)
+    ]
     return training.rows[["lon", "lat"]].to_numpy(np.float64)[np.concatenate(best)]
 
 
@@ -103,8 +108,17 @@ class _Scorer:
         self.world = f"{self.forward}, world gallery"
 
     def _add(self, split, encoder, metric, make, values, how, unit=""):
-        self.table.add(split, encoder, metric, make(values, self.codes), n=len(values),
-                       clusters=self.clusters, n_train=self.n_train, unit=unit, **how)
+        self.table.add(
+            split,
+            encoder,
+            metric,
+            make(values, self.codes),
+            n=len(values),
+            clusters=self.clusters,
+            n_train=self.n_train,
+            unit=unit,
+            **how,
+        )
 
     def _found(self, split: str, encoder: str, found: Found, how: dict) -> None:
         for k in (k for k in KS if k < found.ranks.size.max()):
@@ -114,14 +128,16 @@ class _Scorer:
             self._add(split, encoder, f"hit within {limit:,} km", stats.mean, found.hits[:, d], how)
         self._add(split, encoder, ERROR, stats.median, found.km, how, unit="km")
 
-    def both_ways(self, encoder: str, asking, places, *, tie: float = ranks.TIE, back=True,
-                  **how) -> None:
+    def both_ways(
+        self, encoder: str, asking, places, *, tie: float = ranks.TIE, back=True, **how
+    ) -> None:
         """asking [n, D] against places [m, D] of the galleries, rows of unit length."""
         n, all_places = self.where.n, self.where.lonlat
         own = all_places[:n]
         for split, m in ((self.forward, n), (self.world, len(all_places))):
-            self._found(split, encoder, search(asking, places[:m], own, all_places[:m], tie=tie),
-                        how)
+            self._found(
+                split, encoder, search(asking, places[:m], own, all_places[:m], tie=tie), how
+            )
         if back:
             self._found(self.back, encoder, search(places[:n], asking, own, own, tie=tie), how)
 
@@ -142,10 +158,15 @@ def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, d
     table = Table(task, f"{modality}-location", "site", dataset.name, dataset.synthetic)
     score = _Scorer(table, query, modality, where, len(outside))
     extra = len(where.lonlat) - where.n - where.train
-    notes = [f"{where.n:,} photos at {score.clusters} sites ({query.label}); world gallery: their "
-             f"places, {where.train:,} of training photos and {extra:,} of location tables"]
-    how = dict(bands="10" if modality == "rs" else "RGB", normalisation=config.preprocessing,
-               probe="cosine")
+    notes = [
+        f"{where.n:,} photos at {score.clusters} sites ({query.label}); world gallery: their "
+        f"places, {where.train:,} of training photos and {extra:,} of location tables"
+    ]
+    how = dict(
+        bands="10" if modality == "rs" else "RGB",
+        normalisation=config.preprocessing,
+        probe="cosine",
+    )
 
     def one(name, encoder, *, hop=False, mean=False):
         asking = vectors(encoder, query, modality, device)
@@ -154,28 +175,32 @@ def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, d
         score.margin(name, asking, places[: where.n], **how)
         if hop:
             other = vectors(encoder, query, "rs" if modality == "sv" else "sv", device)
-            score.both_ways(DETOUR[modality], detour(asking, other), places, back=False,
-                            **how)
+            score.both_ways(DETOUR[modality], detour(asking, other), places, back=False, **how)
         if mean:
             chip = vectors(encoder, query, "rs", device, mode="mean")
             score.both_ways(MEAN, chip, places, **how)
         return asking, places
 
-    asking, places = one(OURS, model, hop=True,
-                         mean=modality == "rs" and config.query_mode != "mean")
-    notes.append(f"modality gap {gap(asking, places[: where.n]):.2f} between the centres of "
-                 f"{WORDS[modality]} and location embeddings (0: none, at most 2)")
+    asking, places = one(
+        OURS, model, hop=True, mean=modality == "rs" and config.query_mode != "mean"
+    )
+    notes.append(
+        f"modality gap {gap(asking, places[: where.n]):.2f} between the centres of "
+        f"{WORDS[modality]} and location embeddings (0: none, at most 2)"
+    )
     for seed in range(seeds):
         one(RANDOM, encode.random_init(config, seed))
     plain = dict(bands=how["bands"], normalisation="none", tie=SPHERE_TIE)
     on_sphere = sphere(where.lonlat)
     if train is not None:
         guess = sphere(nearest_colours(query, train, modality))
-        score.both_ways(COLOURS, guess, on_sphere, probe="place of the nearest in training",
-                        **plain)
+        score.both_ways(
+            COLOURS, guess, on_sphere, probe="place of the nearest in training", **plain
+        )
     else:
-        notes.append(f"{len(outside)} training pairs: no colour baseline "
-                     f"({pairs_task.MIN_TRAIN} are needed)")
+        notes.append(
+            f"{len(outside)} training pairs: no colour baseline ({pairs_task.MIN_TRAIN} are needed)"
+        )
     if len(outside):
         key = "site" if "site" in outside and outside["site"].notna().all() else "scene_id"
         sites = outside.groupby(key)[["lon", "lat"]].first().to_numpy(np.float64)
@@ -185,17 +210,26 @@ def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, d
     score.both_ways(CHANCE, same[: where.n], same, probe="none")
     if score.clusters > 1:
         score.margin(CHANCE, same[: where.n], same[: where.n], probe="none")
-    example = {"query": query, "modality": modality, "where": where, "asking": asking,
-               "places": places}
+    example = {
+        "query": query,
+        "modality": modality,
+        "where": where,
+        "asking": asking,
+        "places": places,
+    }
     return table, mainline(score), notes, example
 
 
 def mainline(score: _Scorer) -> list[tuple[str, str, str]]:
     """(key, split, metric) of what the task is judged by; the first is the headline."""
-    wanted = [("recall_at_10_to_location", score.forward, "recall@10"),
-              ("recall_at_10_from_location", score.back, "recall@10")]
-    wanted += [(f"hit_within_{km}_km", score.world, f"hit within {km:,} km")
-               for km in (200, 2500, 1, 25, 750)]
+    wanted = [
+        ("recall_at_10_to_location", score.forward, "recall@10"),
+        ("recall_at_10_from_location", score.back, "recall@10"),
+    ]
+    wanted += [
+        (f"hit_within_{km}_km", score.world, f"hit within {km:,} km")
+        for km in (200, 2500, 1, 25, 750)
+    ]
     for way, split in (("to", score.forward), ("from", score.back)):
         wanted += [(f"recall_at_{k}_{way}_location", split, f"recall@{k}") for k in (1, 5)]
         wanted.append((f"median_rank_{way}_location", split, "median rank"))

@@ -33,8 +33,15 @@ class Encoder:
     """A named way to guess labels: predict(train rows, test rows, scheme, seed) -> guesses.
     seeds: on how many assignments of folds it runs (None: on all), fewer where it is dear."""
 
-    def __init__(self, name: str, probe: str, predict: Callable, bands="", normalisation="",
-                 seeds: int | None = None):
+    def __init__(
+        self,
+        name: str,
+        probe: str,
+        predict: Callable,
+        bands="",
+        normalisation="",
+        seeds: int | None = None,
+    ):
         self.name, self.probe, self.predict, self.seeds = name, probe, predict, seeds
         self.bands, self.normalisation = bands, normalisation
 
@@ -66,8 +73,9 @@ def _probe(table_of: Callable[[int], np.ndarray], y: np.ndarray, labels: bool) -
     return predict
 
 
-def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: str,
-             extra: Options):
+def encoders(
+    data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: str, extra: Options
+):
     """All that is compared on a task, and the images that were read for it (None for others)."""
     labels = data.kind == "classification"
     linear = "logistic" if labels else "ridge"
@@ -87,24 +95,35 @@ def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: 
         Encoder(RANDOM, linear, _linear(data, lambda seed: untrained[seed]), **how),
     ]
     further = published_weights.tables(
-        data, extra.weights, lambda size: encode.read_photos(dataset, data.inputs, size), device)
+        data, extra.weights, lambda size: encode.read_photos(dataset, data.inputs, size), device
+    )
     for name, prep, x in further:
         found.append(Encoder(name, linear, _linear(data, lambda seed, x=x: x), data.bands, prep))
     if data.modality == "location":
         found += _location_baselines(data.inputs, data.labels, labels)
         trained = benchmark_location.predictors(
-            data.inputs, data.labels, benchmark_location.names(extra.location_encoders),
-            extra.settings)
-        found += [Encoder(name, PROBE, predict, seeds=min(seeds, extra.trained_seeds))
-                  for name, predict in trained.items()]
+            data.inputs,
+            data.labels,
+            benchmark_location.names(extra.location_encoders),
+            extra.settings,
+        )
+        found += [
+            Encoder(name, PROBE, predict, seeds=min(seeds, extra.trained_seeds))
+            for name, predict in trained.items()
+        ]
     elif isinstance(data.inputs, Places):
         at = data.inputs
         chip = encode.of_chips(model, at.chips, device)[at.chip]  # [n, D]
         colours = encode.local_statistics(at.chips, at.chip, at.xy)
         found += [
             Encoder("chip mean", linear, _linear(data, lambda seed: chip), **how),
-            Encoder("colour statistics", linear, _linear(data, lambda seed: colours),
-                    bands=data.bands, normalisation="none"),
+            Encoder(
+                "colour statistics",
+                linear,
+                _linear(data, lambda seed: colours),
+                bands=data.bands,
+                normalisation="none",
+            ),
         ]
     else:
         pixels = data.inputs if images is None else images.numpy()
@@ -121,8 +140,13 @@ def encoders(data: TaskData, dataset: Dataset, model: GAIR, seeds: int, device: 
         found.append(_supervised(data, images, device))
     name = "majority" if labels else "mean"
     constant = location_baselines.constant
-    found.append(Encoder(name, "none", lambda train, test, scheme, seed: constant(
-        data.labels[train], len(test), labels)))
+    found.append(
+        Encoder(
+            name,
+            "none",
+            lambda train, test, scheme, seed: constant(data.labels[train], len(test), labels),
+        )
+    )
     return found, images
 
 
@@ -137,11 +161,25 @@ def _supervised(data: TaskData, images, device: str) -> Encoder:
 
     def predict(train, test, scheme, seed):
         return supervised.fit_predict(
-            shrunk, data.labels, train, test, scheme.groups, kind=data.kind,
-            upright=data.modality == "sv", seed=seed, device=device)
+            shrunk,
+            data.labels,
+            train,
+            test,
+            scheme.groups,
+            kind=data.kind,
+            upright=data.modality == "sv",
+            seed=seed,
+            device=device,
+        )
 
-    return Encoder(SUPERVISED, "end to end", predict, bands=data.bands,
-                   normalisation="training mean and spread", seeds=1)
+    return Encoder(
+        SUPERVISED,
+        "end to end",
+        predict,
+        bands=data.bands,
+        normalisation="training mean and spread",
+        seeds=1,
+    )
 
 
 def _location_baselines(lonlat: np.ndarray, y: np.ndarray, labels: bool) -> list[Encoder]:
@@ -149,14 +187,18 @@ def _location_baselines(lonlat: np.ndarray, y: np.ndarray, labels: bool) -> list
 
     def near(k, power):
         return lambda train, test, scheme, seed: location_baselines.by_distance(
-            lonlat[train], y[train], lonlat[test], k=k, power=power, labels=labels)
+            lonlat[train], y[train], lonlat[test], k=k, power=power, labels=labels
+        )
 
     neighbours = location_baselines.NEIGHBOURS
     return [
-        *(Encoder(name, neighbours[name][0], near(*neighbours[name][1:]))
-          for name in (location_baselines.NEAREST, "inverse distance")),
-        Encoder("coordinates", "logistic" if labels else "ridge",
-                _probe(lambda seed: sphere, y, labels)),
+        *(
+            Encoder(name, neighbours[name][0], near(*neighbours[name][1:]))
+            for name in (location_baselines.NEAREST, "inverse distance")
+        ),
+        Encoder(
+            "coordinates", "logistic" if labels else "ridge", _probe(lambda seed: sphere, y, labels)
+        ),
     ]
 
 
@@ -172,8 +214,15 @@ def guesses(data: TaskData, encoder: Encoder, scheme, seed: int):
     return rows[order], found[order], int(np.mean(sizes))
 
 
-def run(data: TaskData, dataset: Dataset, model: GAIR, *, seeds: int, device: str,
-        extra: Options = Options()):  # noqa: B008 (it is frozen)
+def run(
+    data: TaskData,
+    dataset: Dataset,
+    model: GAIR,
+    *,
+    seeds: int,
+    device: str,
+    extra: Options = Options(),
+):  # noqa: B008 (it is frozen)
     """All scores of a probing task, the images read for it, and its errors by region
     (`geographic_bias`, of the first assignment of folds)."""
     table = Table(data.name, data.modality, data.cluster, dataset.name, data.synthetic)
@@ -186,17 +235,31 @@ def run(data: TaskData, dataset: Dataset, model: GAIR, *, seeds: int, device: st
             for encoder in (e for e in found if seed < (e.seeds or seeds)):
                 rows, guess, n_train = guesses(data, encoder, scheme, seed)
                 codes, clusters = stats.encode_clusters(groups[rows])
-                about = dict(probe=encoder.probe, n=len(rows), clusters=clusters, n_train=n_train,
-                             bands=encoder.bands, normalisation=encoder.normalisation,
-                             cluster=scheme.cluster)
+                about = dict(
+                    probe=encoder.probe,
+                    n=len(rows),
+                    clusters=clusters,
+                    n_train=n_train,
+                    bands=encoder.bands,
+                    normalisation=encoder.normalisation,
+                    cluster=scheme.cluster,
+                )
                 for metric, score, support in _scores(data, data.labels[rows], guess, codes):
-                    table.add(scheme.name, encoder.name, metric, score, independent=support,
-                              **about)
+                    table.add(
+                        scheme.name, encoder.name, metric, score, independent=support, **about
+                    )
                 if seed == 0:
                     places = data.inputs[rows] if data.modality == "location" else None
-                    regions.append(geographic_bias.by_region(
-                        scheme.name, encoder.name, data.labels[rows], guess, data.clusters[rows],
-                        places))
+                    regions.append(
+                        geographic_bias.by_region(
+                            scheme.name,
+                            encoder.name,
+                            data.labels[rows],
+                            guess,
+                            data.clusters[rows],
+                            places,
+                        )
+                    )
     return table, images, pd.concat(regions, ignore_index=True)
 
 
@@ -204,11 +267,18 @@ def _scores(data: TaskData, truth, guess, codes):
     """(metric, score, clusters that support an interval) of one set of guesses."""
     clusters = codes.max() + 1
     if data.kind == "regression":
-        return [("R2", stats.r2(truth, guess, codes), clusters),
-                ("rmse", stats.rmse(truth, guess, codes), clusters)]
-    return [("accuracy", stats.mean(truth == guess, codes), clusters),
-            ("balanced accuracy", stats.balanced_accuracy(truth, guess, codes),
-             stats.class_clusters(truth, codes))]
+        return [
+            ("R2", stats.r2(truth, guess, codes), clusters),
+            ("rmse", stats.rmse(truth, guess, codes), clusters),
+        ]
+    return [
+        ("accuracy", stats.mean(truth == guess, codes), clusters),
+        (
+            "balanced accuracy",
+            stats.balanced_accuracy(truth, guess, codes),
+            stats.class_clusters(truth, codes),
+        ),
+    ]
 
 
 def mainline(data: TaskData) -> list[tuple[str, str, str]]:
@@ -217,7 +287,12 @@ def mainline(data: TaskData) -> list[tuple[str, str, str]]:
     first, *others = data.schemes[::-1]  # blocks after rows, all labels after few
     found = [(metric.lower(), first.name, metric)]
     for scheme in others:
-        what = (f"{FEW}_labels" if "labels" in scheme.name else "random_folds"
-                if scheme.degrees is None else f"{scheme.degrees:g}_degree_blocks")
+        what = (
+            f"{FEW}_labels"
+            if "labels" in scheme.name
+            else "random_folds"
+            if scheme.degrees is None
+            else f"{scheme.degrees:g}_degree_blocks"
+        )
         found.append((f"{metric.lower()}_{what}", scheme.name, metric))
     return found

@@ -23,8 +23,12 @@ from research.tasks.registry import TaskData
 from research.tasks.tiles import Places
 
 NAMES = {"gair": "GAIR, published", "geoclip": "GeoCLIP", "satclip": "SatCLIP", "croma": "CROMA"}
-MODALITIES = {"gair": ("rs", "sv", "location"), "geoclip": ("location",),
-              "satclip": ("location",), "croma": ("rs",)}
+MODALITIES = {
+    "gair": ("rs", "sv", "location"),
+    "geoclip": ("location",),
+    "satclip": ("location",),
+    "croma": ("rs",),
+}
 CROMA_PX = 120
 
 
@@ -34,8 +38,10 @@ def check(weights: Mapping[str, str]) -> None:
         if key not in NAMES:
             raise BadInput(f"benchmark.weights: {key!r} is unknown; there are {', '.join(NAMES)}")
         if not path or not Path(path).is_file():
-            raise Missing(f"benchmark.weights.{key}: there is no file {path!r}; name a weights "
-                          "file, or leave the key out")
+            raise Missing(
+                f"benchmark.weights.{key}: there is no file {path!r}; name a weights "
+                "file, or leave the key out"
+            )
 
 
 def tables(
@@ -70,8 +76,12 @@ def _read(key: str, path: str, data: TaskData, photos, device: str) -> np.ndarra
 def _places(encoder, lonlat: np.ndarray, device: str, batch: int = 4096) -> np.ndarray:
     """(lon, lat) [n, 2] -> float32 [n, D]."""
     places = geo.as_float64(lonlat)
-    return torch.cat([encoder(places[i : i + batch].to(device)).float().cpu()
-                      for i in range(0, len(places), batch)]).numpy()
+    return torch.cat(
+        [
+            encoder(places[i : i + batch].to(device)).float().cpu()
+            for i in range(0, len(places), batch)
+        ]
+    ).numpy()
 
 
 @torch.inference_mode()
@@ -89,7 +99,8 @@ def _croma(encoder, data: TaskData, device: str, batch: int = 32) -> np.ndarray:
         for k in range(len(dn)):
             xy = torch.from_numpy(at.xy[at.chip == start + k]).to(got.grid)[None, None]
             read = torch.nn.functional.grid_sample(
-                got.grid[k : k + 1].movedim(3, 1), xy, align_corners=False, padding_mode="border")
+                got.grid[k : k + 1].movedim(3, 1), xy, align_corners=False, padding_mode="border"
+            )
             parts.append(read[0, :, 0].T.float().cpu())
     values = torch.cat(parts).numpy()
     if at is None:

@@ -58,8 +58,17 @@ NOT_LABELS = set(
     "hFoV vFoV type_highway osmid".split()
 )
 # what photos were labelled with by hand in Global Streetscapes: each is a question of its own
-ATTRIBUTES = ("weather", "lighting", "lighting_condition", "platform", "view_direction", "glare",
-              "pano_status", "quality", "reflection")  # fmt: skip
+ATTRIBUTES = (
+    "weather",
+    "lighting",
+    "lighting_condition",
+    "platform",
+    "view_direction",
+    "glare",
+    "pano_status",
+    "quality",
+    "reflection",
+)
 PLACES = ("country", "continent", "climate")
 
 
@@ -128,9 +137,11 @@ def site_schemes(split: pd.Series | None, sites: np.ndarray) -> list[Scheme]:
         drawn = np.full(len(names), "train", dtype="<U5")
         order = np.random.default_rng(0).permutation(len(names))
         drawn[order[: int((names == "test").sum())]] = "test"
-        return [Scheme("random rows", lambda seed: held_out(drawn, rows, seed), rows),
-                Scheme(f"held-out sites, {FEW} labels", few, sites),
-                Scheme("held-out sites", lambda seed: held_out(names, sites, seed), sites)]
+        return [
+            Scheme("random rows", lambda seed: held_out(drawn, rows, seed), rows),
+            Scheme(f"held-out sites, {FEW} labels", few, sites),
+            Scheme("held-out sites", lambda seed: held_out(names, sites, seed), sites),
+        ]
     return [
         Scheme(f"random, {FOLDS} folds", lambda seed: folds(rows, FOLDS, seed), rows),
         Scheme(f"sites, {FOLDS} folds", lambda seed: folds(sites, FOLDS, seed), sites),
@@ -166,18 +177,26 @@ def available(dataset: Dataset) -> dict[str, str]:
     for module in dict.fromkeys(FAMILIES.values()):
         found |= import_module(module).available(dataset)
     # names become those of DVC stages and of files
-    return {name: why if re.fullmatch(r"[\w.-]+", name) else
-            "a name may hold letters, digits, dots, dashes and underscores only: rename the column"
-            for name, why in found.items()}
+    return {
+        name: why
+        if re.fullmatch(r"[\w.-]+", name)
+        else "a name may hold letters, digits, dots, dashes and underscores only: rename the column"
+        for name, why in found.items()
+    }
 
 
 def _built_classes(dataset: Dataset) -> str:
-    """"" where landcover/classes.csv names a class of buildings, else the reason why not."""
+    """ "" where landcover/classes.csv names a class of buildings, else the reason why not."""
     from research.tasks.tiles import is_built
 
     names = read_table(dataset.folder / "landcover" / "classes.csv", ("value", "name"))["name"]
-    return "" if names.astype(str).map(is_built).any() else (
-        "landcover/classes.csv names no class of buildings (a name with `built` or `building`)")
+    return (
+        ""
+        if names.astype(str).map(is_built).any()
+        else (
+            "landcover/classes.csv names no class of buildings (a name with `built` or `building`)"
+        )
+    )
 
 
 def family(name: str):
@@ -191,8 +210,11 @@ def reason(name: str, dataset: Dataset) -> str:
     found = available(dataset)
     if name in found:
         return found[name]
-    for prefix, part in (("sv-", "street.csv has no column"), ("location-", "tables/ hold no"),
-                         ("rs-street-", "street.csv has no column")):
+    for prefix, part in (
+        ("sv-", "street.csv has no column"),
+        ("location-", "tables/ hold no"),
+        ("rs-street-", "street.csv has no column"),
+    ):
         if name.startswith(prefix):
             return f"{part} `{name.removeprefix(prefix)}`"
     raise BadInput(
@@ -234,8 +256,12 @@ def default_for(dataset: Dataset) -> list[str]:
 # ---------------------------------------------------------------------------------------- loading
 
 
-def load(name: str, dataset: Dataset, pairs_folder=None,
-         block_degrees: Sequence[float] = BLOCK_DEGREES[:1]) -> TaskData:
+def load(
+    name: str,
+    dataset: Dataset,
+    pairs_folder=None,
+    block_degrees: Sequence[float] = BLOCK_DEGREES[:1],
+) -> TaskData:
     """Examples, labels and schemes of a probing task; rs-street-* reads the pairs as well.
     block_degrees: the blocked splits of a location task."""
     why = reason(name, dataset)
@@ -249,8 +275,11 @@ def load(name: str, dataset: Dataset, pairs_folder=None,
 
     if name.startswith("rs-street-"):
         return tiles.street_from_above(name, dataset, pairs_folder)
-    loaders = {"rs-landcover": tiles.landcover, "rs-built_up": tiles.built_up,
-               "rs-eurosat": tiles.eurosat}
+    loaders = {
+        "rs-landcover": tiles.landcover,
+        "rs-built_up": tiles.built_up,
+        "rs-eurosat": tiles.eurosat,
+    }
     return loaders[name](dataset)
 
 
@@ -273,9 +302,21 @@ def _street(name: str, dataset: Dataset) -> TaskData:
     split = street["split"] if "split" in street else None
     if kind == "classification":
         check_split(labels, split, f"street.csv, column `{column}`")
-    return TaskData(name, "sv", kind, column, street, labels, sites, cluster,
-                    site_schemes(split, sites), dataset.synthetic, "RGB", notes,
-                    street[["lon", "lat"]].to_numpy(np.float64))
+    return TaskData(
+        name,
+        "sv",
+        kind,
+        column,
+        street,
+        labels,
+        sites,
+        cluster,
+        site_schemes(split, sites),
+        dataset.synthetic,
+        "RGB",
+        notes,
+        street[["lon", "lat"]].to_numpy(np.float64),
+    )
 
 
 def _table_column(name: str, dataset: Dataset) -> tuple[str, str]:
@@ -290,6 +331,7 @@ def _table_column(name: str, dataset: Dataset) -> tuple[str, str]:
 def block_sizes(lonlat: np.ndarray, asked: Sequence[float]) -> list[float]:
     """Those of the asked block sizes (degrees) that give a table MIN_BLOCKS blocks, else the first
     of BLOCK_DEGREES that does. The last is the one a task is judged by: 10 where it is there."""
+
     def count(degrees: float) -> int:
         return len(np.unique(blocks(lonlat, degrees)))
 
@@ -315,12 +357,31 @@ def _location(name: str, dataset: Dataset, block_degrees: Sequence[float]) -> Ta
     synthetic = dataset.synthetic and table not in dataset.about.get("real_tables", [])
     schemes = [Scheme(f"random, {FOLDS} folds", lambda seed: folds(row, FOLDS, seed), row)]
     schemes += [_blocked(lonlat, d, least) for d in sizes]
-    return TaskData(name, "location", kind, column, lonlat, labels, cells, f"{least:g}° block",
-                    schemes, synthetic, "", notes, lonlat)
+    return TaskData(
+        name,
+        "location",
+        kind,
+        column,
+        lonlat,
+        labels,
+        cells,
+        f"{least:g}° block",
+        schemes,
+        synthetic,
+        "",
+        notes,
+        lonlat,
+    )
 
 
 def _blocked(lonlat: np.ndarray, degrees: float, least: float) -> Scheme:
     """Folds of whole blocks; the bootstrap draws the larger of these and of `least` degrees."""
     cells, size = blocks(lonlat, degrees), max(degrees, least)
-    return Scheme(f"{degrees:g}° blocks, {FOLDS} folds", lambda seed: folds(cells, FOLDS, seed),
-                  cells, degrees, blocks(lonlat, size), f"{size:g}° block")
+    return Scheme(
+        f"{degrees:g}° blocks, {FOLDS} folds",
+        lambda seed: folds(cells, FOLDS, seed),
+        cells,
+        degrees,
+        blocks(lonlat, size),
+        f"{size:g}° block",
+    )

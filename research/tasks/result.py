@@ -66,8 +66,9 @@ class Result:
     def row(self, split: str, encoder: str, metric: str) -> pd.Series | None:
         """The mean row of an encoder, None where there is none."""
         r = self.rows
-        found = r[(r.split == split) & (r.encoder == encoder) & (r.metric == metric)
-                  & (r.seed == "mean")]
+        found = r[
+            (r.split == split) & (r.encoder == encoder) & (r.metric == metric) & (r.seed == "mean")
+        ]
         return found.iloc[0] if len(found) else None
 
     def versus(self, split: str, baseline: str, metric: str) -> pd.Series | None:
@@ -90,18 +91,30 @@ class Result:
             return {}
         _, split, metric = self.mainline[0]
         ours, chance = self.row(split, OURS, metric), self.blind(split, metric)
-        found = {k: ours[k] for k in ("metric", "split", "unit", "value", "low", "high", "n",
-                                      "clusters", "cluster")}
+        found = {
+            k: ours[k]
+            for k in ("metric", "split", "unit", "value", "low", "high", "n", "clusters", "cluster")
+        }
         lower = metric.startswith(LOWER)
         found["better"] = "lower" if lower else "higher"
         untrained, gap = self.row(split, RANDOM, metric), self.versus(split, RANDOM, metric)
-        found |= {"baseline": RANDOM, "baseline_value": untrained["value"],
-                  "difference": gap["difference"], "difference_low": gap["low"],
-                  "difference_high": gap["high"], "verdict": gap["verdict"],
-                  "chance": chance["value"], "chance_name": chance["encoder"]}
+        found |= {
+            "baseline": RANDOM,
+            "baseline_value": untrained["value"],
+            "difference": gap["difference"],
+            "difference_low": gap["low"],
+            "difference_high": gap["high"],
+            "verdict": gap["verdict"],
+            "chance": chance["value"],
+            "chance_name": chance["encoder"],
+        }
         r = self.rows
-        others = r[(r.split == split) & (r.metric == metric) & (r.seed == "mean")
-                   & ~r.encoder.str.startswith(OURS)]
+        others = r[
+            (r.split == split)
+            & (r.metric == metric)
+            & (r.seed == "mean")
+            & ~r.encoder.str.startswith(OURS)
+        ]
         best = others.loc[others["value"].idxmin() if lower else others["value"].idxmax()]
         found |= {"best_baseline": best["encoder"], "best_baseline_value": best["value"]}
         return {k: v.item() if hasattr(v, "item") else v for k, v in found.items()}
@@ -119,8 +132,11 @@ class Result:
             numbers = {k: row[k] for k in ("value", "low", "high")}
             gap = self.versus(split, row["encoder"], metric)
             if gap is not None:
-                numbers |= {"difference": gap["difference"], "difference_low": gap["low"],
-                            "difference_high": gap["high"]}
+                numbers |= {
+                    "difference": gap["difference"],
+                    "difference_low": gap["low"],
+                    "difference_high": gap["high"],
+                }
             found[row["encoder"]] = {k: _short(v) for k, v in numbers.items() if math.isfinite(v)}
         return found
 
@@ -131,12 +147,22 @@ class Result:
         found: dict[str, float] = {"ran": int(self.status == "ran")}
         for key, split, metric in self.mainline:
             ours, untrained = self.row(split, OURS, metric), self.row(split, RANDOM, metric)
-            found |= {key: ours["value"], f"{key}_low": ours["low"], f"{key}_high": ours["high"],
-                      f"{key}_random_init": untrained["value"]}
+            found |= {
+                key: ours["value"],
+                f"{key}_low": ours["low"],
+                f"{key}_high": ours["high"],
+                f"{key}_random_init": untrained["value"],
+            }
         head = self.headline
-        names = {"difference": "gain", "difference_low": "gain_low", "difference_high": "gain_high",
-                 "chance": "chance", "best_baseline_value": "best_baseline", "n": "n",
-                 "clusters": "clusters"}
+        names = {
+            "difference": "gain",
+            "difference_low": "gain_low",
+            "difference_high": "gain_high",
+            "chance": "chance",
+            "best_baseline_value": "best_baseline",
+            "n": "n",
+            "clusters": "clusters",
+        }
         found |= {new: head[old] for old, new in names.items() if head}
         short = {k: _short(v) for k, v in found.items() if math.isfinite(v)}
         others = self.others()
@@ -153,22 +179,29 @@ class Result:
         for _, c in self.comparison[self.comparison.verdict == "loses"].iterrows():
             if (c.split, c.metric) not in judged:
                 continue
-            lines.append(f"- Behind *{c.baseline}* in {c.metric} ({c.split}) by "
-                         f"{_interval(abs(c.difference), *sorted((abs(c.low), abs(c.high))))}"
-                         f"{_unit(c.unit)}.")
+            lines.append(
+                f"- Behind *{c.baseline}* in {c.metric} ({c.split}) by "
+                f"{_interval(abs(c.difference), *sorted((abs(c.low), abs(c.high))))}"
+                f"{_unit(c.unit)}."
+            )
         return "\n".join(lines + [f"- Note: {note}." for note in self.notes])
 
     def _sentence(self, split: str, metric: str) -> str:
         ours, blind = self.row(split, OURS, metric), self.blind(split, metric)
         gap, untrained = self.versus(split, RANDOM, metric), self.row(split, RANDOM, metric)
         unit = _unit(ours.unit)
-        verdict = {"wins": "better, beyond the interval", "loses": "worse, beyond the interval",
-                   "tie": "no difference beyond the interval",
-                   "": f"no interval from {ours.clusters} {ours.cluster}(s)"}[gap.verdict]
-        return (f"**{metric}** ({split}): **{_interval(ours.value, ours.low, ours.high)}{unit}** "
-                f"({ours.n:,} examples, {ours.clusters} {ours.cluster}s); {blind.encoder} "
-                f"{blind.value:.3g}{unit}; the same encoder untrained {untrained.value:.3g}{unit}, "
-                f"difference {_interval(gap.difference, gap.low, gap.high)}: {verdict}.")
+        verdict = {
+            "wins": "better, beyond the interval",
+            "loses": "worse, beyond the interval",
+            "tie": "no difference beyond the interval",
+            "": f"no interval from {ours.clusters} {ours.cluster}(s)",
+        }[gap.verdict]
+        return (
+            f"**{metric}** ({split}): **{_interval(ours.value, ours.low, ours.high)}{unit}** "
+            f"({ours.n:,} examples, {ours.clusters} {ours.cluster}s); {blind.encoder} "
+            f"{blind.value:.3g}{unit}; the same encoder untrained {untrained.value:.3g}{unit}, "
+            f"difference {_interval(gap.difference, gap.low, gap.high)}: {verdict}."
+        )
 
     def figure(self) -> Figure:
         """Every encoder with its interval, one panel a judged metric."""
@@ -190,8 +223,11 @@ class Result:
         if rows["region"].nunique() < 2:
             return None
         data = self.example["data"]
-        label = (f"RMSE of {data.target}" if data.kind == "regression"
-                 else f"share of {data.target} that is wrong")
+        label = (
+            f"RMSE of {data.target}"
+            if data.kind == "regression"
+            else f"share of {data.target} that is wrong"
+        )
         size = data.cluster.removesuffix("° block")
         degrees = float(size) if data.modality == "location" else None
         return bias_figures.draw(rows, self.task, label, self.synthetic, degrees)
@@ -208,13 +244,23 @@ class Result:
         self.neighbours.to_csv(folder / "neighbours.csv", index=False, float_format="%.6g")
         self.regions.to_csv(folder / "regions.csv", index=False, float_format="%.6g")
         geographic_bias.summary(self.regions).to_csv(
-            folder / "bias.csv", index=False, float_format="%.6g")
-        head = {k: None if isinstance(v, float) and not math.isfinite(v) else v
-                for k, v in self.headline.items()}
-        about = {"task": self.task, "status": self.status, "reason": self.reason,
-                 "dataset": self.dataset, "data": self.data, "headline": head,
-                 "mainline": [list(row) for row in self.mainline], "notes": self.notes,
-                 "conclusions": self.conclusions()}
+            folder / "bias.csv", index=False, float_format="%.6g"
+        )
+        head = {
+            k: None if isinstance(v, float) and not math.isfinite(v) else v
+            for k, v in self.headline.items()
+        }
+        about = {
+            "task": self.task,
+            "status": self.status,
+            "reason": self.reason,
+            "dataset": self.dataset,
+            "data": self.data,
+            "headline": head,
+            "mainline": [list(row) for row in self.mainline],
+            "notes": self.notes,
+            "conclusions": self.conclusions(),
+        }
         (folder / "result.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         if metrics is not None:
             Path(metrics).parent.mkdir(parents=True, exist_ok=True)
@@ -236,10 +282,18 @@ def _interval(value: float, low: float, high: float) -> str:
     return f"{value:.3g}" + (f" [{low:.3g}, {high:.3g}]" if math.isfinite(low) else "")
 
 
-def run(task: str, dataset: Dataset, checkpoint: str | Path, pairs_folder: str | Path, *,
-        seeds: int = 3, bootstrap: int = 1000, device: str = "cpu",
-        block_degrees: Sequence[float] = (10.0,),
-        extra: probing.Options = probing.Options()) -> Result:  # noqa: B008
+def run(
+    task: str,
+    dataset: Dataset,
+    checkpoint: str | Path,
+    pairs_folder: str | Path,
+    *,
+    seeds: int = 3,
+    bootstrap: int = 1000,
+    device: str = "cpu",
+    block_degrees: Sequence[float] = (10.0,),
+    extra: probing.Options = probing.Options(),
+) -> Result:  # noqa: B008
     """Run one task with frozen encoders; see the module's header.
 
     block_degrees: the blocked splits of location tasks (finer ones where a table is too small).
@@ -274,19 +328,38 @@ def run(task: str, dataset: Dataset, checkpoint: str | Path, pairs_folder: str |
         regions = example.pop("regions", pd.DataFrame(columns=REGIONS))
         if len(regions):
             notes = [*notes, *geographic_bias.sentences(regions, mainline[0][1])]
-        return Result(task, dataset.name, table.synthetic, rows=table.rows(bootstrap),
-                      comparison=table.comparison(bootstrap), mainline=mainline, notes=notes,
-                      example=example, regions=regions)
+        return Result(
+            task,
+            dataset.name,
+            table.synthetic,
+            rows=table.rows(bootstrap),
+            comparison=table.comparison(bootstrap),
+            mainline=mainline,
+            notes=notes,
+            example=example,
+            regions=regions,
+        )
     data = registry.load(task, dataset, pairs_folder, block_degrees)
     table, images, regions = probing.run(
-        data, dataset, model, seeds=seeds, device=device, extra=extra)
+        data, dataset, model, seeds=seeds, device=device, extra=extra
+    )
     gaps = benchmark_location.against_neighbours(table, bootstrap)
     judged = probing.mainline(data)
-    notes = [*data.notes, *benchmark_location.sentences(gaps, judged),
-             *geographic_bias.sentences(regions, judged[0][1])]
-    result = Result(task, dataset.name, data.synthetic, rows=table.rows(bootstrap),
-                    comparison=table.comparison(bootstrap), notes=notes, mainline=judged,
-                    regions=regions, neighbours=gaps)
+    notes = [
+        *data.notes,
+        *benchmark_location.sentences(gaps, judged),
+        *geographic_bias.sentences(regions, judged[0][1]),
+    ]
+    result = Result(
+        task,
+        dataset.name,
+        data.synthetic,
+        rows=table.rows(bootstrap),
+        comparison=table.comparison(bootstrap),
+        notes=notes,
+        mainline=judged,
+        regions=regions,
+        neighbours=gaps,
+    )
     result.example = {"data": data, "images": images}
     return result
-

@@ -92,9 +92,11 @@ class Reading:
         `best`, the most similar cell, and `expected`, the least expected error."""
         if self.maps is None:
             return {}
-        return {"disc": retrieval.likeliest_disc(self.maps, self.grid, temperature),
-                "best": retrieval.best_cell(self.maps, self.grid),
-                "expected": retrieval.least_expected_error(self.maps, self.grid, temperature)}
+        return {
+            "disc": retrieval.likeliest_disc(self.maps, self.grid, temperature),
+            "best": retrieval.best_cell(self.maps, self.grid),
+            "expected": retrieval.least_expected_error(self.maps, self.grid, temperature),
+        }
 
     def fit_temperature(self, query: Query) -> float:
         """How far these similarities are to be trusted, by the true positions of the query."""
@@ -122,15 +124,20 @@ def gather(pairs: Pairs, dataset: Dataset, rows: pd.DataFrame, label: str, photo
     names, chip_of = np.unique(rows["chip"].to_numpy(), return_inverse=True)
     chosen = pairs.chips.isel(chip=names)
     chips = chosen["chips"].to_numpy()
-    sizes = np.array([chip_size_m(str(crs), transform, chips.shape[-1]) for crs, transform in
-                      zip(chosen["crs"].to_numpy(), chosen["transform"].to_numpy())])
+    sizes = np.array(
+        [
+            chip_size_m(str(crs), transform, chips.shape[-1])
+            for crs, transform in zip(chosen["crs"].to_numpy(), chosen["transform"].to_numpy())
+        ]
+    )
     images = encode.read_photos(dataset, rows, photo_px)
     return Query(rows, label, chips, chip_of, sizes[chip_of], images)
 
 
 @torch.inference_mode()
-def read(model: GAIR, query: Query, *, mode: str | None = None, device: str = "cpu",
-         batch: int = 8) -> Reading:
+def read(
+    model: GAIR, query: Query, *, mode: str | None = None, device: str = "cpu", batch: int = 8
+) -> Reading:
     """Embeddings of photos and of the places where they stand, and maps of similarity.
 
     Chips are encoded once; their dense fields are held `batch` at a time.
@@ -206,8 +213,17 @@ class _Scorer:
         values = np.asarray(values)
         if values.ndim == 2:  # several guesses a photo
             codes = np.repeat(codes, values.shape[1])
-        self.table.add(split, encoder, metric, make(values.ravel(), codes), n=int(rows.sum()),
-                       clusters=clusters, n_train=self.n_train, unit=unit, **how)
+        self.table.add(
+            split,
+            encoder,
+            metric,
+            make(values.ravel(), codes),
+            n=int(rows.sum()),
+            clusters=clusters,
+            n_train=self.n_train,
+            unit=unit,
+            **how,
+        )
 
     def ranks(self, encoder: str, reading: Reading | None, **how) -> None:
         """Recall and median rank in every gallery, both directions; None: a random order."""
@@ -220,24 +236,43 @@ class _Scorer:
             for split, asking, asked in ((gallery, photos, local), (gallery + BACK, local, photos)):
                 found = retrieval.match_ranks(asking, asked, groups)
                 for k in (k for k in KS if k < found.size.max()):  # all of a gallery is no finding
-                    self._add(split, encoder, f"recall@{k}", stats.mean, found.recall_at(k), rows,
-                              how)
+                    self._add(
+                        split, encoder, f"recall@{k}", stats.mean, found.recall_at(k), rows, how
+                    )
                 self._add(split, encoder, "median rank", stats.median, found.rank(), rows, how)
             if groups is None and self.clusters > 1:  # other sites' rows are what does not match
-                self._add(gallery, encoder, MARGIN, stats.mean,
-                          margins(photos, local, self.query.sites), rows, how)
+                self._add(
+                    gallery,
+                    encoder,
+                    MARGIN,
+                    stats.mean,
+                    margins(photos, local, self.query.sites),
+                    rows,
+                    how,
+                )
 
     def positions(self, encoder: str, guesses, **how) -> None:
         """Median distance in metres between guessed positions [n, 2] or [n, G, 2] and the truth."""
         guesses = np.asarray(guesses)
         several = guesses[:, None] if guesses.ndim == 2 else guesses
         errors = np.stack(
-            [retrieval.errors_m(several[:, g], self.query.xy, self.query.size_m)
-             for g in range(several.shape[1])], 1
+            [
+                retrieval.errors_m(several[:, g], self.query.xy, self.query.size_m)
+                for g in range(several.shape[1])
+            ],
+            1,
         )
         rows = np.ones(len(guesses), bool)
-        self._add(f"{self.query.label}, within chip", encoder, "localisation error", stats.median,
-                  errors, rows, how, unit="m")
+        self._add(
+            f"{self.query.label}, within chip",
+            encoder,
+            "localisation error",
+            stats.median,
+            errors,
+            rows,
+            how,
+            unit="m",
+        )
 
 
 def available(dataset: Dataset) -> dict[str, str]:
@@ -265,8 +300,11 @@ def ask(dataset: Dataset, pairs_folder, photo_px: int) -> tuple:
 def calibration(pairs_folder, dataset: Dataset, photo_px: int) -> Query | None:
     """The photos of the validation split, which are not judged; None with fewer than MIN_TRAIN."""
     pairs = pair.load(pairs_folder)
-    rows = pairs.manifest.query("split == 'val'").sort_values(
-        ["photo_id", "chip"], kind="stable").drop_duplicates("photo_id")
+    rows = (
+        pairs.manifest.query("split == 'val'")
+        .sort_values(["photo_id", "chip"], kind="stable")
+        .drop_duplicates("photo_id")
+    )
     enough = len(rows) >= MIN_TRAIN
     return gather(pairs, dataset, rows.reset_index(drop=True), "val", photo_px) if enough else None
 
@@ -279,25 +317,34 @@ def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, d
     table = Table("retrieval", "sv-rs", "site", dataset.name, dataset.synthetic)
     score = _Scorer(table, query, len(outside))
     how = dict(bands="10; RGB", normalisation=config.preprocessing)
-    notes = [f"{len(rows):,} photos in {len(query.chips):,} chips at {score.clusters} sites "
-             f"({label}); dense field of {query.cells} x {query.cells} cells a chip"]
+    notes = [
+        f"{len(rows):,} photos in {len(query.chips):,} chips at {score.clusters} sites "
+        f"({label}); dense field of {query.cells} x {query.cells} cells a chip"
+    ]
     if not score.company.all():
-        notes.append(f"{int((~score.company).sum())} photos are alone at their site and not ranked "
-                     "within it")
+        notes.append(
+            f"{int((~score.company).sum())} photos are alone at their site and not ranked within it"
+        )
 
     mode = config.query_mode
     check = calibration(pairs_folder, dataset, config.sv_size)
-    notes.append("temperatures of the maps are fitted, for each encoder, on "
-                 f"{len(check.rows):,} photos of the validation split" if check else
-                 "no validation split: maps are read at the model's own temperature")
+    notes.append(
+        "temperatures of the maps are fitted, for each encoder, on "
+        f"{len(check.rows):,} photos of the validation split"
+        if check
+        else "no validation split: maps are read at the model's own temperature"
+    )
 
     def judge(encoder: str, reading_of, probe: str, more: bool = False, **about) -> Reading:
         """Ranks and positions of one encoder; reading_of(query) -> Reading."""
         found = reading_of(query)
         score.ranks(encoder, found, probe=f"cosine, {probe}", **about)
         if found.maps is not None:
-            warmth = (reading_of(check).fit_temperature(check) if check
-                      else float(model.temperatures()["incl"]))
+            warmth = (
+                reading_of(check).fit_temperature(check)
+                if check
+                else float(model.temperatures()["incl"])
+            )
             at = found.guesses(warmth)
             score.positions(encoder, at["disc"], probe=f"likeliest disc, {probe}", **about)
             if more:
@@ -315,8 +362,13 @@ def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, d
     if mode != "mean":
         judge(MEAN, lambda q: read(model, q, mode="mean", device=device), "mean", **how)
     if train is not None:
-        judge(COLOURS, lambda q: colour_reading(train, q), "CCA", bands="10; RGB",
-              normalisation="none")
+        judge(
+            COLOURS,
+            lambda q: colour_reading(train, q),
+            "CCA",
+            bands="10; RGB",
+            normalisation="none",
+        )
     else:
         notes.append(f"{len(outside)} training pairs: no colour baseline ({MIN_TRAIN} are needed)")
     score.ranks("chance", None, probe="none")
@@ -332,8 +384,9 @@ def _constants(score: _Scorer, query: Query, training: pd.DataFrame) -> None:
     score.positions("chip centre", np.zeros((n, 2)), probe="none")
     if len(training) >= 10:
         xy = training[["x", "y"]].to_numpy(np.float64)
-        score.positions("a training position", xy[rng.integers(0, len(xy), (n, GUESSES))],
-                        probe="none")
+        score.positions(
+            "a training position", xy[rng.integers(0, len(xy), (n, GUESSES))], probe="none"
+        )
         score.positions("best constant", np.tile(retrieval.best_constant(xy), (n, 1)), probe="none")
 
 

@@ -22,8 +22,10 @@ def label_kind(values: pd.Series) -> tuple[str, str]:
         no_number = pd.to_numeric(values, errors="coerce").isna()
         if 0 < no_number.sum() <= (1 - NUMERIC) * len(values):
             row = no_number.idxmax()
-            return "", (f"row {row} holds {values[row]!r}, which is no number as in most rows; "
-                        "leave a cell empty where there is no value")
+            return "", (
+                f"row {row} holds {values[row]!r}, which is no number as in most rows; "
+                "leave a cell empty where there is no value"
+            )
     counts = values.astype(str).value_counts()
     classes = int((counts >= MIN_CLASS).sum())
     if classes < 2:
@@ -66,5 +68,7 @@ def check_split(labels: np.ndarray, split: pd.Series | None, source: str) -> Non
     test = split.to_numpy(dtype=str) == "test"
     for part, rows in (("test", test), ("training", ~test)):
         if missing := sorted(set(labels) - set(labels[rows])):
-            raise BadInput(f"{source}: class {str(missing[0])!r} has no {part} rows in the column "
-                           "`split`; give it some, or leave its label empty")
+            raise BadInput(
+                f"{source}: class {str(missing[0])!r} has no {part} rows in the column "
+                "`split`; give it some, or leave its label empty"
+            )

@@ -94,8 +94,9 @@ def _tiles(dataset: Dataset, label_of, empty) -> tuple[np.ndarray, pd.DataFrame]
             if label != empty and label == label:
                 chips.append(chip)
                 ((lon, lat),) = geo.chip_lonlat([[0.0, 0.0]], scene.crs, transform, chip.shape[1:])
-                rows.append((label, site_of.get(scene.id, scene.id), split_of.get(scene.id, ""),
-                             lon, lat))
+                rows.append(
+                    (label, site_of.get(scene.id, scene.id), split_of.get(scene.id, ""), lon, lat)
+                )
     table = pd.DataFrame(rows, columns=["label", "site", "split", "lon", "lat"])
     return np.stack(chips), table.assign(row=np.arange(len(table)))
 
@@ -105,29 +106,54 @@ def built_up(dataset: Dataset) -> registry.TaskData:
     chips, table = _tiles(dataset, _built_share, "")
     split = table["split"] if (table["split"] != "").all() else None
     sites = table["site"].to_numpy(dtype=str)
-    return registry.TaskData("rs-built_up", "rs", "regression", "built-up share", chips,
-                          table["label"].to_numpy(np.float64), sites, "site",
-                          registry.site_schemes(split, sites), dataset.synthetic, "10", [],
-                          table[["lon", "lat"]].to_numpy(np.float64))
+    return registry.TaskData(
+        "rs-built_up",
+        "rs",
+        "regression",
+        "built-up share",
+        chips,
+        table["label"].to_numpy(np.float64),
+        sites,
+        "site",
+        registry.site_schemes(split, sites),
+        dataset.synthetic,
+        "10",
+        [],
+        table[["lon", "lat"]].to_numpy(np.float64),
+    )
 
 
 def landcover(dataset: Dataset) -> registry.TaskData:
     """Tiles [n, 10, 64, 64] in DN with the name of their dominant class."""
     chips, table = _tiles(dataset, _majority, "")
     notes: list[str] = []
-    table, labels = labelled(table.rename(columns={"label": "landcover"}), "landcover",
-                                    "classification", "tiles", notes)
+    table, labels = labelled(
+        table.rename(columns={"label": "landcover"}), "landcover", "classification", "tiles", notes
+    )
     if table["landcover"].nunique() < 2:
-        raise BadInput(f"{dataset.name}: fewer than two land-cover classes dominate "
-                       f"{MIN_CLASS} tiles; rs-landcover needs two")
+        raise BadInput(
+            f"{dataset.name}: fewer than two land-cover classes dominate "
+            f"{MIN_CLASS} tiles; rs-landcover needs two"
+        )
     sites = table["site"].to_numpy(dtype=str)
     split = table["split"] if (table["split"] != "").all() else None
     check_split(labels, split, f"{dataset.name}: landcover/, dominant class of tiles")
     data = chips[table["row"]]
-    return registry.TaskData("rs-landcover", "rs", "classification", "dominant land cover", data,
-                          labels, sites, "site", registry.site_schemes(split, sites),
-                          dataset.synthetic, "10", notes,
-                          table[["lon", "lat"]].to_numpy(np.float64))
+    return registry.TaskData(
+        "rs-landcover",
+        "rs",
+        "classification",
+        "dominant land cover",
+        data,
+        labels,
+        sites,
+        "site",
+        registry.site_schemes(split, sites),
+        dataset.synthetic,
+        "10",
+        notes,
+        table[["lon", "lat"]].to_numpy(np.float64),
+    )
 
 
 def without_eurosat(dataset: Dataset) -> str:
@@ -144,31 +170,50 @@ def eurosat(dataset: Dataset) -> registry.TaskData:
     folder = dataset.folder / "eurosat_rgb"
     images, labels = [], []
     if "eurosat_rgb" not in dataset.benchmarks():
-        raise BadInput(f"{folder}: no class folders with images; EuroSAT's layout is "
-                       "eurosat_rgb/<class>/*.jpg")
+        raise BadInput(
+            f"{folder}: no class folders with images; EuroSAT's layout is eurosat_rgb/<class>/*.jpg"
+        )
     for path in sorted(folder.glob("*/*.jp*g")):
         with Image.open(path) as image:
             rgb = np.asarray(image.convert("RGB"))
         if rgb.shape != (registry.TILE_PX, registry.TILE_PX, 3):
-            raise BadInput(f"{path}: {rgb.shape[1]} x {rgb.shape[0]} pixels; EuroSAT images are "
-                           f"{registry.TILE_PX} x {registry.TILE_PX}")
+            raise BadInput(
+                f"{path}: {rgb.shape[1]} x {rgb.shape[0]} pixels; EuroSAT images are "
+                f"{registry.TILE_PX} x {registry.TILE_PX}"
+            )
         images.append(rgb)
         labels.append(path.parent.name)
     if len(set(labels)) < 2 or len(labels) < MIN_ROWS:
-        raise BadInput(f"{folder}: {len(labels)} images in {len(set(labels))} class folders; "
-                       f"rs-eurosat needs two classes and {MIN_ROWS} images")
+        raise BadInput(
+            f"{folder}: {len(labels)} images in {len(set(labels))} class folders; "
+            f"rs-eurosat needs two classes and {MIN_ROWS} images"
+        )
     chips, present = bands.from_rgb(np.stack(images))
     labels, rows = np.array(labels), np.arange(len(labels))
     k = min(registry.FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
     if k < 2:
         raise BadInput(f"{folder}: every class folder needs two images or more")
-    scheme = registry.Scheme(f"random stratified, {k} folds",
-                          lambda seed: stratified(labels, k, seed), rows)
-    notes = [f"only {', '.join(present)} are given; the other bands hold the training mean",
-             "EuroSAT has no coordinates: random folds, bootstrap over images"]
-    return registry.TaskData("rs-eurosat", "rs", "classification", "EuroSAT class", chips, labels,
-                          rows.astype(str), "image", [scheme], dataset.synthetic,
-                          ",".join(present), notes)
+    scheme = registry.Scheme(
+        f"random stratified, {k} folds", lambda seed: stratified(labels, k, seed), rows
+    )
+    notes = [
+        f"only {', '.join(present)} are given; the other bands hold the training mean",
+        "EuroSAT has no coordinates: random folds, bootstrap over images",
+    ]
+    return registry.TaskData(
+        "rs-eurosat",
+        "rs",
+        "classification",
+        "EuroSAT class",
+        chips,
+        labels,
+        rows.astype(str),
+        "image",
+        [scheme],
+        dataset.synthetic,
+        ",".join(present),
+        notes,
+    )
 
 
 @dataclass(frozen=True)
@@ -189,14 +234,18 @@ class Places:
 def street_from_above(name: str, dataset: Dataset, pairs_folder) -> registry.TaskData:
     """A label of the paired photos, to be read off their chips. One chip a photo, its first."""
     column = name.removeprefix("rs-street-")
-    notes = ["features are the RS tokens, read bilinearly where the photo stands; `chip mean` is "
-             "their mean over the chip, by the same encoder"]
+    notes = [
+        "features are the RS tokens, read bilinearly where the photo stands; `chip mean` is "
+        "their mean over the chip, by the same encoder"
+    ]
     pairs = pair.load(pairs_folder)
     rows = pairs.manifest.drop_duplicates("photo_id").reset_index(drop=True)
     if column not in rows or len(rows) < MIN_ROWS:
-        raise BadInput(f"{name}: {len(rows)} paired photos"
-                       + ("" if column in rows else f" without a column `{column}`")
-                       + f"; {MIN_ROWS} with that label are needed")
+        raise BadInput(
+            f"{name}: {len(rows)} paired photos"
+            + ("" if column in rows else f" without a column `{column}`")
+            + f"; {MIN_ROWS} with that label are needed"
+        )
     kind = label_kind(rows[column])[0]
     rows, labels = labelled(rows, column, kind, "photos", notes)
     if kind == "classification":
@@ -205,6 +254,18 @@ def street_from_above(name: str, dataset: Dataset, pairs_folder) -> registry.Tas
     used, chip = np.unique(rows["chip"].to_numpy(), return_inverse=True)
     chips = pairs.chips["chips"].isel(chip=used).to_numpy()
     places = Places(chips, chip, rows[["x", "y"]].to_numpy(np.float64))
-    return registry.TaskData(name, "rs", kind, f"{column} from above", places, labels, sites, cluster,
-                          registry.site_schemes(rows["split"], sites), dataset.synthetic, "10",
-                          notes, rows[["lon", "lat"]].to_numpy(np.float64))
+    return registry.TaskData(
+        name,
+        "rs",
+        kind,
+        f"{column} from above",
+        places,
+        labels,
+        sites,
+        cluster,
+        registry.site_schemes(rows["split"], sites),
+        dataset.synthetic,
+        "10",
+        notes,
+        rows[["lon", "lat"]].to_numpy(np.float64),
+    )

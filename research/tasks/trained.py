@@ -50,8 +50,9 @@ def options(name: str, degrees: float | None) -> list[dict]:
     if name == "rff-xyz":
         return [{"sigmas": (s / 4, s), **_MLP} for s in (sigma / 2, sigma)]
     if name == "rff":  # Equal Earth's x is lon / 180 and its phase 2 pi b x: b counts double
-        return [{"sigmas": (s / 8, s / 2), "features": 64, "hidden": 64}
-                for s in (sigma / 2, sigma)]
+        return [
+            {"sigmas": (s / 8, s / 2), "features": 64, "hidden": 64} for s in (sigma / 2, sigma)
+        ]
     if name == "spherical-harmonics":
         return [{"degree": min(16, max(2, round(sigma))), "hidden": 64, "layers": 1}]
     if name in ("direct", "wrap", "xyz"):
@@ -60,8 +61,12 @@ def options(name: str, degrees: float | None) -> list[dict]:
 
 
 def guesses(
-    lonlat: np.ndarray, y: np.ndarray, degrees: float | None, seed: int,
-    encoders: Sequence[str], settings: Settings = DEFAULTS,
+    lonlat: np.ndarray,
+    y: np.ndarray,
+    degrees: float | None,
+    seed: int,
+    encoders: Sequence[str],
+    settings: Settings = DEFAULTS,
 ) -> tuple[dict[str, tuple[str, np.ndarray]], list[str]]:
     """Out-of-fold guesses of all that is compared: name -> (probe, [n]); encoder chosen a fold."""
     groups, plain = splits.groups(lonlat, degrees), baselines(y.dtype.kind not in "fiu")
@@ -74,8 +79,15 @@ def guesses(
         for name, (_, guess) in plain.items():
             found[name][1][test] = guess(lonlat[rows], y[rows], lonlat[test])
         fits = [
-            location_training.fit(name, lonlat[rows], y[rows], groups[rows], seed=seed,
-                                  options=options(name, degrees), settings=settings)
+            location_training.fit(
+                name,
+                lonlat[rows],
+                y[rows],
+                groups[rows],
+                seed=seed,
+                options=options(name, degrees),
+                settings=settings,
+            )
             for name in encoders
         ]
         for fitted in fits:
@@ -89,9 +101,17 @@ def guesses(
 
 
 def run(
-    task: str, lonlat: np.ndarray, y: np.ndarray, *, degrees: Sequence[float | None] = (None, 10.0),
-    encoders: Sequence[str] | None = None, seeds: int = 1, draws: int = 1000,
-    settings: Settings = DEFAULTS, dataset: str = "", synthetic: bool = False,
+    task: str,
+    lonlat: np.ndarray,
+    y: np.ndarray,
+    *,
+    degrees: Sequence[float | None] = (None, 10.0),
+    encoders: Sequence[str] | None = None,
+    seeds: int = 1,
+    draws: int = 1000,
+    settings: Settings = DEFAULTS,
+    dataset: str = "",
+    synthetic: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Score encoders (default: the whole registry) and baselines on (lon, lat) [n, 2] -> y [n].
 
@@ -102,8 +122,10 @@ def run(
     encoders = base.names() if encoders is None else list(encoders)
     lonlat, y = np.asarray(lonlat, dtype=np.float64), np.asarray(y)
     if len(lonlat) != len(y) or seeds < 1:
-        raise BadInput(f"{task}: {len(lonlat)} places, {len(y)} targets, {seeds} seeds: equal "
-                       "numbers and at least one seed are needed")
+        raise BadInput(
+            f"{task}: {len(lonlat)} places, {len(y)} targets, {seeds} seeds: equal "
+            "numbers and at least one seed are needed"
+        )
     y = y.astype(np.float64) if y.dtype.kind in "fiu" else y.astype(str)
     metric = "accuracy" if y.dtype.kind == "U" else "R2"
     size = min([CLUSTER_DEGREES, *(d for d in degrees if d is not None)])
@@ -114,15 +136,26 @@ def run(
             found, _ = guesses(lonlat, y, d, seed, encoders, settings)
             for name, (probe, guess) in found.items():
                 got = stats.r2(y, guess, codes) if metric == "R2" else stats.mean(y == guess, codes)
-                table.add(splits.name(d), name, metric, got, probe=probe, n=len(y),
-                          clusters=clusters, n_train=len(y) * (FOLDS - 1) // FOLDS)
+                table.add(
+                    splits.name(d),
+                    name,
+                    metric,
+                    got,
+                    probe=probe,
+                    n=len(y),
+                    clusters=clusters,
+                    n_train=len(y) * (FOLDS - 1) // FOLDS,
+                )
     return table.rows(draws), _differences(table, draws)
 
 
 def _differences(table: Table, draws: int) -> pd.DataFrame:
     """Encoder minus 5-NN on the same blocks: "wins", "loses" or "tie" by the 95% interval."""
-    found = [table.difference(split, metric, name, NEAREST, draws)
-             for (split, metric, name), entry in table.entries.items() if entry.probe == PROBE]
+    found = [
+        table.difference(split, metric, name, NEAREST, draws)
+        for (split, metric, name), entry in table.entries.items()
+        if entry.probe == PROBE
+    ]
     return pd.DataFrame(found, columns=DIFFERENCE_COLUMNS)
 
 
@@ -133,8 +166,9 @@ def read(path: str | Path, column: str) -> tuple[np.ndarray, np.ndarray]:
     rows = pd.read_csv(path)
     absent = {"lon", "lat", column} - set(rows.columns)
     if absent:
-        raise BadInput(f"{path}: no column {', '.join(sorted(absent))}; there are "
-                       f"{', '.join(rows.columns)}")
+        raise BadInput(
+            f"{path}: no column {', '.join(sorted(absent))}; there are {', '.join(rows.columns)}"
+        )
     rows = rows.dropna(subset=[column])
     return rows[["lon", "lat"]].to_numpy(np.float64), rows[column].to_numpy()
 
@@ -149,8 +183,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=1)
     given = parser.parse_args(arguments)
     rows, gaps = run(
-        f"location-{Path(given.table).stem}-{given.column}", *read(given.table, given.column),
-        degrees=[d or None for d in given.degrees], encoders=given.encoders, seeds=given.seeds,
+        f"location-{Path(given.table).stem}-{given.column}",
+        *read(given.table, given.column),
+        degrees=[d or None for d in given.degrees],
+        encoders=given.encoders,
+        seeds=given.seeds,
     )
     rows = rows[rows["seed"] == "mean"]
     columns = ["split", "encoder", "probe", "metric", "value", "low", "high", "n", "clusters"]

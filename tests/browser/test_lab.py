@@ -56,12 +56,21 @@ def folder(tiny, embedded, tmp_path_factory):
     if reports := os.environ.get("GAIRLIB_REPORTS"):
         run = Path(reports).resolve().parent
         data, outputs = run / "data", run / "outputs"
-        values = {"folder": data, "checkpoint": outputs / "pretrain/model",
-                  "pairs": outputs / "pair"}
+        values = {
+            "folder": data,
+            "checkpoint": outputs / "pretrain/model",
+            "pairs": outputs / "pair",
+        }
     else:
         _, dataset, model = embedded
-        pair.pair(dataset.photo_table(), dataset.scenes(), folder=root / "pair",
-                     photos_root=dataset.folder, **SIZE, progress=False)  # fmt: skip
+        pair.pair(
+            dataset.photo_table(),
+            dataset.scenes(),
+            folder=root / "pair",
+            photos_root=dataset.folder,
+            **SIZE,
+            progress=False,
+        )
         values = {"folder": tiny, "checkpoint": model / "model", "pairs": root / "pair"}
     notebook = nbformat.read(ROOT / "notebooks" / NOTEBOOK, as_version=4)
     cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
@@ -79,22 +88,36 @@ def server(folder):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     token = secrets.token_hex(16)
-    own = {"JUPYTER_CONFIG_DIR": str(folder / "config"), "PYTHONPATH": str(ROOT),
-           "JUPYTER_RUNTIME_DIR": str(folder / "runtime"), "JUPYTER_PLATFORM_DIRS": "1",
-           "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
-           "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
+    own = {
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "PYTHONPATH": str(ROOT),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "JUPYTER_PLATFORM_DIRS": "1",
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+    }
     # no question whether to fetch news: it would lie over the answers
     silent = folder / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
     silent.parent.mkdir(parents=True)
     silent.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
-    options = ["--no-browser", f"--port={port}", "--ip=127.0.0.1", f"--notebook-dir={folder}",
-               f"--IdentityProvider.token={token}"]
+    options = [
+        "--no-browser",
+        f"--port={port}",
+        "--ip=127.0.0.1",
+        f"--notebook-dir={folder}",
+        f"--IdentityProvider.token={token}",
+    ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")
     log = open(folder / "server.log", "w")
-    process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], cwd=folder,
-                               env={**os.environ, **own}, stdin=subprocess.DEVNULL, stdout=log,
-                               stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", *options],
+        cwd=folder,
+        env={**os.environ, **own},
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
     address = f"http://127.0.0.1:{port}"
     try:
         wait(f"{address}/api/status?token={token}", process, folder / "server.log")
@@ -160,9 +183,14 @@ def test_the_exploration_notebook_answers_clicks(server):
 
         photos = page.locator(".gairlib-photos select").first
         several = min(CLICKS, photos.locator("option").count() - 2)  # the notebook chose the first
-        took["photo"] = timed(page, "input", ".gairlib-place",
-                              lambda i: photos.select_option(index=2 + i), several,
-                              picture=".gairlib-scene .leaflet-overlay-pane img")
+        took["photo"] = timed(
+            page,
+            "input",
+            ".gairlib-place",
+            lambda i: photos.select_option(index=2 + i),
+            several,
+            picture=".gairlib-scene .leaflet-overlay-pane img",
+        )
         name = photos.locator("option").nth(1 + several).inner_text()
         assert name in page.locator(".gairlib-place").first.inner_text()
         assert " m" in page.locator(".gairlib-place").first.inner_text()
@@ -172,8 +200,13 @@ def test_the_exploration_notebook_answers_clicks(server):
         world = world.first
         world.scroll_into_view_if_needed()
         answer = page.locator(".gairlib-world-near").first
-        took["world"] = timed(page, "mousedown", ".gairlib-world-near", clicker(page, world),
-                              picture=".gairlib-world .leaflet-field-pane img")
+        took["world"] = timed(
+            page,
+            "mousedown",
+            ".gairlib-world-near",
+            clicker(page, world),
+            picture=".gairlib-world .leaflet-field-pane img",
+        )
         assert "Location embedding of" in answer.inner_text()
         box = world.bounding_box()
         for pane in ("field", "land"):  # the world fills its map
@@ -181,8 +214,10 @@ def test_the_exploration_notebook_answers_clicks(server):
             assert all(abs(picture[k] - box[k]) <= 2 for k in box)
         found.shot("lab-world")
         for kind, ms in took.items():
-            print(f"\n{kind}: {len(ms)} clicks, from click to drawn answer {median(ms):.0f} ms, "
-                  f"slowest {max(ms):.0f} ms")
+            print(
+                f"\n{kind}: {len(ms)} clicks, from click to drawn answer {median(ms):.0f} ms, "
+                f"slowest {max(ms):.0f} ms"
+            )
             assert median(ms) < SLOWEST_MS
         found.clean()
         context.close()
@@ -193,8 +228,10 @@ def clicker(page, element):
     box = element.bounding_box()
 
     def click(i: int) -> None:
-        page.mouse.click(box["x"] + (0.25 + 0.04 * i) * box["width"],
-                         box["y"] + (0.70 - 0.03 * i) * box["height"])
+        page.mouse.click(
+            box["x"] + (0.25 + 0.04 * i) * box["width"],
+            box["y"] + (0.70 - 0.03 * i) * box["height"],
+        )
 
     return click
 

@@ -110,8 +110,9 @@ def test_the_scoreboard_sorts_and_filters(browser, reports):
     with opened(browser, reports / "scoreboard.html") as found:
         page = found.page
         tables = page.locator(".board table")
-        table = tables.nth(max(range(tables.count()),
-                               key=lambda i: tables.nth(i).locator("tbody").count()))
+        table = tables.nth(
+            max(range(tables.count()), key=lambda i: tables.nth(i).locator("tbody").count())
+        )
         assert table.locator("tbody").count() >= 2
         head = table.locator("th", has_text="GAIR [95%]")
         column = head.evaluate("th => [...th.parentNode.children].indexOf(th)")
@@ -225,7 +226,8 @@ def test_one_tile_that_fails_leaves_the_others(browser, map_with_tiles):
     with opened(browser, map_with_tiles, tiles=tile) as found:
         page = found.page
         page.wait_for_function(
-            "() => document.querySelectorAll('.leaflet-tile-pane img.leaflet-tile-loaded').length")
+            "() => document.querySelectorAll('.leaflet-tile-pane img.leaflet-tile-loaded').length"
+        )
         page.wait_for_timeout(500)
         shown = page.locator(".leaflet-tile-pane img.leaflet-tile-loaded").count()
         assert 2 < shown < len(answered) and page.locator("#gairlib-no-tiles").is_hidden()
@@ -293,8 +295,11 @@ def test_a_marker_opens_its_photo_and_leads_to_a_neighbour(browser, scene_map, s
         found.shot(f"map-popup-{size[0]}")
         other = near.first.get_attribute("title")
         near.first.click()
-        page.wait_for_function("n => [...document.querySelectorAll('.gairlib-popup b')]"
-                               ".some(b => b.textContent === n)", arg=other)
+        page.wait_for_function(
+            "n => [...document.querySelectorAll('.gairlib-popup b')]"
+            ".some(b => b.textContent === n)",
+            arg=other,
+        )
         found.clean()
 
 

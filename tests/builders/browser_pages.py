@@ -48,8 +48,12 @@ class Opened:
         self.page, self.errors, self.asked = page, [], []
         page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: self.errors.append(str(e)))
-        page.on("request", lambda request: None if request.url.startswith(allowed)
-                else self.asked.append(request.url))
+        page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith(allowed) else self.asked.append(request.url)
+            ),
+        )
 
     def clean(self) -> None:
         assert self.errors == [] and self.asked == []
@@ -58,7 +62,8 @@ class Opened:
         """How many pixels the page is wider than the window."""
         return self.page.evaluate(
             "Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)"
-            " - document.documentElement.clientWidth")
+            " - document.documentElement.clientWidth"
+        )
 
     def shot(self, name: str, full: bool = False) -> None:
         SHOTS.mkdir(exist_ok=True)
@@ -70,10 +75,12 @@ def opened(browser, path: Path, size=DESKTOP, dark: bool = False, tiles=None):
     """A file in a window of `size` pixels, the network off; tiles(route) may answer what it asks
     from outside."""
     context = browser.new_context(
-        offline=tiles is None, viewport={"width": size[0], "height": size[1]},
+        offline=tiles is None,
+        viewport={"width": size[0], "height": size[1]},
         has_touch=size == PHONE,
         is_mobile=size == PHONE,  # which minds the page's own word on its width
-        color_scheme="dark" if dark else "light")
+        color_scheme="dark" if dark else "light",
+    )
     if tiles:
         context.route(re.compile("^http"), tiles)
     found = Opened(context.new_page())

@@ -20,8 +20,15 @@ from gairlib.train.inputs import Inputs
 from gairlib.train.options import PretrainOptions
 
 CHIPS, SLOTS = 8, 3
-OPTIONS = PretrainOptions(steps=4, chips_per_batch=CHIPS, photos_per_chip=SLOTS, lr=1e-2,
-                          incl_exclude_m=30.0, secl_exclude_m=700.0, queue_size=10)
+OPTIONS = PretrainOptions(
+    steps=4,
+    chips_per_batch=CHIPS,
+    photos_per_chip=SLOTS,
+    lr=1e-2,
+    incl_exclude_m=30.0,
+    secl_exclude_m=700.0,
+    queue_size=10,
+)
 WAYS = {  # strategy, parts, activation checkpointing
     "ddp-1": ("ddp", 1, False),
     "ddp-2": ("ddp", 2, False),
@@ -33,10 +40,25 @@ WAYS = {  # strategy, parts, activation checkpointing
 def model() -> GAIR:
     """Every parameter off its initial value: the field's last layer starts at zero."""
     torch.manual_seed(0)
-    made = GAIR(GAIRConfig.preset(
-        "small", dim=16, rs_size=16, rs_patch=8, rs_depth=2, rs_heads=2, sv_size=16,
-        sv_options={"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2},
-        decoder_hidden=(8,)))  # fmt: skip
+    made = GAIR(
+        GAIRConfig.preset(
+            "small",
+            dim=16,
+            rs_size=16,
+            rs_patch=8,
+            rs_depth=2,
+            rs_heads=2,
+            sv_size=16,
+            sv_options={
+                "img_size": 16,
+                "patch_size": 8,
+                "embed_dim": 16,
+                "depth": 2,
+                "num_heads": 2,
+            },
+            decoder_hidden=(8,),
+        )
+    )
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -72,8 +94,9 @@ def step(engine: Engine, options: PretrainOptions, share: tuple[int, int] = (0, 
     fabric = engine.fabric(options.precision)
     bare = model()
     names = [n for n, _ in bare.named_parameters()]
-    wrapped, optimiser = engine.setup(fabric, bare, lambda m: torch.optim.SGD(m.parameters()),
-                                      parts=options.gradient_parts)
+    wrapped, optimiser = engine.setup(
+        fabric, bare, lambda m: torch.optim.SGD(m.parameters()), parts=options.gradient_parts
+    )
     terms, lonlat = gradient_cache.backward(fabric, wrapped, mine, queued, options)
     assert torch.equal(lonlat, inputs.lonlat), "every rank knows all coordinates, in order"
     gradients = {n: full(p.grad) for n, p in zip(names, bare.parameters())}
@@ -81,8 +104,11 @@ def step(engine: Engine, options: PretrainOptions, share: tuple[int, int] = (0, 
 
 
 def write(path: Path, terms: dict, gradients: dict) -> None:
-    save_file({f"term.{k}": v.clone() for k, v in terms.items()}
-              | {f"gradient.{k}": v.contiguous() for k, v in gradients.items()}, path)  # fmt: skip
+    save_file(
+        {f"term.{k}": v.clone() for k, v in terms.items()}
+        | {f"gradient.{k}": v.contiguous() for k, v in gradients.items()},
+        path,
+    )
 
 
 if __name__ == "__main__":

@@ -23,9 +23,18 @@ def ramp(count: int, height: int, width: int, low: int = 100) -> np.ndarray:
 
 
 def write_scene(
-    path: Path, values: np.ndarray, *, crs=UTM, origin=ORIGIN, pixel=10.0, names=BANDS,
-    transform=None, nodata=0, baseline=None, scl=None,
-) -> Path:  # fmt: skip
+    path: Path,
+    values: np.ndarray,
+    *,
+    crs=UTM,
+    origin=ORIGIN,
+    pixel=10.0,
+    names=BANDS,
+    transform=None,
+    nodata=0,
+    baseline=None,
+    scl=None,
+) -> Path:
     """A GeoTIFF of values [C, h, w] (and SCL as last band); baseline: STAC item beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     names = list(names) if names is not None else [None] * len(values)
@@ -34,17 +43,32 @@ def write_scene(
     if transform is None:
         transform = Affine(pixel, 0, origin[0], 0, -pixel, origin[1])
     with rasterio.open(
-        path, "w", driver="GTiff", count=len(values), height=values.shape[1],
-        width=values.shape[2], dtype=values.dtype, crs=crs, transform=transform, nodata=nodata,
-    ) as target:  # fmt: skip
+        path,
+        "w",
+        driver="GTiff",
+        count=len(values),
+        height=values.shape[1],
+        width=values.shape[2],
+        dtype=values.dtype,
+        crs=crs,
+        transform=transform,
+        nodata=nodata,
+    ) as target:
         target.write(values)
         for i, name in enumerate(names, 1):
             if name:
                 target.set_band_description(i, name)
     if baseline is not None:
-        item = {"type": "Feature", "id": path.stem, "assets": {},
-                "properties": {"s2:processing_baseline": baseline, "eo:cloud_cover": 12.5,
-                               "datetime": "2023-05-01T10:00:00Z"}}  # fmt: skip
+        item = {
+            "type": "Feature",
+            "id": path.stem,
+            "assets": {},
+            "properties": {
+                "s2:processing_baseline": baseline,
+                "eo:cloud_cover": 12.5,
+                "datetime": "2023-05-01T10:00:00Z",
+            },
+        }
         path.with_suffix(".json").write_text(json.dumps(item))
     return path
 

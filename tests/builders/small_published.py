@@ -17,11 +17,20 @@ from rasterio.errors import NotGeoreferencedWarning
 
 STUDIES = {"safe": "50a68a51fdc9f05596000002", "lively": "50f62c41a84ea7c5fdd2e454"}
 S2_NAMES = [
-    "01 - Coastal aerosol", "02 - Blue", "03 - Green", "04 - Red", "05 - Vegetation Red Edge",
-    "06 - Vegetation Red Edge", "07 - Vegetation Red Edge", "08 - NIR",
-    "08A - Vegetation Red Edge", "09 - Water vapour", "10 - SWIR - Cirrus", "11 - SWIR",
+    "01 - Coastal aerosol",
+    "02 - Blue",
+    "03 - Green",
+    "04 - Red",
+    "05 - Vegetation Red Edge",
+    "06 - Vegetation Red Edge",
+    "07 - Vegetation Red Edge",
+    "08 - NIR",
+    "08A - Vegetation Red Edge",
+    "09 - Water vapour",
+    "10 - SWIR - Cirrus",
+    "11 - SWIR",
     "12 - SWIR",
-]  # fmt: skip
+]
 
 
 def write(path: Path, values: np.ndarray) -> Path:
@@ -30,8 +39,15 @@ def write(path: Path, values: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path, "w", driver="GTiff", count=len(values), width=values.shape[2],
-                           height=values.shape[1], dtype=values.dtype) as file:
+        with rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            count=len(values),
+            width=values.shape[2],
+            height=values.shape[1],
+            dtype=values.dtype,
+        ) as file:
             file.write(values)
     return path
 
@@ -47,8 +63,11 @@ def sen1floods11(folder: Path, side: int = 40) -> Path:
     """Two events; 13 bands of DN 1000 + 10 x band, 3000 more on land; a row without data."""
     root = folder / "pangaea/sen1floods11/v1.1"
     hand = root / "data/flood_events/HandLabeled"
-    names = {"train": ["Ghana_1", "Ghana_2", "Spain_3"], "valid": ["Ghana_4"],
-             "test": ["Spain_5", "Spain_6", "Ghana_7"]}  # fmt: skip
+    names = {
+        "train": ["Ghana_1", "Ghana_2", "Spain_3"],
+        "valid": ["Ghana_4"],
+        "test": ["Spain_5", "Spain_6", "Ghana_7"],
+    }
     (root / "splits/flood_handlabeled").mkdir(parents=True)
     for split, stems in names.items():
         rows = [f"{s}_S1Hand.tif,{s}_LabelHand.tif" for s in stems]
@@ -81,9 +100,19 @@ def hlsburnscars(folder: Path, side: int = 40) -> Path:
 def mados(folder: Path, side: int = 24) -> Path:
     """Two satellites' band names, 20-m and 60-m bands at their own size, all 15 classes sparse."""
     root = folder / "pangaea/mados"
-    bands = [((443, 442), 60), ((492, 492), 10), ((560, 559), 10), ((665, 665), 10),
-             ((704, 704), 20), ((740, 739), 20), ((783, 780), 20), ((833, 833), 10),
-             ((865, 864), 20), ((1614, 1610), 20), ((2202, 2186), 20)]  # fmt: skip
+    bands = [
+        ((443, 442), 60),
+        ((492, 492), 10),
+        ((560, 559), 10),
+        ((665, 665), 10),
+        ((704, 704), 20),
+        ((740, 739), 20),
+        ((783, 780), 20),
+        ((833, 833), 10),
+        ((865, 864), 20),
+        ((1614, 1610), 20),
+        ((2202, 2186), 20),
+    ]
     (root / "splits").mkdir(parents=True)
     for number, split in enumerate(("train", "val", "test")):
         names = []
@@ -133,21 +162,36 @@ def sample(path: Path, bands: dict[str, np.ndarray]) -> None:
         file.attrs["pickle"] = str(pickle.dumps(Trap(path.parent / "opened")))
 
 
-def geobench(folder: Path, name: str, *, kind: str = "classification", count: int = 36,
-             side: int = 16, bands: list[str] = S2_NAMES, scale: float = 1.0) -> Path:
+def geobench(
+    folder: Path,
+    name: str,
+    *,
+    kind: str = "classification",
+    count: int = 36,
+    side: int = 16,
+    bands: list[str] = S2_NAMES,
+    scale: float = 1.0,
+) -> Path:
     """A set of GEO-Bench; kind: "classification", "multilabel" or "segmentation". Band number b
     holds 1000 + 10 b, and 2000 more where the class is 1."""
     benchmark = "segmentation_v1.0" if kind == "segmentation" else "classification_v1.0"
     root = folder / "geobench" / benchmark / name
     ids = [f"id_{i:04d}" for i in range(count)]
-    parts = {"train": ids[: count // 2], "valid": ids[count // 2 : count * 2 // 3],
-             "test": ids[count * 2 // 3 :]}  # fmt: skip
+    parts = {
+        "train": ids[: count // 2],
+        "valid": ids[count // 2 : count * 2 // 3],
+        "test": ids[count * 2 // 3 :],
+    }
     rng = np.random.default_rng(0)
     by_class, by_sample = {"0": [], "1": []}, {}
     for i, one in enumerate(ids):
         bright = halves(side, i) if kind == "segmentation" else np.full((side, side), i % 2)
-        content = {n: ((1000 + 10 * b + 2000 * bright + rng.integers(0, 5, (side, side))) * scale
-                       ).astype(np.float32) for b, n in enumerate(bands)}
+        content = {
+            n: ((1000 + 10 * b + 2000 * bright + rng.integers(0, 5, (side, side))) * scale).astype(
+                np.float32
+            )
+            for b, n in enumerate(bands)
+        }
         if kind == "segmentation":
             content["label"] = bright.astype(np.uint8)
         sample(root / f"{one}.hdf5", content)
@@ -158,8 +202,11 @@ def geobench(folder: Path, name: str, *, kind: str = "classification", count: in
         (root / "label_map.json").write_text(json.dumps(by_class))
     if kind == "multilabel":
         (root / "label_stats.json").write_text(json.dumps(by_sample))
-    (root / "band_stats.json").write_text(json.dumps(
-        {n: {"mean": (2000 + 10 * b) * scale, "std": 1000 * scale} for b, n in enumerate(bands)}))
+    (root / "band_stats.json").write_text(
+        json.dumps(
+            {n: {"mean": (2000 + 10 * b) * scale, "std": 1000 * scale} for b, n in enumerate(bands)}
+        )
+    )
     (root / "task_specs.pkl").write_bytes(pickle.dumps(Trap(root / "opened")))
     return root
 
@@ -173,7 +220,8 @@ def place_pulse(folder: Path, *, photos: int = 40, cities: int = 10, qscores: bo
         city = f"City{i % cities}"
         lat, lon = 40 + i % cities, 10 + 0.001 * i
         Image.new("RGB", (24, 24), (5 * i % 256,) * 3).save(
-            root / f"images/{lat:.6f}_{lon:.6f}_{one}_{city}.JPG")
+            root / f"images/{lat:.6f}_{lon:.6f}_{one}_{city}.JPG"
+        )
     rows = []
     for i in range(photos):
         for step in range(1, 7):
@@ -183,9 +231,14 @@ def place_pulse(folder: Path, *, photos: int = 40, cities: int = 10, qscores: bo
             rows.append((f"v{len(rows)}", choice, ids[left], ids[right], STUDIES["safe"]))
     rows.append(("other", "right", ids[0], ids[1], STUDIES["lively"]))
     pd.DataFrame(rows, columns=["_id", "choice", "left", "right", "study_id"]).to_csv(
-        root / "votes.tsv", sep="\t", index=False)
+        root / "votes.tsv", sep="\t", index=False
+    )
     if qscores:
-        pd.DataFrame({"location_id": ids, "study_id": STUDIES["safe"],
-                      "trueskill.score": np.linspace(1, 9, photos)}).to_csv(
-            root / "qscores.tsv", sep="\t", index=False)
+        pd.DataFrame(
+            {
+                "location_id": ids,
+                "study_id": STUDIES["safe"],
+                "trueskill.score": np.linspace(1, 9, photos),
+            }
+        ).to_csv(root / "qscores.tsv", sep="\t", index=False)
     return root

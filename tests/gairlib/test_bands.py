@@ -15,10 +15,22 @@ REAL = Path(__file__).resolve().parents[3] / "shared/real"
 
 @pytest.mark.parametrize(
     "name, expected",
-    [("B2", "B02"), ("b02", "B02"), ("B8A", "B8A"), ("B08a", "B8A"), ("B12", "B12"), ("nir", "B08"),
-     ("Red", "B04"), ("SCL", "SCL"), ("B13", None), ("B2A", None), ("stackstac-1", None),
-     ("", None), (None, None)],
-)  # fmt: skip
+    [
+        ("B2", "B02"),
+        ("b02", "B02"),
+        ("B8A", "B8A"),
+        ("B08a", "B8A"),
+        ("B12", "B12"),
+        ("nir", "B08"),
+        ("Red", "B04"),
+        ("SCL", "SCL"),
+        ("B13", None),
+        ("B2A", None),
+        ("stackstac-1", None),
+        ("", None),
+        (None, None),
+    ],
+)
 def test_canonical_names(name, expected):
     assert bands.canonical(name) == expected
 

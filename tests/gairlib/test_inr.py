@@ -250,9 +250,10 @@ def test_mlp_takes_at_most_a_chunk_at_a_time(monkeypatch):
     nili, sizes = make("mlp", chunk=8), []
     correction = nili._correction
     monkeypatch.setattr(
-        nili, "_correction", lambda rows, index, *v: (sizes.append(len(index)),
-                                                      correction(rows, index, *v))[1]
-    )  # fmt: skip
+        nili,
+        "_correction",
+        lambda rows, index, *v: (sizes.append(len(index)), correction(rows, index, *v))[1],
+    )
     grid = torch.randn(1, 3, 3, 6).double().requires_grad_()
     out = nili(grid, queries(1, 30))
     assert sizes == [8, 8, 8, 6]

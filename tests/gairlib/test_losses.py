@@ -91,8 +91,11 @@ def test_chunks_bound_the_memory():
 
     def largest(chunk):
         kept = []
-        with Largest() as seen, torch.autograd.graph.saved_tensors_hooks(
-            lambda t: kept.append(t.numel()) or t, lambda t: t
+        with (
+            Largest() as seen,
+            torch.autograd.graph.saved_tensors_hooks(
+                lambda t: kept.append(t.numel()) or t, lambda t: t
+            ),
         ):
             losses.info_nce(q, k, temperature=0.1, chunk_size=chunk)["loss"].backward()
         return seen.values, max(kept)

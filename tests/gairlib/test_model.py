@@ -18,12 +18,10 @@ TINY = {
     "rs_depth": 1,
     "rs_heads": 2,
     "sv_size": 16,
-    "sv_options": {
-        "img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2
-    },
+    "sv_options": {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2},
     "location_options": {"features": 4, "hidden": 8},
     "decoder_hidden": [8, 8],
-}  # fmt: skip
+}
 
 
 def make(**changes):
@@ -124,8 +122,10 @@ def test_temperature():
     fixed = make(learn_temperature=False, temperature=0.1)
     assert "log_temperature" not in dict(fixed.named_parameters())
     assert {k: round(v.item(), 6) for k, v in fixed.temperatures().items()} == {
-        "incl": 0.1, "secl": 0.1, "rs_location": 0.1
-    }  # fmt: skip
+        "incl": 0.1,
+        "secl": 0.1,
+        "rs_location": 0.1,
+    }
     model = make()
     assert "log_temperature" in dict(model.named_parameters())
     with torch.no_grad():

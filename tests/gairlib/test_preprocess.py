@@ -167,8 +167,10 @@ def test_to_dn_is_the_remedy(names, layout):
     dn[0, :, 0, 0] = 0  # nodata
     dn[0, :, 0, 1] = 1
     file = rng.integers(1, 9000, (2, len(names), 24, 24)).astype(np.uint16)
-    places = [[n.upper().replace("B0", "B") for n in names].index(b.replace("B0", "B"))
-              for b in preprocess.BANDS]  # fmt: skip
+    places = [
+        [n.upper().replace("B0", "B") for n in names].index(b.replace("B0", "B"))
+        for b in preprocess.BANDS
+    ]
     file[:, places] = dn
     want = torch.from_numpy(dn.astype(np.float32))
     assert torch.equal(preprocess.to_dn(file, bands=names), want)
@@ -208,8 +210,15 @@ def test_constants_are_one_and_the_same():
 def test_a_model_brings_its_own_scale(tmp_path):
     """The name is stored with the weights; a name that nobody knows is refused before loading."""
     options = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}
-    config = GAIRConfig(dim=16, rs_size=16, rs_depth=1, rs_heads=2, sv_size=16,
-                        sv_options=options, preprocessing="published")  # fmt: skip
+    config = GAIRConfig(
+        dim=16,
+        rs_size=16,
+        rs_depth=1,
+        rs_heads=2,
+        sv_size=16,
+        sv_options=options,
+        preprocessing="published",
+    )
     GAIR(config).save_pretrained(tmp_path)
     assert GAIR.from_pretrained(tmp_path).config.preprocessing == "published"
     file = tmp_path / "config.json"

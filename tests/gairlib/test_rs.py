@@ -126,8 +126,9 @@ def test_layers_are_what_the_blocks_make_one_by_one():
     torch.testing.assert_close(grids[3], encoder(images).grid)  # no projection: width is dim
 
 
-@pytest.mark.parametrize("blocks, found", [(12, [3, 6, 9, 12]), (4, [1, 2, 3, 4]),
-                                           (2, [0, 1, 1, 2]), (1, [0, 0, 0, 1])])
+@pytest.mark.parametrize(
+    "blocks, found", [(12, [3, 6, 9, 12]), (4, [1, 2, 3, 4]), (2, [0, 1, 1, 2]), (1, [0, 0, 0, 1])]
+)
 def test_depths_are_evenly_spaced_and_end_with_the_last(blocks, found):
     assert rs.depths(blocks, 4) == found
     with pytest.raises(BadInput, match="count is 0"):

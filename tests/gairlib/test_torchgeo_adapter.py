@@ -16,8 +16,17 @@ from gairlib import GAIR, GAIRConfig, bands, preprocess, torchgeo_adapter, torch
 from gairlib.errors import BadInput
 
 SV = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}
-CONFIG = GAIRConfig(dim=24, rs_size=32, rs_patch=8, rs_depth=2, rs_heads=2, rs_width=16,
-                    sv_options=SV, sv_size=16, decoder_hidden=(8,))  # fmt: skip
+CONFIG = GAIRConfig(
+    dim=24,
+    rs_size=32,
+    rs_patch=8,
+    rs_depth=2,
+    rs_heads=2,
+    rs_width=16,
+    sv_options=SV,
+    sv_size=16,
+    decoder_hidden=(8,),
+)
 
 
 @pytest.fixture(scope="module")
@@ -274,8 +283,11 @@ def test_maps_and_the_shared_space(model):
     for wrong in ({"features": "head"}, {"unit": "percent"}, {"fill": "noise"}):
         with pytest.raises(BadInput, match=next(iter(wrong.values()))):
             torchgeo_adapter.SceneEncoder(model, **wrong)
-    for names, hint in ((["B4", "red"], "B04 stands"), (["B4", "VV"], "'VV' is no"),
-                        (["B1", None], "none of the 2 channels")):  # fmt: skip
+    for names, hint in (
+        (["B4", "red"], "B04 stands"),
+        (["B4", "VV"], "'VV' is no"),
+        (["B1", None], "none of the 2 channels"),
+    ):
         with pytest.raises(BadInput, match=hint):
             torchgeo_adapter.SceneEncoder(model, names)
 

@@ -17,8 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def call(where: Path, *command: str) -> str:
-    done = subprocess.run(command, cwd=where, env=pipeline.environment(), capture_output=True,
-                          text=True)
+    done = subprocess.run(
+        command, cwd=where, env=pipeline.environment(), capture_output=True, text=True
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -43,12 +44,28 @@ def experiment(tiny, tmp_path_factory):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = Dataset(tiny)
-        pair.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=4,
-                     repeats_train=2, seed=0, progress=False).save(root / "outputs/pair")
-    for command in ("git init -q .", "git config user.email test@example.org",
-                    "git config user.name test", "dvc init -q", "dvc config core.analytics false",
-                    "git add -A", "git commit -qm stage", "dvc repro -q", "git add -A",
-                    "git commit -qm base"):  # DVCLive needs a commit
+        pair.pair(
+            dataset.street(),
+            dataset.scenes(),
+            chip_px=32,
+            chip_m=320.0,
+            max_photos=4,
+            repeats_train=2,
+            seed=0,
+            progress=False,
+        ).save(root / "outputs/pair")
+    for command in (
+        "git init -q .",
+        "git config user.email test@example.org",
+        "git config user.name test",
+        "dvc init -q",
+        "dvc config core.analytics false",
+        "git add -A",
+        "git commit -qm stage",
+        "dvc repro -q",
+        "git add -A",
+        "git commit -qm base",
+    ):  # DVCLive needs a commit
         call(root, *command.split())
     return root
 
@@ -79,5 +96,8 @@ def test_an_experiment_with_another_learning_rate_is_compared(experiment):
     curves = call(experiment, "dvc", "plots", "diff", "HEAD", "faster", "--json")
     assert "Pretraining loss" in curves and "faster" in curves
     dirty = call(experiment, "git", "status", "--short").split("\n")
-    assert {line[3:] for line in dirty if line} <= {"dvc.lock", "metrics/pretrain.json",
-                                                   "params.yaml"}
+    assert {line[3:] for line in dirty if line} <= {
+        "dvc.lock",
+        "metrics/pretrain.json",
+        "params.yaml",
+    }

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_lines_that_embed_a_chip_and_a_photo(tiny, tmp_path, monkeypatch, capsys):
     """They print what the library's own readers of whole tables give for that chip and photo."""
-    code, = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
     dataset = Dataset(tiny)
     row = dataset.street().query("photo_id == 'bern-02'").iloc[:1]
     lonlat = row[["lon", "lat"]].to_numpy(float)

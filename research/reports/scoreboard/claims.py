@@ -16,11 +16,11 @@ QUESTIONS = {
 }
 MEANING = {
     "good": "Frozen features and a cheap probe: does pretraining tell more than the same encoder "
-            "untrained, and than baselines that need no pretraining?",
+    "untrained, and than baselines that need no pretraining?",
     "alignment": "A photo and the chip read at its position: within one site or one chip, where "
-                 "climate and season are the same for all, only what stands there can tell.",
+    "climate and season are the same for all, only what stands there can tell.",
     "space": "One modality looks for another among everything that was held out: photos, "
-             "localised chips and coordinates in the same space.",
+    "localised chips and coordinates in the same space.",
 }
 MOST_LOSSES = 3  # named one by one for a line; further ones are counted
 
@@ -55,10 +55,11 @@ def subject(line: Line) -> str:
     if task.startswith("retrieval-"):
         return _looking(line.split)
     if task == "retrieval":
-        return {"within site": "finding a photo's place among those of its site",
-                "all photos": "finding a photo's place among all held-out places",
-                "within chip": "finding where in its chip a photo was taken"}.get(
-            line.split.rsplit(", ", 1)[-1], "finding a photo's place")
+        return {
+            "within site": "finding a photo's place among those of its site",
+            "all photos": "finding a photo's place among all held-out places",
+            "within chip": "finding where in its chip a photo was taken",
+        }.get(line.split.rsplit(", ", 1)[-1], "finding a photo's place")
     return f"`{task}`"
 
 
@@ -72,15 +73,18 @@ def _looking(split: str) -> str:
     query, _, gallery = asked.partition(" to ")
     if query not in SIDES or gallery not in SIDES:
         return f"looking for a place ({split})"
-    known = {"location": "the coordinates", "photo": "the photo",
-             "RS": "the chip and the position in it"}[gallery]
+    known = {
+        "location": "the coordinates",
+        "photo": "the photo",
+        "RS": "the chip and the position in it",
+    }[gallery]
     among = "places all over the world" if "world gallery" in split else "all held-out places"
     verb = "belong" if gallery == "location" else "belongs"
     return f"finding {known} that {verb} to {SIDES[query]}, among {among}"
 
 
 def status(line: Line) -> str:
-    """"supported", "partly", "no claim" or "refuted": what became of "pretraining helps here".
+    """ "supported", "partly", "no claim" or "refuted": what became of "pretraining helps here".
 
     "supported": beyond the interval better than untrained and than every other baseline; "partly":
     than untrained, and not than every other one.
@@ -106,14 +110,20 @@ def claim(line: Line) -> str:
         parts.append(_against_best(line))
     parts += _not_beaten(line)
     if line.held_out == "same places":
-        parts.append("Drawn at random: test rows have training rows next door, so this says "
-                     "nothing about new places.")
+        parts.append(
+            "Drawn at random: test rows have training rows next door, so this says "
+            "nothing about new places."
+        )
     elif line.held_out == "as published":
-        parts.append("The published split may share places between training and test, so this "
-                     "says nothing certain about new places.")
+        parts.append(
+            "The published split may share places between training and test, so this "
+            "says nothing certain about new places."
+        )
     elif line.held_out == "not held out":
-        parts.append("No pair was held out, so this describes the data and promises nothing for "
-                     "other places.")
+        parts.append(
+            "No pair was held out, so this describes the data and promises nothing for "
+            "other places."
+        )
     return " ".join(parts)
 
 
@@ -121,15 +131,21 @@ def _against_random(line: Line) -> str:
     r = line.random
     if r.verdict == NONE:
         if math.isnan(r.difference):
-            return (f"no claim, as no paired interval was computed; untrained "
-                    f"{number(r.value)}{_unit(line)}")
-        return (f"no claim, as {line.clusters} {_plural(line.cluster, line.clusters)} are too few "
-                f"for an interval; untrained {number(r.value)}{_unit(line)}")
+            return (
+                f"no claim, as no paired interval was computed; untrained "
+                f"{number(r.value)}{_unit(line)}"
+            )
+        return (
+            f"no claim, as {line.clusters} {_plural(line.cluster, line.clusters)} are too few "
+            f"for an interval; untrained {number(r.value)}{_unit(line)}"
+        )
     gap = f"the same encoder untrained, by {_gap(r, line)}"
-    return {WINS: f"pretraining is better than {gap}",
-            LOSES: f"pretraining is worse than {gap}",
-            TIE: "no difference beyond the interval between pretrained and untrained, "
-                 f"{_signed(r)}{_unit(line)}"}[r.verdict]
+    return {
+        WINS: f"pretraining is better than {gap}",
+        LOSES: f"pretraining is worse than {gap}",
+        TIE: "no difference beyond the interval between pretrained and untrained, "
+        f"{_signed(r)}{_unit(line)}",
+    }[r.verdict]
 
 
 def _against_best(line: Line) -> str:
@@ -150,26 +166,35 @@ def _not_beaten(line: Line) -> list[str]:
         return []
     said = []
     for verdict, words in ((TIE, "Level within the interval"), (NONE, "Without an interval")):
-        names = [f"{a.name} ({number(a.value)}{_unit(line)})" for a in line.others
-                 if a.verdict == verdict and a != line.best]
+        names = [
+            f"{a.name} ({number(a.value)}{_unit(line)})"
+            for a in line.others
+            if a.verdict == verdict and a != line.best
+        ]
         if names:
             said.append(f"{words}: {', '.join(names)}.")
     return said
 
 
 def losses(line: Line) -> list[str]:
-    """"On X, Y is better by ...": every baseline that is ahead beyond its interval, best first; of
+    """ "On X, Y is better by ...": every baseline that is ahead beyond its interval, best first; of
     those without an interval, the best where it is ahead."""
     ahead = [a for a in line.others if a.verdict == LOSES]
-    found = [f"On {line.task} ({line.split}, {line.metric}), {a.name} is better by "
-             f"{_gap(a, line)}." for a in ahead[:MOST_LOSSES]]
+    found = [
+        f"On {line.task} ({line.split}, {line.metric}), {a.name} is better by {_gap(a, line)}."
+        for a in ahead[:MOST_LOSSES]
+    ]
     if len(ahead) > MOST_LOSSES:
-        found.append(f"On {line.task} ({line.split}, {line.metric}), {len(ahead) - MOST_LOSSES} "
-                     "more baselines are better.")
+        found.append(
+            f"On {line.task} ({line.split}, {line.metric}), {len(ahead) - MOST_LOSSES} "
+            "more baselines are better."
+        )
     first = line.others[0] if line.others else None
     if first is not None and first.verdict == NONE and _behind(line, first):
-        found.append(f"On {line.task} ({line.split}, {line.metric}), {first.name} is ahead by "
-                     f"{number(abs(line.value - first.value))}{_unit(line)}, without an interval.")
+        found.append(
+            f"On {line.task} ({line.split}, {line.metric}), {first.name} is ahead by "
+            f"{number(abs(line.value - first.value))}{_unit(line)}, without an interval."
+        )
     return found
 
 

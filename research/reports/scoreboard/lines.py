@@ -54,7 +54,7 @@ class Line:
 
     @property
     def question(self) -> str:
-        """"good", "alignment" or "space": which of the three questions this line answers."""
+        """ "good", "alignment" or "space": which of the three questions this line answers."""
         if "-" not in self.modality:
             return "good"
         # "localisation error, great circle" is over the whole world
@@ -83,8 +83,9 @@ def lines(tables: Tables) -> list[Line]:
     found = []
     for task in mean["task"].unique():
         of_task = mean[mean["task"] == task]
-        gaps = tables.comparisons[(tables.comparisons["task"] == task)
-                                  & (tables.comparisons["encoder"] == OURS)]
+        gaps = tables.comparisons[
+            (tables.comparisons["task"] == task) & (tables.comparisons["encoder"] == OURS)
+        ]
         for i, (split, metric) in enumerate(_judged(of_task, tables.results.get(task, {}))):
             rows = of_task[(of_task["split"] == split) & (of_task["metric"] == metric)]
             part = gaps[(gaps["split"] == split) & (gaps["metric"] == metric)]
@@ -113,22 +114,42 @@ def _line(rows: pd.DataFrame, gaps: pd.DataFrame, headline: bool) -> Line:
     for r in rows[rows["encoder"] != OURS].to_dict("records"):
         g = by_name.get(r["encoder"], {})
         verdict = g.get("verdict")
-        found.append(Against(
-            r["encoder"], float(r["value"]), _number(g.get("difference")), _number(g.get("low")),
-            _number(g.get("high")), verdict if verdict in (WINS, TIE, LOSES) else NONE))
+        found.append(
+            Against(
+                r["encoder"],
+                float(r["value"]),
+                _number(g.get("difference")),
+                _number(g.get("low")),
+                _number(g.get("high")),
+                verdict if verdict in (WINS, TIE, LOSES) else NONE,
+            )
+        )
     lower = str(ours["metric"]).startswith(LOWER)
     found.sort(key=lambda a: (math.isnan(a.value), a.value if lower else -a.value))
     own = [a for a in found if a.name.startswith(OURS)]
     others = [a for a in found if not a.name.startswith(OURS)]
     trained = [a for a in others if a.name != RANDOM and a.name not in BLIND]
-    first = {name: next((a for a in others if a.name in names), None)
-             for name, names in (("random", (RANDOM,)), ("blind", BLIND))}
-    text = {k: _text(ours[k]) for k in ("task", "modality", "split", "metric", "unit", "cluster",
-                                        "dataset", "data")}
+    first = {
+        name: next((a for a in others if a.name in names), None)
+        for name, names in (("random", (RANDOM,)), ("blind", BLIND))
+    }
+    text = {
+        k: _text(ours[k])
+        for k in ("task", "modality", "split", "metric", "unit", "cluster", "dataset", "data")
+    }
     return Line(
-        **text, value=float(ours["value"]), low=_number(ours["low"]), high=_number(ours["high"]),
-        n=int(ours["n"]), clusters=int(ours["clusters"]), headline=headline, **first,
-        best=trained[0] if trained else None, others=others, own=own)
+        **text,
+        value=float(ours["value"]),
+        low=_number(ours["low"]),
+        high=_number(ours["high"]),
+        n=int(ours["n"]),
+        clusters=int(ours["clusters"]),
+        headline=headline,
+        **first,
+        best=trained[0] if trained else None,
+        others=others,
+        own=own,
+    )
 
 
 def _number(value) -> float:

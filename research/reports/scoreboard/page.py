@@ -19,13 +19,21 @@ from research.reports.scoreboard.lines import Against, Line
 from research.reports.words import number, with_interval
 
 COLUMNS = (  # head, whether it sorts by number
-    ("Task", False), ("Measure", False), ("GAIR [95%]", True), ("Untrained", True),
-    ("To untrained", True), ("Best baseline", True), ("To best", True), ("Claim", True),
-)  # fmt: skip
+    ("Task", False),
+    ("Measure", False),
+    ("GAIR [95%]", True),
+    ("Untrained", True),
+    ("To untrained", True),
+    ("Best baseline", True),
+    ("To best", True),
+    ("Claim", True),
+)
 STATUS = {  # in the order in which they sort
-    "supported": "supported", "partly": "over untrained, not all", "no claim": "no claim",
+    "supported": "supported",
+    "partly": "over untrained, not all",
+    "no claim": "no claim",
     "refuted": "refuted",
-}  # fmt: skip
+}
 
 BOARD_STYLE = """
 main { max-width: 1280px; }
@@ -137,13 +145,16 @@ def page(board: Board) -> str:
         _filters(board),
     ]
     for question, head in claims.QUESTIONS.items():
-        body.append(f'<h2 id="{question}">{head}</h2>'
-                    f'<p class="soft">{claims.MEANING[question]}</p>')
+        body.append(
+            f'<h2 id="{question}">{head}</h2><p class="soft">{claims.MEANING[question]}</p>'
+        )
         body.append(_table([x for x in board.lines if x.question == question], board))
         body += [_part(part) for part in board.parts.get(question, [])]
     if left := board.skipped + board.absent:
-        body.append(f'<h2 id="skipped">Skipped, or not in this folder ({len(left)})</h2>'
-                    + _list([f"{name}: {why}" for name, why in left]))
+        body.append(
+            f'<h2 id="skipped">Skipped, or not in this folder ({len(left)})</h2>'
+            + _list([f"{name}: {why}" for name, why in left])
+        )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -154,12 +165,18 @@ def page(board: Board) -> str:
 
 def _introduction(board: Board) -> str:
     said = board.conclusions().split("\n")[0].replace("`", "")
-    took = (f" The stages of these numbers took {duration(board.seconds)} in all."
-            if math.isfinite(board.seconds) else "")
+    took = (
+        f" The stages of these numbers took {duration(board.seconds)} in all."
+        if math.isfinite(board.seconds)
+        else ""
+    )
     where = f" Board made at commit {text(board.commit)}." if board.commit else ""
     lost = board.losses
-    found = (f'<h2 id="losses">Where the method loses ({len(lost)})</h2>{_list(lost)}' if lost else
-             '<h2 id="losses">Where the method loses</h2><p>No baseline is ahead in any line.</p>')
+    found = (
+        f'<h2 id="losses">Where the method loses ({len(lost)})</h2>{_list(lost)}'
+        if lost
+        else '<h2 id="losses">Where the method loses</h2><p>No baseline is ahead in any line.</p>'
+    )
     return (
         f"<p>{text(said)}{took}{where}</p>"
         '<p class="soft">Frozen encoders unless a baseline says otherwise. Brackets: 95% bootstrap '
@@ -174,8 +191,10 @@ def _list(sentences: list[str]) -> str:
     items = [f"<li>{text(s)}</li>" for s in sentences]
     if len(items) <= 12:
         return f"<ul>{''.join(items)}</ul>"
-    return (f"<ul>{''.join(items[:8])}</ul><details><summary>and {len(items) - 8} more</summary>"
-            f"<ul>{''.join(items[8:])}</ul></details>")
+    return (
+        f"<ul>{''.join(items[:8])}</ul><details><summary>and {len(items) - 8} more</summary>"
+        f"<ul>{''.join(items[8:])}</ul></details>"
+    )
 
 
 def _filters(board: Board) -> str:
@@ -187,13 +206,18 @@ def _filters(board: Board) -> str:
     }
     found = []
     for name, (label, values) in choices.items():
-        options = "".join(f'<option value="{text(v)}">{text(STATUS.get(v, v))}</option>'
-                          for v in values)
-        found.append(f'<label>{label}<select name="{name}"><option value="">all</option>'
-                     f"{options}</select></label>")
-    return (f'<div class="filters" role="search">{"".join(found)}<label>Text<input id="find" '
-            'type="search" placeholder="task, split, baseline"></label>'
-            '<span class="soft" id="shown" aria-live="polite"></span></div>')
+        options = "".join(
+            f'<option value="{text(v)}">{text(STATUS.get(v, v))}</option>' for v in values
+        )
+        found.append(
+            f'<label>{label}<select name="{name}"><option value="">all</option>'
+            f"{options}</select></label>"
+        )
+    return (
+        f'<div class="filters" role="search">{"".join(found)}<label>Text<input id="find" '
+        'type="search" placeholder="task, split, baseline"></label>'
+        '<span class="soft" id="shown" aria-live="polite"></span></div>'
+    )
 
 
 def _table(lines: list[Line], board: Board) -> str:
@@ -201,10 +225,14 @@ def _table(lines: list[Line], board: Board) -> str:
         return '<p class="empty">No task of this kind has run.</p>'
     heads = "".join(
         f'<th scope="col" data-type="{"number" if numeric else "text"}">'
-        f'<button type="button" title="Sort">{head}</button></th>' for head, numeric in COLUMNS)
+        f'<button type="button" title="Sort">{head}</button></th>'
+        for head, numeric in COLUMNS
+    )
     bodies = "".join(_body(x, board.sources[x.stage]) for x in lines)
-    return (f'<div class="scroll board"><table><thead><tr>{heads}</tr></thead>{bodies}</table>'
-            '<p class="empty" hidden>&nbsp; Nothing fits the filters.</p></div>')
+    return (
+        f'<div class="scroll board"><table><thead><tr>{heads}</tr></thead>{bodies}</table>'
+        '<p class="empty" hidden>&nbsp; Nothing fits the filters.</p></div>'
+    )
 
 
 def _body(line: Line, source: Source) -> str:
@@ -213,26 +241,39 @@ def _body(line: Line, source: Source) -> str:
     if source.page:
         name = f'<a href="{text(source.page)}">{name}</a>'
     head = {"value": line.value, "low": line.low, "high": line.high}
-    for key, other in (("baseline_value", line.random), ("best_baseline_value", line.best),
-                       ("chance", line.blind)):
+    for key, other in (
+        ("baseline_value", line.random),
+        ("best_baseline_value", line.best),
+        ("chance", line.blind),
+    ):
         if other is not None:
             head[key] = other.value
     unit = f" {line.unit}" if line.unit else ""
     value = interval(with_interval(line.value, line.low, line.high)) + text(unit)
-    best = f"{number(line.best.value)}{unit} <small>{text(line.best.name)}</small>" if (
-        line.best) else ""
+    best = (
+        f"{number(line.best.value)}{unit} <small>{text(line.best.name)}</small>"
+        if (line.best)
+        else ""
+    )
     cells = [
         _cell("Task", f"{name} {badge(line.data)}", line.task, "task"),
-        _cell("Measure", f"<span>{text(line.metric)}<small>{text(line.split)}</small></span>",
-              f"{line.metric} {line.split}"),
-        _cell("GAIR [95%]", f"<span><strong>{value}</strong>{strip(head)}</span>", line.value,
-              "strip"),
+        _cell(
+            "Measure",
+            f"<span>{text(line.metric)}<small>{text(line.split)}</small></span>",
+            f"{line.metric} {line.split}",
+        ),
+        _cell(
+            "GAIR [95%]", f"<span><strong>{value}</strong>{strip(head)}</span>", line.value, "strip"
+        ),
         _cell("Untrained", _plain(line.random, unit), line.random and line.random.value),
         _cell("To untrained", _difference(line.random), line.random and line.random.difference),
         _cell("Best baseline", f"<span>{best}</span>", line.best and line.best.value),
         _cell("To best", _difference(line.best), line.best and line.best.difference),
-        _cell("Claim", f'<span class="status {status.split()[0]}">{STATUS[status]}</span>',
-              list(STATUS).index(status)),
+        _cell(
+            "Claim",
+            f'<span class="status {status.split()[0]}">{STATUS[status]}</span>',
+            list(STATUS).index(status),
+        ),
     ]
     lost = "".join(f'<p class="lost">{text(s)}</p>' for s in claims.losses(line))
     return (
@@ -244,17 +285,18 @@ def _body(line: Line, source: Source) -> str:
 
 
 def _source(line: Line, source: Source) -> str:
-    return (f'<p class="source">{line.n:,} examples, {line.clusters:,} {text(line.cluster)}s '
-            f"&middot; stage <code>{text(source.stage)}</code> &middot; commit "
-            f"<code>{text(source.commit)}</code> &middot; <code>{text(source.command)}</code></p>")
+    return (
+        f'<p class="source">{line.n:,} examples, {line.clusters:,} {text(line.cluster)}s '
+        f"&middot; stage <code>{text(source.stage)}</code> &middot; commit "
+        f"<code>{text(source.commit)}</code> &middot; <code>{text(source.command)}</code></p>"
+    )
 
 
 def _cell(label: str, inner: str, sort, css: str = "") -> str:
     """A cell; `sort` as text or as a plain number, "" where there is none."""
     missing = sort is None or (isinstance(sort, float) and not math.isfinite(sort))
     key = "" if missing else repr(sort) if isinstance(sort, float | int) else str(sort)
-    return (f'<td class="{css}" data-label="{label}" data-sort="{text(key)}">'
-            f"{inner}</td>")
+    return f'<td class="{css}" data-label="{label}" data-sort="{text(key)}">{inner}</td>'
 
 
 def _plain(other: Against | None, unit: str) -> str:
@@ -265,7 +307,8 @@ def _difference(other: Against | None) -> str:
     if other is None or math.isnan(other.difference):
         return '<span class="soft">no interval</span>' if other else ""
     said = {"wins": "better", "loses": "worse", "tie": "undecided", "": "no interval"}[
-        other.verdict]
+        other.verdict
+    ]
     found = interval(with_interval(other.difference, other.low, other.high))
     return f'<span><span class="{text(other.verdict)}">{said}</span> {found}</span>'
 
@@ -273,7 +316,9 @@ def _difference(other: Against | None) -> str:
 def _part(part) -> str:
     table = ""
     if len(part.table):
-        table = (f"<details><summary>Table ({len(part.table)} rows)</summary>"
-                 f"{frame_html(part.table)}</details>")
+        table = (
+            f"<details><summary>Table ({len(part.table)} rows)</summary>"
+            f"{frame_html(part.table)}</details>"
+        )
     source = f'<p class="source">{text(part.source)}</p>' if part.source else ""
     return f"<h3>{text(part.title)}</h3>{_list(part.sentences)}{table}{source}"

@@ -32,20 +32,29 @@ def registry(rows: pd.DataFrame, neighbours: pd.DataFrame) -> Part:
     for where, part in trained.groupby(["task", "split", "metric"], sort=False):
         same = rows[(rows[["task", "split", "metric"]] == list(where)).all(axis=1)]
         if len(same[same["encoder"] == NEAREST]):
-            gaps = neighbours[(neighbours[["task", "split", "metric"]] == list(where)).all(axis=1)
-                              & (neighbours["baseline"] == NEAREST)]
+            gaps = neighbours[
+                (neighbours[["task", "split", "metric"]] == list(where)).all(axis=1)
+                & (neighbours["baseline"] == NEAREST)
+            ]
             found.append(dict(zip(("task", "split", "metric"), where)) | _row(part, same, gaps))
-    part = Part("Location encoders trained end to end", table=pd.DataFrame(found),
-                source="rows.parquet and neighbours.csv of each benchmark stage")
+    part = Part(
+        "Location encoders trained end to end",
+        table=pd.DataFrame(found),
+        source="rows.parquet and neighbours.csv of each benchmark stage",
+    )
     if not found:
-        part.sentences = ["No location encoder was trained end to end in this run "
-                          "(`benchmark.location_encoders`; `make bench-all` trains all)."]
+        part.sentences = [
+            "No location encoder was trained end to end in this run "
+            "(`benchmark.location_encoders`; `make bench-all` trains all)."
+        ]
         return part
     for (split, metric), tables in part.table.groupby(["split", "metric"], sort=False):
         part.sentences += _beats(split, metric, tables.to_dict("records"))
     if ((part.table["encoder"] != CHOSEN) & (part.table["trained"] > 1)).any():
-        part.sentences.append("Where no encoder was chosen by inner folds, the one with the best "
-                              "test score stands for the registry, which flatters it.")
+        part.sentences.append(
+            "Where no encoder was chosen by inner folds, the one with the best "
+            "test score stands for the registry, which flatters it."
+        )
     return part
 
 
@@ -54,10 +63,13 @@ def counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     interval, behind beyond it."""
     return {
         f"{split}, {KINDS[metric]}": {
-            "tasks": len(part), "ahead": int((part["difference"] > 0).sum()),
+            "tasks": len(part),
+            "ahead": int((part["difference"] > 0).sum()),
             "beyond_interval": int((part["verdict"] == WINS).sum()),
-            "behind_beyond_interval": int((part["verdict"] == LOSES).sum())}
-        for (split, metric), part in table.groupby(["split", "metric"], sort=False)}
+            "behind_beyond_interval": int((part["verdict"] == LOSES).sum()),
+        }
+        for (split, metric), part in table.groupby(["split", "metric"], sort=False)
+    }
 
 
 def _row(part: pd.DataFrame, same: pd.DataFrame, gaps: pd.DataFrame) -> dict:
@@ -69,15 +81,23 @@ def _row(part: pd.DataFrame, same: pd.DataFrame, gaps: pd.DataFrame) -> dict:
     gap = c.iloc[0] if len(c) else {}
     verdict = gap.get("verdict")
     return {
-        "encoder": row["encoder"], "trained": len(single),
-        "value": row["value"], "low": row["low"], "high": row["high"],
-        "5-NN": near["value"], "5-NN low": near["low"], "5-NN high": near["high"],
+        "encoder": row["encoder"],
+        "trained": len(single),
+        "value": row["value"],
+        "low": row["low"],
+        "high": row["high"],
+        "5-NN": near["value"],
+        "5-NN low": near["low"],
+        "5-NN high": near["high"],
         "difference": gap.get("difference", row["value"] - near["value"]),
-        "difference low": gap.get("low", math.nan), "difference high": gap.get("high", math.nan),
+        "difference low": gap.get("low", math.nan),
+        "difference high": gap.get("high", math.nan),
         "verdict": verdict if verdict in (WINS, TIE, LOSES) else NONE,
-        "best by test score": single.loc[single["value"].idxmax(), "encoder"] if len(single)
+        "best by test score": single.loc[single["value"].idxmax(), "encoder"]
+        if len(single)
         else "",
-        "data": row["data"]}
+        "data": row["data"],
+    }
 
 
 def _on_the_same(same: pd.DataFrame, encoder: str) -> pd.Series:
@@ -90,24 +110,41 @@ def _on_the_same(same: pd.DataFrame, encoder: str) -> pd.Series:
 
 def _beats(split: str, metric: str, rows: list[dict]) -> list[str]:
     """Sentences of one kind of table under one split; the first one counts."""
-    by = ("chosen by inner folds" if all(r["encoder"] == CHOSEN for r in rows) else
-          "chosen by inner folds or, without them, by test score")
+    by = (
+        "chosen by inner folds"
+        if all(r["encoder"] == CHOSEN for r in rows)
+        else "chosen by inner folds or, without them, by test score"
+    )
     numbers = sorted({r["trained"] for r in rows})
     many = " to ".join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))
-    who = (f"the best of {many} trained encoders, of {len(base.names())} in the registry "
-           f"({by})," if numbers[-1] > 1 else
-           f"the one trained encoder, of {len(base.names())} in the registry,")
+    who = (
+        f"the best of {many} trained encoders, of {len(base.names())} in the registry ({by}),"
+        if numbers[-1] > 1
+        else f"the one trained encoder, of {len(base.names())} in the registry,"
+    )
     ahead, sure = (sum(r["difference"] > 0 for r in rows), sum(r["verdict"] == WINS for r in rows))
     tables = "table" if len(rows) == 1 else "tables"
-    said = (f"{split}, {len(rows)} {KINDS[metric]} {tables}: {who} is ahead of distance-weighted "
-            f"5-NN by value on {ahead}, beyond the interval on {sure}.")
+    said = (
+        f"{split}, {len(rows)} {KINDS[metric]} {tables}: {who} is ahead of distance-weighted "
+        f"5-NN by value on {ahead}, beyond the interval on {sure}."
+    )
     words = {TIE: "undecided", LOSES: "behind beyond the interval", NONE: "no interval"}
-    rest = [f"{r['task']} ({number(r['value'])} against {number(r['5-NN'])}, "
-            + with_interval(r["difference"], r["difference low"], r["difference high"])
-            + f", {words[r['verdict']]})" for r in rows if r["verdict"] != WINS]
+    rest = [
+        f"{r['task']} ({number(r['value'])} against {number(r['5-NN'])}, "
+        + with_interval(r["difference"], r["difference low"], r["difference high"])
+        + f", {words[r['verdict']]})"
+        for r in rows
+        if r["verdict"] != WINS
+    ]
     if rest:
         said += f" It does not beat 5-NN on {'; '.join(rest)}."
-    return [said, *(
-        f"{split}: {r['task']} holds hardly any signal for neighbours: 5-NN's own R2 is "
-        f"{with_interval(r['5-NN'], r['5-NN low'], r['5-NN high'])}, not above 0 beyond its "
-        "interval." for r in rows if metric == "R2" and r["5-NN low"] <= 0)]
+    return [
+        said,
+        *(
+            f"{split}: {r['task']} holds hardly any signal for neighbours: 5-NN's own R2 is "
+            f"{with_interval(r['5-NN'], r['5-NN low'], r['5-NN high'])}, not above 0 beyond its "
+            "interval."
+            for r in rows
+            if metric == "R2" and r["5-NN low"] <= 0
+        ),
+    ]

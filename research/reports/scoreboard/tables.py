@@ -14,8 +14,12 @@ from gairlib.errors import BadInput
 from research.evaluation.table import COMPARISON_COLUMNS, OURS, RANDOM, ROW_COLUMNS
 
 COORDBENCH = "coordbench-"
-_NAMES = {"GAIR": OURS, "GAIR, untrained": RANDOM, "xyz": "coordinates",
-          "5 nearest rows": "5 nearest neighbours"}
+_NAMES = {
+    "GAIR": OURS,
+    "GAIR, untrained": RANDOM,
+    "xyz": "coordinates",
+    "5 nearest rows": "5 nearest neighbours",
+}
 _SPLITS = {"random": "random, 5 folds", "blocked": "blocks, 5 folds"}
 
 
@@ -28,14 +32,18 @@ class Tables:
     comparisons: pd.DataFrame
     results: dict[str, dict]
     neighbours: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=COMPARISON_COLUMNS))
+        default_factory=lambda: pd.DataFrame(columns=COMPARISON_COLUMNS)
+    )
 
     def save(self, folder: str | Path) -> None:
         """results, comparisons and neighbours, each as .parquet and .csv."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for name, frame in (("results", self.rows), ("comparisons", self.comparisons),
-                            ("neighbours", self.neighbours)):
+        for name, frame in (
+            ("results", self.rows),
+            ("comparisons", self.comparisons),
+            ("neighbours", self.neighbours),
+        ):
             frame.to_parquet(folder / f"{name}.parquet", index=False)
             frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
 
@@ -54,14 +62,19 @@ def gather(outputs: str | Path, tasks: list[str] | None = None) -> Tables:
         try:
             results[name] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as problem:
-            raise BadInput(f"{path}: not readable as JSON ({problem}); run `dvc repro "
-                           f"benchmark@{name}` again") from None
+            raise BadInput(
+                f"{path}: not readable as JSON ({problem}); run `dvc repro benchmark@{name}` again"
+            ) from None
         rows.append(_read(path.parent / "rows.parquet"))
         comparisons.append(_read(path.parent / "comparison.csv"))
         neighbours.append(_read(path.parent / "neighbours.csv"))
     rows.append(_coordbench(outputs / "coordbench/rows.csv", results))
-    return Tables(_stack(rows, ROW_COLUMNS), _stack(comparisons, COMPARISON_COLUMNS), results,
-                  _stack(neighbours, COMPARISON_COLUMNS))
+    return Tables(
+        _stack(rows, ROW_COLUMNS),
+        _stack(comparisons, COMPARISON_COLUMNS),
+        results,
+        _stack(neighbours, COMPARISON_COLUMNS),
+    )
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -69,8 +82,9 @@ def _read(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
-    return pd.read_csv(path, keep_default_na=False, na_values={"difference": [""], "low": [""],
-                                                              "high": [""]})
+    return pd.read_csv(
+        path, keep_default_na=False, na_values={"difference": [""], "low": [""], "high": [""]}
+    )
 
 
 def _stack(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
@@ -92,14 +106,26 @@ def _coordbench(path: Path, results: dict) -> pd.DataFrame:
         return pd.DataFrame()
     names = {r.get("dataset") for r in results.values()}
     synthetic = found["synthetic"].astype(str).str.lower() == "true"
-    return pd.DataFrame({
-        "task": COORDBENCH + found["task"], "modality": "location",
-        "split": found["split"].replace(_SPLITS), "encoder": found["encoder"].replace(_NAMES),
-        "probe": found["metric"].map({"R2": "ridge", "accuracy": "5-NN of features"}),
-        "n": found["n"], "seed": "mean", "bands": "", "normalisation": "",
-        "metric": found["metric"], "unit": "", "value": pd.to_numeric(found["value"]),
-        "low": pd.to_numeric(found["low"]), "high": pd.to_numeric(found["high"]),
-        "clusters": found["clusters"], "cluster": found["cluster"],
-        "n_train": found["n"] * 4 // 5, "dataset": names.pop() if len(names) == 1 else "",
-        "data": synthetic.map({True: "synthetic", False: "real"}),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "task": COORDBENCH + found["task"],
+            "modality": "location",
+            "split": found["split"].replace(_SPLITS),
+            "encoder": found["encoder"].replace(_NAMES),
+            "probe": found["metric"].map({"R2": "ridge", "accuracy": "5-NN of features"}),
+            "n": found["n"],
+            "seed": "mean",
+            "bands": "",
+            "normalisation": "",
+            "metric": found["metric"],
+            "unit": "",
+            "value": pd.to_numeric(found["value"]),
+            "low": pd.to_numeric(found["low"]),
+            "high": pd.to_numeric(found["high"]),
+            "clusters": found["clusters"],
+            "cluster": found["cluster"],
+            "n_train": found["n"] * 4 // 5,
+            "dataset": names.pop() if len(names) == 1 else "",
+            "data": synthetic.map({True: "synthetic", False: "real"}),
+        }
+    )

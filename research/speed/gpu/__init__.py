@@ -65,21 +65,50 @@ class Sizes:
     def quick(cls) -> "Sizes":
         """Tiny sizes: seconds on a CPU."""
         config = GAIRConfig.preset(
-            "base", dim=16, rs_size=16, rs_depth=1, rs_heads=2, sv_size=16,
+            "base",
+            dim=16,
+            rs_size=16,
+            rs_depth=1,
+            rs_heads=2,
+            sv_size=16,
             sv_model="vit_tiny_patch16_224",
-            sv_options={"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1,
-                        "num_heads": 2},
+            sv_options={
+                "img_size": 16,
+                "patch_size": 8,
+                "embed_dim": 16,
+                "depth": 1,
+                "num_heads": 2,
+            },
             location_options={"features": 8, "hidden": 16},
-        )  # fmt: skip
-        return cls(config=config, chips=2, photos=2, queue=6, warmup=1, repeat=2, squares=(32,),
-                   product_seconds=0.01, large_chips=8, large_part=8, large_repeat=1, loss_chunk=5,
-                   stored_chips=4, loader_chips=2, loader_steps=2, workers=1, exact_chips=4,
-                   exact_parts=2, tiny=True)  # fmt: skip
+        )
+        return cls(
+            config=config,
+            chips=2,
+            photos=2,
+            queue=6,
+            warmup=1,
+            repeat=2,
+            squares=(32,),
+            product_seconds=0.01,
+            large_chips=8,
+            large_part=8,
+            large_repeat=1,
+            loss_chunk=5,
+            stored_chips=4,
+            loader_chips=2,
+            loader_steps=2,
+            workers=1,
+            exact_chips=4,
+            exact_parts=2,
+            tiny=True,
+        )
 
     def described(self) -> dict:
         """For the record: plain values."""
-        return {f.name: self.config.to_dict() if f.name == "config" else getattr(self, f.name)
-                for f in fields(self)}  # fmt: skip
+        return {
+            f.name: self.config.to_dict() if f.name == "config" else getattr(self, f.name)
+            for f in fields(self)
+        }
 
 
 class Failed(RuntimeError):
@@ -89,7 +118,8 @@ class Failed(RuntimeError):
 def short_of_memory(error: Exception) -> bool:
     """Whether an error says that the device's memory is used up."""
     return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "out of memory" in str(error))  # fmt: skip
+        isinstance(error, RuntimeError) and "out of memory" in str(error)
+    )
 
 
 def attempt(function: Callable[..., dict], *arguments, **options) -> dict:
@@ -120,8 +150,13 @@ def table(record: dict) -> str:
         if "failed" in part:
             rows.append((name, part["failed"], "no"))
         for row in part.get("targets", []):
-            rows.append((row["target"], row["measured"],
-                         {True: "yes", False: "no", None: "not measured"}[row["reached"]]))
+            rows.append(
+                (
+                    row["target"],
+                    row["measured"],
+                    {True: "yes", False: "no", None: "not measured"}[row["reached"]],
+                )
+            )
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

@@ -26,8 +26,11 @@ def gradients(stepper: Stepper, inputs, parts: int, chunk: int) -> tuple[float, 
     stepper.divide(parts, chunk)
     stepper.optimiser.zero_grad(set_to_none=True)
     loss = stepper.gradients(inputs)["loss"]
-    found = {name: p.grad.detach().double().cpu() for name, p in stepper.model.named_parameters()
-             if p.grad is not None}  # fmt: skip
+    found = {
+        name: p.grad.detach().double().cpu()
+        for name, p in stepper.model.named_parameters()
+        if p.grad is not None
+    }
     stepper.optimiser.zero_grad(set_to_none=True)
     return float(loss), found
 
@@ -42,9 +45,12 @@ def deviation(one: tuple[float, Gradients], other: tuple[float, Gradients]) -> d
     norm = {name: float(b[name].norm()) for name in b}
     shares = {k: off[k] / norm[k] for k in b if norm[k] > NEGLIGIBLE * whole}
     worst = max(shares, key=shares.get)
-    return {"loss": abs(loss - true_loss) / abs(true_loss),
-            "gradients": sum(v * v for v in off.values()) ** 0.5 / whole,
-            "worst_parameter": shares[worst], "worst_parameter_name": worst}  # fmt: skip
+    return {
+        "loss": abs(loss - true_loss) / abs(true_loss),
+        "gradients": sum(v * v for v in off.values()) ** 0.5 / whole,
+        "worst_parameter": shares[worst],
+        "worst_parameter_name": worst,
+    }
 
 
 def run(sizes: Sizes, device: torch.device) -> dict:
@@ -55,14 +61,16 @@ def run(sizes: Sizes, device: torch.device) -> dict:
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for precision in ("32-true", "bf16-mixed"):
             options = options_for(sizes, sizes.exact_chips, precision=precision)
-            stepper = Stepper(sizes.config, options, Engine(accelerator=device.type),
-                              queue=sizes.queue)  # fmt: skip
+            stepper = Stepper(
+                sizes.config, options, Engine(accelerator=device.type), queue=sizes.queue
+            )
             whole = gradients(stepper, batch, 1, 0)
             divided = gradients(stepper, batch, sizes.exact_parts, sizes.loss_chunk)
             found[precision] = {
-                "loss": whole[0], "divided": deviation(divided, whole),
+                "loss": whole[0],
+                "divided": deviation(divided, whole),
                 "undivided_again": deviation(gradients(stepper, batch, 1, 0), whole),
-            }  # fmt: skip
+            }
             undivided[precision] = whole
             del stepper, divided
             machine.free()
@@ -70,15 +78,21 @@ def run(sizes: Sizes, device: torch.device) -> dict:
     exact, half = (found[p]["divided"] for p in ("32-true", "bf16-mixed"))
     name = f"{sizes.exact_chips * sizes.photos} pairs in {sizes.exact_parts} parts"
     return found | {
-        "bf16_against_float32": yardstick, "pairs": sizes.exact_chips * sizes.photos,
-        "parts": sizes.exact_parts, "loss_chunk": sizes.loss_chunk,
+        "bf16_against_float32": yardstick,
+        "pairs": sizes.exact_chips * sizes.photos,
+        "parts": sizes.exact_parts,
+        "loss_chunk": sizes.loss_chunk,
         "targets": [
-            reached(f"{name}, float32: gradients within 1e-4",
-                    f"loss {exact['loss']:.1e}, gradients {exact['gradients']:.1e}",
-                    max(exact["loss"], exact["gradients"]) <= TARGET),
-            reached(f"{name}, bfloat16: nearer than float32 is",
-                    f"loss {half['loss']:.1e}, gradients {half['gradients']:.1e} "
-                    f"(float32: {yardstick['gradients']:.1e})",
-                    half["gradients"] <= yardstick["gradients"]),
+            reached(
+                f"{name}, float32: gradients within 1e-4",
+                f"loss {exact['loss']:.1e}, gradients {exact['gradients']:.1e}",
+                max(exact["loss"], exact["gradients"]) <= TARGET,
+            ),
+            reached(
+                f"{name}, bfloat16: nearer than float32 is",
+                f"loss {half['loss']:.1e}, gradients {half['gradients']:.1e} "
+                f"(float32: {yardstick['gradients']:.1e})",
+                half["gradients"] <= yardstick["gradients"],
+            ),
         ],
-    }  # fmt: skip
+    }

@@ -78,8 +78,12 @@ def of_step(
     inputs = random_inputs(model.config, few, photos, device)
     n = few * photos
     queued = places(n, device, generator)  # as many again: 2 n places are counted
-    times = {"rs": chips / few, "sv": chips / few, "field": chips / few,
-             "location": (chips * photos + queue) / (2 * n)}  # fmt: skip
+    times = {
+        "rs": chips / few,
+        "sv": chips / few,
+        "field": chips / few,
+        "location": (chips * photos + queue) / (2 * n),
+    }
     found, forward = {}, 0.0
     half = options.precision.startswith("bf16")
     with torch.autocast(device.type, torch.bfloat16, enabled=half):
@@ -90,14 +94,15 @@ def of_step(
                 forward += count(run) * times[name]
     model.zero_grad(set_to_none=True)
     loss = _loss(model, options, chips * photos, queue, device)
-    return found | {"loss": 3.0 * loss, "total": sum(found.values()) + 3.0 * loss,
-                    "forward_times_3": 3.0 * (forward + loss)}  # fmt: skip
+    return found | {
+        "loss": 3.0 * loss,
+        "total": sum(found.values()) + 3.0 * loss,
+        "forward_times_3": 3.0 * (forward + loss),
+    }
 
 
 @torch.no_grad()
-def _loss(
-    model: GAIR, options: PretrainOptions, n: int, queue: int, device: torch.device
-) -> int:
+def _loss(model: GAIR, options: PretrainOptions, n: int, queue: int, device: torch.device) -> int:
     """Forward FLOPs of the objectives of n photos against each other and the queue."""
     generator = torch.Generator(device).manual_seed(0)
     rows = torch.randn(n + queue, model.config.dim, device=device, generator=generator)
@@ -108,5 +113,13 @@ def _loss(
     embeddings = Embeddings(rows[:n], rows[:n], rows[:n], rows[n:], temperature, field)
     chip = torch.arange(n, device=device)
     near = torch.zeros(n, points, dtype=torch.bool, device=device)
-    return count(lambda: terms(embeddings, lonlat=at[:n], chip=chip, near_field=near,
-                               queued_lonlat=at[n:], options=options))
+    return count(
+        lambda: terms(
+            embeddings,
+            lonlat=at[:n],
+            chip=chip,
+            near_field=near,
+            queued_lonlat=at[n:],
+            options=options,
+        )
+    )

@@ -40,8 +40,13 @@ def run(sizes: Sizes, device: torch.device) -> dict:
             continue
         peak, rate = found["reserved_bytes"], found["pairs_per_second"]
         said = f"{peak / 1e9:.1f} GB, " if peak is not None else ""
-        rows.append(reached(target, f"{said}{found['parts']} parts, {rate:,.0f} pairs/s",
-                            None if peak is None else peak <= sizes.memory_bytes))
+        rows.append(
+            reached(
+                target,
+                f"{said}{found['parts']} parts, {rate:,.0f} pairs/s",
+                None if peak is None else peak <= sizes.memory_bytes,
+            )
+        )
     return {"held": held, "made": made, "targets": rows}
 
 
@@ -55,8 +60,11 @@ def _fewest_parts(sizes: Sizes, device: torch.device, measure: Callable) -> dict
         machine.free()
         tried.append({"parts": parts} | found)
         if "failed" not in found and not found["alloc_retries"]:
-            return {"parts": parts, "pairs_a_part": chips_a_part * sizes.photos} | found | {
-                "tried": tried[:-1]}  # fmt: skip
+            return (
+                {"parts": parts, "pairs_a_part": chips_a_part * sizes.photos}
+                | found
+                | {"tried": tried[:-1]}
+            )
         if "failed" in found and "out of memory" not in found["failed"]:
             raise Failed(found["failed"] + f" ({found['where']})")
         chips_a_part //= 2
@@ -67,8 +75,9 @@ def _fewest_parts(sizes: Sizes, device: torch.device, measure: Callable) -> dict
 
 
 def _stepper(sizes: Sizes, device: torch.device, parts: int) -> Stepper:
-    options = options_for(sizes, sizes.large_chips, gradient_parts=parts,
-                          loss_chunk=sizes.loss_chunk)  # fmt: skip
+    options = options_for(
+        sizes, sizes.large_chips, gradient_parts=parts, loss_chunk=sizes.loss_chunk
+    )
     return Stepper(sizes.config, options, Engine(accelerator=device.type), queue=sizes.queue)
 
 
@@ -79,10 +88,10 @@ def _held(sizes: Sizes, device: torch.device, parts: int) -> dict:
     memory = machine.Memory(device).start()
     times = machine.clock(lambda: stepper(batch), device, warmup=1, repeat=sizes.large_repeat)
     found = _found(sizes, device, times, memory)
-    counted = flops.of_step(stepper.model, stepper.options, sizes.large_chips, sizes.photos,
-                            sizes.queue)  # fmt: skip
-    return found | {"flops": counted,
-                    "model_flops_per_second": counted["total"] / median(times)}  # fmt: skip
+    counted = flops.of_step(
+        stepper.model, stepper.options, sizes.large_chips, sizes.photos, sizes.queue
+    )
+    return found | {"flops": counted, "model_flops_per_second": counted["total"] / median(times)}
 
 
 def _made(sizes: Sizes, device: torch.device, parts: int) -> dict:
@@ -93,8 +102,9 @@ def _made(sizes: Sizes, device: torch.device, parts: int) -> dict:
     steps = range(1 + sizes.large_repeat + 1)
     with inputs.Ahead(make, steps, ahead=int(device.type != "cpu"), device=device) as ahead:
         batches = iter(ahead)
-        times = machine.clock(lambda: stepper(next(batches)[1]), device, warmup=1,
-                              repeat=sizes.large_repeat)  # fmt: skip
+        times = machine.clock(
+            lambda: stepper(next(batches)[1]), device, warmup=1, repeat=sizes.large_repeat
+        )
     return _found(sizes, device, times, memory)
 
 
@@ -116,11 +126,13 @@ def raw_batch(sizes: Sizes, chips: int) -> Batch:
     lonlat = torch.rand(chips, q, 2, dtype=torch.float64, generator=generator) * 160 - 80
     return Batch(
         chips=torch.rand(chips, config.rs_bands, side, side, generator=generator) * 4000,
-        photos=torch.randint(256, (chips, q, 3, size, size), dtype=torch.uint8,
-                             generator=generator),
+        photos=torch.randint(
+            256, (chips, q, 3, size, size), dtype=torch.uint8, generator=generator
+        ),
         xy=torch.rand(chips, q, 2, dtype=torch.float64, generator=generator) * 2 - 1,
-        lonlat=lonlat, valid=torch.ones(chips, q, dtype=torch.bool),
+        lonlat=lonlat,
+        valid=torch.ones(chips, q, dtype=torch.bool),
         heading=torch.full((chips, q), torch.nan, dtype=torch.float64),
         side_m=torch.full((chips,), 960.0, dtype=torch.float64),
         photo_ids=[f"p{i}" for i in range(chips * q)],
-    )  # fmt: skip
+    )

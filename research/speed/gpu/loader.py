@@ -41,18 +41,28 @@ def run(sizes: Sizes, device: torch.device) -> dict:
         pairs = batch_reading.build(folder, sizes.stored_chips)
         options = options_for(sizes, sizes.loader_chips)
         data = PairBatches(
-            pairs, SimpleNamespace(folder=folder), split="train", photo_size=sizes.config.sv_size,
-            chips_per_batch=sizes.loader_chips, photos_per_chip=sizes.photos, memory_bytes=0,
+            pairs,
+            SimpleNamespace(folder=folder),
+            split="train",
+            photo_size=sizes.config.sv_size,
+            chips_per_batch=sizes.loader_chips,
+            photos_per_chip=sizes.photos,
+            memory_bytes=0,
             workers=workers,
-        )  # fmt: skip
+        )
         modes = {}
         for compiled in sizes.compiled:
             modes[mode(compiled)] = attempt(_measure, sizes, device, data, options, compiled)
             machine.free()
-        stored = {"photos": len(data), "chips": data.chips, "decoding_threads": workers,
-                  "photos_a_batch": sizes.loader_chips * sizes.photos,
-                  "photo_px": batch_reading.PHOTO_PX, "chip_px": batch_reading.CHIP_PX,
-                  "page_cache": "warm"}  # fmt: skip
+        stored = {
+            "photos": len(data),
+            "chips": data.chips,
+            "decoding_threads": workers,
+            "photos_a_batch": sizes.loader_chips * sizes.photos,
+            "photo_px": batch_reading.PHOTO_PX,
+            "chip_px": batch_reading.CHIP_PX,
+            "page_cache": "warm",
+        }
     ran = {name: m for name, m in modes.items() if "failed" not in m}
     if not ran:
         raise Failed("; ".join(f"{name}: {m['failed']}" for name, m in modes.items()))
@@ -61,22 +71,30 @@ def run(sizes: Sizes, device: torch.device) -> dict:
     rate = ran[fastest]["loader_photos_per_second"]
     return stored | {
         "modes": modes,
-        "targets": [reached("the loader keeps the GPU busy at least 95% of the time",
-                            f"{said}; {workers} threads alone give {rate:,.0f} photos/s",
-                            ran[fastest]["busy_share"] >= TARGET)],
-    }  # fmt: skip
+        "targets": [
+            reached(
+                "the loader keeps the GPU busy at least 95% of the time",
+                f"{said}; {workers} threads alone give {rate:,.0f} photos/s",
+                ran[fastest]["busy_share"] >= TARGET,
+            )
+        ],
+    }
 
 
-def _measure(sizes: Sizes, device: torch.device, data: PairBatches, options,
-             compiled: bool) -> dict:
+def _measure(
+    sizes: Sizes, device: torch.device, data: PairBatches, options, compiled: bool
+) -> dict:
     engine = Engine(accelerator=device.type, compile=compiled)
     stepper = Stepper(sizes.config, options, engine, queue=sizes.queue)
     make = partial(inputs.make, config=sizes.config, options=options, device=device)
 
     def ahead(first: int, steps: int) -> inputs.Ahead:
-        return inputs.Ahead(lambda step: make(data.batch(step), step=step),
-                            range(first, first + steps), ahead=int(device.type != "cpu"),
-                            device=device)
+        return inputs.Ahead(
+            lambda step: make(data.batch(step), step=step),
+            range(first, first + steps),
+            ahead=int(device.type != "cpu"),
+            device=device,
+        )
 
     n, few = sizes.loader_steps, min(HELD, sizes.loader_steps)
     held = [make(data.batch(k), step=k) for k in range(few)]
@@ -100,11 +118,15 @@ def _measure(sizes: Sizes, device: torch.device, data: PairBatches, options,
     alone = count / (time.perf_counter() - start)
     shares = [h / x for h, x in zip(hand, load)]
     return {
-        "busy_share": median(shares), "busy_shares": shares, "steps": n,
-        "at_hand_seconds": median(hand), "loader_seconds": median(load),
-        "waited_seconds": median(waited), "loader_photos_per_second": alone,
+        "busy_share": median(shares),
+        "busy_shares": shares,
+        "steps": n,
+        "at_hand_seconds": median(hand),
+        "loader_seconds": median(load),
+        "waited_seconds": median(waited),
+        "loader_photos_per_second": alone,
         "pairs_per_second": n * sizes.loader_chips * sizes.photos / median(load),
-    }  # fmt: skip
+    }
 
 
 def _seconds(device: torch.device, stepper: Stepper, batches) -> float:

@@ -48,8 +48,12 @@ def clock(step: Callable, device: torch.device, *, warmup: int, repeat: int) -> 
 
 def spread(seconds: list[float]) -> dict[str, float]:
     """Median, least and most of some times, in milliseconds."""
-    return {"median_ms": 1e3 * median(seconds), "least_ms": 1e3 * min(seconds),
-            "most_ms": 1e3 * max(seconds), "steps": len(seconds)}  # fmt: skip
+    return {
+        "median_ms": 1e3 * median(seconds),
+        "least_ms": 1e3 * min(seconds),
+        "most_ms": 1e3 * max(seconds),
+        "steps": len(seconds),
+    }
 
 
 def free() -> None:
@@ -82,9 +86,11 @@ class Memory:
             return {"allocated_bytes": None, "reserved_bytes": None, "alloc_retries": None}
         wait(self.device)
         retries = torch.cuda.memory_stats(self.device).get("num_alloc_retries", 0)
-        return {"allocated_bytes": torch.cuda.max_memory_allocated(self.device),
-                "reserved_bytes": torch.cuda.max_memory_reserved(self.device),
-                "alloc_retries": retries - self._retries}  # fmt: skip
+        return {
+            "allocated_bytes": torch.cuda.max_memory_allocated(self.device),
+            "reserved_bytes": torch.cuda.max_memory_reserved(self.device),
+            "alloc_retries": retries - self._retries,
+        }
 
 
 def limit_memory(device: torch.device, most: float | None) -> None:
@@ -117,19 +123,27 @@ def waits(step: Callable, device: torch.device) -> list[str]:
 def about(device: torch.device) -> dict:
     """The device, its driver, and the settings that decide how fast and exactly it multiplies."""
     found = {
-        "device": platform.processor() or platform.machine(), "torch": torch.__version__,
-        "python": platform.python_version(), "cuda": torch.version.cuda, "driver": None,
+        "device": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "cuda": torch.version.cuda,
+        "driver": None,
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "cudnn_tf32": torch.backends.cudnn.allow_tf32,
         "bf16_reduced_precision_reduction": str(
-            torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction),
-    }  # fmt: skip
+            torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
+        ),
+    }
     if device.type == "cuda":
         it = torch.cuda.get_device_properties(device)
-        found |= {"device": it.name, "memory_bytes": it.total_memory,
-                  "multiprocessors": it.multi_processor_count, "gpus": torch.cuda.device_count(),
-                  "capability": f"{it.major}.{it.minor}",
-                  "cudnn": torch.backends.cudnn.version()} | _from_driver()  # fmt: skip
+        found |= {
+            "device": it.name,
+            "memory_bytes": it.total_memory,
+            "multiprocessors": it.multi_processor_count,
+            "gpus": torch.cuda.device_count(),
+            "capability": f"{it.major}.{it.minor}",
+            "cudnn": torch.backends.cudnn.version(),
+        } | _from_driver()
     return found
 
 
@@ -138,8 +152,13 @@ def _from_driver() -> dict[str, str]:
     fields = {"driver": "driver_version", "power_limit": "power.limit", "clock": "clocks.max.sm"}
     query = f"--query-gpu={','.join(fields.values())}"
     try:
-        said = subprocess.run(["nvidia-smi", query, "--format=csv,noheader", "--id=0"],
-                              capture_output=True, text=True, timeout=30, check=True)  # fmt: skip
+        said = subprocess.run(
+            ["nvidia-smi", query, "--format=csv,noheader", "--id=0"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return {}
     values = [v.strip() for v in said.stdout.strip().split(",")]

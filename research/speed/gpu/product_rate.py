@@ -54,10 +54,17 @@ def _rate(device: torch.device, m: int, k: int, n: int, seconds: float) -> dict:
     once = median(machine.clock(partial(products, 1), device, warmup=3, repeat=5))
     # 20 ms between two events, beside which their own cost is nothing
     inner = max(1, math.ceil(min(0.02, seconds) / once))
-    times = machine.clock(partial(products, inner), device, warmup=1,
-                          repeat=max(5, math.ceil(seconds / (inner * once))))  # fmt: skip
-    return {"shape": [m, k, n], "times": len(times),
-            "flops_per_second": 2.0 * m * k * n * inner / median(times)}  # fmt: skip
+    times = machine.clock(
+        partial(products, inner),
+        device,
+        warmup=1,
+        repeat=max(5, math.ceil(seconds / (inner * once))),
+    )
+    return {
+        "shape": [m, k, n],
+        "times": len(times),
+        "flops_per_second": 2.0 * m * k * n * inner / median(times),
+    }
 
 
 def best(measured: dict[str, dict]) -> float:

@@ -33,21 +33,40 @@ def run(sizes: Sizes, device: torch.device) -> dict:
         return {"ranks": 1, "targets": [reached(target, said, None)]}
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary)
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                   f"--nproc-per-node={ranks}", "-m", "research.speed.gpu.ranks", device.type,
-                   "quick" if sizes.tiny else "full", str(out)]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={ranks}",
+            "-m",
+            "research.speed.gpu.ranks",
+            device.type,
+            "quick" if sizes.tiny else "full",
+            str(out),
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise Failed(f"{ranks} processes ended with code {done.returncode}: "
-                         f"{done.stderr.strip().splitlines()[-1:]}")  # fmt: skip
+            raise Failed(
+                f"{ranks} processes ended with code {done.returncode}: "
+                f"{done.stderr.strip().splitlines()[-1:]}"
+            )
         loss = json.loads((out / "loss.json").read_text())
         several = loss, load_file(out / "gradients.safetensors")
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         one = gradients(_stepper(sizes, device.type, 1), _batch(sizes, device), 1, 0)
     found = deviation(several, one)
-    return {"ranks": ranks, "deviation": found, "targets": [
-        reached(target, f"{ranks} ranks: loss {found['loss']:.1e}, gradients "
-                f"{found['gradients']:.1e}", max(found["loss"], found["gradients"]) <= TARGET)]}
+    return {
+        "ranks": ranks,
+        "deviation": found,
+        "targets": [
+            reached(
+                target,
+                f"{ranks} ranks: loss {found['loss']:.1e}, gradients {found['gradients']:.1e}",
+                max(found["loss"], found["gradients"]) <= TARGET,
+            )
+        ],
+    }
 
 
 def _stepper(sizes: Sizes, kind: str, ranks: int) -> Stepper:

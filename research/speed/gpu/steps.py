@@ -25,9 +25,13 @@ def places(n: int, device: torch.device, generator: torch.Generator) -> Tensor:
 
 
 def random_inputs(
-    config: GAIRConfig, chips: int, photos: int, device: torch.device, seed: int = 0,
+    config: GAIRConfig,
+    chips: int,
+    photos: int,
+    device: torch.device,
+    seed: int = 0,
     points: int = 24,
-) -> Inputs:  # fmt: skip
+) -> Inputs:
     """Inputs of `chips` chips with `photos` photos each, preprocessed float32, on the device."""
     generator = torch.Generator(device).manual_seed(seed)
     n, options = chips * photos, {"device": device, "generator": generator}
@@ -49,14 +53,22 @@ def random_inputs(
 class Stepper:
     """A model, its optimiser and a queue, set up as in training; calling it makes one step."""
 
-    def __init__(self, config: GAIRConfig, options: PretrainOptions, engine: Engine,
-                 *, queue: int, seed: int = 0):
+    def __init__(
+        self,
+        config: GAIRConfig,
+        options: PretrainOptions,
+        engine: Engine,
+        *,
+        queue: int,
+        seed: int = 0,
+    ):
         torch.manual_seed(seed)
         self.options, self.fabric = options, engine.fabric(options.precision)
         self.device = self.fabric.device
         self.model = GAIR(config).train()
         self.wrapped, self.optimiser = engine.setup(
-            self.fabric, self.model, lambda m: adamw(m, options), parts=options.gradient_parts)
+            self.fabric, self.model, lambda m: adamw(m, options), parts=options.gradient_parts
+        )
         generator = torch.Generator(self.device).manual_seed(seed + 1)
         self.queued = places(queue, self.device, generator)
 
@@ -67,13 +79,15 @@ class Stepper:
     def gradients(self, inputs: Inputs) -> dict[str, Tensor]:
         """The terms of a batch; its gradients are added to the model's."""
         return gradient_cache.backward(
-            self.fabric, self.wrapped, inputs, self.queued, self.options)[0]
+            self.fabric, self.wrapped, inputs, self.queued, self.options
+        )[0]
 
     def __call__(self, inputs: Inputs) -> dict[str, Tensor]:
         """One whole step. The host does not wait for it."""
         found = self.gradients(inputs)
-        self.fabric.clip_gradients(self.wrapped, self.optimiser, error_if_nonfinite=False,
-                                   max_norm=self.options.clip_norm)
+        self.fabric.clip_gradients(
+            self.wrapped, self.optimiser, error_if_nonfinite=False, max_norm=self.options.clip_norm
+        )
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         return found

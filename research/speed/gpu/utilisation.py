@@ -27,8 +27,15 @@ TARGET = 0.45
 
 def options_for(sizes: Sizes, chips: int, **changes) -> PretrainOptions:
     """Training's own options for a batch of so many chips."""
-    return PretrainOptions(**{"chips_per_batch": chips, "photos_per_chip": sizes.photos,
-                              "queue_size": sizes.queue, "precision": sizes.precision} | changes)
+    return PretrainOptions(
+        **{
+            "chips_per_batch": chips,
+            "photos_per_chip": sizes.photos,
+            "queue_size": sizes.queue,
+            "precision": sizes.precision,
+        }
+        | changes
+    )
 
 
 def mode(compiled: bool) -> str:
@@ -62,9 +69,14 @@ def run(sizes: Sizes, device: torch.device) -> dict:
     return {
         "product_rate": {"flops_per_second": rate, "before": before, "after": after},
         "modes": modes,
-        "targets": [reached("model FLOPs utilisation of at least 45%",
-                            f"{said}, of {rate / 1e12:.0f} TFLOP/s", ran[best] >= TARGET)],
-    }  # fmt: skip
+        "targets": [
+            reached(
+                "model FLOPs utilisation of at least 45%",
+                f"{said}, of {rate / 1e12:.0f} TFLOP/s",
+                ran[best] >= TARGET,
+            )
+        ],
+    }
 
 
 def _fitting(sizes: Sizes, device: torch.device, compiled: bool) -> dict:
@@ -87,8 +99,7 @@ def _measure(sizes: Sizes, device: torch.device, chips: int, compiled: bool) -> 
     stepper(inputs)
     machine.wait(device)
     first = time.perf_counter() - began  # with compilation
-    times = machine.clock(lambda: stepper(inputs), device, warmup=sizes.warmup,
-                          repeat=sizes.repeat)  # fmt: skip
+    times = machine.clock(lambda: stepper(inputs), device, warmup=sizes.warmup, repeat=sizes.repeat)
     found = machine.spread(times) | memory.stop()
     waits = machine.waits(lambda: stepper(inputs), device)
     stepper.optimiser.zero_grad(set_to_none=True)
@@ -97,14 +108,19 @@ def _measure(sizes: Sizes, device: torch.device, chips: int, compiled: bool) -> 
     return found | {
         "first_step_seconds": first,
         "pairs_per_second": chips * sizes.photos / median(times),
-        "host_waits_a_step": len(waits), "host_waits_at": sorted(set(waits))[:10],
+        "host_waits_a_step": len(waits),
+        "host_waits_at": sorted(set(waits))[:10],
         "flops": counted,
         "towers": _towers(sizes, device, model, options, chips, compiled),
-    }  # fmt: skip
+    }
 
 
 def _towers(
-    sizes: Sizes, device: torch.device, model: GAIR, options: PretrainOptions, chips: int,
+    sizes: Sizes,
+    device: torch.device,
+    model: GAIR,
+    options: PretrainOptions,
+    chips: int,
     compiled: bool,
 ) -> dict[str, dict]:
     """Times of each encoder's forward and backward pass and of the loss, alone."""
@@ -125,8 +141,14 @@ def _towers(
     def loss() -> Tensor:
         leaf, field = rows.detach().requires_grad_(), points.detach().requires_grad_()
         leaves = Embeddings(leaf[:n], leaf[:n] * 2, leaf[:n] * 3, leaf[n:], temperature, field)
-        return terms(leaves, lonlat=inputs.lonlat, chip=inputs.chip, near_field=near,
-                     queued_lonlat=queued, options=options)["loss"]
+        return terms(
+            leaves,
+            lonlat=inputs.lonlat,
+            chip=inputs.chip,
+            near_field=near,
+            queued_lonlat=queued,
+            options=options,
+        )["loss"]
 
     found["loss"] = attempt(_both_ways, sizes, device, model, loss, False)  # never compiled
     return found
@@ -145,5 +167,4 @@ def _both_ways(
         out.float().sum().backward()
         model.zero_grad(set_to_none=True)
 
-    return machine.spread(
-        machine.clock(once, device, warmup=sizes.warmup, repeat=sizes.repeat))  # fmt: skip
+    return machine.spread(machine.clock(once, device, warmup=sizes.warmup, repeat=sizes.repeat))

@@ -26,9 +26,14 @@ from research.studies.stress.levels import NEUTRAL, NONE
 METRICS = {"recall@1": 1, "recall@10": 10, "median rank": None}  # k
 LOWER = ("median rank",)
 HEADLINE = ("site", "recall@10")
-TOLD = {"noise": (25.0, 50.0, 100.0, 500.0), "shift_east": (-100.0, 100.0),
-        "shift_north": (-100.0, 100.0), "scale": (0.5, 2.0), "position": (0.9,),
-        "heading": (-100.0, 50.0, 100.0, 200.0)}  # levels in the small metrics file
+TOLD = {
+    "noise": (25.0, 50.0, 100.0, 500.0),
+    "shift_east": (-100.0, 100.0),
+    "shift_north": (-100.0, 100.0),
+    "scale": (0.5, 2.0),
+    "position": (0.9,),
+    "heading": (-100.0, 50.0, 100.0, 200.0),
+}  # levels in the small metrics file
 LINEAR, MLP, BILINEAR = "linear NILI", "MLP NILI", "bilinear"  # as `stress.trained` names them
 
 
@@ -40,12 +45,17 @@ class Result:
     gaps: pd.DataFrame
     facts: dict
 
-    def of(self, stress: str, gallery: str = HEADLINE[0], metric: str = HEADLINE[1],
-           own: bool = True) -> pd.DataFrame:
+    def of(
+        self, stress: str, gallery: str = HEADLINE[0], metric: str = HEADLINE[1], own: bool = True
+    ) -> pd.DataFrame:
         """The rows of one stress, ordered by trained mode and level."""
         t = self.curves
-        return t[(t["stress"] == stress) & (t["gallery"] == gallery) & (t["metric"] == metric)
-                 & (t["own"] == own)]
+        return t[
+            (t["stress"] == stress)
+            & (t["gallery"] == gallery)
+            & (t["metric"] == metric)
+            & (t["own"] == own)
+        ]
 
     def save(self, folder: str | Path, metrics: str | Path) -> None:
         """curves.parquet, curves.csv, gaps.csv, and the small JSON that git keeps."""
@@ -62,17 +72,24 @@ class Result:
             for row in self.of(stress).itertuples():
                 if row.level in told:
                     small[row.trained][f"{stress} {row.level:g}"] = _numbers(
-                        row, ("difference", "difference_low", "difference_high"))
-        found = self.facts | {"commit": commit.current(), "trained": small,
-                              "gaps": self._headline_gaps()}
+                        row, ("difference", "difference_low", "difference_high")
+                    )
+        found = self.facts | {
+            "commit": commit.current(),
+            "trained": small,
+            "gaps": self._headline_gaps(),
+        }
         with whole(metrics) as part:
             part.write_text(json.dumps(found, indent=1) + "\n")
 
     def _headline_gaps(self) -> list[dict]:
         """first, second, difference, low, high: modes against one another, unstressed, HEADLINE."""
-        return [{"first": row.first, "second": row.second}
-                | _numbers(row, ("difference", "low", "high")) for row in self.gaps.itertuples()
-                if (row.gallery, row.metric) == HEADLINE]
+        return [
+            {"first": row.first, "second": row.second}
+            | _numbers(row, ("difference", "low", "high"))
+            for row in self.gaps.itertuples()
+            if (row.gallery, row.metric) == HEADLINE
+        ]
 
 
 def _numbers(row, names) -> dict:
@@ -96,34 +113,55 @@ def _remembered(score: stats.Score) -> stats.Score:
 
 def _score(metric: str, found: Ranks, codes: np.ndarray) -> stats.Score:
     k = METRICS[metric]
-    return _remembered(stats.median(found.rank(), codes) if k is None
-                       else stats.mean(found.recall_at(k), codes))
+    return _remembered(
+        stats.median(found.rank(), codes) if k is None else stats.mean(found.recall_at(k), codes)
+    )
 
 
-def summarise(trained: Mapping[str, str], runs: Sequence, outcomes: Sequence[dict], *,
-              draws: int = 1000, progress: bool = True) -> Result:
+def summarise(
+    trained: Mapping[str, str],
+    runs: Sequence,
+    outcomes: Sequence[dict],
+    *,
+    draws: int = 1000,
+    progress: bool = True,
+) -> Result:
     """trained: label -> variant; runs and outcomes as `ablation.run_all` has them.
 
     A run that failed is left out and counted; BadInput where none of a label's runs has finished.
     """
     done = {(r.variant, r.seed): o for r, o in zip(runs, outcomes) if "failed" not in o}
-    labels = {label: [done[k] for k in done if k[0] == variant]
-              for label, variant in trained.items()}
+    labels = {
+        label: [done[k] for k in done if k[0] == variant] for label, variant in trained.items()
+    }
     for label, found in labels.items():
         if not found:
-            why = next((o["failed"] for r, o in zip(runs, outcomes)
-                        if r.variant == trained[label] and "failed" in o), "none ran")
+            why = next(
+                (
+                    o["failed"]
+                    for r, o in zip(runs, outcomes)
+                    if r.variant == trained[label] and "failed" in o
+                ),
+                "none ran",
+            )
             raise BadInput(f"stress test: no run of {trained[label]!r} has finished: {why}")
     first = next(iter(done.values()))
-    if any(o["photos"] != first["photos"] or o["usable"] != first["usable"]
-           for o in done.values()):
-        raise BadInput("stress test: the runs answer for different photos; the levels, or the "
-                       "pairs, changed between them")
+    if any(o["photos"] != first["photos"] or o["usable"] != first["usable"] for o in done.values()):
+        raise BadInput(
+            "stress test: the runs answer for different photos; the levels, or the "
+            "pairs, changed between them"
+        )
     scores, sizes = _scores(labels, first)
-    facts = {"data": "synthetic" if first["synthetic"] else "real", "dataset": first["dataset"],
-             "split": first["split"], "photos": len(first["photos"]),
-             "sites": len(set(first["sites"])), "seeds": sorted({r.seed for r in runs}),
-             "runs": len(runs), "failed": len(runs) - len(done)}
+    facts = {
+        "data": "synthetic" if first["synthetic"] else "real",
+        "dataset": first["dataset"],
+        "split": first["split"],
+        "photos": len(first["photos"]),
+        "sites": len(set(first["sites"])),
+        "seeds": sorted({r.seed for r in runs}),
+        "runs": len(runs),
+        "failed": len(runs) - len(done),
+    }
     rows = []
     for key, own in tqdm(scores.items(), desc="curves", disable=not progress, mininterval=5):
         label, read, stress, level, gallery, metric = key
@@ -133,13 +171,27 @@ def summarise(trained: Mapping[str, str], runs: Sequence, outcomes: Sequence[dic
         gap = None
         if neutral is not None and level != NEUTRAL[stress]:
             gap = stats.paired_difference(own, neutral, clusters, draws=draws)
-        rows.append({
-            "trained": label, "read": read, "own": read == labels[label][0]["own"],
-            "stress": stress, "level": level, "gallery": gallery, "metric": metric, "n": n,
-            "sites": clusters, "seeds": len(own), "mean": mean.value, "low": mean.low,
-            "high": mean.high, "difference": gap.value if gap else np.nan,
-            "difference_low": gap.low if gap else np.nan,
-            "difference_high": gap.high if gap else np.nan, "chance": chance})
+        rows.append(
+            {
+                "trained": label,
+                "read": read,
+                "own": read == labels[label][0]["own"],
+                "stress": stress,
+                "level": level,
+                "gallery": gallery,
+                "metric": metric,
+                "n": n,
+                "sites": clusters,
+                "seeds": len(own),
+                "mean": mean.value,
+                "low": mean.low,
+                "high": mean.high,
+                "difference": gap.value if gap else np.nan,
+                "difference_low": gap.low if gap else np.nan,
+                "difference_high": gap.high if gap else np.nan,
+                "chance": chance,
+            }
+        )
     return Result(pd.DataFrame(rows), _gaps(labels, scores, sizes, draws), facts)
 
 
@@ -158,8 +210,11 @@ def _scores(labels: Mapping[str, list[dict]], first: dict) -> tuple[dict, dict]:
             if not rows.any():
                 continue
             among = many if gallery == "site" else np.full(len(many), len(many))
-            company[stress, gallery] = (rows, among, stats.encode_clusters(
-                sites[np.array(take)][rows]))
+            company[stress, gallery] = (
+                rows,
+                among,
+                stats.encode_clusters(sites[np.array(take)][rows]),
+            )
     for label, outcomes in labels.items():
         for outcome in outcomes:
             for found in outcome["ranks"]:
@@ -167,13 +222,20 @@ def _scores(labels: Mapping[str, list[dict]], first: dict) -> tuple[dict, dict]:
                 if where not in company:
                     continue
                 rows, among, (codes, clusters) = company[where]
-                got = Ranks(np.array(found["better"])[rows], np.array(found["tied"])[rows],
-                            among[rows])
+                got = Ranks(
+                    np.array(found["better"])[rows], np.array(found["tied"])[rows], among[rows]
+                )
                 for metric, k in METRICS.items():
                     chance = np.median(got.chance_rank()) if k is None else got.chance_at(k).mean()
                     sizes[*where, metric] = (int(rows.sum()), clusters, float(chance))
-                    key = (label, found["mode"], found["stress"], found["level"],
-                           found["gallery"], metric)
+                    key = (
+                        label,
+                        found["mode"],
+                        found["stress"],
+                        found["level"],
+                        found["gallery"],
+                        metric,
+                    )
                     scores.setdefault(key, []).append(_score(metric, got, codes))
     return scores, sizes
 
@@ -187,13 +249,23 @@ def _gaps(labels, scores, sizes, draws) -> pd.DataFrame:
             continue  # a seed has failed: not paired
         for gallery in GALLERIES:
             for metric in METRICS:
-                keys = [(x, labels[x][0]["own"], NONE, 0.0, gallery, metric)
-                        for x in (first, second)]
+                keys = [
+                    (x, labels[x][0]["own"], NONE, 0.0, gallery, metric) for x in (first, second)
+                ]
                 if keys[0] not in scores:
                     continue
-                gap = stats.paired_difference(scores[keys[0]], scores[keys[1]],
-                                              sizes[NONE, gallery, metric][1], draws=draws)
-                rows.append({"first": first, "second": second, "gallery": gallery,
-                             "metric": metric, "difference": gap.value, "low": gap.low,
-                             "high": gap.high})
+                gap = stats.paired_difference(
+                    scores[keys[0]], scores[keys[1]], sizes[NONE, gallery, metric][1], draws=draws
+                )
+                rows.append(
+                    {
+                        "first": first,
+                        "second": second,
+                        "gallery": gallery,
+                        "metric": metric,
+                        "difference": gap.value,
+                        "low": gap.low,
+                        "high": gap.high,
+                    }
+                )
     return pd.DataFrame(rows)

@@ -63,8 +63,15 @@ def modes_of(model: GAIR) -> list[str]:
 
 
 @torch.inference_mode()
-def local(model: GAIR, scenes: Mapping[str, Scene], ids: Sequence[str], levels: Sequence[Level],
-          usable: Mapping[str, np.ndarray], modes: Sequence[str], size_px: int) -> np.ndarray:
+def local(
+    model: GAIR,
+    scenes: Mapping[str, Scene],
+    ids: Sequence[str],
+    levels: Sequence[Level],
+    usable: Mapping[str, np.ndarray],
+    modes: Sequence[str],
+    size_px: int,
+) -> np.ndarray:
     """What the field says at every level's places: float32 [mode, level, n, D] of unit length.
 
     ids [n]: each photo's scene. Photos that a stress does not take are NaN there.
@@ -106,8 +113,14 @@ def _read(model: GAIR, encoded: Features, asked: list[list], mode: str, out: np.
         out[[f[0] for f in asked[b]], [f[1] for f in asked[b]]] = values[k, : len(asked[b])].float()
 
 
-def ranks(photos: np.ndarray, fields: np.ndarray, levels: Sequence[Level],
-          usable: Mapping[str, np.ndarray], sites: np.ndarray, modes: Sequence[str]) -> list[dict]:
+def ranks(
+    photos: np.ndarray,
+    fields: np.ndarray,
+    levels: Sequence[Level],
+    usable: Mapping[str, np.ndarray],
+    sites: np.ndarray,
+    modes: Sequence[str],
+) -> list[dict]:
     """A row a (mode, level, gallery): `better` and `tied`, counts of the photos that it takes."""
     found = []
     for m, mode in enumerate(modes):
@@ -118,9 +131,16 @@ def ranks(photos: np.ndarray, fields: np.ndarray, levels: Sequence[Level],
             for gallery in GALLERIES:
                 groups = sites[take] if gallery == "site" else None
                 got = retrieval.match_ranks(photos[take], fields[m, number, take], groups)
-                found.append({"mode": mode, "stress": level.stress, "level": level.value,
-                              "gallery": gallery, "better": got.better.astype(int).tolist(),
-                              "tied": got.tied.astype(int).tolist()})
+                found.append(
+                    {
+                        "mode": mode,
+                        "stress": level.stress,
+                        "level": level.value,
+                        "gallery": gallery,
+                        "better": got.better.astype(int).tolist(),
+                        "tied": got.tied.astype(int).tolist(),
+                    }
+                )
     return found
 
 
@@ -142,28 +162,50 @@ def run(values: dict, pairs_folder: str) -> dict:
     modes = modes_of(model)
     images = encode.read_photos(dataset, rows, model.config.sv_size)
     photos = encode.encode_photos(model, images)
-    fields = local(model, scenes, rows["scene_id"].tolist(), levels, usable, modes,
-                   pairs.chips["chips"].shape[-1])
+    fields = local(
+        model,
+        scenes,
+        rows["scene_id"].tolist(),
+        levels,
+        usable,
+        modes,
+        pairs.chips["chips"].shape[-1],
+    )
     sites = sites.astype(str).to_numpy(dtype=str)
-    return {"own": modes[0], "split": label, "dataset": dataset.name,
-            "synthetic": bool(dataset.synthetic), "sites": sites.tolist(),
-            "photos": rows["photo_id"].astype(str).tolist(),
-            "usable": {k: v.tolist() for k, v in usable.items()},
-            "ranks": ranks(photos, fields, levels, usable, sites, modes),
-            "seconds": round(time.monotonic() - began, 1)}
+    return {
+        "own": modes[0],
+        "split": label,
+        "dataset": dataset.name,
+        "synthetic": bool(dataset.synthetic),
+        "sites": sites.tolist(),
+        "photos": rows["photo_id"].astype(str).tolist(),
+        "usable": {k: v.tolist() for k, v in usable.items()},
+        "ranks": ranks(photos, fields, levels, usable, sites, modes),
+        "seconds": round(time.monotonic() - began, 1),
+    }
 
 
-def plan(trained: Sequence[ablation.Run], runs: str | Path, levels: dict, noise_seed: int,
-         pairs: str) -> list[ablation.Run]:
+def plan(
+    trained: Sequence[ablation.Run], runs: str | Path, levels: dict, noise_seed: int, pairs: str
+) -> list[ablation.Run]:
     """A run for each trained model; its key says what its numbers depend on."""
     wanted = stresses.check(levels)
     here = Path(__file__).resolve().parents[3]
     code = code_hash(here / f"{name}.py" for name in CODE)
-    return [ablation.Run(r.variant, r.seed, {
-        "data": r.values["data"], "model": str(ablation.weights(runs, r.key)), "levels": wanted,
-        "noise_seed": noise_seed},
-        "stress-" + checkpoint.fingerprint(r.key, wanted, noise_seed, pairs, code))
-        for r in trained]  # fmt: skip
+    return [
+        ablation.Run(
+            r.variant,
+            r.seed,
+            {
+                "data": r.values["data"],
+                "model": str(ablation.weights(runs, r.key)),
+                "levels": wanted,
+                "noise_seed": noise_seed,
+            },
+            "stress-" + checkpoint.fingerprint(r.key, wanted, noise_seed, pairs, code),
+        )
+        for r in trained
+    ]
 
 
 def command(spec: Path) -> list[str]:
@@ -174,7 +216,10 @@ def command(spec: Path) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """The command of the module's header."""
     return ablation_run.serve(
-        "research.studies.stress.evaluate", lambda spec: run(spec["values"], spec["pairs"]), arguments)
+        "research.studies.stress.evaluate",
+        lambda spec: run(spec["values"], spec["pairs"]),
+        arguments,
+    )
 
 
 if __name__ == "__main__":

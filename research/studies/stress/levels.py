@@ -27,8 +27,14 @@ from gairlib.errors import BadInput
 from gairlib.pairs.pair import Pairs
 from research.studies.stress import perturb
 
-NEUTRAL = {"noise": 0.0, "shift_east": 0.0, "shift_north": 0.0, "scale": 1.0, "position": 0.0,
-           "heading": 0.0}
+NEUTRAL = {
+    "noise": 0.0,
+    "shift_east": 0.0,
+    "shift_north": 0.0,
+    "scale": 1.0,
+    "position": 0.0,
+    "heading": 0.0,
+}
 NONE = "none"  # the pairs as they are, all photos
 BOUNDS = {"scale": (0.1, 10.0), "position": (0.0, 1.0), "noise": (0.0, np.inf)}
 
@@ -52,8 +58,10 @@ def check(levels: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
         low, high = BOUNDS.get(name, (-np.inf, np.inf))
         numbers = sorted({float(v) for v in values})
         if NEUTRAL[name] not in numbers or not low <= numbers[0] <= numbers[-1] <= high:
-            raise BadInput(f"stress.levels.{name}: {list(values)} must have the neutral level "
-                           f"{NEUTRAL[name]:g} and lie in {low:g}..{high:g}")
+            raise BadInput(
+                f"stress.levels.{name}: {list(values)} must have the neutral level "
+                f"{NEUTRAL[name]:g} and lie in {low:g}..{high:g}"
+            )
         found[name] = numbers
     if not found:
         raise BadInput(f"stress.levels: none given; known are {', '.join(NEUTRAL)}")
@@ -70,9 +78,13 @@ def own_boxes(pairs: Pairs, rows: pd.DataFrame, scenes: Mapping[str, Scene]) -> 
     return np.round(np.array(boxes).reshape(-1, 4), 6)
 
 
-def make(rows: pd.DataFrame, boxes: np.ndarray, scenes: Mapping[str, Scene],
-         wanted: Mapping[str, Sequence[float]], seed: int = 0
-         ) -> tuple[list[Level], dict[str, np.ndarray]]:
+def make(
+    rows: pd.DataFrame,
+    boxes: np.ndarray,
+    scenes: Mapping[str, Scene],
+    wanted: Mapping[str, Sequence[float]],
+    seed: int = 0,
+) -> tuple[list[Level], dict[str, np.ndarray]]:
     """All levels, and for each stress the photos that it takes (bool [n]).
 
     rows: scene_id, lon, lat, heading; boxes: their chips. The first level is NONE, all photos.
@@ -90,8 +102,9 @@ def make(rows: pd.DataFrame, boxes: np.ndarray, scenes: Mapping[str, Scene],
 
     def each(function, *columns):
         """A function of a scene's rows and its size, over all scenes."""
-        done = {name: function(*(c[of] for c in columns), sizes[name])
-                for name, of in parts.items()}
+        done = {
+            name: function(*(c[of] for c in columns), sizes[name]) for name, of in parts.items()
+        }
         width = next(iter(done.values())).shape[1:]
         out = np.zeros((len(rows), *width))
         for name, of in parts.items():
@@ -140,4 +153,3 @@ def _headings(rows: pd.DataFrame) -> np.ndarray:
     if "heading" not in rows:
         return np.full(len(rows), np.nan)
     return pd.to_numeric(rows["heading"], errors="coerce").to_numpy(np.float64)
-

@@ -20,13 +20,15 @@ ROOM = 0.9  # a chip that has to move keeps a place within this share of its hal
 def moved(lonlat, azimuth, metres) -> np.ndarray:
     """Places `metres` away in the direction `azimuth` (negative: the opposite one): [n, 2]."""
     lon, lat = np.asarray(lonlat, np.float64).T
-    azimuth, metres = (np.broadcast_to(np.asarray(v, np.float64), lon.shape)
-                       for v in (azimuth, metres))
+    azimuth, metres = (
+        np.broadcast_to(np.asarray(v, np.float64), lon.shape) for v in (azimuth, metres)
+    )
     return np.stack(GEOD.fwd(lon, lat, azimuth, metres)[:2], 1)
 
 
-def directions(lonlat, metres: float, inside: Callable[[np.ndarray], np.ndarray], seed: int
-               ) -> tuple[np.ndarray, np.ndarray]:
+def directions(
+    lonlat, metres: float, inside: Callable[[np.ndarray], np.ndarray], seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """An azimuth for each place, at random among those that keep it inside: ([n], found [n]).
 
     inside: tells of places [n, 2] whether they can be read. A place without a direction in TRIES
@@ -63,8 +65,10 @@ def least_moved(box, target, size) -> np.ndarray:
 
 def _boxes(start, extent, size) -> np.ndarray:
     extent = np.broadcast_to(np.asarray(extent, np.float64), np.shape(start))
-    first = [[corner(float(s), float(e), available) for s, e, available in zip(row, wide, size)]
-             for row, wide in zip(start, extent)]
+    first = [
+        [corner(float(s), float(e), available) for s, e, available in zip(row, wide, size)]
+        for row, wide in zip(start, extent)
+    ]
     return np.concatenate([np.array(first).reshape(-1, 2), extent], 1)
 
 

@@ -4,13 +4,18 @@ from pathlib import Path
 
 PARTITION = "default_partition.json"  # of each set of GEO-Bench
 PANGAEA = {  # set -> its label files
-    "sen1floods11": "**/LabelHand/*.tif", "hlsburnscars": "*/*.mask.tif",
-    "mados": "**/10/*_L2R_cl_*.tif", "ai4smallfarms": "sentinel-2-asia/*/masks/*.tif",
-}  # fmt: skip
+    "sen1floods11": "**/LabelHand/*.tif",
+    "hlsburnscars": "*/*.mask.tif",
+    "mados": "**/10/*_L2R_cl_*.tif",
+    "ai4smallfarms": "sentinel-2-asia/*/masks/*.tif",
+}
 PLACE_PULSE = ("placepulse", "place-pulse-2.0")
 PICTURES = ("images", "final_photo_dataset")
-WHERE = {"pangaea": f"pangaea/<set>/ ({', '.join(PANGAEA)})", "geobench": "geobench/*/<set>/",
-         "placepulse": "placepulse/"}  # fmt: skip
+WHERE = {
+    "pangaea": f"pangaea/<set>/ ({', '.join(PANGAEA)})",
+    "geobench": "geobench/*/<set>/",
+    "placepulse": "placepulse/",
+}
 
 
 def pangaea(folder: Path) -> dict[str, Path]:
@@ -23,8 +28,11 @@ def geobench(folder: Path) -> dict[str, Path]:
     partition or with samples (reading such a set without a partition then names that file)."""
     root = folder / "geobench"
     below = sorted(p for deep in ("*", "*/*") for p in root.glob(deep) if p.is_dir())
-    return {p.name: p for p in below
-            if (p / PARTITION).is_file() or next(p.glob("*.hdf5"), None) is not None}
+    return {
+        p.name: p
+        for p in below
+        if (p / PARTITION).is_file() or next(p.glob("*.hdf5"), None) is not None
+    }
 
 
 def place_pulse(folder: Path) -> Path | None:
@@ -39,14 +47,19 @@ def filled(folder: Path) -> bool:
 
 def parts(folder: Path) -> list[tuple[str, int, str]]:
     """(part, images with labels, note) of every set that is there; absent benchmarks too."""
-    found = [(f"pangaea/{name}", sum(1 for _ in path.glob(PANGAEA[name])), "labelled images")
-             for name, path in pangaea(folder).items()]
-    found += [(f"geobench/{name}", sum(1 for _ in path.glob("*.hdf5")), "samples")
-              for name, path in geobench(folder).items()]
+    found = [
+        (f"pangaea/{name}", sum(1 for _ in path.glob(PANGAEA[name])), "labelled images")
+        for name, path in pangaea(folder).items()
+    ]
+    found += [
+        (f"geobench/{name}", sum(1 for _ in path.glob("*.hdf5")), "samples")
+        for name, path in geobench(folder).items()
+    ]
     pulse = place_pulse(folder)
     if pulse is not None:
         count = sum(1 for n in PICTURES for _ in (pulse / n).glob("*.[jJpP]*"))
         found.append(("placepulse", count, "photos"))
     there = {part.split("/")[0] for part, _, _ in found}
-    return found + [(name, 0, f"absent: {where}") for name, where in WHERE.items()
-                    if name not in there]
+    return found + [
+        (name, 0, f"absent: {where}") for name, where in WHERE.items() if name not in there
+    ]

@@ -24,14 +24,22 @@ from research.tasks.published import geobench_files as files
 
 PREFIX = "geobench-"
 CLASSIFIED = ("m-eurosat", "m-bigearthnet", "m-so2sat", "m-brick-kiln", "m-forestnet", "m-pv4ger")
-SEGMENTED = ("m-cashew-plant", "m-SA-crop-type", "m-pv4ger-seg", "m-chesapeake-landcover",
-             "m-NeonTree", "m-nz-cattle")  # fmt: skip
+SEGMENTED = (
+    "m-cashew-plant",
+    "m-SA-crop-type",
+    "m-pv4ger-seg",
+    "m-chesapeake-landcover",
+    "m-NeonTree",
+    "m-nz-cattle",
+)
 
 
 def available(dataset: Dataset) -> dict[str, str]:
     """Task name -> "" where the folder has the set, else the reason. Nothing is read."""
-    found = dict.fromkeys((f"{PREFIX}{n}" for n in CLASSIFIED + SEGMENTED),
-                          f"no folder {folders.WHERE['geobench']} with {folders.PARTITION}")
+    found = dict.fromkeys(
+        (f"{PREFIX}{n}" for n in CLASSIFIED + SEGMENTED),
+        f"no folder {folders.WHERE['geobench']} with {folders.PARTITION}",
+    )
     return found | {f"{PREFIX}{name}": "" for name in folders.geobench(dataset.folder)}
 
 
@@ -57,14 +65,27 @@ def probing(name: str, dataset: Dataset) -> registry.TaskData:
     def few(seed: int) -> Folds:
         return [(np.sort(np.random.default_rng(seed).permutation(train)[: registry.FEW]), test)]
 
-    schemes = [registry.Scheme(f"published split, {registry.FEW} labels", few, rows),
-               registry.Scheme("published split", lambda seed: [(train, test)], rows)]
+    schemes = [
+        registry.Scheme(f"published split, {registry.FEW} labels", few, rows),
+        registry.Scheme("published split", lambda seed: [(train, test)], rows),
+    ]
     samples = files.Samples(folder, ids)
     kind = "classification" if labels.ndim == 1 else "multilabel"
     schemes = schemes[1:] if kind == "multilabel" else schemes
-    return registry.TaskData(f"{PREFIX}{name}", "rs", kind, f"{name} class", samples, labels,
-                          rows.astype(str), "image", schemes, dataset.synthetic, samples.bands,
-                          notes_on(name, samples.bands))
+    return registry.TaskData(
+        f"{PREFIX}{name}",
+        "rs",
+        kind,
+        f"{name} class",
+        samples,
+        labels,
+        rows.astype(str),
+        "image",
+        schemes,
+        dataset.synthetic,
+        samples.bands,
+        notes_on(name, samples.bands),
+    )
 
 
 def check_classes(labels: np.ndarray, train, test, path) -> None:
@@ -75,14 +96,23 @@ def check_classes(labels: np.ndarray, train, test, path) -> None:
         kinds = [set(np.flatnonzero(labels[part].any(0)).tolist()) for part in (train, test)]
     for have, lack, split in ((kinds[0], kinds[1], "test"), (kinds[1], kinds[0], "train")):
         if have - lack:
-            raise BadInput(f"{path}: class {sorted(have - lack)[0]} has no image in the split "
-                           f"{split!r}")
+            raise BadInput(
+                f"{path}: class {sorted(have - lack)[0]} has no image in the split {split!r}"
+            )
     if len(kinds[0]) < 2:
         raise BadInput(f"{path}: fewer than two classes")
 
 
-def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str,
-        extra: benchmark_probe.Options):
+def run(
+    task: str,
+    dataset: Dataset,
+    model: GAIR,
+    *,
+    pairs_folder,
+    seeds: int,
+    device: str,
+    extra: benchmark_probe.Options,
+):
     """What `research.tasks.registry.FAMILIES` asks of a family. extra: read by sets with one label an image;
     the example also holds their errors by region (`geographic_bias`)."""
     name = task.removeprefix(PREFIX)
@@ -98,6 +128,7 @@ def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, d
     if data.kind == "multilabel":
         return geobench_multilabel.run(data, dataset, model, seeds=seeds, device=device)
     table, images, regions = benchmark_probe.run(
-        data, dataset, model, seeds=seeds, device=device, extra=extra)
+        data, dataset, model, seeds=seeds, device=device, extra=extra
+    )
     example = {"data": data, "images": images, "regions": regions}
     return table, benchmark_probe.mainline(data), data.notes, example

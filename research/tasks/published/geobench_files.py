@@ -40,15 +40,29 @@ SPLITS = {"train": "train", "val": "valid", "test": "test"}  # ours: theirs
 # Code at the start of a dataset's name -> the Sentinel-2 band that it holds (None: none of ours).
 SENTINEL2 = {**{f"{n:02d}": f"B{n:02d}" for n in range(1, 13)}, "08A": "B8A"}
 EUROSAT = SENTINEL2 | {"08A": "B09", "09": "B10", "10": "B11", "11": "B12", "12": "B8A"}
-BRICK_KILN = SENTINEL2 | {"06": "B07", "07": "B8A", "08": "B08", "08A": "B11", "09": "B12",
-                          "10": None, "11": None, "12": None}  # fmt: skip
+BRICK_KILN = SENTINEL2 | {
+    "06": "B07",
+    "07": "B8A",
+    "08": "B08",
+    "08A": "B11",
+    "09": "B12",
+    "10": None,
+    "11": None,
+    "12": None,
+}
 LANDSAT8 = {"02": "B02", "03": "B03", "04": "B04", "05": "B8A", "06": "B11", "07": "B12"}
 COLOURS = {"red": "B04", "green": "B03", "blue": "B02", "nir": "B08"}
 
 # What a set's numbers are: reflectance x 10000, reflectance, or no physical scale.
 NAMES = {"m-eurosat": EUROSAT, "m-brick-kiln": BRICK_KILN, "m-forestnet": LANDSAT8}
-SCALES = {"m-eurosat": 1.0, "m-brick-kiln": 1.0, "m-bigearthnet": 1.0, "m-cashew-plant": 1.0,
-          "m-cashew-plantation": 1.0, "m-so2sat": 10_000.0}  # fmt: skip
+SCALES = {
+    "m-eurosat": 1.0,
+    "m-brick-kiln": 1.0,
+    "m-bigearthnet": 1.0,
+    "m-cashew-plant": 1.0,
+    "m-cashew-plantation": 1.0,
+    "m-so2sat": 10_000.0,
+}
 
 
 def read_json(path: Path) -> dict:
@@ -95,8 +109,9 @@ def labels(folder: Path, ids: Sequence[str]) -> np.ndarray:
         for name, members in read_json(by_class).items():
             for member in members:
                 if of.setdefault(str(member), str(name)) != str(name):
-                    raise BadInput(f"{by_class}: {member} has two classes, {of[str(member)]} and "
-                                   f"{name}")
+                    raise BadInput(
+                        f"{by_class}: {member} has two classes, {of[str(member)]} and {name}"
+                    )
         missing = [i for i in ids if i not in of]
         if missing:
             raise BadInput(f"{by_class}: no class for {missing[0]}")
@@ -113,8 +128,9 @@ def labels(folder: Path, ids: Sequence[str]) -> np.ndarray:
         raise BadInput(f"{by_sample}: no label for {missing[0]}")
     rows = [np.asarray(table[i], np.float64).reshape(-1) for i in ids]
     if len({len(r) for r in rows}) != 1 or not all(np.isin(r, (0, 1)).all() for r in rows):
-        raise BadInput(f"{by_sample}: every sample needs as many zeros and ones as there are "
-                       "classes")
+        raise BadInput(
+            f"{by_sample}: every sample needs as many zeros and ones as there are classes"
+        )
     hot = np.stack(rows).astype(np.int64)
     if (hot.sum(1) == 1).all():
         return hot.argmax(1).astype(str)
@@ -161,8 +177,10 @@ class Samples:
             entry = by_band.get(band) or {}
             mean, std = entry.get("mean"), entry.get("std")
             if mean is None or std is None or not std > 0:
-                raise BadInput(f"{path}: mean and std of {self.names[band]!r} are needed, since "
-                               "the set's numbers have no physical scale")
+                raise BadInput(
+                    f"{path}: mean and std of {self.names[band]!r} are needed, since "
+                    "the set's numbers have no physical scale"
+                )
             found[band] = (float(mean), float(std))
         return found
 

@@ -57,16 +57,27 @@ def run(data: TaskData, dataset: Dataset, model: GAIR, *, seeds: int, device: st
     codes, clusters = stats.encode_clusters(data.clusters[test])
 
     def add(encoder: str, found: np.ndarray, probe: str, normalisation: str) -> None:
-        table.add(scheme.name, encoder, METRIC, stats.micro_f1(y[test], found, codes), probe=probe,
-                  n=len(test), clusters=clusters, n_train=len(train), bands=data.bands,
-                  normalisation=normalisation)
+        table.add(
+            scheme.name,
+            encoder,
+            METRIC,
+            stats.micro_f1(y[test], found, codes),
+            probe=probe,
+            n=len(test),
+            clusters=clusters,
+            n_train=len(train),
+            bands=data.bands,
+            normalisation=normalisation,
+        )
 
     for seed in range(seeds):
-        untrained = encode.of_chips(encode.random_init(model.config, seed), data.inputs,
-                                      device)
-        for encoder, x, normalisation in ((OURS, ours, prep), (RANDOM, untrained, prep),
-                                          ("colour statistics", colours, "none"),
-                                          ("raw pixels", coarse, "none")):
+        untrained = encode.of_chips(encode.random_init(model.config, seed), data.inputs, device)
+        for encoder, x, normalisation in (
+            (OURS, ours, prep),
+            (RANDOM, untrained, prep),
+            ("colour statistics", colours, "none"),
+            ("raw pixels", coarse, "none"),
+        ):
             add(encoder, guess(x, y, train, test, seed), "ridge", normalisation)
         add("majority", majority(y, train, test), "none", "none")
     text = np.array(["+".join(map(str, np.flatnonzero(row))) for row in y], dtype=str)

@@ -14,11 +14,28 @@ from research.tasks.published.pictures import Picture, assemble
 from research.tasks.segmentation.data import IGNORE, SegmentationData
 
 CLASSES = {
-    "m-cashew-plant": ("no data", "well-managed plantation", "poorly-managed plantation",
-                       "non-plantation", "residential", "background", "uncertain"),
-    "m-SA-crop-type": ("No Data", "Lucerne/Medics", "Planted pastures", "Fallow", "Wine grapes",
-                       "Weeds", "Small grain grazing", "Wheat", "Canola", "Rooibos"),
-}  # fmt: skip
+    "m-cashew-plant": (
+        "no data",
+        "well-managed plantation",
+        "poorly-managed plantation",
+        "non-plantation",
+        "residential",
+        "background",
+        "uncertain",
+    ),
+    "m-SA-crop-type": (
+        "No Data",
+        "Lucerne/Medics",
+        "Planted pastures",
+        "Fallow",
+        "Wine grapes",
+        "Weeds",
+        "Small grain grazing",
+        "Wheat",
+        "Canola",
+        "Rooibos",
+    ),
+}
 CLASSES["m-cashew-plantation"] = CLASSES["m-cashew-plant"]
 COUNTS = {"m-pv4ger-seg": 2, "m-chesapeake-landcover": 7, "m-NeonTree": 2, "m-nz-cattle": 2}
 
@@ -30,18 +47,28 @@ def load(name: str, dataset: Dataset, size: int) -> SegmentationData:
     for split, ids in files.partition(folder).items():
         samples = files.Samples(folder, ids)
         paths = [folder / f"{i}.hdf5" for i in ids]
-        splits[split] = [Picture(i, i, path, partial(samples.image, k),
-                                 partial(files.mask, path))
-                         for k, (i, path) in enumerate(zip(ids, paths))]
+        splits[split] = [
+            Picture(i, i, path, partial(samples.image, k), partial(files.mask, path))
+            for k, (i, path) in enumerate(zip(ids, paths))
+        ]
     names = CLASSES.get(name)
     if names is None:
         count = COUNTS.get(name) or _count(splits)
         names = tuple(f"class {k}" for k in range(count))
         notes.append("the published file with the classes' names is a pickle and is not read")
     notes += geobench.notes_on(name, samples.bands)
-    return assemble(f"{geobench.PREFIX}{name}", splits, names, size=size, bands=[*samples.names],
-                    cluster="image", synthetic=dataset.synthetic, complete=False,
-                    where=folder / folders.PARTITION, notes=notes)
+    return assemble(
+        f"{geobench.PREFIX}{name}",
+        splits,
+        names,
+        size=size,
+        bands=[*samples.names],
+        cluster="image",
+        synthetic=dataset.synthetic,
+        complete=False,
+        where=folder / folders.PARTITION,
+        notes=notes,
+    )
 
 
 def _count(splits: dict[str, list[Picture]]) -> int:

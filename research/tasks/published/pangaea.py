@@ -22,8 +22,10 @@ PREFIX = "pangaea-"
 def available(dataset: Dataset) -> dict[str, str]:
     """Task name -> "" where the folder has the set, else the reason. Nothing is read."""
     there = folders.pangaea(dataset.folder)
-    return {f"{PREFIX}{name}": "" if name in there else f"no folder pangaea/{name}"
-            for name in folders.PANGAEA}
+    return {
+        f"{PREFIX}{name}": "" if name in there else f"no folder pangaea/{name}"
+        for name in folders.PANGAEA
+    }
 
 
 def load(task: str, dataset: Dataset, size: int) -> "SegmentationData":

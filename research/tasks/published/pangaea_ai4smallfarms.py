@@ -73,8 +73,10 @@ def _part(root: Path, names: tuple[str, ...]) -> list[Picture]:
     if not images:
         raise BadInput(f"{folder / 'images'}: no *.tif, as the published layout has them")
     masks = [_mask_of(path, folder / "masks") for path in images]
-    return [Picture(path.stem, path.stem, mask, partial(_image, path), partial(codes, mask, CODES))
-            for path, mask in zip(images, masks)]
+    return [
+        Picture(path.stem, path.stem, mask, partial(_image, path), partial(codes, mask, CODES))
+        for path, mask in zip(images, masks)
+    ]
 
 
 def load(folder: Path, size: int) -> SegmentationData:
@@ -83,6 +85,13 @@ def load(folder: Path, size: int) -> SegmentationData:
     if not root.is_dir():
         raise BadInput(f"{root}: this folder of the published layout is not there")
     splits = {split: _part(root, names) for split, names in FOLDERS.items()}
-    return assemble("pangaea-ai4smallfarms", splits, CLASSES, size=size, bands=PRESENT,
-                    cluster="tile", where=root,
-                    notes=["six of the ten bands are not there and hold the training mean"])
+    return assemble(
+        "pangaea-ai4smallfarms",
+        splits,
+        CLASSES,
+        size=size,
+        bands=PRESENT,
+        cluster="tile",
+        where=root,
+        notes=["six of the ten bands are not there and hold the training mean"],
+    )

@@ -44,8 +44,10 @@ def _image(path: Path) -> np.ndarray:
     absent = values == MISSING
     high = values[~absent].max(initial=0.0)
     if high > BRIGHTEST:
-        raise BadInput(f"{path}: values up to {high:g}; the published files hold reflectance in "
-                       f"0..1 (and {MISSING:g} where there is none)")
+        raise BadInput(
+            f"{path}: values up to {high:g}; the published files hold reflectance in "
+            f"0..1 (and {MISSING:g} where there is none)"
+        )
     values[absent] = np.nan
     return as_dn(values, 10_000)
 
@@ -59,13 +61,18 @@ def _part(folder: Path) -> list[Picture]:
     for path in images:
         match = NAME.match(path.name)
         if not match:
-            raise BadInput(f"{path}: published names are subsetted_512x512_HLS.S30.<tile>.<date>."
-                           "v1.4_merged.tif")
+            raise BadInput(
+                f"{path}: published names are subsetted_512x512_HLS.S30.<tile>.<date>."
+                "v1.4_merged.tif"
+            )
         mask = path.with_name(f"{match['stem']}.mask.tif")
         if not mask.is_file():
             raise BadInput(f"{mask}: the mask of {path.name} is not there")
-        found.append(Picture(path.stem, match["tile"], mask, partial(_image, path),
-                             partial(codes, mask, CODES)))
+        found.append(
+            Picture(
+                path.stem, match["tile"], mask, partial(_image, path), partial(codes, mask, CODES)
+            )
+        )
     return found
 
 
@@ -76,7 +83,16 @@ def load(folder: Path, size: int) -> SegmentationData:
         raise BadInput(f"{folder / 'training'}: one image cannot be split into train and val")
     train, val = train_test_split(np.arange(len(both)), test_size=0.1, random_state=23)
     splits = {"train": [both[i] for i in train], "val": [both[i] for i in val], "test": test}
-    return assemble("pangaea-hlsburnscars", splits, CLASSES, size=size, bands=PRESENT,
-                    cluster="MGRS tile", where=folder,
-                    notes=["B05 B06 B07 B08 are not in HLS chips and hold the training mean",
-                           "30 m a pixel, the encoder was trained on 10 m"])
+    return assemble(
+        "pangaea-hlsburnscars",
+        splits,
+        CLASSES,
+        size=size,
+        bands=PRESENT,
+        cluster="MGRS tile",
+        where=folder,
+        notes=[
+            "B05 B06 B07 B08 are not in HLS chips and hold the training mean",
+            "30 m a pixel, the encoder was trained on 10 m",
+        ],
+    )

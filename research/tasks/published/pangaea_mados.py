@@ -27,10 +27,22 @@ from research.tasks.published.reflectance import as_dn
 from research.tasks.segmentation.data import IGNORE, SegmentationData
 
 CLASSES = (
-    "Marine Debris", "Dense Sargassum", "Sparse Floating Algae", "Natural Organic Material", "Ship",
-    "Oil Spill", "Marine Water", "Sediment-Laden Water", "Foam", "Turbid Water", "Shallow Water",
-    "Waves & Wakes", "Oil Platform", "Jellyfish", "Sea snot",
-)  # fmt: skip
+    "Marine Debris",
+    "Dense Sargassum",
+    "Sparse Floating Algae",
+    "Natural Organic Material",
+    "Ship",
+    "Oil Spill",
+    "Marine Water",
+    "Sediment-Laden Water",
+    "Foam",
+    "Turbid Water",
+    "Shallow Water",
+    "Waves & Wakes",
+    "Oil Platform",
+    "Jellyfish",
+    "Sea snot",
+)
 CODES = {0: IGNORE, **{code: code - 1 for code in range(1, len(CLASSES) + 1)}}
 CENTRES = (492, 560, 665, 704, 740, 783, 833, 865, 1614, 2202)  # nm, Sentinel-2A, in BANDS' order
 TOLERANCE = 16  # nm: 2186 of Sentinel-2B is 16 from 2202; 842 and 865 stay apart
@@ -40,14 +52,18 @@ CROP = re.compile(r"(?P<scene>Scene_\d+)_(?P<crop>\d+)$")
 
 def _files(scene: Path, crop: str) -> list[Path]:
     """One file a band of BANDS, by wavelength."""
-    known = {int(BAND_NAME.search(p.name)[1]): p
-             for p in sorted(scene.glob(f"*/*_L2R_rhorc_*_{crop}.tif")) if BAND_NAME.search(p.name)}
+    known = {
+        int(BAND_NAME.search(p.name)[1]): p
+        for p in sorted(scene.glob(f"*/*_L2R_rhorc_*_{crop}.tif"))
+        if BAND_NAME.search(p.name)
+    }
     found = []
     for band, centre in zip(BANDS, CENTRES):
         near = min(known, key=lambda nm: abs(nm - centre), default=None)
         if near is None or abs(near - centre) > TOLERANCE:
-            raise BadInput(f"{scene}: crop {crop} has no file *_L2R_rhorc_{centre}_{crop}.tif "
-                           f"({band})")
+            raise BadInput(
+                f"{scene}: crop {crop} has no file *_L2R_rhorc_{centre}_{crop}.tif ({band})"
+            )
         found.append(known[near])
     return found
 
@@ -59,8 +75,10 @@ def _image(scene: Path, crop: str) -> np.ndarray:
         factor = side[0] // part.shape[0]
         parts[i] = part.repeat(factor, 0).repeat(factor, 1)
         if parts[i].shape != side:
-            raise BadInput(f"{scene}: crop {crop}, {BANDS[i]} has {part.shape[1]} x "
-                           f"{part.shape[0]} px, which do not divide {side[1]} x {side[0]}")
+            raise BadInput(
+                f"{scene}: crop {crop}, {BANDS[i]} has {part.shape[1]} x "
+                f"{part.shape[0]} px, which do not divide {side[1]} x {side[0]}"
+            )
     return as_dn(np.stack(parts), 10_000)
 
 
@@ -77,8 +95,15 @@ def _rows(table: Path) -> list[Picture]:
         if not mask.is_file():
             raise BadInput(f"{table} line {number}: {mask} is not there")
         _files(scene, match["crop"])  # a band that is missing is told before training
-        found.append(Picture(line, match["scene"], mask, partial(_image, scene, match["crop"]),
-                             partial(codes, mask, CODES)))
+        found.append(
+            Picture(
+                line,
+                match["scene"],
+                mask,
+                partial(_image, scene, match["crop"]),
+                partial(codes, mask, CODES),
+            )
+        )
     return found
 
 
@@ -86,6 +111,13 @@ def load(folder: Path, size: int) -> SegmentationData:
     """The published splits in chips of `size` px. Raises BadInput for another layout."""
     root = folder / "MADOS" if (folder / "MADOS").is_dir() else folder
     splits = {split: _rows(root / "splits" / f"{split}_X.txt") for split in SPLITS}
-    return assemble("pangaea-mados", splits, CLASSES, size=size, bands=BANDS, cluster="scene",
-                    where=root / "splits",
-                    notes=["Rayleigh-corrected reflectance, neither L1C nor L2A"])
+    return assemble(
+        "pangaea-mados",
+        splits,
+        CLASSES,
+        size=size,
+        bands=BANDS,
+        cluster="scene",
+        where=root / "splits",
+        notes=["Rayleigh-corrected reflectance, neither L1C nor L2A"],
+    )

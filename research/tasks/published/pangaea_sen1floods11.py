@@ -46,25 +46,44 @@ def _rows(table: Path, hand: Path) -> list[Picture]:
                 continue
             label = row[1].strip() if len(row) == 2 else ""
             if not label.endswith("_LabelHand.tif"):
-                raise BadInput(f"{table} row {number}: must be <event>_<id>_S1Hand.tif,"
-                               "<event>_<id>_LabelHand.tif")
+                raise BadInput(
+                    f"{table} row {number}: must be <event>_<id>_S1Hand.tif,"
+                    "<event>_<id>_LabelHand.tif"
+                )
             stem = label.removesuffix("_LabelHand.tif")
             image, mask = hand / "S2Hand" / f"{stem}_S2Hand.tif", hand / "LabelHand" / label
             if not image.is_file():
                 raise BadInput(f"{table} row {number}: {image} is not there")
-            found.append(Picture(stem, stem.split("_")[0], mask, partial(_image, image),
-                                 partial(codes, mask, CODES)))
+            found.append(
+                Picture(
+                    stem,
+                    stem.split("_")[0],
+                    mask,
+                    partial(_image, image),
+                    partial(codes, mask, CODES),
+                )
+            )
     return found
 
 
 def load(folder: Path, size: int) -> SegmentationData:
     """The published splits in chips of `size` px. Raises BadInput for another layout."""
     root = folder / "v1.1" if (folder / "v1.1").is_dir() else folder
-    tables = {split: root / "splits" / "flood_handlabeled" / f"flood_{name}_data.csv"
-              for split, name in FILES.items()}
+    tables = {
+        split: root / "splits" / "flood_handlabeled" / f"flood_{name}_data.csv"
+        for split, name in FILES.items()
+    }
     hand = root / "data" / "flood_events" / "HandLabeled"
     return assemble(
-        "pangaea-sen1floods11", {split: _rows(table, hand) for split, table in tables.items()},
-        CLASSES, size=size, bands=bands.BANDS, cluster="flood event", where=tables["train"].parent,
-        notes=["level L1C (top of atmosphere): blue is brighter than the encoder knows it",
-               "Sentinel-2 only; PANGAEA's table adds Sentinel-1"])
+        "pangaea-sen1floods11",
+        {split: _rows(table, hand) for split, table in tables.items()},
+        CLASSES,
+        size=size,
+        bands=bands.BANDS,
+        cluster="flood event",
+        where=tables["train"].parent,
+        notes=[
+            "level L1C (top of atmosphere): blue is brighter than the encoder knows it",
+            "Sentinel-2 only; PANGAEA's table adds Sentinel-1",
+        ],
+    )

@@ -60,15 +60,21 @@ def cut(values: np.ndarray, row: int, col: int, size: int, fill=None) -> np.ndar
 
 def tiles(pictures: Sequence[Picture], shapes: Sequence[tuple[int, int]], size: int) -> Tiles:
     """The chips of all pictures, in order. shapes: (height, width) of each picture."""
-    where = [(k, top, left) for k, (h, w) in enumerate(shapes)
-             for top in starts(h, size) for left in starts(w, size)]
+    where = [
+        (k, top, left)
+        for k, (h, w) in enumerate(shapes)
+        for top in starts(h, size)
+        for left in starts(w, size)
+    ]
 
     @lru_cache(maxsize=HELD)
     def whole(k: int) -> tuple[np.ndarray, np.ndarray]:
         image, mask = pictures[k].image(), pictures[k].mask()
         if image.shape[-2:] != mask.shape:
-            raise BadInput(f"{pictures[k].labels}: {mask.shape[1]} x {mask.shape[0]} px, but its "
-                           f"image has {image.shape[2]} x {image.shape[1]}")
+            raise BadInput(
+                f"{pictures[k].labels}: {mask.shape[1]} x {mask.shape[0]} px, but its "
+                f"image has {image.shape[2]} x {image.shape[1]}"
+            )
         return image, mask
 
     def read(i: int) -> tuple[np.ndarray, np.ndarray]:
@@ -80,13 +86,24 @@ def tiles(pictures: Sequence[Picture], shapes: Sequence[tuple[int, int]], size: 
 
     return Tiles(
         ids=[f"{pictures[k].id} row {row} col {col}" for k, (row, _), (col, _) in where],
-        read=read, clusters=np.array([pictures[k].cluster for k, _, _ in where]),
+        read=read,
+        clusters=np.array([pictures[k].cluster for k, _, _ in where]),
     )
 
 
-def assemble(name: str, splits: Mapping[str, Sequence[Picture]], classes: Sequence[str], *,
-             size: int, bands: Sequence[str], cluster: str, notes: Sequence[str], where: Path,
-             complete: bool = True, synthetic: bool = False) -> SegmentationData:
+def assemble(
+    name: str,
+    splits: Mapping[str, Sequence[Picture]],
+    classes: Sequence[str],
+    *,
+    size: int,
+    bands: Sequence[str],
+    cluster: str,
+    notes: Sequence[str],
+    where: Path,
+    complete: bool = True,
+    synthetic: bool = False,
+) -> SegmentationData:
     """The set, its masks checked. bands: those of the images; the band adapter fills the others.
     where: the file or folder that tells the splits, for errors.
 
@@ -103,8 +120,10 @@ def assemble(name: str, splits: Mapping[str, Sequence[Picture]], classes: Sequen
             found = set(np.unique(mask).tolist()) - {IGNORE}
             wrong = sorted(v for v in found if not 0 <= v < len(classes))
             if wrong:
-                raise BadInput(f"{picture.labels}: label {wrong[0]} is out of range; the classes "
-                               f"are 0..{len(classes) - 1}")
+                raise BadInput(
+                    f"{picture.labels}: label {wrong[0]} is out of range; the classes "
+                    f"are 0..{len(classes) - 1}"
+                )
             shapes.append(mask.shape)
             seen |= found
         present[split] = seen
@@ -118,8 +137,15 @@ def assemble(name: str, splits: Mapping[str, Sequence[Picture]], classes: Sequen
     absent = [c for i, c in enumerate(classes) if i not in needed]
     if absent:
         notes.append(f"no pixel of {', '.join(absent)} in any split")
-    return SegmentationData(name=name, bands=tuple(bands), classes=tuple(classes), cluster=cluster,
-                            splits=parts, synthetic=synthetic, notes=notes)
+    return SegmentationData(
+        name=name,
+        bands=tuple(bands),
+        classes=tuple(classes),
+        cluster=cluster,
+        splits=parts,
+        synthetic=synthetic,
+        notes=notes,
+    )
 
 
 def raster(path: Path, count: int | None = None) -> np.ndarray:
@@ -148,6 +174,8 @@ def codes(path: Path, known: Mapping[int, int]) -> np.ndarray:
         here = values == value
         out[here], rest[here] = label, False
     if rest.any():
-        raise BadInput(f"{path}: label {values[rest][0]} is out of range; known are "
-                       f"{', '.join(str(k) for k in known)}")
+        raise BadInput(
+            f"{path}: label {values[rest][0]} is out of range; known are "
+            f"{', '.join(str(k) for k in known)}"
+        )
     return out

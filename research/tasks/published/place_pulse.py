@@ -44,18 +44,30 @@ from research.tasks.task_labels import MIN_ROWS
 PREFIX = "placepulse-"
 ATTRIBUTES = ("safe", "lively", "beautiful", "wealthy", "boring", "depressing")
 STUDIES = {
-    "50a68a51fdc9f05596000002": "safe", "50f62c41a84ea7c5fdd2e454": "lively",
-    "5217c351ad93a7d3e7b07a64": "beautiful", "50f62cb7a84ea7c5fdd2e458": "wealthy",
-    "50f62c68a84ea7c5fdd2e456": "boring", "50f62ccfa84ea7c5fdd2e459": "depressing",
-    "safer": "safe", "safety": "safe", "livelier": "lively", "more beautiful": "beautiful",
-    "wealthier": "wealthy", "more boring": "boring", "more depressing": "depressing",
+    "50a68a51fdc9f05596000002": "safe",
+    "50f62c41a84ea7c5fdd2e454": "lively",
+    "5217c351ad93a7d3e7b07a64": "beautiful",
+    "50f62cb7a84ea7c5fdd2e458": "wealthy",
+    "50f62c68a84ea7c5fdd2e456": "boring",
+    "50f62ccfa84ea7c5fdd2e459": "depressing",
+    "safer": "safe",
+    "safety": "safe",
+    "livelier": "lively",
+    "more beautiful": "beautiful",
+    "wealthier": "wealthy",
+    "more boring": "boring",
+    "more depressing": "depressing",
     **{name: name for name in ATTRIBUTES},
-}  # fmt: skip
+}
 VOTES = ("votes.tsv", "votes.csv", "votes_clean.csv", "final_data.csv")
 SCORES = ("qscores.tsv",)
 # what a column is called -> its names in the tables that are about
-COLUMNS = {"left": ("left", "left_id"), "right": ("right", "right_id"),
-           "choice": ("choice", "winner"), "study": ("study_id", "category", "study_question")}
+COLUMNS = {
+    "left": ("left", "left_id"),
+    "right": ("right", "right_id"),
+    "choice": ("choice", "winner"),
+    "study": ("study_id", "category", "study_question"),
+}
 CHOICES = ("left", "right", "equal")
 MIN_VOTES = 4  # a Q score of fewer is one of a handful of values
 MIN_CITIES = 10
@@ -100,8 +112,10 @@ def votes(path: Path, attribute: str) -> pd.DataFrame:
     wrong = ~frame["choice"].isin(CHOICES)
     if wrong.any():
         row = frame.index[wrong][0]
-        raise BadInput(f"{path} row {row + 2}: choice {frame['choice'][row]!r} is not one of "
-                       f"{', '.join(CHOICES)}")
+        raise BadInput(
+            f"{path} row {row + 2}: choice {frame['choice'][row]!r} is not one of "
+            f"{', '.join(CHOICES)}"
+        )
     return frame.drop(columns="study")
 
 
@@ -115,17 +129,22 @@ def scores(folder: Path, attribute: str) -> tuple[pd.Series, list[str]]:
         values = pd.to_numeric(frame["trueskill.score"], errors="coerce")
         if values.isna().any():
             row = values.index[values.isna()][0]
-            raise BadInput(f"{table} row {row + 2}: score {frame['trueskill.score'][row]!r} is no "
-                           "number")
+            raise BadInput(
+                f"{table} row {row + 2}: score {frame['trueskill.score'][row]!r} is no number"
+            )
         notes = [f"scores of {table.name} as published"]
         if ballots is not None:
-            notes.append("public code says that these scores come from comparisons by a model; "
-                         f"without {table.name} they are computed from {ballots.name}")
+            notes.append(
+                "public code says that these scores come from comparisons by a model; "
+                f"without {table.name} they are computed from {ballots.name}"
+            )
         return pd.Series(values.to_numpy(float), frame["location_id"].to_numpy(str)), notes
     frame = votes(ballots, attribute)
     q, count = q_scores.salesses(frame["left"], frame["right"], frame["choice"])
-    notes = [f"Q scores (Salesses et al. 2013) of {len(frame):,} votes in {ballots.name}, photos "
-             f"with {MIN_VOTES} votes or more ({int((count >= MIN_VOTES).sum()):,} of {len(q):,})"]
+    notes = [
+        f"Q scores (Salesses et al. 2013) of {len(frame):,} votes in {ballots.name}, photos "
+        f"with {MIN_VOTES} votes or more ({int((count >= MIN_VOTES).sum()):,} of {len(q):,})"
+    ]
     return q[count >= MIN_VOTES], notes
 
 
@@ -147,10 +166,19 @@ def _placed(found: pd.DataFrame, folder: Path) -> pd.DataFrame:
     ballots = _file(folder, VOTES)
     told = _read(ballots) if ballots is not None else pd.DataFrame()
     if {f"{c}_{side}" for c in ("lat", "long", "place_name") for side in ("left", "right")} <= set(
-            told):
-        parts = [told[[next(c for c in COLUMNS[side] if c in told), f"lat_{side}", f"long_{side}",
-                       f"place_name_{side}"]].set_axis(["id", "lat", "lon", "city"], axis=1)
-                 for side in ("left", "right")]
+        told
+    ):
+        parts = [
+            told[
+                [
+                    next(c for c in COLUMNS[side] if c in told),
+                    f"lat_{side}",
+                    f"long_{side}",
+                    f"place_name_{side}",
+                ]
+            ].set_axis(["id", "lat", "lon", "city"], axis=1)
+            for side in ("left", "right")
+        ]
         frame = pd.concat(parts).drop_duplicates("id").set_index("id").reindex(found["photo_id"])
         for name in ("lat", "lon"):
             known = pd.to_numeric(frame[name], errors="coerce").to_numpy()
@@ -186,26 +214,50 @@ def load(task: str, dataset: Dataset) -> registry.TaskData:
     found = _placed(found, folder)
     double = found["photo_id"].duplicated()
     if double.any():
-        raise BadInput(f"{found['file'][double].iloc[0]}: a second picture of "
-                       f"{found['photo_id'][double].iloc[0]}")
+        raise BadInput(
+            f"{found['file'][double].iloc[0]}: a second picture of "
+            f"{found['photo_id'][double].iloc[0]}"
+        )
     score = score[~score.index.duplicated()]
     rows = found[found["photo_id"].isin(score.index)].reset_index(drop=True)
     if len(rows) < MIN_ROWS:
-        raise Skipped(f"{folder.name}/: {len(rows)} pictures have a score for {attribute!r}; "
-                      f"{MIN_ROWS} are needed")
+        raise Skipped(
+            f"{folder.name}/: {len(rows)} pictures have a score for {attribute!r}; "
+            f"{MIN_ROWS} are needed"
+        )
     if len(rows) < len(score):
         notes.append(f"{len(score) - len(rows):,} of {len(score):,} scores have no picture")
     rows["path"] = [p.relative_to(dataset.folder).as_posix() for p in rows["file"]]
     labels = score[rows["photo_id"]].to_numpy(float)
     groups, cluster = _groups(rows)
     row = np.arange(len(rows))
-    schemes = [registry.Scheme(f"random, {registry.FOLDS} folds",
-                            lambda seed: folds(row, registry.FOLDS, seed), row)]
+    schemes = [
+        registry.Scheme(
+            f"random, {registry.FOLDS} folds", lambda seed: folds(row, registry.FOLDS, seed), row
+        )
+    ]
     if len(np.unique(groups)) > 1 and cluster != "photo":
-        schemes.append(registry.Scheme(f"{_plural(cluster)}, {registry.FOLDS} folds",
-                                    lambda seed: folds(groups, registry.FOLDS, seed), groups))
-    return registry.TaskData(task, "sv", "regression", f"{attribute} (score)", rows, labels, groups,
-                          cluster, schemes, dataset.synthetic, "RGB", notes)
+        schemes.append(
+            registry.Scheme(
+                f"{_plural(cluster)}, {registry.FOLDS} folds",
+                lambda seed: folds(groups, registry.FOLDS, seed),
+                groups,
+            )
+        )
+    return registry.TaskData(
+        task,
+        "sv",
+        "regression",
+        f"{attribute} (score)",
+        rows,
+        labels,
+        groups,
+        cluster,
+        schemes,
+        dataset.synthetic,
+        "RGB",
+        notes,
+    )
 
 
 def _plural(cluster: str) -> str:
@@ -222,12 +274,21 @@ def _groups(rows: pd.DataFrame) -> tuple[np.ndarray, str]:
     return rows["photo_id"].to_numpy(str), "photo"
 
 
-def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str,
-        extra: probing.Options):
+def run(
+    task: str,
+    dataset: Dataset,
+    model: GAIR,
+    *,
+    pairs_folder,
+    seeds: int,
+    device: str,
+    extra: probing.Options,
+):
     """What `research.tasks.registry.FAMILIES` asks of a family; the example also holds the errors by region
     (`geographic_bias`)."""
     data = load(task, dataset)
     table, images, regions = probing.run(
-        data, dataset, model, seeds=seeds, device=device, extra=extra)
+        data, dataset, model, seeds=seeds, device=device, extra=extra
+    )
     example = {"data": data, "images": images, "regions": regions}
     return table, probing.mainline(data), data.notes, example

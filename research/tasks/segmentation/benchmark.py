@@ -41,8 +41,10 @@ def run(data: SegmentationData, model: GAIR, *, seeds: int, device: str, first: 
     check_classes(data, {s: m for s, (_, m) in loaded.items()})
     size, count = masks.shape[-1], len(data.classes)
     if truth.shape[1:] != masks.shape[1:] or masks.shape[1] != size:
-        raise BadInput(f"{data.name}: training tiles of {masks.shape[1:]} and test tiles of "
-                       f"{truth.shape[1:]} pixels; squares of one size are needed")
+        raise BadInput(
+            f"{data.name}: training tiles of {masks.shape[1:]} and test tiles of "
+            f"{truth.shape[1:]} pixels; squares of one size are needed"
+        )
     codes, clusters = stats.encode_clusters(data.splits["test"].clusters)
     table = Table(data.name, "rs", data.cluster, data.name, data.synthetic)
     split = data.split_name
@@ -55,8 +57,15 @@ def run(data: SegmentationData, model: GAIR, *, seeds: int, device: str, first: 
         for head, (suffix, _, _) in HEADS.items():
             name = encoder + HEADS[probe][2] if probe in HEADS and probe != head else encoder
             for metric, make in (("mIoU", score.miou), ("pixel accuracy", score.accuracy)):
-                table.add(split, name, metric + suffix, make(matrices), probe=probe,
-                          normalisation=normalisation, **about)
+                table.add(
+                    split,
+                    name,
+                    metric + suffix,
+                    make(matrices),
+                    probe=probe,
+                    normalisation=normalisation,
+                    **about,
+                )
 
     def heads(encoder: str, encoders, repeat: bool) -> None:
         """encoders: one a seed, or the same one for all."""
@@ -65,12 +74,24 @@ def run(data: SegmentationData, model: GAIR, *, seeds: int, device: str, first: 
                 layers = [train.features(encoders(seed), x, device=device) for x in (chips, asked)]
             width = layers[0][-1].shape[-1]
             last = [x[-1:] for x in layers]
-            probe = train.fit(lambda: LinearHead(width, count, size), last[0], masks,  # noqa: B023
-                              seed=seed, schedule=QUICK, device=device)
+            probe = train.fit(
+                lambda: LinearHead(width, count, size),
+                last[0],
+                masks,  # noqa: B023
+                seed=seed,
+                schedule=QUICK,
+                device=device,
+            )
             add(encoder, LINEAR, train.predict(probe, last[1], device=device), how)
             if seed == 0:
-                deep = train.fit(lambda: UPerNet(width, count, size), layers[0], masks,  # noqa: B023
-                                 seed=seed, schedule=DEEP, device=device)
+                deep = train.fit(
+                    lambda: UPerNet(width, count, size),
+                    layers[0],
+                    masks,  # noqa: B023
+                    seed=seed,
+                    schedule=DEEP,
+                    device=device,
+                )
                 add(encoder, UPERNET, train.predict(deep, layers[1], device=device), how)
 
     how = model.config.preprocessing
@@ -78,10 +99,21 @@ def run(data: SegmentationData, model: GAIR, *, seeds: int, device: str, first: 
     heads(RANDOM, lambda seed: frozen.random_init(model.config, seed), repeat=True)
     add("pixel bands", "logistic", by_pixel(chips, masks, asked, count), "none")
     pixels = [[train.standardised(x)] for x in (chips, asked)]
-    unet = train.fit(lambda: UNet(pixels[0][0].shape[1], count), pixels[0], masks, seed=0,
-                     schedule=DEEP, pixels=True, device=device)
-    add("U-Net, supervised", "end to end",
-        train.predict(unet, pixels[1], pixels=True, device=device), "band mean and spread")
+    unet = train.fit(
+        lambda: UNet(pixels[0][0].shape[1], count),
+        pixels[0],
+        masks,
+        seed=0,
+        schedule=DEEP,
+        pixels=True,
+        device=device,
+    )
+    add(
+        "U-Net, supervised",
+        "end to end",
+        train.predict(unet, pixels[1], pixels=True, device=device),
+        "band mean and spread",
+    )
     known = masks[masks != IGNORE]
     add("majority", "none", np.full_like(truth, np.bincount(known).argmax()), "none")
 
@@ -89,9 +121,11 @@ def run(data: SegmentationData, model: GAIR, *, seeds: int, device: str, first: 
     blocks = len(model.rs.blocks)
     if blocks < UPerNet.layers:
         notes.append(f"the tower has {blocks} block(s): UPerNet's four layers repeat some of them")
-    judged = [(key + HEADS[head][1], split, metric + HEADS[head][0])
-              for head in (first, *(h for h in HEADS if h != first))
-              for key, metric in (("miou", "mIoU"), ("pixel_accuracy", "pixel accuracy"))]
+    judged = [
+        (key + HEADS[head][1], split, metric + HEADS[head][0])
+        for head in (first, *(h for h in HEADS if h != first))
+        for key, metric in (("miou", "mIoU"), ("pixel_accuracy", "pixel accuracy"))
+    ]
     example = {"segmentation": data, "chips": asked, "truth": truth, "guesses": shown}
     return table, judged, notes, example
 
@@ -109,6 +143,8 @@ def by_pixel(chips: np.ndarray, masks: np.ndarray, asked: np.ndarray, classes: i
     rows = np.random.default_rng(0).permutation(rows)[:PIXELS]
     seen = table(chips).reshape(len(labels), -1)[rows]
     fitted = LogisticRegression(C=1.0, max_iter=200, tol=1e-3).fit(seen, labels[rows])
-    found = [fitted.predict(table(asked[i : i + 64]).reshape(-1, seen.shape[1]))
-             for i in range(0, len(asked), 64)]
+    found = [
+        fitted.predict(table(asked[i : i + 64]).reshape(-1, seen.shape[1]))
+        for i in range(0, len(asked), 64)
+    ]
     return np.concatenate(found).reshape(len(asked), *masks.shape[1:]).astype(np.uint8)

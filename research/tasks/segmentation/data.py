@@ -55,12 +55,16 @@ def load(data: SegmentationData, split: str) -> tuple[np.ndarray, np.ndarray]:
         image, mask = tiles.read(i)
         mask = np.asarray(mask)
         if mask.shape != image.shape[1:] or (masks and mask.shape != masks[0].shape):
-            raise BadInput(f"{data.name}, {name}: mask {list(mask.shape)} and image "
-                           f"{list(image.shape)} do not match each other and the first tile")
+            raise BadInput(
+                f"{data.name}, {name}: mask {list(mask.shape)} and image "
+                f"{list(image.shape)} do not match each other and the first tile"
+            )
         wrong = np.setdiff1d(mask, [*range(len(data.classes)), IGNORE])
         if len(wrong):
-            raise BadInput(f"{data.name}, {name}: label {wrong[0]} in the mask; labels are 0 to "
-                           f"{len(data.classes) - 1}, and {IGNORE} where nothing is known")
+            raise BadInput(
+                f"{data.name}, {name}: label {wrong[0]} in the mask; labels are 0 to "
+                f"{len(data.classes) - 1}, and {IGNORE} where nothing is known"
+            )
         chips.append(sensor.place(image[None], data.bands)[0][0])
         masks.append(mask.astype(np.uint8))
     return np.stack(chips), np.stack(masks)
@@ -73,11 +77,14 @@ def check_classes(data: SegmentationData, masks: dict[str, np.ndarray]) -> None:
     """
     train, test = (np.setdiff1d(masks[s], [IGNORE]) for s in ("train", "test"))
     if len(train) < 2:
-        raise BadInput(f"{data.name}: the training masks hold {len(train)} class(es), two are "
-                       "needed")
+        raise BadInput(
+            f"{data.name}: the training masks hold {len(train)} class(es), two are needed"
+        )
     if not len(test):
         raise BadInput(f"{data.name}: the test masks hold no label")
     unseen = np.setdiff1d(test, train)
     if len(unseen):
-        raise BadInput(f"{data.name}: class {data.classes[unseen[0]]!r} is in the test split and "
-                       "in no training mask; check the split's files")
+        raise BadInput(
+            f"{data.name}: class {data.classes[unseen[0]]!r} is in the test split and "
+            "in no training mask; check the split's files"
+        )

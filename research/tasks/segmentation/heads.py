@@ -22,7 +22,9 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 def _conv(inside: int, outside: int, kernel: int = 3) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inside, outside, kernel, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(outside), nn.ReLU())
+        nn.BatchNorm2d(outside),
+        nn.ReLU(),
+    )
 
 
 class LinearHead(nn.Module):
@@ -53,7 +55,8 @@ class UPerNet(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(width, affine=False) for _ in STRIDES)
         self.lateral = nn.ModuleList(_conv(width, channels, 1) for _ in STRIDES[:-1])
         self.pooled = nn.ModuleList(  # no norm: one cell of one image has no spread
-            nn.Sequential(nn.Conv2d(width, channels, 1), nn.ReLU()) for _ in POOLS)
+            nn.Sequential(nn.Conv2d(width, channels, 1), nn.ReLU()) for _ in POOLS
+        )
         self.bottom = _conv(width + len(POOLS) * channels, channels)
         self.smooth = nn.ModuleList(_conv(channels, channels) for _ in STRIDES[:-1])
         self.fuse = _conv(len(STRIDES) * channels, channels)
@@ -61,11 +64,15 @@ class UPerNet(nn.Module):
 
     def forward(self, layers: list[Tensor]) -> Tensor:
         sides = [max(1, self.size // s) for s in STRIDES]
-        levels = [norm(_resize(x.permute(0, 3, 1, 2), (n, n)))
-                  for norm, x, n in zip(self.norms, layers, sides)]
+        levels = [
+            norm(_resize(x.permute(0, 3, 1, 2), (n, n)))
+            for norm, x, n in zip(self.norms, layers, sides)
+        ]
         last = levels[-1]  # [B, width, n, n]
-        context = [_resize(f(F.adaptive_avg_pool2d(last, p)), last.shape[-2:])
-                   for p, f in zip(POOLS, self.pooled)]
+        context = [
+            _resize(f(F.adaptive_avg_pool2d(last, p)), last.shape[-2:])
+            for p, f in zip(POOLS, self.pooled)
+        ]
         x = self.bottom(torch.cat([last, *context], 1))
         found = [x]
         for level in reversed(range(len(levels) - 1)):  # coarse to fine
@@ -83,10 +90,13 @@ class UNet(nn.Module):
     def __init__(self, bands: int, classes: int, channels: int = 16) -> None:
         super().__init__()
         c = channels
-        self.down = nn.ModuleList([
-            nn.Sequential(_conv(bands, c), _conv(c, c)),
-            nn.Sequential(_conv(c, 2 * c), _conv(2 * c, 2 * c)),
-            nn.Sequential(_conv(2 * c, 4 * c), _conv(4 * c, 4 * c))])
+        self.down = nn.ModuleList(
+            [
+                nn.Sequential(_conv(bands, c), _conv(c, c)),
+                nn.Sequential(_conv(c, 2 * c), _conv(2 * c, 2 * c)),
+                nn.Sequential(_conv(2 * c, 4 * c), _conv(4 * c, 4 * c)),
+            ]
+        )
         self.up = nn.ModuleList([_conv(6 * c, 2 * c), _conv(3 * c, c)])
         self.read = nn.Conv2d(c, classes, 1)
 

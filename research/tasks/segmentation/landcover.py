@@ -21,10 +21,12 @@ NAME = "segmentation-landcover"
 
 def available(dataset: Dataset) -> dict[str, str]:
     """The task and "" where two scenes have a map in landcover/, else the reason."""
-    covered = sum((dataset.folder / "landcover" / f"{s.id}.tif").is_file()
-                  for s in dataset.scenes())
-    return {NAME: "" if covered >= 2 else
-            f"landcover/ holds maps for {covered} scenes, two are needed"}
+    covered = sum(
+        (dataset.folder / "landcover" / f"{s.id}.tif").is_file() for s in dataset.scenes()
+    )
+    return {
+        NAME: "" if covered >= 2 else f"landcover/ holds maps for {covered} scenes, two are needed"
+    }
 
 
 def load(dataset: Dataset) -> SegmentationData:
@@ -38,14 +40,24 @@ def load(dataset: Dataset) -> SegmentationData:
         cover, classes = mapped
         names |= classes
         for number, (chip, transform) in enumerate(
-            scenes.tiles(scene, registry.TILE_PX, registry.TILE_M, registry.TILE_PX)):
+            scenes.tiles(scene, registry.TILE_PX, registry.TILE_M, registry.TILE_PX)
+        ):
             mask = window_of(cover, scene, transform, registry.TILE_PX)
             if mask.shape != chip.shape[1:]:
-                raise BadInput(f"landcover/{scene.id}.tif: its tile {number} has {mask.shape} "
-                               f"cells where the scene has {chip.shape[1:]}; the map must lie on "
-                               "the scene's own grid")
-            found.append((f"{scene.id}/{number}", site_of.get(scene.id, scene.id),
-                          split_of.get(scene.id, ""), chip, mask))
+                raise BadInput(
+                    f"landcover/{scene.id}.tif: its tile {number} has {mask.shape} "
+                    f"cells where the scene has {chip.shape[1:]}; the map must lie on "
+                    "the scene's own grid"
+                )
+            found.append(
+                (
+                    f"{scene.id}/{number}",
+                    site_of.get(scene.id, scene.id),
+                    split_of.get(scene.id, ""),
+                    chip,
+                    mask,
+                )
+            )
     seen = np.unique(np.concatenate([np.unique(f[4]) for f in found]))
     kept = [v for v in sorted(names) if v in seen]
     if len(kept) < 2:
@@ -62,14 +74,25 @@ def load(dataset: Dataset) -> SegmentationData:
     held = {f[1] for f in found if f[2] == "test"} or set(sites[::5])
 
     def tiles(rows) -> Tiles:
-        return Tiles([f[0] for f in rows],
-                     lambda i: (rows[i][3].astype(np.float32), codes(rows[i][4])),
-                     np.array([f[1] for f in rows]))
+        return Tiles(
+            [f[0] for f in rows],
+            lambda i: (rows[i][3].astype(np.float32), codes(rows[i][4])),
+            np.array([f[1] for f in rows]),
+        )
 
-    splits = {"train": tiles([f for f in found if f[1] not in held]),
-              "test": tiles([f for f in found if f[1] in held])}
-    return SegmentationData(NAME, bands.BANDS, tuple(names[v] for v in kept), "site", splits,
-                            dataset.synthetic, split_name="held-out sites")
+    splits = {
+        "train": tiles([f for f in found if f[1] not in held]),
+        "test": tiles([f for f in found if f[1] in held]),
+    }
+    return SegmentationData(
+        NAME,
+        bands.BANDS,
+        tuple(names[v] for v in kept),
+        "site",
+        splits,
+        dataset.synthetic,
+        split_name="held-out sites",
+    )
 
 
 def run(task: str, dataset: Dataset, model: GAIR, *, pairs_folder, seeds: int, device: str):

@@ -30,8 +30,9 @@ class Schedule:
 
 
 @torch.inference_mode()
-def features(model: GAIR, chips: np.ndarray, *, layers: int = 4, batch: int = 32,
-             device: str = "cpu") -> list[Tensor]:
+def features(
+    model: GAIR, chips: np.ndarray, *, layers: int = 4, batch: int = 32, device: str = "cpu"
+) -> list[Tensor]:
     """Chips [n, 10, H, W] in DN -> `layers` token grids [n, h, w, width], float16 on the CPU."""
     model = model.to(device).eval()
     prep, size = preprocess.get(model.config.preprocessing), model.config.rs_size
@@ -48,8 +49,16 @@ def standardised(chips: np.ndarray) -> Tensor:
     return (torch.from_numpy(np.asarray(chips, np.float32)) - mean) / std
 
 
-def fit(head: Callable[[], nn.Module], inputs: list[Tensor], masks: np.ndarray, *, seed: int,
-        schedule: Schedule = Schedule(), pixels: bool = False, device: str = "cpu") -> nn.Module:
+def fit(
+    head: Callable[[], nn.Module],
+    inputs: list[Tensor],
+    masks: np.ndarray,
+    *,
+    seed: int,
+    schedule: Schedule = Schedule(),
+    pixels: bool = False,
+    device: str = "cpu",
+) -> nn.Module:
     """Train a new `head` on inputs (a list of tensors with n rows each) and masks [n, H, W].
 
     pixels: the inputs are images, which are turned and mirrored at random with their masks, and
@@ -60,8 +69,9 @@ def fit(head: Callable[[], nn.Module], inputs: list[Tensor], masks: np.ndarray, 
         network = head().to(device).train()
     order = torch.Generator().manual_seed(seed)
     target = torch.from_numpy(masks.astype(np.int64))
-    optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.lr,
-                                  weight_decay=schedule.weight_decay)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay
+    )
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, schedule.steps)
     rows = torch.empty(0, dtype=torch.long)
     batch = min(schedule.batch, len(target))
@@ -72,8 +82,10 @@ def fit(head: Callable[[], nn.Module], inputs: list[Tensor], masks: np.ndarray, 
         x, y = [v[pick].float().to(device) for v in inputs], target[pick].to(device)
         if pixels:
             turn, mirror = torch.randint(4, (1,), generator=order), torch.rand(1, generator=order)
-            x, y = ([torch.rot90(v.flip(-1) if mirror < 0.5 else v, int(turn), (-2, -1))
-                     for v in group] for group in (x, [y]))
+            x, y = (
+                [torch.rot90(v.flip(-1) if mirror < 0.5 else v, int(turn), (-2, -1)) for v in group]
+                for group in (x, [y])
+            )
             y = y[0]
         optimiser.zero_grad()
         loss = F.cross_entropy(network(x[0] if pixels else x), y, ignore_index=IGNORE)
@@ -85,8 +97,14 @@ def fit(head: Callable[[], nn.Module], inputs: list[Tensor], masks: np.ndarray, 
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, inputs: list[Tensor], *, pixels: bool = False, batch: int = 32,
-            device: str = "cpu") -> np.ndarray:
+def predict(
+    network: nn.Module,
+    inputs: list[Tensor],
+    *,
+    pixels: bool = False,
+    batch: int = 32,
+    device: str = "cpu",
+) -> np.ndarray:
     """Classes [n, H, W] uint8 for inputs as in `fit`."""
     found = []
     for start in range(0, len(inputs[0]), batch):

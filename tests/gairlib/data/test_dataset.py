@@ -121,10 +121,12 @@ def test_columns_are_kept_and_read_as_meant(tmp_path):
     write_photo(tmp_path / "street/a.jpg")
     write_street(
         tmp_path,
-        [("a", "street/a.jpg", 1, 2, "TRUE", 370, "NA", 3),
-         ("b", "street/a.jpg", 1, 2, "", "", "", 4)],
+        [
+            ("a", "street/a.jpg", 1, 2, "TRUE", 370, "NA", 3),
+            ("b", "street/a.jpg", 1, 2, "", "", "", 4),
+        ],
         "photo_id,path,lon,lat,is_spherical,heading,country,levels",
-    )  # fmt: skip
+    )
     street = Dataset(tmp_path).street()
     assert list(street["is_spherical"]) == [True, False]
     assert street["heading"].iloc[0] == 10 and np.isnan(street["heading"].iloc[1])
@@ -186,8 +188,9 @@ def test_landcover_must_be_on_the_scenes_grid(tmp_path):
     write_scene(tmp_path / "scenes/a.tif", ramp(10, 32, 32), baseline="3.0")
     write_scene(tmp_path / "scenes/b.tif", ramp(10, 32, 32), baseline="3.0")
     for name, size in (("a", 32), ("b", 16)):
-        write_scene(tmp_path / f"landcover/{name}.tif", np.full((1, size, size), 3, np.uint8),
-                    names=None)  # fmt: skip
+        write_scene(
+            tmp_path / f"landcover/{name}.tif", np.full((1, size, size), 3, np.uint8), names=None
+        )
     (tmp_path / "landcover/classes.csv").write_text("value,name\n3,forest\n")
     dataset = Dataset(tmp_path)
     values, classes = dataset.landcover("a")

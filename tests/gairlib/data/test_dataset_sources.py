@@ -22,9 +22,14 @@ def test_scenes_of_all_three_kinds_side_by_side(tmp_path):
     bands = write_bands(tmp_path / "scenes/parts", low=1200)
     (tmp_path / "scenes/parts/item.json").write_text(json.dumps(item("parts", ".")))
     write_bands(tmp_path / "listed", origin=FAR)
-    collection = {"type": "FeatureCollection", "features": [
-        item("listed", "listed", origin=FAR), item("gone", "nowhere"), item("whole", "listed"),
-    ]}  # fmt: skip
+    collection = {
+        "type": "FeatureCollection",
+        "features": [
+            item("listed", "listed", origin=FAR),
+            item("gone", "nowhere"),
+            item("whole", "listed"),
+        ],
+    }
     (tmp_path / "scenes.json").write_text(json.dumps(collection))
     (tmp_path / "scenes/empty").mkdir()
     dataset = Dataset(tmp_path)
@@ -59,8 +64,9 @@ def test_photos_without_a_table_are_paired_by_their_exif_positions(tmp_path):
         minutes, rest = divmod(rest * 60, 1)
         return (degrees, minutes, rest * 60)
 
-    exif.get_ifd(0x8825).update({1: "N", 2: parts(place["lat"]), 3: "E", 4: parts(place["lon"]),
-                                 16: "T", 17: 45.0})  # fmt: skip
+    exif.get_ifd(0x8825).update(
+        {1: "N", 2: parts(place["lat"]), 3: "E", 4: parts(place["lon"]), 16: "T", 17: 45.0}
+    )
     write_photo(tmp_path / "street/plain.jpg")
     Image.open(tmp_path / "street/plain.jpg").save(tmp_path / "street/placed.jpg", exif=exif)
     dataset = Dataset(tmp_path)

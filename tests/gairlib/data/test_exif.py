@@ -31,8 +31,14 @@ def write(path, lon=None, lat=None, gps=None, time=None, offset=None, xmp=b""):
     tags[ExifTags.Base.Make] = "camera"
     place = tags.get_ifd(ExifTags.IFD.GPSInfo)
     if lon is not None:
-        place.update({GPS.GPSLongitudeRef: "E" if lon >= 0 else "W", GPS.GPSLongitude: dms(lon),
-                      GPS.GPSLatitudeRef: "N" if lat >= 0 else "S", GPS.GPSLatitude: dms(lat)})
+        place.update(
+            {
+                GPS.GPSLongitudeRef: "E" if lon >= 0 else "W",
+                GPS.GPSLongitude: dms(lon),
+                GPS.GPSLatitudeRef: "N" if lat >= 0 else "S",
+                GPS.GPSLatitude: dms(lat),
+            }
+        )
     for key, value in (gps or {}).items():
         place.pop(key, None)
         if value is not None:
@@ -53,8 +59,14 @@ def table(folder):
 
 @pytest.mark.parametrize("lon, lat", [(139.745433, 35.658581), (-70.66, -33.45), (0, -0.5)])
 def test_position_heading_and_time(tmp_path, lon, lat):
-    write(tmp_path / "street/a.jpg", lon, lat, time="2024:06:09 11:19:52", offset="+02:00",
-          gps={GPS.GPSImgDirection: IFDRational(36150, 100), GPS.GPSImgDirectionRef: "M"})
+    write(
+        tmp_path / "street/a.jpg",
+        lon,
+        lat,
+        time="2024:06:09 11:19:52",
+        offset="+02:00",
+        gps={GPS.GPSImgDirection: IFDRational(36150, 100), GPS.GPSImgDirectionRef: "M"},
+    )
     frame, reasons = table(tmp_path)
     row = frame.loc["a"]
     assert reasons["a"] is None and row["path"] == "street/a.jpg"
@@ -64,15 +76,25 @@ def test_position_heading_and_time(tmp_path, lon, lat):
 
 
 def test_without_heading_and_time_there_are_gaps(tmp_path):
-    write(tmp_path / "street/a.jpg", 10, 20, time="0000:00:00 00:00:00",
-          gps={GPS.GPSImgDirection: IFDRational(0, 0)})
+    write(
+        tmp_path / "street/a.jpg",
+        10,
+        20,
+        time="0000:00:00 00:00:00",
+        gps={GPS.GPSImgDirection: IFDRational(0, 0)},
+    )
     frame, reasons = table(tmp_path)
     assert reasons["a"] is None and math.isnan(frame.loc["a", "heading"])
     assert frame["captured_at"].isna().all() and frame["heading_ref"].isna().all()
 
 
-@pytest.mark.parametrize("text", [b'GPano:ProjectionType="equirectangular"',
-                                  b"<GPano:ProjectionType>equirectangular</GPano:ProjectionType>"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'GPano:ProjectionType="equirectangular"',
+        b"<GPano:ProjectionType>equirectangular</GPano:ProjectionType>",
+    ],
+)
 def test_panoramas_are_known_by_their_xmp(tmp_path, text):
     write(tmp_path / "street/a.jpg", 10, 20, xmp=b"<x:xmpmeta>" + text + b"</x:xmpmeta>")
     write(tmp_path / "street/b.jpg", 10, 20, xmp=b'<a GPano:ProjectionType="cylindrical"/>')
@@ -107,10 +129,17 @@ def test_what_cannot_be_used_is_named_and_the_rest_kept(tmp_path, monkeypatch):
     Image.new("1", (30_000, 30_000)).save(folder / "bomb.png")
     frame, reasons = table(tmp_path)
     assert list(frame.index[reasons.isna()]) == ["good"] and len(frame) == 10
-    expected = {"none": "no position in EXIF", "empty": "0 bytes", "cut": "",
-                "text": "not readable", "noref": "hemisphere is unknown",
-                "nofix": "no fix", "zero": "no fix", "far": "outside [-90, 90]",
-                "bomb": "decompression bomb"}  # fmt: skip
+    expected = {
+        "none": "no position in EXIF",
+        "empty": "0 bytes",
+        "cut": "",
+        "text": "not readable",
+        "noref": "hemisphere is unknown",
+        "nofix": "no fix",
+        "zero": "no fix",
+        "far": "outside [-90, 90]",
+        "bomb": "decompression bomb",
+    }
     for name, part in expected.items():
         assert part in reasons[name] and str(tmp_path) not in reasons[name], name
     assert reasons["none"].startswith("street/none.jpg: ")

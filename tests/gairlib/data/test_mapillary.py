@@ -29,11 +29,19 @@ def jpeg(seed: int) -> bytes:
 
 
 def image(name, lon, lat, **more) -> dict:
-    return {"id": name, "geometry": {"type": "Point", "coordinates": [lon, lat]},
-            "computed_geometry": {"type": "Point", "coordinates": [lon + 1e-5, lat]},
-            "compass_angle": 350.0, "computed_compass_angle": 361.5, "captured_at": 1717924792000,
-            "is_pano": False, "camera_type": "perspective", "sequence": "s1",
-            "creator": {"username": "jo", "id": "9"}, **more}  # fmt: skip
+    return {
+        "id": name,
+        "geometry": {"type": "Point", "coordinates": [lon, lat]},
+        "computed_geometry": {"type": "Point", "coordinates": [lon + 1e-5, lat]},
+        "compass_angle": 350.0,
+        "computed_compass_angle": 361.5,
+        "captured_at": 1717924792000,
+        "is_pano": False,
+        "camera_type": "perspective",
+        "sequence": "s1",
+        "creator": {"username": "jo", "id": "9"},
+        **more,
+    }
 
 
 class Api:
@@ -67,9 +75,12 @@ class Api:
             return 200, {}, self.with_link(self.images[path[1:]])
         west, south, east, north = (float(v) for v in query["bbox"].split(","))
         assert (east - west) * (north - south) < 0.01
-        inside = [i for i in self.images.values()
-                  if west <= i["geometry"]["coordinates"][0] <= east
-                  and south <= i["geometry"]["coordinates"][1] <= north]
+        inside = [
+            i
+            for i in self.images.values()
+            if west <= i["geometry"]["coordinates"][0] <= east
+            and south <= i["geometry"]["coordinates"][1] <= north
+        ]
         inside = inside[: self.cap]
         first = int(query.get("after", 0))
         body = {"data": [self.with_link(i) for i in inside[first : first + self.page]]}
@@ -127,8 +138,11 @@ def rejected(folder) -> dict[str, str]:
 
 
 def contents(folder) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes()
-            for p in sorted(folder.rglob("*")) if p.is_file()}  # fmt: skip
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 def test_all_images_of_a_box_come_with_their_metadata(api, tmp_path):
@@ -146,7 +160,7 @@ def test_all_images_of_a_box_come_with_their_metadata(api, tmp_path):
     assert len([1 for path, _ in api.asked if path == "/images"]) == 3  # 4 and 3 images by threes
     assert not list(tmp_path.rglob("*.part")) and rejected(tmp_path) == {}
     assert not any(b"secret" in content for content in contents(tmp_path).values())
-    (photos, reasons), = photo_tables.chunks(tmp_path / "street.parquet")  # fmt: skip
+    ((photos, reasons),) = photo_tables.chunks(tmp_path / "street.parquet")
     assert len(photos) == 7 and reasons.isna().all()
 
 
@@ -182,8 +196,11 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(api, tmp_path):
 
 def test_rate_limits_are_obeyed_and_server_errors_tried_again(api, tmp_path):
     busy = {"error": {"message": "slow down"}}
-    api.misdeeds["/images"] = [(429, {"Retry-After": "7"}, busy), (500, {}, b"oops"),
-                               (200, {}, {"data": []})]
+    api.misdeeds["/images"] = [
+        (429, {"Retry-After": "7"}, busy),
+        (500, {}, b"oops"),
+        (200, {}, {"data": []}),
+    ]
     api.misdeeds["/file/106"] = [(429, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, b"")]
     waits = []
     counts = fetch(api, tmp_path, waits=waits)
@@ -228,8 +245,10 @@ def test_an_expired_link_is_asked_for_anew(api, tmp_path):
     assert ("/102", {"fields": "thumb_1024_url"}) in api.asked
 
 
-@pytest.mark.parametrize("status, body", [
-    (401, {}), (403, {}), (400, {"error": {"type": "OAuthException", "code": 190}})])
+@pytest.mark.parametrize(
+    "status, body",
+    [(401, {}), (403, {}), (400, {"error": {"type": "OAuthException", "code": 190}})],
+)
 def test_a_refused_token_is_one_error_without_the_token(api, tmp_path, status, body):
     api.misdeeds["/images"] = [(status, {}, body)]
     with pytest.raises(BadInput, match="MAPILLARY_TOKEN: Mapillary refuses this token") as caught:
@@ -251,8 +270,9 @@ def test_without_a_network_one_sentence_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("MAPILLARY_TOKEN", SECRET)
     waits = []
     with pytest.raises(Missing, match="no network: http://127.0.0.1:9 cannot be reached"):
-        mapillary.fetch(tmp_path, BOX, base_url="http://127.0.0.1:9", sleep=waits.append,
-                        progress=False)
+        mapillary.fetch(
+            tmp_path, BOX, base_url="http://127.0.0.1:9", sleep=waits.append, progress=False
+        )
     assert waits == [1.0, 2.0, 4.0, 8.0]
 
 
@@ -269,9 +289,14 @@ def test_crowded_tiles_are_quartered(api, tmp_path, monkeypatch):
 def test_limit_dates_and_images_without_a_place(api, tmp_path):
     api.images["100"] |= {"geometry": None, "computed_geometry": None}
     api.images["101"] |= {"computed_geometry": None, "computed_compass_angle": None, "is_pano": 1}
-    api.answer, true = lambda p, q, h: true(p, q, h) if p != "/images" else (
-        200, {}, {"data": [api.with_link(api.images[n]) for n in ("101", "100", "102")]}
-    ), api.answer  # fmt: skip
+    api.answer, true = (
+        lambda p, q, h: (
+            true(p, q, h)
+            if p != "/images"
+            else (200, {}, {"data": [api.with_link(api.images[n]) for n in ("101", "100", "102")]})
+        ),
+        api.answer,
+    )
     counts = fetch(api, tmp_path, limit=2, start="2023-05-01", end="2024-01-01T12:00:00+02:00")
     table = pd.read_parquet(tmp_path / "street.parquet")
     assert counts["listed"] == 2 and list(table["photo_id"]) == ["101"]
@@ -289,10 +314,18 @@ def test_dates_reach_the_api_in_utc(api, tmp_path):
     assert set(query["fields"].split(",")) >= {"id", "computed_geometry", "thumb_1024_url"}
 
 
-@pytest.mark.parametrize("more, match", [
-    ({"size": 500}, "size: 500"), ({"limit": 0}, "limit: 0"), ({"start": "May"}, "start: 'May'"),
-    ({"bbox": (1, 2, 3, 2)}, "bbox"), ({"bbox": (1, math.nan, 3, 4)}, "bbox"),
-    ({"bbox": (1, 2, 1, 4)}, "bbox"), ({"bbox": (1, -91, 2, 4)}, "bbox")])
+@pytest.mark.parametrize(
+    "more, match",
+    [
+        ({"size": 500}, "size: 500"),
+        ({"limit": 0}, "limit: 0"),
+        ({"start": "May"}, "start: 'May'"),
+        ({"bbox": (1, 2, 3, 2)}, "bbox"),
+        ({"bbox": (1, math.nan, 3, 4)}, "bbox"),
+        ({"bbox": (1, 2, 1, 4)}, "bbox"),
+        ({"bbox": (1, -91, 2, 4)}, "bbox"),
+    ],
+)
 def test_wrong_settings_are_refused_before_any_request(api, tmp_path, more, match):
     with pytest.raises(BadInput, match=match):
         fetch(api, tmp_path, **more)
@@ -309,8 +342,15 @@ def test_an_id_that_is_a_path_is_refused():
     assert "no image id" in mapillary_images.row_of(image("../x", 1, 2))["reason"]
 
 
-@pytest.mark.parametrize("box", [(7.41, 46.91, 7.62, 47.0), (179.93, -0.06, -179.93, 0.06),
-                                 (-0.02, -0.02, 0.02, 0.02), (0.05, 0.1, 0.1, 0.15)])
+@pytest.mark.parametrize(
+    "box",
+    [
+        (7.41, 46.91, 7.62, 47.0),
+        (179.93, -0.06, -179.93, 0.06),
+        (-0.02, -0.02, 0.02, 0.02),
+        (0.05, 0.1, 0.1, 0.15),
+    ],
+)
 def test_tiles_cover_the_box_once(box):
     tiles = mapillary_images.tiles_of(box)
     width = (box[2] - box[0]) % 360

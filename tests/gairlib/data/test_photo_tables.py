@@ -37,9 +37,12 @@ def good(name: str) -> str:
 
 
 def test_columns_come_in_order_and_as_meant(tmp_path):
-    path = write(tmp_path / "a.csv", "007,s/a.jpg,190.5,-35,-10,,TRUE,NA,3,1.5,x,me",
-                 "8,s/b.jpg,1,2,,1717924792000,0,,4,,,you",
-                 header=HEADER + ",is_spherical,country,levels,share,note,source")  # fmt: skip
+    path = write(
+        tmp_path / "a.csv",
+        "007,s/a.jpg,190.5,-35,-10,,TRUE,NA,3,1.5,x,me",
+        "8,s/b.jpg,1,2,,1717924792000,0,,4,,,you",
+        header=HEADER + ",is_spherical,country,levels,share,note,source",
+    )
     photos, reasons = whole(path)
     assert tuple(photos.columns[:9]) == tables.NORMAL and reasons.isna().all()
     assert all(reason is None for reason in reasons)
@@ -53,20 +56,47 @@ def test_columns_come_in_order_and_as_meant(tmp_path):
 
 
 def test_every_bad_row_has_its_reason_and_its_place(tmp_path):
-    lines = [good("a"), "b,street/b.jpg,10,20", good("c") + ",extra", "", "d,../d.jpg,1,2,,",
-             "e,/etc/passwd,1,2,,", "f,street/f.jpg,139.7,east,,", "g,street/g.jpg,35,139,,",
-             "h,street/h.jpg,500,0,,", ",street/i.jpg,1,2,,", "j,,1,2,,", "k,street/k.jpg,,2,,",
-             'l,street/l.jpg,1,2,3,"never closed', "m,C:/m.jpg,1,2,,", "   ", good("n"),
-             'o,street/o.jpg,1,2,3,"two\nlines"', 'p,street/5" pipe.jpg,1,2,3,', good("q"),
-             "r,..\\r.jpg,1,2,,", "s,street/s.jpg,inf,2,,"]  # fmt: skip
+    lines = [
+        good("a"),
+        "b,street/b.jpg,10,20",
+        good("c") + ",extra",
+        "",
+        "d,../d.jpg,1,2,,",
+        "e,/etc/passwd,1,2,,",
+        "f,street/f.jpg,139.7,east,,",
+        "g,street/g.jpg,35,139,,",
+        "h,street/h.jpg,500,0,,",
+        ",street/i.jpg,1,2,,",
+        "j,,1,2,,",
+        "k,street/k.jpg,,2,,",
+        'l,street/l.jpg,1,2,3,"never closed',
+        "m,C:/m.jpg,1,2,,",
+        "   ",
+        good("n"),
+        'o,street/o.jpg,1,2,3,"two\nlines"',
+        'p,street/5" pipe.jpg,1,2,3,',
+        good("q"),
+        "r,..\\r.jpg,1,2,,",
+        "s,street/s.jpg,inf,2,,",
+    ]
     photos, reasons = whole(write(tmp_path / "a.csv", *lines))
     assert list(photos.index) == list(range(19)) and list(photos.index) == list(reasons.index)
-    expected = {1: "4 fields where the header has 6: 'b,street/b.jpg,10,20'", 2: "7 fields",
-                3: "leaves the dataset folder", 4: "leaves the dataset folder",
-                5: "lon 139.7, lat east: both must be numbers", 6: "lon and lat may be swapped",
-                7: "not a position", 8: "no photo_id", 9: "no path", 10: "must be numbers",
-                11: "cannot be parsed", 12: "leaves the dataset folder",
-                17: "leaves the dataset folder", 18: "must be numbers"}  # fmt: skip
+    expected = {
+        1: "4 fields where the header has 6: 'b,street/b.jpg,10,20'",
+        2: "7 fields",
+        3: "leaves the dataset folder",
+        4: "leaves the dataset folder",
+        5: "lon 139.7, lat east: both must be numbers",
+        6: "lon and lat may be swapped",
+        7: "not a position",
+        8: "no photo_id",
+        9: "no path",
+        10: "must be numbers",
+        11: "cannot be parsed",
+        12: "leaves the dataset folder",
+        17: "leaves the dataset folder",
+        18: "must be numbers",
+    }
     assert set(reasons.index[reasons.notna()]) == set(expected)
     for row, part in expected.items():
         assert part in reasons[row], (row, reasons[row])
@@ -83,9 +113,15 @@ def oracle(text: str, names: int) -> list[list[str] | None]:
 @pytest.mark.parametrize("seed", range(4))
 def test_pieces_and_blocks_of_any_size_give_what_a_loop_gives(tmp_path, monkeypatch, seed):
     rng = np.random.default_rng(seed)
-    kinds = [good, lambda n: f'{n},"street/{n}, x.jpg",1,2,3,"say ""so"""', lambda n: f"{n},short",
-             lambda n: "", lambda n: f"{n},a,1,2,3,4,5,6,7", lambda n: f"{n},b.jpg,,nan,x,",
-             lambda n: f'{n},"q.jpg",1.5e1,-2.25,,"a\nb"']  # fmt: skip
+    kinds = [
+        good,
+        lambda n: f'{n},"street/{n}, x.jpg",1,2,3,"say ""so"""',
+        lambda n: f"{n},short",
+        lambda n: "",
+        lambda n: f"{n},a,1,2,3,4,5,6,7",
+        lambda n: f"{n},b.jpg,,nan,x,",
+        lambda n: f'{n},"q.jpg",1.5e1,-2.25,,"a\nb"',
+    ]
     lines = [kinds[rng.integers(7)](f"{k:03d}") for k in range(30)]
     end = ["\n", "\r\n"][seed % 2]
     path = write(tmp_path / "a.csv", *(line.replace("\n", end) for line in lines), end=end)
@@ -132,8 +168,11 @@ def test_a_line_that_is_not_utf8_is_that_lines_reason(tmp_path):
 def test_kinds_of_extra_columns_agree_between_pieces(tmp_path):
     extra = [f"{k},{k},{k},{2**60 + k},true,x" for k in range(9)]
     extra += [f",1.5,late,,,{2**60}"]
-    path = write(tmp_path / "a.csv", *(good(f"p{k}") + "," + e for k, e in enumerate(extra)),
-                 header=HEADER + ",gap,share,word,long,truth,text")  # fmt: skip
+    path = write(
+        tmp_path / "a.csv",
+        *(good(f"p{k}") + "," + e for k, e in enumerate(extra)),
+        header=HEADER + ",gap,share,word,long,truth,text",
+    )
     for piece, _ in photo_tables.chunks(path, 3):
         kinds = [str(kind) for kind in piece.dtypes.iloc[-6:]]
         assert kinds == ["float64", "float64", "str", "str", "str", "str"]
@@ -154,13 +193,19 @@ def test_numbers_do_not_depend_on_their_company():
 
 def test_parquet_of_any_kind_of_column(tmp_path):
     n = 10
-    table = pa.table({
-        "photo_id": pa.array([None if k == 4 else 2**60 + k for k in range(n)]),
-        "path": pa.array([f"s/{k}.jpg" for k in range(n)]).dictionary_encode(),
-        "lon": pa.array([str(k) for k in range(n)]), "lat": pa.array(range(n), pa.int32()),
-        "captured_at": pa.array([k * 10**6 for k in range(n)], pa.timestamp("us", tz="Asia/Tokyo")),
-        "is_spherical": pa.array([k % 2 == 0 for k in range(n)]),
-        "levels": pa.array([None, *range(1, n)])})  # fmt: skip
+    table = pa.table(
+        {
+            "photo_id": pa.array([None if k == 4 else 2**60 + k for k in range(n)]),
+            "path": pa.array([f"s/{k}.jpg" for k in range(n)]).dictionary_encode(),
+            "lon": pa.array([str(k) for k in range(n)]),
+            "lat": pa.array(range(n), pa.int32()),
+            "captured_at": pa.array(
+                [k * 10**6 for k in range(n)], pa.timestamp("us", tz="Asia/Tokyo")
+            ),
+            "is_spherical": pa.array([k % 2 == 0 for k in range(n)]),
+            "levels": pa.array([None, *range(1, n)]),
+        }
+    )
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=4)
     photos, reasons = whole(tmp_path / "a.parquet", rows=3)
     assert photos["photo_id"][3] == str(2**60 + 3) and reasons[4] == "no photo_id"
@@ -181,8 +226,14 @@ def test_parquet_gives_what_csv_gives(tmp_path):
 def test_a_damaged_row_group_costs_its_own_rows_only(tmp_path):
     path = tmp_path / "a.parquet"
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"photo_id": [f"{k}" for k in range(3000)], "path": "a.jpg",
-                          "lon": rng.random(3000), "lat": rng.random(3000)})  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "photo_id": [f"{k}" for k in range(3000)],
+            "path": "a.jpg",
+            "lon": rng.random(3000),
+            "lat": rng.random(3000),
+        }
+    )
     frame.to_parquet(path, row_group_size=1000)
     content = bytearray(path.read_bytes())
     start = pq.ParquetFile(path).metadata.row_group(1).column(0).data_page_offset
@@ -201,8 +252,9 @@ def test_a_damaged_row_group_costs_its_own_rows_only(tmp_path):
 def test_geoparquet_points_of_any_crs(tmp_path, crs, suffix):
     rng = np.random.default_rng(0)
     lon, lat = rng.uniform(7, 9, 40), rng.uniform(46, 48, 40)
-    frame = gpd.GeoDataFrame({"photo_id": range(40), "path": "a.jpg"}, crs=4326,
-                             geometry=gpd.points_from_xy(lon, lat))  # fmt: skip
+    frame = gpd.GeoDataFrame(
+        {"photo_id": range(40), "path": "a.jpg"}, crs=4326, geometry=gpd.points_from_xy(lon, lat)
+    )
     frame = frame.to_crs(crs)
     frame.loc[3, "geometry"] = None
     frame.loc[5, "geometry"] = shapely.box(0, 0, 1, 1)
@@ -227,11 +279,18 @@ def test_geoparquet_without_a_crs_and_with_native_points(tmp_path):
 
 def test_rows_of_mixed_reference_systems(tmp_path):
     x, y = Transformer.from_crs(4326, 32633, always_xy=True).transform(15.5, 48.2)
-    rows = [f"a,a.jpg,{x!r},{y!r},EPSG:32633,", f"b,a.jpg,{x!r},{y!r},,32633",
-            "c,a.jpg,15.5,48.2,,", "d,a.jpg,15.5,48.2,EPSG:4326,", "e,a.jpg,1,2,Mars,",
-            "f,a.jpg,1,2,,99999",
-            "g,a.jpg,east,48.2,EPSG:4326,", "h,a.jpg,35,139,,", "i,a.jpg,1e30,1e30,EPSG:32633,",
-            f"j,a.jpg,{x!r},,EPSG:32633,"]  # fmt: skip
+    rows = [
+        f"a,a.jpg,{x!r},{y!r},EPSG:32633,",
+        f"b,a.jpg,{x!r},{y!r},,32633",
+        "c,a.jpg,15.5,48.2,,",
+        "d,a.jpg,15.5,48.2,EPSG:4326,",
+        "e,a.jpg,1,2,Mars,",
+        "f,a.jpg,1,2,,99999",
+        "g,a.jpg,east,48.2,EPSG:4326,",
+        "h,a.jpg,35,139,,",
+        "i,a.jpg,1e30,1e30,EPSG:32633,",
+        f"j,a.jpg,{x!r},,EPSG:32633,",
+    ]
     path = write(tmp_path / "a.csv", *rows, header="photo_id,path,lon,lat,crs,epsg")
     photos, reasons = whole(path, rows=4)
     assert reasons[:4].isna().all() and reasons[4:].notna().all()
@@ -242,11 +301,32 @@ def test_rows_of_mixed_reference_systems(tmp_path):
     assert list(photos["given_crs"][:2]) == ["EPSG:32633"] * 2 and "crs" not in photos
 
 
-@pytest.mark.parametrize("path", [
-    "a.jpg", "street/a.jpg", "../a.jpg", "x/../../a.jpg", "x/../a.jpg", "/a.jpg", "~/a.jpg",
-    "./~/a", "~a/b.jpg", "C:\\a.jpg", "./C:/a.jpg", "\\\\host\\a.jpg", "x\\..\\..\\a.jpg",
-    "a..b/c.jpg", "a\0.jpg", "x/./../..", "photo:1.jpg", "ab:c.jpg", ".hidden/a.jpg",
-    "..", "."])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a.jpg",
+        "street/a.jpg",
+        "../a.jpg",
+        "x/../../a.jpg",
+        "x/../a.jpg",
+        "/a.jpg",
+        "~/a.jpg",
+        "./~/a",
+        "~a/b.jpg",
+        "C:\\a.jpg",
+        "./C:/a.jpg",
+        "\\\\host\\a.jpg",
+        "x\\..\\..\\a.jpg",
+        "a..b/c.jpg",
+        "a\0.jpg",
+        "x/./../..",
+        "photo:1.jpg",
+        "ab:c.jpg",
+        ".hidden/a.jpg",
+        "..",
+        ".",
+    ],
+)
 def test_many_paths_are_judged_as_one_is(path):
     many = tables.path_reasons(pd.Series(["ok.jpg", path, None], dtype="str"))
     assert many[0] is None and many[2] is None and many[1] == tables.path_reason(path)
@@ -255,9 +335,12 @@ def test_many_paths_are_judged_as_one_is(path):
 def test_unusable_tables_are_one_clear_error(tmp_path):
     with pytest.raises(Missing, match="nowhere.csv: there is no such table"):
         whole(tmp_path / "nowhere.csv")
-    for content, match in ((b"", "no header"), (b"\xff\xfe\x00a", "not readable as a table"),
-                           (b"id,x\n1,2\n", "lacks the columns photo_id, path, lon, lat"),
-                           (b"photo_id,path,lon,lon\n", "'lon' stands more than once")):
+    for content, match in (
+        (b"", "no header"),
+        (b"\xff\xfe\x00a", "not readable as a table"),
+        (b"id,x\n1,2\n", "lacks the columns photo_id, path, lon, lat"),
+        (b"photo_id,path,lon,lon\n", "'lon' stands more than once"),
+    ):
         (tmp_path / "a.csv").write_bytes(content)
         with pytest.raises(BadInput, match=f"a.csv: .*{match}"):
             whole(tmp_path / "a.csv")
@@ -276,8 +359,10 @@ def test_id_hashes_are_the_same_in_another_process():
     ids = pd.Series(["a", "007", "ü", None, "a"])
     hashes = photo_tables.id_hashes(ids)
     assert hashes.dtype == np.uint64 and hashes[0] == hashes[4] and len(set(hashes)) == 4
-    code = ("import pandas as pd; from gairlib.data.photo_tables import id_hashes;"
-            "print(*id_hashes(pd.Series(['a','007','ü',None,'a'], dtype=object)))")  # fmt: skip
+    code = (
+        "import pandas as pd; from gairlib.data.photo_tables import id_hashes;"
+        "print(*id_hashes(pd.Series(['a','007','ü',None,'a'], dtype=object)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert [int(v) for v in done.stdout.split()] == hashes.tolist()
 

@@ -16,9 +16,16 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
     upright = np.zeros((16, 32, 3), np.uint8)
     upright[:8, :16] = 255  # white upper left quarter
     # How a camera stores the picture so that the EXIF flag turns it upright again.
-    as_stored = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
-              5: upright.transpose(1, 0, 2), 6: np.rot90(upright),
-              7: upright[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90(upright, -1)}  # fmt: skip
+    as_stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / "a.png"
@@ -79,8 +86,13 @@ def naive_view(panorama, yaw, fov, size):
     out = np.zeros((size, size, 3), np.uint8)
     for i in range(size):
         for j in range(size):
-            ray = np.array([(2 * (j + 0.5) / size - 1) * math.tan(math.radians(fov / 2)),
-                            (1 - 2 * (i + 0.5) / size) * math.tan(math.radians(fov / 2)), 1.0])
+            ray = np.array(
+                [
+                    (2 * (j + 0.5) / size - 1) * math.tan(math.radians(fov / 2)),
+                    (1 - 2 * (i + 0.5) / size) * math.tan(math.radians(fov / 2)),
+                    1.0,
+                ]
+            )
             a = math.radians(yaw)
             x = ray[0] * math.cos(a) + ray[2] * math.sin(a)
             z = -ray[0] * math.sin(a) + ray[2] * math.cos(a)
@@ -96,8 +108,14 @@ def naive_view(panorama, yaw, fov, size):
 @given(st.floats(-400, 400), st.floats(30, 120))
 def test_perspective_agrees_with_the_naive_view(yaw, fov):
     y, x = np.mgrid[:64, :128]
-    smooth = np.stack([127 + 120 * np.sin(2 * np.pi * x / 128), 2.0 * y + 50,
-                       127 + 120 * np.cos(2 * np.pi * x / 128)], -1).astype(np.uint8)
+    smooth = np.stack(
+        [
+            127 + 120 * np.sin(2 * np.pi * x / 128),
+            2.0 * y + 50,
+            127 + 120 * np.cos(2 * np.pi * x / 128),
+        ],
+        -1,
+    ).astype(np.uint8)
     view = photos.perspective(smooth, yaw, fov, 24)
     naive = naive_view(smooth, yaw, fov, 24)
     assert np.abs(view.astype(int) - naive).max() <= 8  # nearest against bilinear

@@ -15,11 +15,22 @@ from gairlib.errors import BadInput, Missing
 
 def tiled(path, values, block=32, nodata=0, **options):
     with rasterio.open(
-        path, "w", driver="GTiff", count=len(values), height=values.shape[1],
-        width=values.shape[2], dtype=values.dtype, crs="EPSG:32632", nodata=nodata, tiled=True,
-        blockxsize=block, blockysize=block, compress="deflate",
-        transform=Affine(10, 0, 399_960, 0, -10, 5_300_040), **options,
-    ) as target:  # fmt: skip
+        path,
+        "w",
+        driver="GTiff",
+        count=len(values),
+        height=values.shape[1],
+        width=values.shape[2],
+        dtype=values.dtype,
+        crs="EPSG:32632",
+        nodata=nodata,
+        tiled=True,
+        blockxsize=block,
+        blockysize=block,
+        compress="deflate",
+        transform=Affine(10, 0, 399_960, 0, -10, 5_300_040),
+        **options,
+    ) as target:
         target.write(values)
         target.descriptions = [*BANDS, "SCL"][: len(values)]
     path.with_suffix(".json").write_text('{"properties": {"s2:processing_baseline": "05.00"}}')
@@ -68,8 +79,12 @@ def test_chips_come_block_by_block_and_each_block_is_read_once(scene, monkeypatc
     rng = np.random.default_rng(2)
     boxes = [(float(c), float(r), 16.0, 16.0) for c, r in rng.integers(0, 154, (80, 2))]
     boxes[7] = (10.25, 20.5, 16.0, 16.0)  # one that is resampled
-    touched = {(y // 32, x // 32) for c, r, w, h in boxes
-               for y in range(int(r), math.ceil(r + h)) for x in range(int(c), math.ceil(c + w))}
+    touched = {
+        (y // 32, x // 32)
+        for c, r, w, h in boxes
+        for y in range(int(r), math.ceil(r + h))
+        for x in range(int(c), math.ceil(c + w))
+    }
     with scenes.Reader(scene) as one_by_one:
         expected = [one_by_one.chip(*b, 16) for b in boxes]
     row_of_blocks = 2 * 7 * 11 * 32 * 32 * 2  # two rows of seven blocks are enough
@@ -81,16 +96,27 @@ def test_chips_come_block_by_block_and_each_block_is_read_once(scene, monkeypatc
         np.testing.assert_array_equal(chip.values, expected[i].values)
         assert chip.transform == expected[i].transform
         assert (chip.nodata_share, chip.cloud_share) == (
-            expected[i].nodata_share, expected[i].cloud_share)  # fmt: skip
+            expected[i].nodata_share,
+            expected[i].cloud_share,
+        )
         assert list(reader.chips([], 16)) == []
 
 
 def test_small_strips_are_read_as_larger_blocks(tmp_path):
     values = np.random.default_rng(0).integers(1, 99, (10, 600, 90)).astype(np.uint16)
     path = tmp_path / "a.tif"
-    with rasterio.open(path, "w", driver="GTiff", count=10, height=600, width=90, dtype="uint16",
-                       crs="EPSG:32632", blockysize=8, transform=Affine(10, 0, 4e5, 0, -10, 5e6),
-                       ) as target:  # fmt: skip
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=10,
+        height=600,
+        width=90,
+        dtype="uint16",
+        crs="EPSG:32632",
+        blockysize=8,
+        transform=Affine(10, 0, 4e5, 0, -10, 5e6),
+    ) as target:
         target.write(values)
     scene = scenes.open_scene(path)
     with scenes.Reader(scene) as reader:
@@ -102,8 +128,10 @@ def test_small_strips_are_read_as_larger_blocks(tmp_path):
 @settings(max_examples=80, deadline=None)
 @given(
     st.sampled_from(["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]),
-    st.sampled_from([0, 1000]), st.sampled_from([0.0, 255.0, -9999.0, 7.0]), st.integers(0, 99),
-)  # fmt: skip
+    st.sampled_from([0, 1000]),
+    st.sampled_from([0.0, 255.0, -9999.0, 7.0]),
+    st.integers(0, 99),
+)
 def test_harmonised_numbers_against_plain_arithmetic(dtype, offset, nodata, seed):
     rng = np.random.default_rng(seed)
     low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if "int" in dtype else (-1e4, 9e4)
@@ -129,11 +157,14 @@ def test_harmonised_numbers_against_plain_arithmetic(dtype, offset, nodata, seed
 # ------------------------------------------------------------------ one file a band
 
 
-@pytest.mark.parametrize("name, driver", [
-    ("{band}.tif", "GTiff"),
-    ("T32TMT_20220201T102319_{band}_{metres}m.jp2", "JP2OpenJPEG"),
-    ("R{metres}m/T32TMT_20220201T102319_{band}_{metres}m.tif", "GTiff"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, driver",
+    [
+        ("{band}.tif", "GTiff"),
+        ("T32TMT_20220201T102319_{band}_{metres}m.jp2", "JP2OpenJPEG"),
+        ("R{metres}m/T32TMT_20220201T102319_{band}_{metres}m.tif", "GTiff"),
+    ],
+)
 def test_folder_of_bands(tmp_path, name, driver):
     folder = tmp_path / "S2A_MSIL2A_20220201T102319_N0400_R065_T32TMT_20220201T133318.SAFE"
     values = write_bands(folder, name=name, driver=driver)
@@ -213,22 +244,42 @@ def test_bad_folders_are_refused(tmp_path):
 
     half = np.ones((48, 48), np.uint16)
     refused("a", r"scene a \(a/\): lacks bands B8A B12; the ten", without("B8A", "B12"))
-    refused("b", "B11.tif and x_B11.tif are both band B11",
-            lambda f: (f / "x_B11.tif").write_bytes((f / "B11.tif").read_bytes()))  # fmt: skip
-    refused("c", "band B05: its pixels .* are no whole multiple",
-            lambda f: write_band(f / "B05.tif", half, 15))  # fmt: skip
-    refused("d", "band B05: its pixels",
-            lambda f: write_band(f / "B05.tif", half, 20, origin=(ORIGIN[0] + 10, ORIGIN[1])))
-    refused("e", "band B05: lies in EPSG:32633",
-            lambda f: write_band(f / "B05.tif", half, 20, crs="EPSG:32633"))  # fmt: skip
-    refused("f", "band B05: 24 px of 2 times",
-            lambda f: write_band(f / "B05.tif", half[:24, :24], 20))  # fmt: skip
-    refused("g", r"band B06 \(B06.tif\): not readable as a raster",
-            lambda f: (f / "B06.tif").write_bytes(b"II*"))  # fmt: skip
+    refused(
+        "b",
+        "B11.tif and x_B11.tif are both band B11",
+        lambda f: (f / "x_B11.tif").write_bytes((f / "B11.tif").read_bytes()),
+    )
+    refused(
+        "c",
+        "band B05: its pixels .* are no whole multiple",
+        lambda f: write_band(f / "B05.tif", half, 15),
+    )
+    refused(
+        "d",
+        "band B05: its pixels",
+        lambda f: write_band(f / "B05.tif", half, 20, origin=(ORIGIN[0] + 10, ORIGIN[1])),
+    )
+    refused(
+        "e",
+        "band B05: lies in EPSG:32633",
+        lambda f: write_band(f / "B05.tif", half, 20, crs="EPSG:32633"),
+    )
+    refused(
+        "f", "band B05: 24 px of 2 times", lambda f: write_band(f / "B05.tif", half[:24, :24], 20)
+    )
+    refused(
+        "g",
+        r"band B06 \(B06.tif\): not readable as a raster",
+        lambda f: (f / "B06.tif").write_bytes(b"II*"),
+    )
     refused("h", "no CRS", lambda f: write_band(f / "B05.tif", half, 20, crs=None))
-    refused("i", "look like reflectance",
-            lambda f: [write_band(f / f"{b}.tif", np.full((96, 96), 0.3, np.float32), 10)
-                       for b in BANDS])  # fmt: skip
+    refused(
+        "i",
+        "look like reflectance",
+        lambda f: [
+            write_band(f / f"{b}.tif", np.full((96, 96), 0.3, np.float32), 10) for b in BANDS
+        ],
+    )
     with pytest.raises(Missing, match="no such folder"):
         scenes_of(tmp_path / "absent")
 
@@ -248,12 +299,21 @@ def test_asset_that_goes_while_a_run_goes_on_is_named(tmp_path):
         scenes.read(scene)
 
 
-@pytest.mark.parametrize("name, expected", [
-    ("T32TMT_20220101T102319_B8A_20m", ("B8A", 20.0)), ("B02", ("B02", None)),
-    ("b2", ("B02", None)), ("SCL_20m", ("SCL", 20.0)), ("blue", ("B02", None)),
-    ("B02_10m", ("B02", 10.0)), ("MSK_DETFOO_B02", (None, None)), ("TCI_10m", (None, None)),
-    ("AOT", (None, None)), ("B11-20m", ("B11", 20.0)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("T32TMT_20220101T102319_B8A_20m", ("B8A", 20.0)),
+        ("B02", ("B02", None)),
+        ("b2", ("B02", None)),
+        ("SCL_20m", ("SCL", 20.0)),
+        ("blue", ("B02", None)),
+        ("B02_10m", ("B02", 10.0)),
+        ("MSK_DETFOO_B02", (None, None)),
+        ("TCI_10m", (None, None)),
+        ("AOT", (None, None)),
+        ("B11-20m", ("B11", 20.0)),
+    ],
+)
 def test_band_of_a_name(name, expected):
     assert scene_assets.band_of(name) == expected
 

@@ -54,11 +54,23 @@ def sample_of(low):
     [
         ({"s2:processing_baseline": "05.09"}, {}, None, "named", 100, (1000, "stac")),
         ({"s2:processing_baseline": "03.01"}, {}, "05.00", "named", 2000, (0, "stac")),
-        ({"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": True}, {}, None,
-         "named", 2000, (0, "stac (offset already removed)")),
+        (
+            {"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": True},
+            {},
+            None,
+            "named",
+            2000,
+            (0, "stac (offset already removed)"),
+        ),
         ({}, {"PROCESSING_BASELINE": "05.11"}, "02.00", "named", 100, (1000, "tags")),
-        ({}, {"PROCESSING_BASELINE": "05.11", "LICENSE": "x/COPERNICUS_S2_SR_HARMONIZED#terms"},
-         None, "named", 100, (0, "tags (harmonised collection)")),
+        (
+            {},
+            {"PROCESSING_BASELINE": "05.11", "LICENSE": "x/COPERNICUS_S2_SR_HARMONIZED#terms"},
+            None,
+            "named",
+            100,
+            (0, "tags (harmonised collection)"),
+        ),
         ({}, {}, "04.00", "l2a-12", 100, (1000, "scenes.csv")),
         ({}, {}, "N0301", "l2a-12", 2000, (0, "scenes.csv")),
         ({}, {}, None, "eurosat-ms", 2000, (0, "layout")),
@@ -66,16 +78,24 @@ def sample_of(low):
         ({}, {}, None, "l2a-12", 600, (0, "guessed from pixels")),
         ({}, {}, None, "l2a-12", 0, (0, "guessed from pixels")),
     ],
-)  # fmt: skip
+)
 def test_offset_by_order_of_trust(item, tags, declared, layout, low, expected):
     item = {"properties": item}
     assert scene_metadata.offset(item, tags, declared, layout, sample_of(low)) == expected
 
 
 @pytest.mark.parametrize(
-    "text, number", [("05.09", 5.09), ("N0509", 5.09), ("4.00", 4.0), (3.01, 3.01), ("5", 5.0),
-                     ("0400", 4.0), (4.0, 4.0)]
-)  # fmt: skip
+    "text, number",
+    [
+        ("05.09", 5.09),
+        ("N0509", 5.09),
+        ("4.00", 4.0),
+        (3.01, 3.01),
+        ("5", 5.0),
+        ("0400", 4.0),
+        (4.0, 4.0),
+    ],
+)
 def test_baseline_number(text, number):
     assert scene_metadata.baseline_number(text) == pytest.approx(number)
 
@@ -135,13 +155,26 @@ def test_pixels_and_lonlat_round_trip(column, row, crs):
 
 def placed(crs="EPSG:32654", origin=None, pixel=None, size=(50, 40)):
     """A Scene without a file, for geometry."""
-    x, y = {"EPSG:32654": (388_000, 3_950_000), "EPSG:4326": (139.7, 35.7),
-            "EPSG:3857": (15_560_000, 4_260_000)}.get(crs, origin)  # fmt: skip
+    x, y = {
+        "EPSG:32654": (388_000, 3_950_000),
+        "EPSG:4326": (139.7, 35.7),
+        "EPSG:3857": (15_560_000, 4_260_000),
+    }.get(crs, origin)
     x, y = origin or (x, y)
     pixel = pixel or (9e-5 if crs == "EPSG:4326" else 10.0)
     transform = Affine(pixel, 0, x, 0, -pixel, y)
-    return scenes.Scene("s", Path("s.tif"), crs, transform, *size, tuple(range(1, 11)), "named",
-                        0, "stac", footprint=scenes.outline(transform, crs, *size))  # fmt: skip
+    return scenes.Scene(
+        "s",
+        Path("s.tif"),
+        crs,
+        transform,
+        *size,
+        tuple(range(1, 11)),
+        "named",
+        0,
+        "stac",
+        footprint=scenes.outline(transform, crs, *size),
+    )
 
 
 def test_outline_is_the_densified_true_outline():
@@ -254,9 +287,7 @@ def test_tiles_cover_the_scene(tmp_path, monkeypatch, kept):
     everything, seen = scenes.read(scene), np.zeros((70, 100), int)
     for values, transform in scenes.tiles(scene, 32, 320.0, 32):
         column, row = (round(v) for v in ~scene.transform @ (transform.c, transform.f))
-        np.testing.assert_array_equal(
-            values, everything[:, row : row + 32, column : column + 32]
-        )
+        np.testing.assert_array_equal(values, everything[:, row : row + 32, column : column + 32])
         seen[row : row + 32, column : column + 32] += 1
     assert (seen > 0).all() and seen.max() <= 4
     assert len(list(scenes.tiles(scene, 32, 320.0, 16))) == 4 * 6

@@ -59,22 +59,44 @@ class Api(BaseHTTPRequestHandler):
             return self.send(status, b"not now", {"Retry-After": "0"} if status == 429 else {})
         if path == "/":
             conforms = ["core", "item-search", "item-search#query", "collections"]
-            return self.send(200, {
-                "type": "Catalog", "id": "api", "description": "x", "stac_version": "1.0.0",
-                "conformsTo": [f"https://api.stacspec.org/v1.0.0/{c}" for c in conforms],
-                "links": [{"rel": "self", "href": address, "type": "application/json"},
-                          {"rel": "search", "href": f"{address}/search", "method": "POST",
-                           "type": "application/geo+json"}],
-            })  # fmt: skip
+            return self.send(
+                200,
+                {
+                    "type": "Catalog",
+                    "id": "api",
+                    "description": "x",
+                    "stac_version": "1.0.0",
+                    "conformsTo": [f"https://api.stacspec.org/v1.0.0/{c}" for c in conforms],
+                    "links": [
+                        {"rel": "self", "href": address, "type": "application/json"},
+                        {
+                            "rel": "search",
+                            "href": f"{address}/search",
+                            "method": "POST",
+                            "type": "application/geo+json",
+                        },
+                    ],
+                },
+            )
         if path == "/search":
             number = int(body.get("token", 0))
             if number == self.broken_page:
                 return self.send(500, b"broken")
-            following = {"rel": "next", "href": f"{address}/search", "method": "POST",
-                         "body": {**body, "token": number + 1}}  # fmt: skip
+            following = {
+                "rel": "next",
+                "href": f"{address}/search",
+                "method": "POST",
+                "body": {**body, "token": number + 1},
+            }
             more = number + 1 < len(self.items)
-            return self.send(200, {"type": "FeatureCollection", "links": [following] * more,
-                                   "features": self.items[number : number + 1]})  # fmt: skip
+            return self.send(
+                200,
+                {
+                    "type": "FeatureCollection",
+                    "links": [following] * more,
+                    "features": self.items[number : number + 1],
+                },
+            )
         file = self.root / path.lstrip("/")
         if not file.is_file():
             return self.send(404, b"")
@@ -83,14 +105,21 @@ class Api(BaseHTTPRequestHandler):
         if not wanted:
             return self.send(200, content)
         first, last = int(wanted[1]), min(int(wanted[2]), len(content) - 1)
-        self.send(206, content[first : last + 1],
-                  {"Content-Range": f"bytes {first}-{last}/{len(content)}"})  # fmt: skip
+        self.send(
+            206,
+            content[first : last + 1],
+            {"Content-Range": f"bytes {first}-{last}/{len(content)}"},
+        )
 
     def send(self, status, content, headers=()):
         content = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
-        for key, value in {"Content-Type": "application/json", "Accept-Ranges": "bytes",
-                           "Content-Length": len(content), **dict(headers)}.items():  # fmt: skip
+        for key, value in {
+            "Content-Type": "application/json",
+            "Accept-Ranges": "bytes",
+            "Content-Length": len(content),
+            **dict(headers),
+        }.items():
             self.send_header(key, str(value))
         self.end_headers()
         if self.command != "HEAD":
@@ -162,8 +191,11 @@ def test_finest_band_and_the_right_asset_are_taken(world):
     for band in BANDS:  # as Copernicus names them; a 20 m version of each stands first
         fine = assets.pop(band)
         n = 48
-        coarse = fine | {"href": "a/none.tif", "proj:shape": [n, n],
-                         "proj:transform": [20, 0, ORIGIN[0], 0, -20, ORIGIN[1]]}  # fmt: skip
+        coarse = fine | {
+            "href": "a/none.tif",
+            "proj:shape": [n, n],
+            "proj:transform": [20, 0, ORIGIN[0], 0, -20, ORIGIN[1]],
+        }
         if band in ("B02", "B03", "B04", "B08"):
             assets[f"{band}_20m"] = coarse
         assets[f"{band}_{10 if band in ('B02', 'B03', 'B04', 'B08') else 20}m"] = fine
@@ -180,25 +212,37 @@ def test_one_asset_with_all_bands(tmp_path):
     write_scene(tmp_path / "x.tif", values[::-1].copy(), names=None)
     described = item("x", "x")
     described["geometry"] = geometry(50, (388_000.0, 3_950_000.0), "EPSG:32654")
-    described["assets"] = {"data": {"href": "x.tif", "type": "image/tiff", "roles": ["data"],
-                                    "eo:bands": [{"name": b} for b in BANDS[::-1]],
-                                    "raster:bands": [{}] * 10}}  # fmt: skip
+    described["assets"] = {
+        "data": {
+            "href": "x.tif",
+            "type": "image/tiff",
+            "roles": ["data"],
+            "eo:bands": [{"name": b} for b in BANDS[::-1]],
+            "raster:bands": [{}] * 10,
+        }
+    }
     scene = stac.from_item(described, tmp_path)
     assert {a.href for a in scene.assets} == {str(tmp_path / "x.tif")}
     np.testing.assert_array_equal(scenes.read(scene), values - 1000)
 
 
-@pytest.mark.parametrize("properties, low, expected", [
-    ({"earthsearch:boa_offset_applied": True}, 50, (0, "stac (offset already removed)")),
-    ({"earthsearch:boa_offset_applied": False}, 1200, (1000, "stac")),
-    ({"earthsearch:boa_offset_applied": False}, 50,
-     (0, "stac (offset already removed, as the pixels show)")),
-    ({"s2:processing_baseline": "03.01"}, 1200, (0, "stac")),
-    ({"s2:processing_baseline": None, "processing:version": "05.11"}, 50, (1000, "stac")),
-    ({"s2:processing_baseline": None}, 50, (0, "guessed from pixels")),
-    ({"s2:processing_baseline": None, "scale": -0.1}, 50, (1000, "stac")),
-    ({"s2:processing_baseline": None, "scale": 0}, 1200, (0, "stac")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "properties, low, expected",
+    [
+        ({"earthsearch:boa_offset_applied": True}, 50, (0, "stac (offset already removed)")),
+        ({"earthsearch:boa_offset_applied": False}, 1200, (1000, "stac")),
+        (
+            {"earthsearch:boa_offset_applied": False},
+            50,
+            (0, "stac (offset already removed, as the pixels show)"),
+        ),
+        ({"s2:processing_baseline": "03.01"}, 1200, (0, "stac")),
+        ({"s2:processing_baseline": None, "processing:version": "05.11"}, 50, (1000, "stac")),
+        ({"s2:processing_baseline": None}, 50, (0, "guessed from pixels")),
+        ({"s2:processing_baseline": None, "scale": -0.1}, 50, (1000, "stac")),
+        ({"s2:processing_baseline": None, "scale": 0}, 1200, (0, "stac")),
+    ],
+)
 def test_offset_of_items(tmp_path, properties, low, expected):
     write_bands(tmp_path / "a", size=32, low=low)
     scale = properties.pop("scale", None)
@@ -219,17 +263,28 @@ def test_bad_items_are_rows_and_good_ones_stay(world):
         change(described)
         rows[id] = (match, described)
 
-    bad("bands", "lacks bands B05 B12", lambda i: [i["assets"].pop(k) for k in
-                                                    ("rededge1", "swir22")])  # fmt: skip
+    bad(
+        "bands",
+        "lacks bands B05 B12",
+        lambda i: [i["assets"].pop(k) for k in ("rededge1", "swir22")],
+    )
     bad("nowhere", "has no geometry", lambda i: i.update(geometry=None))
     bad("far", "does not touch the grid", lambda i: i.update(geometry=mapping(box(40, 4, 41, 5))))
     bad("odd", "geometry or its assets", lambda i: i.update(geometry={"type": "Polygon"}))
     bad("gone", "asset .*c/B03.tif is", lambda i: i["assets"]["green"].update(href="c/B03.tif"))
-    bad("grid", "band B11: its pixels", lambda i: i["assets"]["swir16"].update(
-        {"proj:transform": [20, 0, ORIGIN[0] + 7, 0, -20, ORIGIN[1]]}))  # fmt: skip
+    bad(
+        "grid",
+        "band B11: its pixels",
+        lambda i: i["assets"]["swir16"].update(
+            {"proj:transform": [20, 0, ORIGIN[0] + 7, 0, -20, ORIGIN[1]]}
+        ),
+    )
     bad("text", "not a valid item", lambda i: i.update(assets="none"))
-    bad("baseline", "baseline 'new'", lambda i: i["properties"].update(
-        {"s2:processing_baseline": "new"}))  # fmt: skip
+    bad(
+        "baseline",
+        "baseline 'new'",
+        lambda i: i["properties"].update({"s2:processing_baseline": "new"}),
+    )
     bad("date", "not a valid item", lambda i: i["properties"].update(datetime="yesterday"))
     bad("good", "more than once", lambda i: None)
     found, rejected = stac.from_items(
@@ -283,8 +338,9 @@ def test_across_the_antimeridian_however_it_is_drawn(crs, x):
     lon = np.where(ring[:, 0] < 0, ring[:, 0] + 360, ring[:, 0])
     continuous = Polygon(np.column_stack([lon, ring[:, 1]]))
     east = shapely.intersection(continuous, box(0, -90, 180, 90))
-    west = shapely.transform(shapely.intersection(continuous, box(180, -90, 360, 90)),
-                             lambda p: p - [360, 0])  # fmt: skip
+    west = shapely.transform(
+        shapely.intersection(continuous, box(180, -90, 360, 90)), lambda p: p - [360, 0]
+    )
     cut = mapping(shapely.MultiPolygon([east, west]))  # RFC 7946
     for drawn in (mapping(Polygon(ring)), mapping(continuous), cut):
         got = stac.footprint(drawn, grid)
@@ -296,8 +352,10 @@ def test_across_the_antimeridian_however_it_is_drawn(crs, x):
 
 def test_files(world, tmp_path):
     folder, _ = world
-    collection = {"type": "FeatureCollection", "features": [item("a", "./a"), item("b", "b"),
-                                                            item("c", "c")]}  # fmt: skip
+    collection = {
+        "type": "FeatureCollection",
+        "features": [item("a", "./a"), item("b", "b"), item("c", "c")],
+    }
     path = folder / "items.json"
     path.write_text(json.dumps(collection))
     found, rejected = stac.from_file(path)
@@ -314,8 +372,12 @@ def test_files(world, tmp_path):
     assert [s.remote for s in stac.from_items(far, folder)[0]] == [True]
     (folder / "one.json").write_text(json.dumps(item("a", "a")))
     assert [s.id for s in stac.from_file(folder / "one.json")[0]] == ["a"]
-    for text, match in [("{", "not readable"), ('{"type": "X"}', "type is 'X'"),
-                        ("[]", "not readable"), ('{"type": "Catalog"}', "not a valid")]:
+    for text, match in [
+        ("{", "not readable"),
+        ('{"type": "X"}', "type is 'X'"),
+        ("[]", "not readable"),
+        ('{"type": "Catalog"}', "not a valid"),
+    ]:
         (tmp_path / "x.json").write_text(text)
         with pytest.raises(BadInput, match=match):
             stac.from_file(tmp_path / "x.json")
@@ -350,14 +412,21 @@ def test_static_catalogue(world):
 
 
 def test_search_pages_retries_and_reads_over_http(api, world):
-    api.items = [item("a", f"{api.url}/a"), item("bad", f"{api.url}/a", size=95),
-                 item("cloudy", f"{api.url}/b", **{"eo:cloud_cover": 80.0}),
-                 item("b", f"{api.url}/b", projection=False)]  # fmt: skip
+    api.items = [
+        item("a", f"{api.url}/a"),
+        item("bad", f"{api.url}/a", size=95),
+        item("cloudy", f"{api.url}/b", **{"eo:cloud_cover": 80.0}),
+        item("b", f"{api.url}/b", projection=False),
+    ]
     api.trouble = [429, 500, 503]
     found, rejected = stac.search(
-        api.url, collections=["sentinel-2-l2a"], bbox=(7, 47, 8, 48), datetime="2023",
-        max_cloud=20, pause=0.01,
-    )  # fmt: skip
+        api.url,
+        collections=["sentinel-2-l2a"],
+        bbox=(7, 47, 8, 48),
+        datetime="2023",
+        max_cloud=20,
+        pause=0.01,
+    )
     assert [s.id for s in found] == ["a", "b"] and found[0].remote
     assert [r["item"] for r in rejected] == ["bad"]
     first = next(body for path, body in api.asked if path == "/search" and body)

@@ -10,19 +10,29 @@ from gairlib.data import photo_tables, streetscapes
 from gairlib.errors import BadInput, Missing
 
 REAL = Path(__file__).resolve().parents[4] / "shared/real/tables/gs_labels.csv"
-COLUMNS = ("uuid,source,orig_id,lat,lon,datetime_local,year,heading,projection_type,hFoV,"
-           "sequence_id").split(",")  # fmt: skip
+COLUMNS = (
+    "uuid,source,orig_id,lat,lon,datetime_local,year,heading,projection_type,hFoV,sequence_id"
+).split(",")
 
 
 def common(count: int = 5) -> pd.DataFrame:
     """Rows as in metadata_common_attributes.csv, invented."""
     k = np.arange(count)
-    return pd.DataFrame({
-        "uuid": [f"{i:08d}-aaaa" for i in k], "source": np.where(k % 2, "KartaView", "Mapillary"),
-        "orig_id": 1_666_317_524_185_300 + k, "lat": 48.7 + k / 100, "lon": 9.1 + k / 100,
-        "datetime_local": "2024-07-09 03:24:18.913000+02:00", "year": 2024, "heading": 29.9 + k,
-        "projection_type": np.where(k % 3, "perspective", "spherical"), "hFoV": np.nan,
-        "sequence_id": "aE5o7bTMH0UtscOYxhVwID"})[COLUMNS]  # fmt: skip
+    return pd.DataFrame(
+        {
+            "uuid": [f"{i:08d}-aaaa" for i in k],
+            "source": np.where(k % 2, "KartaView", "Mapillary"),
+            "orig_id": 1_666_317_524_185_300 + k,
+            "lat": 48.7 + k / 100,
+            "lon": 9.1 + k / 100,
+            "datetime_local": "2024-07-09 03:24:18.913000+02:00",
+            "year": 2024,
+            "heading": 29.9 + k,
+            "projection_type": np.where(k % 3, "perspective", "spherical"),
+            "hFoV": np.nan,
+            "sequence_id": "aE5o7bTMH0UtscOYxhVwID",
+        }
+    )[COLUMNS]
 
 
 def whole(path, **more) -> tuple[pd.DataFrame, pd.Series]:
@@ -48,7 +58,7 @@ def test_published_columns_become_a_photo_table(tmp_path):
 def test_photo_tables_know_the_schema_by_its_columns(tmp_path):
     common().to_csv(tmp_path / "street.csv", index=False)
     by_name, _ = whole(tmp_path / "street.csv")
-    (by_columns, reasons), = photo_tables.chunks(tmp_path / "street.csv")  # fmt: skip
+    ((by_columns, reasons),) = photo_tables.chunks(tmp_path / "street.csv")
     pd.testing.assert_frame_equal(by_name, by_columns)
     assert reasons.isna().all()
     assert streetscapes.recognise(COLUMNS)
@@ -62,11 +72,24 @@ def test_photo_tables_know_the_schema_by_its_columns(tmp_path):
 def test_side_tables_join_as_pandas_does(tmp_path, order):
     base = common(11)
     rng = np.random.default_rng(0)
-    side = pd.DataFrame({"uuid": base["uuid"], "source": base["source"], "orig_id": 1,
-                         "city": rng.choice(["Ulm", "Bonn"], 11), "count": np.arange(11),
-                         "score": rng.random(11), "flag": rng.random(11) > 0.5})  # fmt: skip
-    side = {"same": side, "shuffled": side.iloc[rng.permutation(11)], "a few": side[3:6],
-            "none": side[:0], "late": side.drop(index=8)}[order]  # fmt: skip
+    side = pd.DataFrame(
+        {
+            "uuid": base["uuid"],
+            "source": base["source"],
+            "orig_id": 1,
+            "city": rng.choice(["Ulm", "Bonn"], 11),
+            "count": np.arange(11),
+            "score": rng.random(11),
+            "flag": rng.random(11) > 0.5,
+        }
+    )
+    side = {
+        "same": side,
+        "shuffled": side.iloc[rng.permutation(11)],
+        "a few": side[3:6],
+        "none": side[:0],
+        "late": side.drop(index=8),
+    }[order]
     base.to_csv(tmp_path / "02_metadata.csv", index=False)
     side.to_csv(tmp_path / "01_side.csv", index=False)
     pd.DataFrame({"uuid": base["uuid"], "weather": "clear"}).to_parquet(tmp_path / "w.parquet")
@@ -77,8 +100,10 @@ def test_side_tables_join_as_pandas_does(tmp_path, order):
     for name in ("city", "count", "score", "flag"):
         for a, b in zip(photos[name], expected[name]):
             assert pd.isna(a) and pd.isna(b) or str(a) == str(b) or float(a) == float(b), name
-    kinds = {tuple(p[["count", "city"]].dtypes.astype(str)) for p, _ in
-             streetscapes.read(tmp_path, rows=3)}  # fmt: skip
+    kinds = {
+        tuple(p[["count", "city"]].dtypes.astype(str))
+        for p, _ in streetscapes.read(tmp_path, rows=3)
+    }
     assert len(kinds) == 1 or order == "none"
 
 
@@ -117,7 +142,7 @@ def test_damaged_rows_keep_their_neighbours(tmp_path):
 @pytest.mark.skipif(not REAL.is_file(), reason="shared/real is not there")
 def test_the_real_rows_come_whole():
     given = pd.read_csv(REAL, dtype={"sequence_id": str})
-    (photos, reasons), = photo_tables.chunks(REAL)  # fmt: skip
+    ((photos, reasons),) = photo_tables.chunks(REAL)
     assert len(photos) == len(given) == 4630 and reasons.isna().all()
     assert photos["photo_id"].is_unique and set(photos["photo_source"]) == set(given["source"])
     np.testing.assert_array_equal(photos["lon"], given["lon"])

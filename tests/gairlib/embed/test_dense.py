@@ -24,9 +24,17 @@ def write_scene(path, values=None, place=UTM, size=(80, 96)):
     if values is None:
         values = np.random.default_rng(0).integers(200, 4000, (10, *size))
     with rasterio.open(
-        path, "w", driver="GTiff", count=10, dtype="uint16", nodata=0, crs=place[0],
-        transform=place[1], height=values.shape[1], width=values.shape[2],
-    ) as file:  # fmt: skip
+        path,
+        "w",
+        driver="GTiff",
+        count=10,
+        dtype="uint16",
+        nodata=0,
+        crs=place[0],
+        transform=place[1],
+        height=values.shape[1],
+        width=values.shape[2],
+    ) as file:
         file.write(values.astype(np.uint16))
         file.descriptions = BANDS
     return scenes.open_scene(path, row={"processing_baseline": "02.14", "datetime": "2021-07-01"})
@@ -34,8 +42,17 @@ def write_scene(path, values=None, place=UTM, size=(80, 96)):
 
 def make(decoder="linear", **changes):
     torch.manual_seed(0)
-    config = GAIRConfig(dim=12, rs_depth=1, rs_heads=2, rs_size=32, rs_patch=8, decoder=decoder,
-                        decoder_hidden=[16], **SV, **changes)  # fmt: skip
+    config = GAIRConfig(
+        dim=12,
+        rs_depth=1,
+        rs_heads=2,
+        rs_size=32,
+        rs_patch=8,
+        decoder=decoder,
+        decoder_hidden=[16],
+        **SV,
+        **changes,
+    )
     model = GAIR(config).eval()
     if model.field is not None and decoder == "mlp":
         torch.nn.init.normal_(model.field.last.weight, std=0.3)  # starts at zero otherwise
@@ -58,9 +75,15 @@ def queried(model, scene, lonlat, mode=None):
 
 @pytest.mark.parametrize("place", [UTM, DEGREES])
 @pytest.mark.parametrize(
-    "decoder, mode", [("linear", None), ("mlp", None), ("mlp", "bilinear"), ("linear", "bicubic"),
-                      ("linear", "nearest")]
-)  # fmt: skip
+    "decoder, mode",
+    [
+        ("linear", None),
+        ("mlp", None),
+        ("mlp", "bilinear"),
+        ("linear", "bicubic"),
+        ("linear", "nearest"),
+    ],
+)
 @pytest.mark.parametrize("resolution", [10.0, 1.7])
 def test_a_landmark_has_the_value_of_a_query_there(tmp_path, place, decoder, mode, resolution):
     scene, model = write_scene(tmp_path / "a.tif", place=place, size=(32, 32)), make(decoder)
@@ -81,9 +104,13 @@ def test_axis_weights_equal_the_query_everywhere():
     x = np.array([-1, -0.99, -0.75, -0.3, 0.0, 0.2501, 0.9, 1.0])
     y = np.array([-1.0, -0.875, 0.1, 0.95, 1.0])
     xy = torch.from_numpy(np.stack(np.meshgrid(x, y), -1).reshape(1, -1, 2))
-    for options in (dict(), dict(float32_centres=True), dict(decoder="mlp"),
-                    dict(query_mode="bilinear", interpolation_padding="zeros"),
-                    dict(query_mode="bicubic", interpolation_padding="zeros")):  # fmt: skip
+    for options in (
+        dict(),
+        dict(float32_centres=True),
+        dict(decoder="mlp"),
+        dict(query_mode="bilinear", interpolation_padding="zeros"),
+        dict(query_mode="bicubic", interpolation_padding="zeros"),
+    ):
         model = make(**options).double()
         with torch.inference_mode():
             features = model.encode_rs(torch.randn(2, 10, 32, 32).double())
@@ -102,7 +129,7 @@ def test_slabs_change_nothing(monkeypatch):
     with torch.inference_mode():
         reading = Reading(model)
         rows = reading.rows(grid[None])[0]
-        (_, whole), = reading.slabs(rows, grid, x, x)
+        ((_, whole),) = reading.slabs(rows, grid, x, x)
         monkeypatch.setattr("gairlib.embed.reading.VALUES", 3 * 20 * 12)
         parts = list(reading.slabs(rows, grid, x, x))
     assert len(parts) == 7
@@ -209,8 +236,9 @@ def test_ramp():
 # ---------------------------------------------------------------------------- grid
 
 
-@pytest.mark.parametrize("resolution, size", [(10, (80, 96)), (20, (40, 48)), (1, (800, 960)),
-                                              (15, (53, 64))])  # fmt: skip
+@pytest.mark.parametrize(
+    "resolution, size", [(10, (80, 96)), (20, (40, 48)), (1, (800, 960)), (15, (53, 64))]
+)
 def test_any_resolution_on_the_scenes_own_grid(tmp_path, resolution, size):
     scene = write_scene(tmp_path / "a.tif")
     grid, _ = dense.output_grid(scene, resolution, None, 3)
@@ -341,9 +369,7 @@ def test_refusals(tmp_path):
         with pytest.raises(BadInput, match=said):
             dense.write_cog(model, scene, **{"path": tmp_path / "f.tif", **CHIP, **change})
     with pytest.raises(BadInput, match="no decoder"):
-        dense.write_cog(
-            make(query_mode="bilinear"), scene, tmp_path / "f.tif", mode="nili", **CHIP
-        )
+        dense.write_cog(make(query_mode="bilinear"), scene, tmp_path / "f.tif", mode="nili", **CHIP)
 
 
 def test_sample_is_the_field_at_places_with_data(tmp_path):

@@ -13,9 +13,15 @@ from gairlib.embed import encode
 from gairlib.model import GAIR
 
 SMALL = GAIRConfig(
-    dim=16, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2, sv_size=32, decoder_hidden=(16,),
+    dim=16,
+    rs_size=32,
+    rs_patch=8,
+    rs_depth=1,
+    rs_heads=2,
+    sv_size=32,
+    decoder_hidden=(16,),
     sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2},
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")

@@ -45,15 +45,14 @@ def test_three_kinds_in_one_space(embedded):
         picture = torch.from_numpy(dataset.photo(row)).permute(2, 0, 1)[None]
         photo = model.encode_sv(prep.sv(picture, 64), normalize=True)[0].numpy()
         place = model.encode_location([[row.lon, row.lat]], normalize=True)[0].numpy()
-    np.testing.assert_allclose(
-        vectors(chips[chips["chip_id"] == "quito/0"])[0], chip, atol=1e-5
-    )
+    np.testing.assert_allclose(vectors(chips[chips["chip_id"] == "quito/0"])[0], chip, atol=1e-5)
     at = photos["photo_id"] == row.photo_id
     np.testing.assert_allclose(vectors(photos[at])[0], photo, atol=1e-4)
     np.testing.assert_allclose(vectors(places[at])[0], place, atol=1e-5)
     # the same photo against the chip and against the place: one scale, one space
-    np.testing.assert_allclose(encode.photos(model, dataset, pair.expand_views(
-        dataset.street()))[3], photo, atol=1e-4)  # fmt: skip
+    np.testing.assert_allclose(
+        encode.photos(model, dataset, pair.expand_views(dataset.street()))[3], photo, atol=1e-4
+    )
 
 
 def test_every_row_and_file_says_where_it_comes_from(embedded):

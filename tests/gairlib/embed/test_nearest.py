@@ -47,8 +47,12 @@ def test_blocks_of_queries_and_vectors_change_nothing(monkeypatch):
 
 def test_search_refuses():
     good = np.ones((3, 4))
-    for queries, k, said in ((np.ones((2, 5)), 1, "D"), (np.ones(4), 1, "D"), (good, 0, "k is 0"),
-                             (good * np.nan, 1, "finite")):  # fmt: skip
+    for queries, k, said in (
+        (np.ones((2, 5)), 1, "D"),
+        (np.ones(4), 1, "D"),
+        (good, 0, "k is 0"),
+        (good * np.nan, 1, "finite"),
+    ):
         with pytest.raises(BadInput, match=said):
             nearest.search(queries, good, k)
 
@@ -95,9 +99,13 @@ def test_index_refuses(embedded, tmp_path):
     with pytest.raises(Missing):
         nearest.Index.load(folder / "gone.parquet")
     GAIR(model.config).save_pretrained(tmp_path / "other")
-    export.write(export.places(model, Dataset(folder=index_folder(tmp_path)).street()),
-                tmp_path / "x.parquet", checkpoint=tmp_path / "other",
-                dataset=Dataset(index_folder(tmp_path)), preprocessing="gairlib")  # fmt: skip
+    export.write(
+        export.places(model, Dataset(folder=index_folder(tmp_path)).street()),
+        tmp_path / "x.parquet",
+        checkpoint=tmp_path / "other",
+        dataset=Dataset(index_folder(tmp_path)),
+        preprocessing="gairlib",
+    )
     with pytest.raises(BadInput, match="different weights"):
         nearest.Index.load(folder / "photos.parquet", tmp_path / "x.parquet")
 

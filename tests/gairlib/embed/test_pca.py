@@ -84,8 +84,13 @@ def test_save_and_load(tmp_path):
     with pytest.raises(Missing):
         pca.PCA.load(tmp_path / "none.json")
     content = json.loads((tmp_path / "deep" / "p.json").read_text())
-    for broken in ("[]", "{", json.dumps({}), json.dumps(content | {"low": [1.0]}),
-                   json.dumps(content | {"extra": 1})):  # fmt: skip
+    for broken in (
+        "[]",
+        "{",
+        json.dumps({}),
+        json.dumps(content | {"low": [1.0]}),
+        json.dumps(content | {"extra": 1}),
+    ):
         (tmp_path / "b.json").write_text(broken)
         with pytest.raises(BadInput, match="b.json"):
             pca.PCA.load(tmp_path / "b.json")

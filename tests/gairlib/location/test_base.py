@@ -14,9 +14,12 @@ from gairlib.location import base
 NAMES = {
     *("direct", "wrap", "xyz", "rff", "rff-xyz", "spherical-harmonics"),
     *("space2vec-grid", "space2vec-theory"),
-    *(f"sphere2vec-{kind}{end}" for kind in ("c", "c+", "m", "m+", "dfs")
-      for end in ("", "-integer")),
-}  # fmt: skip
+    *(
+        f"sphere2vec-{kind}{end}"
+        for kind in ("c", "c+", "m", "m+", "dfs")
+        for end in ("", "-integer")
+    ),
+}
 CONTINUOUS = {"rff-xyz", "xyz", "wrap", "spherical-harmonics"}  # across the antimeridian
 CONTINUOUS |= {name for name in NAMES if name.endswith("-integer")}
 POLES = {"rff-xyz", "xyz", "spherical-harmonics"}  # one value per pole

@@ -22,8 +22,12 @@ def oracle(name, lon, lat, radii, lon_frequencies=None):
         a, b = lon * k, lat / r
         grid = [math.sin(a), math.cos(a), math.sin(b), math.cos(b)]
         c = [math.cos(b) * math.cos(a), math.cos(b) * math.sin(a)]
-        m = [math.cos(b) * math.cos(lon), math.cos(lat) * math.cos(a),
-             math.cos(b) * math.sin(lon), math.cos(lat) * math.sin(a)]  # fmt: skip
+        m = [
+            math.cos(b) * math.cos(lon),
+            math.cos(lat) * math.cos(a),
+            math.cos(b) * math.sin(lon),
+            math.cos(lat) * math.sin(a),
+        ]
         if name == "space2vec-theory":
             for j in range(3):
                 turn = 2 * math.pi * j / 3

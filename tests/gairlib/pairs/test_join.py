@@ -88,8 +88,14 @@ def test_borders_on_cell_borders_to_the_last_bit(monkeypatch, few):
         side = 360 / 2**level
         west, south = -180 + side * 2 ** (level - 2), -90 + side * 2 ** (level - 3)
         for dx, dy in ((0, 0), (1, 0), (0, 1)):
-            polygons.append(box(west + dx * side, south + dy * side, west + (dx + 1) * side,
-                                south + (dy + 1) * side))  # fmt: skip
+            polygons.append(
+                box(
+                    west + dx * side,
+                    south + dy * side,
+                    west + (dx + 1) * side,
+                    south + (dy + 1) * side,
+                )
+            )
         x, y = np.meshgrid(west + side * np.arange(3) / 2, south + side * np.arange(3) / 2)
         for to_x in (-np.inf, 0, np.inf):
             for to_y in (-np.inf, 0, np.inf):
@@ -160,8 +166,14 @@ def test_poles_and_far_longitudes():
     lon, lat = [0, 179, -180, 5, 5, 20, 1e17], [90, 90, 90, -90, -80, -90, 0]
     point, footprint = Footprints(caps).query(lon, lat)
     assert [footprint[point == i].tolist() for i in range(7)] == [
-        [0, 2], [0, 2], [0, 2], [1, 2], [1, 2], [2], [2]
-    ]  # fmt: skip
+        [0, 2],
+        [0, 2],
+        [0, 2],
+        [1, 2],
+        [1, 2],
+        [2],
+        [2],
+    ]
 
 
 def test_many_points_at_a_pole(monkeypatch):
@@ -180,14 +192,17 @@ def test_empty_inputs_give_empty_answers():
         assert_same((point, footprint), ([], []))
 
 
-@pytest.mark.parametrize("lon,lat,says", [
-    ([0, np.nan], [0, 0], "row 1 is .lon nan"),
-    ([0, 0, 0], [0, 0, np.nan], "row 2 is .lon 0, lat nan"),
-    ([np.inf], [0], "row 0"),
-    ([45.0], [120.0], "swapped"),
-    ([1.0, 2.0], [1.0], "one length"),
-    ([[1.0]], [[1.0]], "one length"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "lon,lat,says",
+    [
+        ([0, np.nan], [0, 0], "row 1 is .lon nan"),
+        ([0, 0, 0], [0, 0, np.nan], "row 2 is .lon 0, lat nan"),
+        ([np.inf], [0], "row 0"),
+        ([45.0], [120.0], "swapped"),
+        ([1.0, 2.0], [1.0], "one length"),
+        ([[1.0]], [[1.0]], "one length"),
+    ],
+)
 def test_points_that_cannot_be_used_are_named(lon, lat, says):
     with pytest.raises(BadInput, match=says):
         Footprints([box(0, 0, 1, 1)]).query(lon, lat)
@@ -201,22 +216,28 @@ def test_a_bad_point_is_named_by_its_row_in_the_table(monkeypatch):
         Footprints([box(0, 0, 1, 1)]).query(np.zeros(100), lat)
 
 
-@pytest.mark.parametrize("polygon,says", [
-    (None, "footprint 1: NoneType"),
-    (shapely.Point(0, 0), "footprint 1: Point"),
-    (box(0, 0, 1, 91), "footprint 1: a corner"),
-    (Polygon([(0, 0), (1, 0), (1, np.inf)]), "footprint 1: a corner"),
-    (box(-200, 0, 200, 1), "footprint 1: 400 degrees wide"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "polygon,says",
+    [
+        (None, "footprint 1: NoneType"),
+        (shapely.Point(0, 0), "footprint 1: Point"),
+        (box(0, 0, 1, 91), "footprint 1: a corner"),
+        (Polygon([(0, 0), (1, 0), (1, np.inf)]), "footprint 1: a corner"),
+        (box(-200, 0, 200, 1), "footprint 1: 400 degrees wide"),
+    ],
+)
 def test_footprints_that_cannot_be_used_are_named(polygon, says):
     with pytest.raises(BadInput, match=says):
         Footprints([box(0, 0, 1, 1), polygon])
 
 
-@pytest.mark.parametrize("polygon", [
-    outline(Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32632", 10_980, 10_980),
-    Polygon([(8, 43), (8.1, 43), (12, 46), (11.9, 46)]),  # its box is nearly empty
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "polygon",
+    [
+        outline(Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32632", 10_980, 10_980),
+        Polygon([(8, 43), (8.1, 43), (12, 46), (11.9, 46)]),  # its box is nearly empty
+    ],
+)
 def test_only_points_near_a_border_are_tested_one_by_one(monkeypatch, polygon):
     """What makes it fast: the other points are settled with their cells."""
     tested = []

@@ -112,14 +112,22 @@ def test_all_are_accounted_for_with_reasons(tmp_path):
     found = [
         scenes.open_scene(write_scene(tmp_path / "cloudy.tif", values, baseline="3.0", scl=scl)),
         scenes.open_scene(write_scene(tmp_path / "holes.tif", holes, origin=origin, baseline="3")),
-        scenes.open_scene(write_scene(tmp_path / "tiny.tif", values[:, :8, :8], baseline="3.0",
-                                      origin=(ORIGIN[0], ORIGIN[1] + 50_000))),
-    ]  # fmt: skip
-    street = pd.concat([
-        table([8, 60, 200], [8, 60, 8]),
-        table([8, 60], [8, 60], origin),
-        table([4], [4], (ORIGIN[0], ORIGIN[1] + 50_000)),
-    ])  # fmt: skip
+        scenes.open_scene(
+            write_scene(
+                tmp_path / "tiny.tif",
+                values[:, :8, :8],
+                baseline="3.0",
+                origin=(ORIGIN[0], ORIGIN[1] + 50_000),
+            )
+        ),
+    ]
+    street = pd.concat(
+        [
+            table([8, 60, 200], [8, 60, 8]),
+            table([8, 60], [8, 60], origin),
+            table([4], [4], (ORIGIN[0], ORIGIN[1] + 50_000)),
+        ]
+    )
     swapped = table([8], [9])
     swapped[["lon", "lat"]] = swapped[["lat", "lon"]].to_numpy()
     street = pd.concat([street, table([8], [8])], ignore_index=True)
@@ -143,10 +151,17 @@ def test_all_are_accounted_for_with_reasons(tmp_path):
 
 def test_swapped_coordinates_are_recognised(tmp_path):
     transform = Affine(1e-4, 0, 10.0, 0, -1e-4, 50.0)
-    path = write_scene(tmp_path / "a.tif", ramp(10, 80, 80), crs="EPSG:4326",
-                       transform=transform, baseline="3.0")  # fmt: skip
-    street = pd.DataFrame({"photo_id": ["good", "swap", "away"], "path": "a.jpg",
-                           "lon": [10.004, 49.996, 80.0], "lat": [49.996, 10.004, 10.0]})
+    path = write_scene(
+        tmp_path / "a.tif", ramp(10, 80, 80), crs="EPSG:4326", transform=transform, baseline="3.0"
+    )
+    street = pd.DataFrame(
+        {
+            "photo_id": ["good", "swap", "away"],
+            "path": "a.jpg",
+            "lon": [10.004, 49.996, 80.0],
+            "lat": [49.996, 10.004, 10.0],
+        }
+    )
     pairs = pair.pair(street, [scenes.open_scene(path)], **(SMALL | {"chip_m": 160.0}))
     why = pairs.rejected.set_index("photo_id")["reason"]
     assert "inside one with lon and lat swapped" in why["swap"]
@@ -169,8 +184,9 @@ def test_a_photo_in_two_scenes_uses_the_clearer_then_the_other(tmp_path):
 
 
 def test_a_scene_cut_short_loses_its_own_photos_only(tmp_path, scene):
-    path = write_scene(tmp_path / "b.tif", ramp(10, 128, 128), origin=(ORIGIN[0] + 9000, ORIGIN[1]),
-                       baseline="3.0")  # fmt: skip
+    path = write_scene(
+        tmp_path / "b.tif", ramp(10, 128, 128), origin=(ORIGIN[0] + 9000, ORIGIN[1]), baseline="3.0"
+    )
     broken = scenes.open_scene(path)
     path.write_bytes(path.read_bytes()[:20_000])
     street = table([20, 920], [20, 20])
@@ -224,9 +240,22 @@ def test_candidate_scenes_agree_with_trying_every_scene():
     for i, (zone, x) in enumerate([(60, 770_000), (1, 160_000), (31, 400_000), (31, 405_000)]):
         t = Affine(10, 0, x, 0, -10, 1_000_000)
         crs = f"EPSG:{32600 + zone}"
-        found.append(scenes.Scene(f"s{i}", Path("s.tif"), crs, t, 1000, 1000, tuple(range(1, 11)),
-                                  "named", 0, "stac", cloud_cover=10.0 - i,
-                                  footprint=scenes.outline(t, crs, 1000, 1000)))  # fmt: skip
+        found.append(
+            scenes.Scene(
+                f"s{i}",
+                Path("s.tif"),
+                crs,
+                t,
+                1000,
+                1000,
+                tuple(range(1, 11)),
+                "named",
+                0,
+                "stac",
+                cloud_cover=10.0 - i,
+                footprint=scenes.outline(t, crs, 1000, 1000),
+            )
+        )
     lon, lat = [], []
     for s in found:
         for _ in range(50):
@@ -259,8 +288,9 @@ def test_overlap_of_boxes_goes_round_the_antimeridian():
 
 
 def test_spherical_photos_become_four_views(scene):
-    street = table([60, 62, 64], [60, 62, 64], is_spherical=[False, True, True],
-                   heading=[10.0, 350.0, np.nan])  # fmt: skip
+    street = table(
+        [60, 62, 64], [60, 62, 64], is_spherical=[False, True, True], heading=[10.0, 350.0, np.nan]
+    )
     pairs = pair.pair(street, [scene], max_photos=5, **SMALL)
     manifest = pairs.manifest
     assert len(manifest) == 9 and pairs.report["paired"] == 3
@@ -269,9 +299,12 @@ def test_spherical_photos_become_four_views(scene):
     assert views["photo_id"].tolist() == ["p001@000", "p001@090", "p001@180", "p001@270"]
     assert views["heading"].tolist() == [350, 80, 170, 260]
     assert views["chip"].nunique() == 1 and views[["x", "y"]].drop_duplicates().shape[0] == 1
-    assert manifest.sort_values(["chip", "slot"]).groupby("chip")["slot"].apply(
-        lambda s: (s.to_numpy() == np.arange(len(s))).all()
-    ).all()  # fmt: skip
+    assert (
+        manifest.sort_values(["chip", "slot"])
+        .groupby("chip")["slot"]
+        .apply(lambda s: (s.to_numpy() == np.arange(len(s))).all())
+        .all()
+    )
     assert manifest[manifest["source_photo_id"] == "p002"]["heading"].isna().all()
     skipped = pair.pair(street, [scene], spherical="skip", **SMALL)
     assert skipped.report["rejected"] == {"spherical photo, skipped by option": 2}
@@ -283,9 +316,12 @@ def test_spherical_photos_become_four_views(scene):
 def test_wrong_settings_are_refused(scene):
     street = table([60], [60])
     for wrong, match in [
-        ({"chip_px": 0}, "chip_px=0"), ({"chip_m": -1.0}, "chip_m=-1"), ({"margin": 0.5}, "margin"),
-        ({"max_photos": 0}, "max_photos"), ({"spherical": "crop"}, "spherical"),
-    ]:  # fmt: skip
+        ({"chip_px": 0}, "chip_px=0"),
+        ({"chip_m": -1.0}, "chip_m=-1"),
+        ({"margin": 0.5}, "margin"),
+        ({"max_photos": 0}, "max_photos"),
+        ({"spherical": "crop"}, "spherical"),
+    ]:
         with pytest.raises(BadInput, match=match):
             pair.pair(street, [scene], **(SMALL | wrong))
     with pytest.raises(BadInput, match="lacks the columns"):
@@ -394,11 +430,13 @@ def test_figures_are_drawn_with_and_without_pairs(tmp_path, scene, photos):
     shown = pictures.scenes_to_show([scene], street, 3)
     assert shown == [scene]
     figures = [
-        pictures.scene_sheet(dataset, shown, street), pictures.photo_sheet(dataset, street),
-        pictures.counts(pairs.report, {"no path": 2}), pictures.pairs_map(pairs, dataset),
+        pictures.scene_sheet(dataset, shown, street),
+        pictures.photo_sheet(dataset, street),
+        pictures.counts(pairs.report, {"no path": 2}),
+        pictures.pairs_map(pairs, dataset),
         pictures.pair_sheet(dataset, pairs, pictures.examples(pairs)),
         pictures.distributions(pairs, synthetic=True),
-    ]  # fmt: skip
+    ]
     for i, figure in enumerate(figures):
         figure.savefig(tmp_path / f"{i}.png", dpi=40)
     assert "8 photos in: 6 paired" in figures[2].axes[0].get_title("left") or not photos

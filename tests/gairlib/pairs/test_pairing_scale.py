@@ -45,8 +45,11 @@ def many_photos(n=150) -> pd.DataFrame:
 
 def digest(folder: Path) -> dict[str, str]:
     """Every file below a folder, by content."""
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
-            for p in sorted(folder.rglob("*")) if p.is_file()}  # fmt: skip
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 def test_chunks_and_order_of_scenes_change_nothing(three, tmp_path):
@@ -133,10 +136,12 @@ def test_a_cluster_by_its_address_gives_the_same(three, tmp_path):
     distributed = pytest.importorskip("distributed")
     street = many_photos(60)
     pair.pair(street, three, folder=tmp_path / "here", **SMALL)
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False,
-                                  dashboard_address=None, protocol="tcp") as cluster:  # fmt: skip
-        pair.pair(street, three, folder=tmp_path / "there",
-                     scheduler=cluster.scheduler_address, **SMALL)  # fmt: skip
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="tcp"
+    ) as cluster:
+        pair.pair(
+            street, three, folder=tmp_path / "there", scheduler=cluster.scheduler_address, **SMALL
+        )
     assert digest(tmp_path / "here") == digest(tmp_path / "there")
 
 
@@ -160,11 +165,20 @@ def test_nearest_scene_in_time_then_the_clearest(tmp_path):
         row = {"processing_baseline": "3.0", "cloud_cover": cloud, "datetime": when}
         return scenes.open_scene(path, row=row)
 
-    made = [make("may", "2021-05-03T10:00:00Z", "40"), make("july", "2021-07-01T10:00:00Z", "1"),
-            make("undated", None, "0")]  # fmt: skip
-    street = table([30, 31, 32], [30, 31, 32], captured_at=[
-        "2021-05-20T08:00:00Z", None, str(int(pd.Timestamp("2021-06-28", tz="UTC").value // 10**6))
-    ])  # fmt: skip
+    made = [
+        make("may", "2021-05-03T10:00:00Z", "40"),
+        make("july", "2021-07-01T10:00:00Z", "1"),
+        make("undated", None, "0"),
+    ]
+    street = table(
+        [30, 31, 32],
+        [30, 31, 32],
+        captured_at=[
+            "2021-05-20T08:00:00Z",
+            None,
+            str(int(pd.Timestamp("2021-06-28", tz="UTC").value // 10**6)),
+        ],
+    )
     manifest = pair.pair(street, made, **SMALL).manifest.set_index("photo_id")
     assert manifest["scene_id"].to_dict() == {"p000": "may", "p001": "undated", "p002": "july"}
     assert manifest.loc["p000", "date_gap_days"] == pytest.approx(16 + 22 / 24)
@@ -178,8 +192,12 @@ def test_buffer_between_splits(three):
     pairs = pair.pair(street, three[:1], split_buffer_m=150.0, **SMALL)
     shapes = [outline(pairs.chips, i) for i in range(pairs.chips.sizes["chip"])]
     split = pairs.chips["split"].values
-    gaps = [a.distance(b) for a, s in zip(shapes, split) for b, t in zip(shapes, split)
-            if s == "test" and t == "train"]  # fmt: skip
+    gaps = [
+        a.distance(b)
+        for a, s in zip(shapes, split)
+        for b, t in zip(shapes, split)
+        if s == "test" and t == "train"
+    ]
     assert 150.0 <= min(gaps) < 250.0
 
 
@@ -200,9 +218,15 @@ def test_near_duplicates_against_trying_every_pair():
     found = near_duplicates.first_alike(x, y, heading)
     standing = []
     for k in range(200):
-        alike = [i for i in standing if np.hypot(x[i] - x[k], y[i] - y[k]) <= 2 and (
-            abs((heading[i] - heading[k] + 180) % 360 - 180) <= 10
-            or (np.isnan(heading[i]) and np.isnan(heading[k])))]  # fmt: skip
+        alike = [
+            i
+            for i in standing
+            if np.hypot(x[i] - x[k], y[i] - y[k]) <= 2
+            and (
+                abs((heading[i] - heading[k] + 180) % 360 - 180) <= 10
+                or (np.isnan(heading[i]) and np.isnan(heading[k]))
+            )
+        ]
         assert found[k] == (alike[0] if alike else -1)
         standing += [] if alike else [k]
     assert (found >= 0).any()
@@ -234,14 +258,21 @@ def test_shuffle_brings_every_row_to_its_scene_once(tmp_path, crowd, bucket):
     for number in range(3):
         candidates = [list(rng.permutation(5)[: rng.integers(1, 4)]) for _ in range(20)]
         rows = np.arange(20) + 20 * number
-        frame = pd.DataFrame({"_row": rows, "lon": rng.uniform(0, 0.3, 20),
-                              "lat": rng.uniform(0, 0.3, 20), "_candidates": candidates})
+        frame = pd.DataFrame(
+            {
+                "_row": rows,
+                "lon": rng.uniform(0, 0.3, 20),
+                "lat": rng.uniform(0, 0.3, 20),
+                "_candidates": candidates,
+            }
+        )
         frame["_candidates"] = frame["_candidates"].map(lambda c: np.array(c, np.int32))
         files.append(tmp_path / f"{number}.parquet")
         frame.to_parquet(files[-1])
         expected |= {r: c[1] for r, c in zip(rows, candidates) if len(c) > 1 and r not in (3, 41)}
-    groups = list(shuffle.by_scene(files, 1, np.array([3, 41]), tmp_path / "s",
-                                           crowd=crowd, bucket=bucket))  # fmt: skip
+    groups = list(
+        shuffle.by_scene(files, 1, np.array([3, 41]), tmp_path / "s", crowd=crowd, bucket=bucket)
+    )
     got = {r: scene for scene, _, frame in groups for r in frame["_row"]}
     assert got == expected and sum(len(f) for *_, f in groups) == len(expected)
     assert len({(s, t) for s, t, _ in groups}) == len(groups)
@@ -252,14 +283,18 @@ def test_shuffle_brings_every_row_to_its_scene_once(tmp_path, crowd, bucket):
 
 
 def test_reasons_are_counted_by_kind():
-    reasons = pd.Series([
-        "lon 200.1, lat 3.0: not a position; lon is in [-180, 180], lat in [-90, 90]",
-        "lon 9, lat 99.0: not a position; lon is in [-180, 180], lat in [-90, 90]",
-        "street/a.jpg: the image is damaged or cut short (4 bytes)",
-        "street/b.jpg: the image is damaged or cut short (9 bytes)",
-        "path '../x' leaves the folder", "path '/y' leaves the folder",
-    ])  # fmt: skip
+    reasons = pd.Series(
+        [
+            "lon 200.1, lat 3.0: not a position; lon is in [-180, 180], lat in [-90, 90]",
+            "lon 9, lat 99.0: not a position; lon is in [-180, 180], lat in [-90, 90]",
+            "street/a.jpg: the image is damaged or cut short (4 bytes)",
+            "street/b.jpg: the image is damaged or cut short (9 bytes)",
+            "path '../x' leaves the folder",
+            "path '/y' leaves the folder",
+        ]
+    )
     assert rejections.count(reasons) == {
         "not a position; lon is in [-180, 180], lat in [-90, 90]": 2,
-        "the image is damaged or cut short": 2, "path '...' leaves the folder": 2,
-    }  # fmt: skip
+        "the image is damaged or cut short": 2,
+        "path '...' leaves the folder": 2,
+    }

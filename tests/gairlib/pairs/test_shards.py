@@ -25,20 +25,29 @@ def spans(tmp_path_factory):
     values = np.random.default_rng(0).integers(0, 255, 5000).astype(np.uint8)
     values[300:600] = 0
     values[1200:1700] = 0
-    array = zarr.create_array(folder / "a", shape=values.shape, dtype=np.uint8, chunks=(100,),
-                              shards=(400,), compressors=None, fill_value=0)  # fmt: skip
+    array = zarr.create_array(
+        folder / "a",
+        shape=values.shape,
+        dtype=np.uint8,
+        chunks=(100,),
+        shards=(400,),
+        compressors=None,
+        fill_value=0,
+    )
     array[:] = values
     return values, shards.open_local(folder / "a")
 
 
 def test_other_layouts_are_left_to_zarr(tmp_path):
     plain = {"shape": (10, 4), "dtype": np.int16}
-    for number, other in enumerate((
-        {"chunks": (2, 4)},  # no shards
-        {"chunks": (2, 2), "shards": (4, 4)},  # cut along the second dimension as well
-        {"chunks": (2, 4), "shards": (4, 4), "compressors": zarr.codecs.GzipCodec()},
-        {"chunks": (2, 4), "shards": (4, 4), "fill_value": 7},
-    )):  # fmt: skip
+    for number, other in enumerate(
+        (
+            {"chunks": (2, 4)},  # no shards
+            {"chunks": (2, 2), "shards": (4, 4)},  # cut along the second dimension as well
+            {"chunks": (2, 4), "shards": (4, 4), "compressors": zarr.codecs.GzipCodec()},
+            {"chunks": (2, 4), "shards": (4, 4), "fill_value": 7},
+        )
+    ):
         zarr.create_array(tmp_path / f"{number}", **plain, **other)[:] = 1
         assert shards.open_local(tmp_path / f"{number}") is None
     assert shards.open_local(tmp_path / "nothing") is None

@@ -30,30 +30,52 @@ def write_part(folder, chips, seed, *, stored=True, datetime="2023-05-01T10:00:0
     if chips > 1:
         pixels[1] = 0  # a chunk of zeros, which Zarr does not write
     np.save(folder / "chips.npy", pixels)
-    pd.DataFrame({
-        "scene_id": f"scène-{seed}", "split": "train", "crs": "EPSG:32632",
-        "scene_datetime": pd.Series([datetime] * chips, dtype=object),
-        "transform": list(rng.normal(size=(chips, 6))),
-        "footprint": list(rng.normal(size=(chips, 34))),
-        "repeat": 0, "lon": rng.normal(size=chips), "lat": 1.5, "cloud_share": np.nan,
-        "nodata_share": 0.0, "scene_cloud": 12.5, "photos": 3,
-    }).to_parquet(folder / "chips.parquet", index=False)  # fmt: skip
+    pd.DataFrame(
+        {
+            "scene_id": f"scène-{seed}",
+            "split": "train",
+            "crs": "EPSG:32632",
+            "scene_datetime": pd.Series([datetime] * chips, dtype=object),
+            "transform": list(rng.normal(size=(chips, 6))),
+            "footprint": list(rng.normal(size=(chips, 34))),
+            "repeat": 0,
+            "lon": rng.normal(size=chips),
+            "lat": 1.5,
+            "cloud_share": np.nan,
+            "nodata_share": 0.0,
+            "scene_cloud": 12.5,
+            "photos": 3,
+        }
+    ).to_parquet(folder / "chips.parquet", index=False)
     n = 3 * chips
     number = np.arange(n) // 2
     ids = np.array([f"{seed}-{i}" for i in number], object)
-    manifest = pd.DataFrame({
-        "photo_id": ids, "chip": np.arange(n) // 3, "slot": np.arange(n) % 3,
-        "x": rng.uniform(-1, 1, n), "y": rng.uniform(-1, 1, n), "path": "a.jpg",
-        "view_yaw": np.nan, "heading": np.nan, "lon": 1.0, "lat": 2.0, "split": "train",
-        "scene_id": f"scène-{seed}", "repeat": 0, "source_photo_id": ids,
-        "photo": number if stored else -1,
-    }).assign(**extra)  # fmt: skip
+    manifest = pd.DataFrame(
+        {
+            "photo_id": ids,
+            "chip": np.arange(n) // 3,
+            "slot": np.arange(n) % 3,
+            "x": rng.uniform(-1, 1, n),
+            "y": rng.uniform(-1, 1, n),
+            "path": "a.jpg",
+            "view_yaw": np.nan,
+            "heading": np.nan,
+            "lon": 1.0,
+            "lat": 2.0,
+            "split": "train",
+            "scene_id": f"scène-{seed}",
+            "repeat": 0,
+            "source_photo_id": ids,
+            "photo": number if stored else -1,
+        }
+    ).assign(**extra)
     manifest.to_parquet(folder / "manifest.parquet", index=False)
     if stored:
         sizes = rng.integers(1, 3000, number[-1] + 1)
         (folder / "photos.bin").write_bytes(rng.bytes(int(sizes.sum())))
-        pd.DataFrame({"photo_id": [f"{seed}-{i}" for i in range(len(sizes))], "bytes": sizes}
-                     ).to_parquet(folder / "photos.parquet", index=False)  # fmt: skip
+        pd.DataFrame(
+            {"photo_id": [f"{seed}-{i}" for i in range(len(sizes))], "bytes": sizes}
+        ).to_parquet(folder / "photos.parquet", index=False)
     return folder
 
 
@@ -81,13 +103,17 @@ def small(monkeypatch):
 
 def assemble(parts, folder, lost=NOBODY, **report):
     report = {"rejected": {}} | report
-    return pairs_store.assemble(parts, folder, chip_px=PX, report=report, settings={"seed": 3},
-                                rejected=lost)  # fmt: skip
+    return pairs_store.assemble(
+        parts, folder, chip_px=PX, report=report, settings={"seed": 3}, rejected=lost
+    )
 
 
 def hashes(folder):
-    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest()
-            for f in sorted(folder.rglob("*")) if f.is_file()}  # fmt: skip
+    return {
+        str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest()
+        for f in sorted(folder.rglob("*"))
+        if f.is_file()
+    }
 
 
 def test_store_holds_what_the_parts_held(parts, small, tmp_path):
@@ -103,8 +129,9 @@ def test_store_holds_what_the_parts_held(parts, small, tmp_path):
     for name in ("scene_id", "split", "crs", "lon", "cloud_share", "photos", "repeat"):
         np.testing.assert_array_equal(store[name].values, about[name].to_numpy())
     np.testing.assert_array_equal(store["transform"].values, np.stack(about["transform"]))
-    np.testing.assert_array_equal(store["footprint"].values.reshape(17, -1),
-                                  np.stack(about["footprint"]).reshape(17, -1))  # fmt: skip
+    np.testing.assert_array_equal(
+        store["footprint"].values.reshape(17, -1), np.stack(about["footprint"]).reshape(17, -1)
+    )
     assert store["footprint"].shape == (17, pairs_parts.CORNERS, 2)
     assert store["scene_datetime"].values[5] == "" and store["scene_datetime"].values[0] != ""
     for name in ("scene_id", "band"):  # text of a type that the format's documents describe
@@ -243,11 +270,14 @@ def test_rejected_rows_as_a_table_or_a_file(parts, tmp_path):
     assert pairs_store.load(tmp_path / "one").report == counts  # as it was before
 
 
-@pytest.mark.parametrize("wrong", [
-    ({"photos_in": 4, "paired": 3}, "photos_in is not paired plus rejected"),
-    ({"chips": 4}, "4 chips, but the parts hold 5"),
-    ({"pairs": 4}, "4 pairs, but the parts hold 15"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ({"photos_in": 4, "paired": 3}, "photos_in is not paired plus rejected"),
+        ({"chips": 4}, "4 chips, but the parts hold 5"),
+        ({"pairs": 4}, "4 pairs, but the parts hold 15"),
+    ],
+)
 def test_a_report_that_does_not_add_up_is_refused(parts, tmp_path, wrong):
     with pytest.raises(BadInput, match=wrong[1]):
         assemble(parts[:1], tmp_path / "pairs", **wrong[0])
@@ -259,16 +289,25 @@ def damage_manifest(part, **columns):
     frame.assign(**columns).to_parquet(part / "manifest.parquet", index=False)
 
 
-@pytest.mark.parametrize("damage, match", [
-    (lambda p: (p / "chips.npy").unlink(), "chips.npy: not there"),
-    (lambda p: np.save(p / "chips.npy", np.zeros((5, 10, PX, PX), np.int32)), "is int32"),
-    (lambda p: np.save(p / "chips.npy", np.zeros((4, 10, PX, PX), np.uint16)), "5 chips"),
-    (lambda p: np.save(p / "chips.npy", np.zeros((5, 10, 9, 9), np.uint16)), r"\(10, 9, 9\), not"),
-    (lambda p: damage_manifest(p, chip=5), "names a chip that is not there"),
-    (lambda p: damage_manifest(p, photo=8), "names a photo that is not there"),
-    (lambda p: (p / "photos.bin").write_bytes(b"123"), "not as long as"),
-    (lambda p: pd.DataFrame({"lon": [1.0] * 5}).to_parquet(p / "chips.parquet"), "lacks the col"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage, match",
+    [
+        (lambda p: (p / "chips.npy").unlink(), "chips.npy: not there"),
+        (lambda p: np.save(p / "chips.npy", np.zeros((5, 10, PX, PX), np.int32)), "is int32"),
+        (lambda p: np.save(p / "chips.npy", np.zeros((4, 10, PX, PX), np.uint16)), "5 chips"),
+        (
+            lambda p: np.save(p / "chips.npy", np.zeros((5, 10, 9, 9), np.uint16)),
+            r"\(10, 9, 9\), not",
+        ),
+        (lambda p: damage_manifest(p, chip=5), "names a chip that is not there"),
+        (lambda p: damage_manifest(p, photo=8), "names a photo that is not there"),
+        (lambda p: (p / "photos.bin").write_bytes(b"123"), "not as long as"),
+        (
+            lambda p: pd.DataFrame({"lon": [1.0] * 5}).to_parquet(p / "chips.parquet"),
+            "lacks the col",
+        ),
+    ],
+)
 def test_a_damaged_part_is_named_and_leaves_nothing(parts, tmp_path, damage, match):
     part = tmp_path / "damaged"
     shutil.copytree(parts[0], part)
@@ -305,13 +344,16 @@ def test_columns_that_differ_between_parts_find_one_type(parts, small, tmp_path)
     assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [7] * 7 + [2]
 
 
-@pytest.mark.parametrize("one, two, joined, values", [
-    (pa.null(), pa.bool_(), pa.bool_(), [None, True]),
-    (pa.int64(), pa.float64(), pa.float64(), [2**53 + 1, 0.5]),
-    (pa.int64(), pa.string(), pa.string(), [7, "b"]),
-    (pa.large_string(), pa.dictionary(pa.int8(), pa.string()), pa.string(), ["a", "b"]),
-    (pa.list_(pa.int8()), pa.int64(), pa.string(), [[1], 3]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "one, two, joined, values",
+    [
+        (pa.null(), pa.bool_(), pa.bool_(), [None, True]),
+        (pa.int64(), pa.float64(), pa.float64(), [2**53 + 1, 0.5]),
+        (pa.int64(), pa.string(), pa.string(), [7, "b"]),
+        (pa.large_string(), pa.dictionary(pa.int8(), pa.string()), pa.string(), ["a", "b"]),
+        (pa.list_(pa.int8()), pa.int64(), pa.string(), [[1], 3]),
+    ],
+)
 def test_types_are_joined(tmp_path, one, two, joined, values):
     tables = [pa.table({"c": pa.array([v], t)}) for v, t in zip(values, (one, two))]
     schema = manifest_writer.joined_schema([t.schema for t in tables], {})
@@ -338,14 +380,19 @@ def test_report_is_json_and_pairs_in_memory_have_nowhere_to_be_copied_from(parts
 def test_sides_of_chips_in_metres():
     """UTM metres, a projected CRS in feet, and degrees at 60 degrees north."""
     side = 32
-    transforms = [[10, 0, 5e5, 0, -10, 6e6], [32.808399, 0, 6e6, 0, -32.808399, 2e6],
-                  [2e-4, 0, 10, 0, -1e-4, 60]]
-    chips = xr.Dataset({
-        "chips": (("chip", "band", "y", "x"), np.zeros((3, 10, side, side), np.uint16)),
-        "transform": (("chip", "affine"), np.array(transforms, float)),
-        "crs": ("chip", np.array(["EPSG:32632", "EPSG:2227", "EPSG:4326"], object)),
-        "lat": ("chip", np.array([54.0, 37.0, 60.0])),
-    })  # fmt: skip
+    transforms = [
+        [10, 0, 5e5, 0, -10, 6e6],
+        [32.808399, 0, 6e6, 0, -32.808399, 2e6],
+        [2e-4, 0, 10, 0, -1e-4, 60],
+    ]
+    chips = xr.Dataset(
+        {
+            "chips": (("chip", "band", "y", "x"), np.zeros((3, 10, side, side), np.uint16)),
+            "transform": (("chip", "affine"), np.array(transforms, float)),
+            "crs": ("chip", np.array(["EPSG:32632", "EPSG:2227", "EPSG:4326"], object)),
+            "lat": ("chip", np.array([54.0, 37.0, 60.0])),
+        }
+    )
     pairs = pairs_store.Pairs(chips, pd.DataFrame(), {})
     sides = pairs.sides_m(np.array([2, 0, 1]))
     assert sides == pytest.approx([32 * 1e-4 * 111_195, 320.0, 320.0], rel=1e-4)

@@ -43,12 +43,14 @@ def test_heading_turns_with_the_chip(turns, mirror, heading):
     camera = torch.tensor([0.1, -0.2], dtype=torch.float64)
     ahead = camera + 0.3 * torch.stack((radians.sin(), -radians.cos()))  # north is -y
     chip = position_chip()
-    _, moved = augment.turn_chip(chip, torch.stack((camera, ahead))[None], turns=turns,
-                                 mirror=mirror)
+    _, moved = augment.turn_chip(
+        chip, torch.stack((camera, ahead))[None], turns=turns, mirror=mirror
+    )
     step = moved[0, 1] - moved[0, 0]
     seen = torch.rad2deg(torch.atan2(step[0], -step[1])) % 360
-    told = augment.turn_heading(torch.tensor(heading, dtype=torch.float64), turns=turns,
-                                mirror=mirror)
+    told = augment.turn_heading(
+        torch.tensor(heading, dtype=torch.float64), turns=turns, mirror=mirror
+    )
     assert abs((seen - told + 180) % 360 - 180) < 1e-6
 
 
@@ -65,7 +67,8 @@ def test_each_chip_gets_its_own_symmetry_and_all_eight_occur():
     expected = read(chips, xy)
     draws = draw(200, 1)
     turned, moved, heading = augment.turn_chips(
-        chips, xy, torch.zeros(200, 1, dtype=torch.float64), draws.symmetry)
+        chips, xy, torch.zeros(200, 1, dtype=torch.float64), draws.symmetry
+    )
     torch.testing.assert_close(read(turned, moved), expected)
     assert len({tuple(t.flatten().tolist()) for t in turned}) == 8
     assert set(heading.flatten().tolist()) == {0, 90, 180, 270}
@@ -92,8 +95,12 @@ def bilinear(chip, xy):
     for x, y in ((xy + 1) / 2 * chip.shape[-1] - 0.5).tolist():
         x, y = (min(max(v, 0.0), chip.shape[-1] - 1.001) for v in (x, y))
         i, j, dx, dy = int(y), int(x), x - int(x), y - int(y)
-        out.append(chip[:, i, j] * (1 - dy) * (1 - dx) + chip[:, i, j + 1] * (1 - dy) * dx
-                   + chip[:, i + 1, j] * dy * (1 - dx) + chip[:, i + 1, j + 1] * dy * dx)
+        out.append(
+            chip[:, i, j] * (1 - dy) * (1 - dx)
+            + chip[:, i, j + 1] * (1 - dy) * dx
+            + chip[:, i + 1, j] * dy * (1 - dx)
+            + chip[:, i + 1, j + 1] * dy * dx
+        )
     return torch.stack(out)
 
 
@@ -180,14 +187,18 @@ def test_draws_do_not_depend_on_who_takes_them():
 
 def jitter(photos, strength, seed=0, **changes):
     draws = draw(1, len(photos), seed)
-    taken = {"shift": draws.shift[0], "colour": draws.colour[0],
-             "mirror": torch.zeros(len(photos), dtype=torch.bool)} | changes
+    taken = {
+        "shift": draws.shift[0],
+        "colour": draws.colour[0],
+        "mirror": torch.zeros(len(photos), dtype=torch.bool),
+    } | changes
     return augment.jitter_photos(photos, strength, **taken)
 
 
 def test_jitter_follows_its_draws_and_stays_in_range():
-    photos = torch.randint(256, (6, 3, 32, 32), dtype=torch.uint8,
-                           generator=torch.Generator().manual_seed(1))
+    photos = torch.randint(
+        256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
     assert torch.equal(jitter(photos, 0.2, 3), jitter(photos, 0.2, 3))
     assert not torch.equal(jitter(photos, 0.2, 3), jitter(photos, 0.2, 4))
     out = jitter(photos, 0.9)
@@ -211,9 +222,19 @@ def test_jitter_against_its_definition():
         photo = photos[n].flip(-1) if mirror[n] else photos[n]
         dy = int(shift[n, 0] * 5) - 2  # a sixteenth of 32
         dx = int(shift[n, 1] * 13) - 6  # an eighth of 48
-        x = torch.stack([torch.stack([
-            photo[:, min(max(i + dy, 0), h - 1), min(max(j + dx, 0), w - 1)]
-            for j in range(w)], -1) for i in range(h)], -2).double()  # fmt: skip
+        x = torch.stack(
+            [
+                torch.stack(
+                    [
+                        photo[:, min(max(i + dy, 0), h - 1), min(max(j + dx, 0), w - 1)]
+                        for j in range(w)
+                    ],
+                    -1,
+                )
+                for i in range(h)
+            ],
+            -2,
+        ).double()
         c, b, *cast = colour[n]
         x = (x - x.mean()) * (1 + strength * c) + x.mean() + 127.5 * strength * b
         x = x * (1 + 0.5 * strength * torch.stack(cast))[:, None, None]

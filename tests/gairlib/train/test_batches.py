@@ -42,30 +42,55 @@ def paired(tmp_path_factory):
             if photo % 3 and photo not in numbers:
                 numbers[photo] = len(stored)
                 stored.append(encoded(photo, 6 if photo == 4 else None))
-            rows.append({
-                "photo_id": f"p{photo}", "chip": chip, "slot": slot, "x": rng.uniform(-1, 1),
-                "y": rng.uniform(-1, 1), "path": f"street/{photo}.jpg", "view_yaw": np.nan,
-                "heading": 17.0 * photo if photo % 5 else np.nan, "lon": 7.0 + photo, "lat": 46.0,
-                "split": "val" if chip > 8 else "train", "scene_id": "s", "repeat": 0,
-                "source_photo_id": f"p{photo}", "photo": numbers.get(photo, -1),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "photo_id": f"p{photo}",
+                    "chip": chip,
+                    "slot": slot,
+                    "x": rng.uniform(-1, 1),
+                    "y": rng.uniform(-1, 1),
+                    "path": f"street/{photo}.jpg",
+                    "view_yaw": np.nan,
+                    "heading": 17.0 * photo if photo % 5 else np.nan,
+                    "lon": 7.0 + photo,
+                    "lat": 46.0,
+                    "split": "val" if chip > 8 else "train",
+                    "scene_id": "s",
+                    "repeat": 0,
+                    "source_photo_id": f"p{photo}",
+                    "photo": numbers.get(photo, -1),
+                }
+            )
     part = folder / "part"
     part.mkdir()
     np.save(part / "chips.npy", rng.integers(0, 10_000, (12, 10, PX, PX)).astype(np.uint16))
-    pd.DataFrame({
-        "scene_id": "s", "split": "train", "crs": "EPSG:32632", "scene_datetime": None,
-        "transform": [[10.0, 0, 5e5 + i, 0, -10, 5e6] for i in range(12)],
-        "footprint": [[0.0] * 34] * 12, "repeat": 0, "lon": 7.0, "lat": 46.0,
-        "cloud_share": 0.0, "nodata_share": 0.0, "scene_cloud": 0.0, "photos": 1,
-    }).to_parquet(part / "chips.parquet", index=False)  # fmt: skip
+    pd.DataFrame(
+        {
+            "scene_id": "s",
+            "split": "train",
+            "crs": "EPSG:32632",
+            "scene_datetime": None,
+            "transform": [[10.0, 0, 5e5 + i, 0, -10, 5e6] for i in range(12)],
+            "footprint": [[0.0] * 34] * 12,
+            "repeat": 0,
+            "lon": 7.0,
+            "lat": 46.0,
+            "cloud_share": 0.0,
+            "nodata_share": 0.0,
+            "scene_cloud": 0.0,
+            "photos": 1,
+        }
+    ).to_parquet(part / "chips.parquet", index=False)
     pd.DataFrame(rows).to_parquet(part / "manifest.parquet", index=False)
     names = [f"p{photo}" for photo in numbers]
-    pd.DataFrame({"photo_id": names, "bytes": [len(s) for s in stored]}
-                 ).to_parquet(part / "photos.parquet", index=False)  # fmt: skip
+    pd.DataFrame({"photo_id": names, "bytes": [len(s) for s in stored]}).to_parquet(
+        part / "photos.parquet", index=False
+    )
     (part / "photos.bin").write_bytes(b"".join(stored))
     nobody = pd.DataFrame({"photo_id": [], "reason": []}, dtype=str)
-    pairs = store.assemble([part], folder / "pairs", chip_px=PX, report={"rejected": {}},
-                                 settings={}, rejected=nobody)  # fmt: skip
+    pairs = store.assemble(
+        [part], folder / "pairs", chip_px=PX, report={"rejected": {}}, settings={}, rejected=nobody
+    )
     return pairs, SimpleNamespace(folder=folder)
 
 
@@ -156,14 +181,14 @@ def test_every_photo_of_a_chip_is_drawn_and_none_twice(paired):
             assert len(drawn) == min(2, rows.stop - rows.start)
             assert set(drawn) <= set(data._ids[rows])
             seen |= {(int(chip), photo) for photo in drawn}
-    assert seen == set(zip(np.repeat(np.arange(data.chips), data._stop - data._start).tolist(),
-                           data._ids))
+    assert seen == set(
+        zip(np.repeat(np.arange(data.chips), data._stop - data._start).tolist(), data._ids)
+    )
 
 
 def test_manifest_without_headings_gives_unknown_ones(paired):
     pairs, dataset = paired
-    bare = store.Pairs(pairs.chips, pairs.manifest.drop(columns="heading"), {},
-                             folder=pairs.folder)
+    bare = store.Pairs(pairs.chips, pairs.manifest.drop(columns="heading"), {}, folder=pairs.folder)
     assert make((bare, dataset)).batch(0).heading.isnan().all()
 
 
@@ -252,8 +277,11 @@ def test_bytes_decode_as_the_file_does(tmp_path, orientation, size):
 
 
 def test_bytes_that_are_no_photo_are_refused_by_name():
-    for data, match in ((b"", "empty"), (b"nonsense", "not readable as an image"),
-                        (encoded(1)[:-200], "damaged or cut short")):  # fmt: skip
+    for data, match in (
+        (b"", "empty"),
+        (b"nonsense", "not readable as an image"),
+        (encoded(1)[:-200], "damaged or cut short"),
+    ):
         with pytest.raises(BadInput, match=f"stored photo 7: .*{match}"):
             photos.decode(data, "stored photo 7")
 

@@ -46,8 +46,18 @@ def train(model, optimiser, first, last):
 def save(folder, step, model=None, optimiser=None, run="r", **options):
     if model is None:
         model, optimiser = make()
-    return checkpoint.save(folder, **{"step": step, "model": model, "optimiser": optimiser,
-                                      "buffers": {}, "history": [], "run": run} | options)
+    return checkpoint.save(
+        folder,
+        **{
+            "step": step,
+            "model": model,
+            "optimiser": optimiser,
+            "buffers": {},
+            "history": [],
+            "run": run,
+        }
+        | options,
+    )
 
 
 def names(folder):
@@ -63,9 +73,11 @@ def same_state(one, two):
     (a, oa), (b, ob) = one, two
     weights = all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
     other = dict(b.named_parameters())
-    return weights and all(torch.equal(v, ob.state[other[n]][k]) and v.dtype ==
-                           ob.state[other[n]][k].dtype for n, p in a.named_parameters()
-                           for k, v in oa.state[p].items())
+    return weights and all(
+        torch.equal(v, ob.state[other[n]][k]) and v.dtype == ob.state[other[n]][k].dtype
+        for n, p in a.named_parameters()
+        for k, v in oa.state[p].items()
+    )
 
 
 @pytest.mark.parametrize("fused", [None, False, True])
@@ -75,8 +87,13 @@ def test_goes_on_bit_for_bit(tmp_path, fused):
     first = make(fused)
     train(*first, 0, 3)
     pushed = torch.tensor([[7.4, 46.9]], dtype=torch.float64)
-    path = save(tmp_path, 3, *first, buffers={"lonlat": pushed, "pushed": torch.tensor(1)},
-                history=[{"step": 0, "loss": 2.5}])
+    path = save(
+        tmp_path,
+        3,
+        *first,
+        buffers={"lonlat": pushed, "pushed": torch.tensor(1)},
+        history=[{"step": 0, "loss": 2.5}],
+    )
     second = make(fused, seed=1)
     train(*second, 10, 12)  # state of its own, which must go
     step, history, buffers = checkpoint.load(path, model=second[0], optimiser=second[1])
@@ -212,8 +229,9 @@ def test_the_rename_itself_is_synced(tmp_path, monkeypatch):
     """Content, then the partial folder, then the rename, then the folder that holds the name."""
     events, sync, replace = [], checkpoint._sync, os.replace
     monkeypatch.setattr(checkpoint, "_sync", lambda p: (events.append(p.name), sync(p)))
-    monkeypatch.setattr(checkpoint.os, "replace",
-                        lambda a, b: (events.append("rename"), replace(a, b)))
+    monkeypatch.setattr(
+        checkpoint.os, "replace", lambda a, b: (events.append("rename"), replace(a, b))
+    )
     save(tmp_path, 1)
     assert sorted(events[:2]) == ["state.json", "state.safetensors"]
     assert events[2:] == [".step-0000001.partial", "rename", tmp_path.name]
@@ -241,13 +259,21 @@ def damage(path, how):
     elif how == "half a json":
         (path / "state.json").write_text('{"step": 3, "ru')
     else:
-        file.write_bytes({"one byte short": whole[:-1], "half": whole[: len(whole) // 2],
-                          "header cut": whole[:20], "empty": b"",
-                          "zeros": bytes(len(whole))}[how])
+        file.write_bytes(
+            {
+                "one byte short": whole[:-1],
+                "half": whole[: len(whole) // 2],
+                "header cut": whole[:20],
+                "empty": b"",
+                "zeros": bytes(len(whole)),
+            }[how]
+        )
 
 
-@pytest.mark.parametrize("how", ["one byte short", "half", "header cut", "empty", "zeros", "absent",
-                                 "no json", "half a json"])
+@pytest.mark.parametrize(
+    "how",
+    ["one byte short", "half", "header cut", "empty", "zeros", "absent", "no json", "half a json"],
+)
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, how):
     for step in (1, 2):
         save(tmp_path, step)
@@ -321,16 +347,20 @@ def sharded(fused, mesh, seed=0):
 def local_parts(model, optimiser):
     """This rank's rows, by the names that the checkpoint gives the whole."""
     parts = {f"model.{n}": p for n, p in model.named_parameters()}
-    parts |= {f"optimiser.{field}.{n}": optimiser.state[p][field]
-              for n, p in model.named_parameters() for field in ("exp_avg", "exp_avg_sq")}
+    parts |= {
+        f"optimiser.{field}.{n}": optimiser.state[p][field]
+        for n, p in model.named_parameters()
+        for field in ("exp_avg", "exp_avg_sq")
+    }
     return {k: v.detach().to_local().clone() for k, v in parts.items()}
 
 
 def one_rank(rank, folder):
     """Both ranks see the same batch: half the sum of two equal gradients is that gradient."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank,
-                                         world_size=2)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
+    )
     mesh = torch.distributed.init_device_mesh("cpu", (2,))
     for fused in (False, True):
         place = folder / f"fused-{fused}"

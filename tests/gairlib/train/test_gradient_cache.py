@@ -54,10 +54,12 @@ def test_the_whole_against_the_definition(whole):
         back = masked[:, :n].T
         return (F.cross_entropy(masked, target) + F.cross_entropy(back, target)) / 2
 
-    loss = (nce(sv, local, tau["incl"], options.incl_exclude_m)
-            + options.secl_weight * nce(sv, places, tau["secl"], options.secl_exclude_m)
-            + options.rs_location_weight * nce(local, places[:n], tau["rs_location"],
-                                               options.secl_exclude_m))
+    loss = (
+        nce(sv, local, tau["incl"], options.incl_exclude_m)
+        + options.secl_weight * nce(sv, places, tau["secl"], options.secl_exclude_m)
+        + options.rs_location_weight
+        * nce(local, places[:n], tau["rs_location"], options.secl_exclude_m)
+    )
     field = F.normalize(model.query_rs(grid, inputs.field_xy), dim=-1)
     rows = []
     for i, chip in enumerate(inputs.chip.tolist()):
@@ -96,15 +98,24 @@ def test_chunks_of_the_loss_and_recomputed_blocks_change_nothing(whole):
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_ranks_are_the_whole(whole, tmp_path, ranks):
     """DDP and FSDP over gloo, each with one part and with two."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-               f"--nproc-per-node={ranks}", one_step.__file__, str(tmp_path)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={ranks}",
+        one_step.__file__,
+        str(tmp_path),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     for way in one_step.WAYS if ranks == 2 else ["ddp-1", "fsdp-2"]:
         stored = load_file(tmp_path / f"{way}.safetensors")
-        found = [{k.removeprefix(p): v for k, v in stored.items() if k.startswith(p)}
-                 for p in ("term.", "gradient.")]
+        found = [
+            {k.removeprefix(p): v for k, v in stored.items() if k.startswith(p)}
+            for p in ("term.", "gradient.")
+        ]
         check_same(found, whole)
 
 
@@ -122,8 +133,11 @@ def test_what_is_random_in_the_towers_is_drawn_alike_in_both_encodings(monkeypat
 
 
 def test_batch_norm_is_refused_where_it_would_see_a_part():
-    model = GAIR(one_step.model().config.replace(
-        sv_model="resnet10t", sv_options={"channels": [8, 8, 8, 8], "stem_type": ""}, sv_size=32))
+    model = GAIR(
+        one_step.model().config.replace(
+            sv_model="resnet10t", sv_options={"channels": [8, 8, 8, 8], "stem_type": ""}, sv_size=32
+        )
+    )
     fabric = CPU.fabric("32-true")
     with pytest.raises(BadInput, match=r"sv\.tower\.bn1 is a batch norm.*gradient_parts to 1"):
         CPU.setup(fabric, model, lambda m: torch.optim.SGD(m.parameters()), parts=2)

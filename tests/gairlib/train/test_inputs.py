@@ -39,10 +39,12 @@ def batch_of(seed=0, px=PX, size=SIZE) -> Batch:
         chips=torch.randint(1, 5000, (B, 10, px, px), generator=g).float(),
         photos=torch.randint(256, (B, Q, 3, size, size), generator=g, dtype=torch.uint8),
         xy=torch.rand(B, Q, 2, **exact) * 1.8 - 0.9,
-        lonlat=torch.rand(B, Q, 2, **exact) * 50, heading=heading, valid=valid,
+        lonlat=torch.rand(B, Q, 2, **exact) * 50,
+        heading=heading,
+        valid=valid,
         side_m=torch.rand(B, **exact) * 1000,
         photo_ids=[f"p{slot}" for slot in valid.flatten().nonzero().flatten().tolist()],
-    )  # fmt: skip
+    )
 
 
 def rank_part(batch: Batch, rank: int, ranks: int) -> Batch:
@@ -80,8 +82,10 @@ def test_ranks_see_what_one_rank_sees(crop_min, px, size):
     options, batch = Options(crop_min=crop_min), batch_of(px=px, size=size)
     whole = inputs.make(batch, CONFIG, options, 5)
     for ranks in (2, 4, 8):
-        parts = [inputs.make(rank_part(batch, r, ranks), CONFIG, options, 5, share=(r, ranks))
-                 for r in range(ranks)]
+        parts = [
+            inputs.make(rank_part(batch, r, ranks), CONFIG, options, 5, share=(r, ranks))
+            for r in range(ranks)
+        ]
         same(join(parts), whole)
 
 
@@ -111,14 +115,16 @@ def test_without_randomness_inputs_are_the_normalised_batch():
     assert torch.equal(made.photos, prep.sv(batch.photos[batch.valid], SIZE))
     chips, seen = prep.rs(batch.chips, PX), set()
     for k in range(B):  # no crop: each chip is one of eight copies, to the last bit
-        copies = [torch.rot90(c, t, (-2, -1)) for c in (chips[k], chips[k].flip(-1))
-                  for t in range(4)]  # fmt: skip
+        copies = [
+            torch.rot90(c, t, (-2, -1)) for c in (chips[k], chips[k].flip(-1)) for t in range(4)
+        ]
         seen |= {i for i, c in enumerate(copies) if torch.equal(c, made.chips[k])}
         which = [i for i, c in enumerate(copies) if torch.equal(c, made.chips[k])]
         assert len(which) == 1
         turned = (batch.heading[k] * (1 if which[0] < 4 else -1) - 90 * (which[0] % 4)) % 360
-        torch.testing.assert_close(made.heading[made.chip == k], turned[batch.valid[k]],
-                                   equal_nan=True)
+        torch.testing.assert_close(
+            made.heading[made.chip == k], turned[batch.valid[k]], equal_nan=True
+        )
     assert len(seen) > 2
 
 
@@ -140,8 +146,10 @@ def test_inputs_depend_on_seed_and_step_alone():
     one = inputs.make(batch, CONFIG, Options(crop_min=0.4), 7)
     torch.rand(3)
     same(one, inputs.make(batch, CONFIG, Options(crop_min=0.4), 7))
-    for other in (inputs.make(batch, CONFIG, Options(crop_min=0.4), 8),
-                  inputs.make(batch, CONFIG, Options(crop_min=0.4, seed=4), 7)):
+    for other in (
+        inputs.make(batch, CONFIG, Options(crop_min=0.4), 8),
+        inputs.make(batch, CONFIG, Options(crop_min=0.4, seed=4), 7),
+    ):
         assert not torch.equal(one.chips, other.chips)
     assert torch.equal(batch.chips, before.chips) and torch.equal(batch.xy, before.xy)
     same(one, one.to("cpu"))

@@ -20,17 +20,39 @@ from gairlib.train import checkpoint, loop, plan
 from gairlib.train.engine import Engine
 from gairlib.train.options import PretrainOptions, learning_rate, limit_queue
 
-CONFIG = GAIRConfig.preset("small", dim=32, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2,
-                           sv_size=32, sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 32,
-                                                   "depth": 1, "num_heads": 2})
-OPTIONS = PretrainOptions(steps=12, chips_per_batch=4, photos_per_chip=3, checkpoint_every=3,
-                          validate_every=6, log_every=2, seed=3)
+CONFIG = GAIRConfig.preset(
+    "small",
+    dim=32,
+    rs_size=32,
+    rs_patch=8,
+    rs_depth=1,
+    rs_heads=2,
+    sv_size=32,
+    sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2},
+)
+OPTIONS = PretrainOptions(
+    steps=12,
+    chips_per_batch=4,
+    photos_per_chip=3,
+    checkpoint_every=3,
+    validate_every=6,
+    log_every=2,
+    seed=3,
+)
 
 
 def pair_up(tiny):
     dataset = Dataset(tiny)
-    pairs = pair.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0,
-                         max_photos=3, repeats_train=2, seed=0, progress=False)
+    pairs = pair.pair(
+        dataset.street(),
+        dataset.scenes(),
+        chip_px=32,
+        chip_m=320.0,
+        max_photos=3,
+        repeats_train=2,
+        seed=0,
+        progress=False,
+    )
     return dataset, pairs
 
 
@@ -41,8 +63,16 @@ def run_training(tiny, out, options=OPTIONS, model=None):
     torch.manual_seed(0)
     model = model or GAIR(CONFIG)
     data = plan.batches(pairs, dataset, CONFIG, options)
-    return loop.pretrain(model, data["train"], data.get("val"), out, options,
-                          checkpoints=out / "checkpoints", engine=Engine("cpu"), progress=False)
+    return loop.pretrain(
+        model,
+        data["train"],
+        data.get("val"),
+        out,
+        options,
+        checkpoints=out / "checkpoints",
+        engine=Engine("cpu"),
+        progress=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +104,10 @@ def test_killed_run_ends_in_the_same_weights(tiny, undisturbed, tmp_path):
     assert summary["resumed_from_step"] >= 6
     first, second = (load_file(p / "model/model.safetensors") for p in (undisturbed[0], tmp_path))
     assert all(torch.equal(first[k], second[k]) for k in first)
-    curves = [(p / "live/plots/metrics/loss.tsv").read_text().split("\n") for p in
-              (undisturbed[0], tmp_path)]
+    curves = [
+        (p / "live/plots/metrics/loss.tsv").read_text().split("\n")
+        for p in (undisturbed[0], tmp_path)
+    ]
     assert [c.split("\t")[-2:] for c in curves[0]] == [c.split("\t")[-2:] for c in curves[1]]
 
 

@@ -26,8 +26,9 @@ def made(n=6, m=4, d=8, seed=0):
 def terms(embeddings, lonlat, queued, options=OPTIONS, chip=None, near=None):
     chip = torch.arange(len(lonlat)) if chip is None else chip
     near = torch.zeros(len(lonlat), 3, dtype=torch.bool) if near is None else near
-    return objective.terms(embeddings, lonlat=lonlat, chip=chip, near_field=near,
-                            queued_lonlat=queued, options=options)
+    return objective.terms(
+        embeddings, lonlat=lonlat, chip=chip, near_field=near, queued_lonlat=queued, options=options
+    )
 
 
 def places(n, apart_m, start=0.0):
@@ -50,9 +51,11 @@ def test_a_photo_never_meets_its_own_coordinates_as_a_negative():
     found = terms(x, lonlat, queued)["secl_loss"]
     own = (lonlat[:, None] == queued[None]).all(-1)  # [N, M]
     plain = losses.info_nce(
-        *(torch.nn.functional.normalize(v, dim=-1) for v in (x.sv, x.here)), temperature=0.1,
+        *(torch.nn.functional.normalize(v, dim=-1) for v in (x.sv, x.here)),
+        temperature=0.1,
         extra_keys=torch.nn.functional.normalize(x.queued, dim=-1),
-        exclude=torch.cat((torch.zeros(6, 6, dtype=torch.bool), own), 1))  # fmt: skip
+        exclude=torch.cat((torch.zeros(6, 6, dtype=torch.bool), own), 1),
+    )
     torch.testing.assert_close(found, plain["loss"])
     assert own.sum() >= 8 and found < terms(x, lonlat, places(8, 900.0, 5.0))["secl_loss"]
 
@@ -99,9 +102,12 @@ def test_a_term_of_weight_zero_is_gone():
     found["loss"].backward()
     assert x.here.grad is None and x.queued.grad is None and x.sv.grad.abs().sum() > 0
     whole = terms(made(4, 2), lonlat, queued)
-    assert whole["loss"] == (whole["incl_loss"] + OPTIONS.field_weight * whole["field_loss"]
-                             + OPTIONS.secl_weight * whole["secl_loss"]
-                             + OPTIONS.rs_location_weight * whole["rs_location_loss"])
+    assert whole["loss"] == (
+        whole["incl_loss"]
+        + OPTIONS.field_weight * whole["field_loss"]
+        + OPTIONS.secl_weight * whole["secl_loss"]
+        + OPTIONS.rs_location_weight * whole["rs_location_loss"]
+    )
 
 
 def test_a_photo_is_told_apart_from_the_rest_of_its_own_chip():
@@ -129,8 +135,9 @@ def test_gradients_repeat_to_the_last_bit_with_several_threads():
     def gradient():
         leaf = field.clone().requires_grad_()
         x = Embeddings(sv, local, here, sv[:0], torch.full((3,), 0.1), leaf)
-        objective.terms(x, lonlat=lonlat, chip=chip, near_field=near, queued_lonlat=lonlat[:0],
-                         options=OPTIONS)["loss"].backward()
+        objective.terms(
+            x, lonlat=lonlat, chip=chip, near_field=near, queued_lonlat=lonlat[:0], options=OPTIONS
+        )["loss"].backward()
         return leaf.grad
 
     before = torch.get_num_threads()
@@ -148,11 +155,17 @@ def test_each_term_has_its_own_temperature():
     assert (x.temperature.grad.abs() > 1e-4).all()
 
 
-@pytest.mark.parametrize("name, value, says", [
-    ("steps", 0, "steps is 0"), ("chips_per_batch", 2.5, "chips_per_batch is 2.5"),
-    ("crop_min", 0.0, "crop_min is 0.0"), ("queue_max_share", 1.5, "queue_max_share is 1.5"),
-    ("gradient_parts", 5, "does not divide"), ("lr", float("nan"), "lr is nan"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, value, says",
+    [
+        ("steps", 0, "steps is 0"),
+        ("chips_per_batch", 2.5, "chips_per_batch is 2.5"),
+        ("crop_min", 0.0, "crop_min is 0.0"),
+        ("queue_max_share", 1.5, "queue_max_share is 1.5"),
+        ("gradient_parts", 5, "does not divide"),
+        ("lr", float("nan"), "lr is nan"),
+    ],
+)
 def test_wrong_options_are_named(name, value, says):
     with pytest.raises(BadInput, match=says):
         PretrainOptions(**{name: value})

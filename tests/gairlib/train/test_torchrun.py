@@ -22,12 +22,23 @@ from research.pipeline import stages
 def values(tiny, tmp_path):
     dataset, pairs = pair_up(tiny)
     pairs.save(tmp_path / "pair")
-    paths = {"pairs": str(tmp_path / "pair"), "out": str(tmp_path / "out"),
-             "checkpoints": str(tmp_path / "checkpoints")}
+    paths = {
+        "pairs": str(tmp_path / "pair"),
+        "out": str(tmp_path / "out"),
+        "checkpoints": str(tmp_path / "checkpoints"),
+    }
     section = asdict(OPTIONS) | {"min_pairs": 5, "init": "", "accelerator": "cpu"}
     changes = {k: v for k, v in CONFIG.to_dict().items()}
-    return dataset, pairs, {"data": {"folder": str(tiny)}, "paths": paths, "pretrain": section,
-                            "model": {"preset": "small", "changes": changes}}
+    return (
+        dataset,
+        pairs,
+        {
+            "data": {"folder": str(tiny)},
+            "paths": paths,
+            "pretrain": section,
+            "model": {"preset": "small", "changes": changes},
+        },
+    )
 
 
 def finish(dataset, pairs, values, folder):
@@ -35,9 +46,17 @@ def finish(dataset, pairs, values, folder):
     torch.set_num_threads(1)
     model, todo = plan.start(pairs, values["model"], values["pretrain"])
     data = plan.batches(pairs, dataset, model.config, options)
-    return loop.pretrain(model, data["train"], data.get("val"), folder / "out", options,
-                          checkpoints=folder / "checkpoints", engine=engine.alone(),
-                          begun=plan.beginning(todo), progress=False)
+    return loop.pretrain(
+        model,
+        data["train"],
+        data.get("val"),
+        folder / "out",
+        options,
+        checkpoints=folder / "checkpoints",
+        engine=engine.alone(),
+        begun=plan.beginning(todo),
+        progress=False,
+    )
 
 
 def test_two_processes_train_what_one_does(values, tmp_path, monkeypatch):
@@ -50,8 +69,9 @@ def test_two_processes_train_what_one_does(values, tmp_path, monkeypatch):
     assert together["resumed_from_step"] == OPTIONS.steps and together["ranks"] == 2
     assert together["pairs_per_second"] > 0
     assert together["loss"] == pytest.approx(alone["loss"], rel=1e-3)
-    first, second = (load_file(tmp_path / p / "model/model.safetensors") for p in
-                     ("alone/out", "out"))
+    first, second = (
+        load_file(tmp_path / p / "model/model.safetensors") for p in ("alone/out", "out")
+    )
     start = plan.start(pairs, values["model"], values["pretrain"])[0].state_dict()
     for name, value in first.items():
         learnt = float((value - start[name]).abs().max())

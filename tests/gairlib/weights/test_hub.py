@@ -39,11 +39,19 @@ class Hub(BaseHTTPRequestHandler):
             return self.answer(404, b"")
         if head == "/api/models":
             files = [{"rfilename": p.name, "size": p.stat().st_size} for p in folder.iterdir()]
-            body = {"id": "someone/gair", "sha": commit, "siblings": files, "tags": [],
-                    "private": False, "downloads": 0}  # fmt: skip
+            body = {
+                "id": "someone/gair",
+                "sha": commit,
+                "siblings": files,
+                "tags": [],
+                "private": False,
+                "downloads": 0,
+            }
             if kind == "tree":
-                body = [{"type": "file", "path": p.name, "size": p.stat().st_size, "oid": "0"}
-                        for p in folder.iterdir()]  # fmt: skip
+                body = [
+                    {"type": "file", "path": p.name, "size": p.stat().st_size, "oid": "0"}
+                    for p in folder.iterdir()
+                ]
             return self.answer(200, json.dumps(body).encode(), "application/json")
         if kind != "resolve" or not (folder / name).is_file():
             return self.answer(404, b"")
@@ -77,9 +85,9 @@ def hub(tmp_path):
         models[revision] = small(seed)
         models[revision].save_pretrained(tmp_path / commit)
         (tmp_path / commit / "training_state.bin").write_bytes(b"0" * 1000)
-    handler = type("Handler", (Hub,), {
-        "folders": {c: tmp_path / c for c in COMMITS.values()}, "asked": []
-    })  # fmt: skip
+    handler = type(
+        "Handler", (Hub,), {"folders": {c: tmp_path / c for c in COMMITS.values()}, "asked": []}
+    )
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", handler.asked, models

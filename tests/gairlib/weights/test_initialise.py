@@ -22,9 +22,18 @@ PLACES = [[116.4, 39.9], [-77.0, -12.1], [0.0, 0.0]]
 
 
 def config(**changes):
-    values = {"dim": 32, "rs_size": 24, "rs_depth": 2, "rs_heads": 4, "sv_size": 32,
-              "sv_model": "vit_base_patch16_224", "sv_options": VIT, "location": "rff",
-              "location_options": LOCATION, "preprocessing": "published"}  # fmt: skip
+    values = {
+        "dim": 32,
+        "rs_size": 24,
+        "rs_depth": 2,
+        "rs_heads": 4,
+        "sv_size": 32,
+        "sv_model": "vit_base_patch16_224",
+        "sv_options": VIT,
+        "location": "rff",
+        "location_options": LOCATION,
+        "preprocessing": "published",
+    }
     return GAIRConfig(**{**values, **changes})
 
 
@@ -37,8 +46,11 @@ def geoclip_shapes(dim=32, hidden=16, features=8, scales=2):
     shapes = {}
     for k in range(scales):
         shapes[f"LocEnc{k}.capsule.0.b"] = (features, 2)
-        for layer, size in ((1, (hidden, 2 * features)), (3, (hidden, hidden)),
-                            (5, (hidden, hidden))):  # fmt: skip
+        for layer, size in (
+            (1, (hidden, 2 * features)),
+            (3, (hidden, hidden)),
+            (5, (hidden, hidden)),
+        ):
             shapes[f"LocEnc{k}.capsule.{layer}.weight"] = size
             shapes[f"LocEnc{k}.capsule.{layer}.bias"] = size[:1]
         shapes |= {f"LocEnc{k}.head.0.weight": (dim, hidden), f"LocEnc{k}.head.0.bias": (dim,)}
@@ -58,8 +70,11 @@ def files(tmp_path_factory):
     torch.save({"s2_encoder": croma, "s1_encoder": {"x": torch.ones(2)}}, folder / "croma.pt")
     save_file(vit().state_dict(), folder / "model.safetensors")
     torch.save(random_state(geoclip_shapes(), seed=2), folder / "geoclip.pth")
-    return {"rs": folder / "croma.pt", "sv": folder / "model.safetensors",
-            "location": folder / "geoclip.pth"}  # fmt: skip
+    return {
+        "rs": folder / "croma.pt",
+        "sv": folder / "model.safetensors",
+        "location": folder / "geoclip.pth",
+    }
 
 
 def kept(before, after, *towers):
@@ -81,8 +96,10 @@ def test_every_tower_gives_what_its_source_gives(files):
 
     want = weights.load_croma(files["rs"], heads=4)(chips(10, 24))
     torch.testing.assert_close(started.encode_rs(chips(10, 24)).grid, want.grid)
-    torch.testing.assert_close(started.sv_backbone(photos(32)), vit().forward_head(
-        vit().forward_features(photos(32)), pre_logits=True))  # fmt: skip
+    torch.testing.assert_close(
+        started.sv_backbone(photos(32)),
+        vit().forward_head(vit().forward_features(photos(32)), pre_logits=True),
+    )
     place = weights.load_geoclip(files["location"])
     torch.testing.assert_close(started.encode_location(PLACES), place(PLACES))
 
@@ -168,19 +185,23 @@ def test_a_tower_that_is_no_vit(tmp_path):
         ("sv", {"sv_options": {**VIT, "qkv_bias": False}}, "sv_options.qkv_bias = True"),
         ("sv", {"sv_model": "resnet10t", "sv_options": {}}, "sv_model 'resnet10t'.*missing"),
         ("location", {"location": "rff-xyz"}, "location = 'rff', the config has 'rff-xyz'"),
-        ("location", {"location_options": {**LOCATION, "hidden": 8}},
-         "LocEnc0.capsule.1.weight asks for location_options.hidden = 16, the config has 8"),
+        (
+            "location",
+            {"location_options": {**LOCATION, "hidden": 8}},
+            "LocEnc0.capsule.1.weight asks for location_options.hidden = 16, the config has 8",
+        ),
         ("location", {"location_options": {**LOCATION, "features": 4}}, "features = 8"),
         ("location", {"location_options": {**LOCATION, "sigmas": [1.0]}}, "sigmas = 2, .* has 1"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_named_and_changes_nothing(files, tower, changes, words):
     if changes.get("location") == "rff-xyz":
         changes = {**changes, "location_options": {}}
     before, refused = model(**changes), model(**changes)
     with pytest.raises(BadInput, match=f"init_towers.{tower}.*{words}"):
-        initialise.towers(refused, {k: str(v) for k, v in files.items()} | {
-            k: "" for k in files if k != tower})  # fmt: skip
+        initialise.towers(
+            refused, {k: str(v) for k, v in files.items()} | {k: "" for k in files if k != tower}
+        )
     assert not kept(before, refused, "-")
 
 
@@ -207,10 +228,12 @@ def test_a_late_refusal_leaves_the_first_towers_alone(files):
 
 
 def test_sources_that_are_none(files, tmp_path):
-    for sources, words in (({"radar": ""}, "radar.*the towers are rs, sv, location"),
-                           ({"rs": None}, "rs: None.*a file"),
-                           ({"rs": "hub:croma"}, "hub:croma.*hub:owner/name"),
-                           ({"rs": "hub:a/b/c.pt@"}, "not of the form")):  # fmt: skip
+    for sources, words in (
+        ({"radar": ""}, "radar.*the towers are rs, sv, location"),
+        ({"rs": None}, "rs: None.*a file"),
+        ({"rs": "hub:croma"}, "hub:croma.*hub:owner/name"),
+        ({"rs": "hub:a/b/c.pt@"}, "not of the form"),
+    ):
         with pytest.raises(BadInput, match=words):
             initialise.towers(model(), sources)
     with pytest.raises(Missing, match="init_towers.sv: weights/vit.bin: there is no such file"):
@@ -269,8 +292,10 @@ def hub(files, tmp_path, monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    there = {"someone/croma/sub/croma.pt": files["rs"],
-             "timm/vit_x.aug/model.safetensors": files["sv"]}  # fmt: skip
+    there = {
+        "someone/croma/sub/croma.pt": files["rs"],
+        "timm/vit_x.aug/model.safetensors": files["sv"],
+    }
     handler = type("Handler", (Hub,), {"files": there, "asked": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -295,8 +320,9 @@ def test_from_a_hub_and_again_without_it(hub, files):
     start = initialise.towers(fetched, {"rs": CROMA, "sv": TIMM}, hub=endpoint)
     assert not kept(local, fetched, "-")
     assert {path for _, path in asked} == {
-        "/someone/croma/resolve/v1/sub/croma.pt", "/timm/vit_x.aug/resolve/main/model.safetensors"
-    }  # fmt: skip
+        "/someone/croma/resolve/v1/sub/croma.pt",
+        "/timm/vit_x.aug/resolve/main/model.safetensors",
+    }
     assert f"starts from {CROMA} (commit {COMMIT[:12]})" in start.sentences[0]
     record = start.provenance["rs"]
     assert (record["source"], record["revision"], record["commit"]) == (CROMA, "v1", COMMIT)

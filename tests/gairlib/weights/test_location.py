@@ -46,8 +46,11 @@ def geoclip_forward(state, latlon):
     v = torch.stack([x, y], 1) * 66.50336 / 180
     total = 0
     for k in range(3):
-        p = {n.removeprefix(f"LocEnc{k}."): w.double() for n, w in state.items()
-             if n.startswith(f"LocEnc{k}.")}  # fmt: skip
+        p = {
+            n.removeprefix(f"LocEnc{k}."): w.double()
+            for n, w in state.items()
+            if n.startswith(f"LocEnc{k}.")
+        }
         phase = 2 * math.pi * v @ p["capsule.0.b"].T
         h = torch.cat([phase.cos(), phase.sin()], -1)
         for layer in (1, 3, 5):
@@ -87,10 +90,13 @@ def test_geoclip_is_strict(name):
 
 def satclip_state(L=10, hidden=512, dim=256):
     shapes = {
-        "nnet.layers.0.weight": (hidden, L * L), "nnet.layers.0.bias": (hidden,),
-        "nnet.layers.1.weight": (hidden, hidden), "nnet.layers.1.bias": (hidden,),
-        "nnet.last_layer.weight": (dim, hidden), "nnet.last_layer.bias": (dim,),
-    }  # fmt: skip
+        "nnet.layers.0.weight": (hidden, L * L),
+        "nnet.layers.0.bias": (hidden,),
+        "nnet.layers.1.weight": (hidden, hidden),
+        "nnet.layers.1.bias": (hidden,),
+        "nnet.last_layer.weight": (dim, hidden),
+        "nnet.last_layer.bias": (dim,),
+    }
     state = random_state(shapes)
     state["nnet.layers.0.weight"] *= 0.1  # 30 times it goes through a sine
     return state
@@ -157,8 +163,12 @@ def lightning(state, **settings):
     inner = {f"model.location.{k}": v for k, v in state.items()}
     inner |= {"model.logit_scale": torch.ones(()), "model.visual.patch_embed.w": torch.zeros(2)}
     settings = {"le_type": "sphericalharmonics", "pe_type": "siren", "capacity": 512, **settings}
-    return {"state_dict": inner, "hyper_parameters": settings, "epoch": 3,
-            "pytorch-lightning_version": "2.0.0"}  # fmt: skip
+    return {
+        "state_dict": inner,
+        "hyper_parameters": settings,
+        "epoch": 3,
+        "pytorch-lightning_version": "2.0.0",
+    }
 
 
 def test_satclip_checkpoints(tmp_path):

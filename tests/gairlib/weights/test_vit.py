@@ -24,12 +24,17 @@ def croma_shapes(width, depth, bands=12):
         at, ff = f"transformer.layers.{i}.0", f"transformer.layers.{i}.1"
         shapes |= {
             f"{at}.to_qkv.weight": (3 * width, width),
-            f"{at}.to_out.weight": (width, width), f"{at}.to_out.bias": (width,),
-            f"{at}.input_norm.weight": (width,), f"{at}.input_norm.bias": (width,),
-            f"{ff}.net.0.weight": (4 * width, width), f"{ff}.net.0.bias": (4 * width,),
-            f"{ff}.net.3.weight": (width, 4 * width), f"{ff}.net.3.bias": (width,),
-            f"{ff}.input_norm.weight": (width,), f"{ff}.input_norm.bias": (width,),
-        }  # fmt: skip
+            f"{at}.to_out.weight": (width, width),
+            f"{at}.to_out.bias": (width,),
+            f"{at}.input_norm.weight": (width,),
+            f"{at}.input_norm.bias": (width,),
+            f"{ff}.net.0.weight": (4 * width, width),
+            f"{ff}.net.0.bias": (4 * width,),
+            f"{ff}.net.3.weight": (width, 4 * width),
+            f"{ff}.net.3.bias": (width,),
+            f"{ff}.input_norm.weight": (width,),
+            f"{ff}.input_norm.bias": (width,),
+        }
     shapes |= {"transformer.norm_out.weight": (width,), "transformer.norm_out.bias": (width,)}
     return shapes
 
@@ -99,9 +104,15 @@ def test_croma_files(tmp_path):
     state = random_state(croma_shapes(16, 1))
     gap = {"0.weight": torch.ones(16)}
     torch.save(
-        {"s1_encoder": {"x": torch.ones(2)}, "s2_encoder": state, "s2_GAP_FFN": gap,
-         "s1_GAP_FFN": gap, "joint_encoder": {"y": torch.ones(2)}}, tmp_path / "CROMA_base.pt"
-    )  # fmt: skip
+        {
+            "s1_encoder": {"x": torch.ones(2)},
+            "s2_encoder": state,
+            "s2_GAP_FFN": gap,
+            "s1_GAP_FFN": gap,
+            "joint_encoder": {"y": torch.ones(2)},
+        },
+        tmp_path / "CROMA_base.pt",
+    )
     save_file({f"s2_encoder.{k}": v for k, v in state.items()}, tmp_path / "croma.safetensors")
     want = weights.load_croma(state, heads=4)(chips(10)).pooled
     for file in ("CROMA_base.pt", "croma.safetensors"):
@@ -109,8 +120,11 @@ def test_croma_files(tmp_path):
         assert torch.equal(encoder(chips(10)).pooled, want)
     encoder = weights.load_croma(tmp_path / "CROMA_base.pt", heads=4)
     assert encoder.unused_tensors == [
-        "joint_encoder.y", "s1_GAP_FFN.0.weight", "s1_encoder.x", "s2_GAP_FFN.0.weight"
-    ]  # fmt: skip
+        "joint_encoder.y",
+        "s1_GAP_FFN.0.weight",
+        "s1_encoder.x",
+        "s2_GAP_FFN.0.weight",
+    ]
 
 
 def test_croma_base_has_these_names_and_shapes():
@@ -153,8 +167,16 @@ def timm_forward(state, images, heads):
     def linear(x, name):
         return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
 
-    x = F.conv2d(images.double(), w["patch_embed.proj.weight"], w["patch_embed.proj.bias"],
-                 stride=w["patch_embed.proj.weight"].shape[-1]).flatten(2).mT  # fmt: skip
+    x = (
+        F.conv2d(
+            images.double(),
+            w["patch_embed.proj.weight"],
+            w["patch_embed.proj.bias"],
+            stride=w["patch_embed.proj.weight"].shape[-1],
+        )
+        .flatten(2)
+        .mT
+    )
     x = torch.cat([w["cls_token"].expand(len(x), -1, -1), x], 1) + w["pos_embed"]
     for i in range(sum(k.endswith("qkv.weight") for k in w)):
         q, k, v = (

@@ -111,8 +111,10 @@ def test_the_likeliest_disc_is_the_one_that_holds_most():
     found = ranks.likeliest_disc(similarity, xy, 0.05, radius=0.5)
     for row, guess in zip(similarity, found):
         share = np.exp(row / 0.05) / np.exp(row / 0.05).sum()
-        held = [sum(p * max(0, 1 - (np.hypot(*(a - c)) / 0.5) ** 8) for p, a in zip(share, xy))
-                for c in xy]
+        held = [
+            sum(p * max(0, 1 - (np.hypot(*(a - c)) / 0.5) ** 8) for p, a in zip(share, xy))
+            for c in xy
+        ]
         assert guess.tolist() == xy[int(np.argmax(held))].tolist()
     sharp, broad = np.zeros((1, 81)), slice(60, 63)
     sharp[0, 0], sharp[0, broad] = 1.0, 0.97
@@ -143,9 +145,7 @@ def test_errors_in_metres_take_one_width_or_one_a_chip():
     a, b = np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([[1.0, 0.0], [-1.0, -1.0]])
     np.testing.assert_allclose(ranks.errors_m(a, b, 640), [320, 640 * np.sqrt(2)])
     np.testing.assert_allclose(ranks.errors_m(a, b, [100, 10]), [50, 10 * np.sqrt(2)])
-    np.testing.assert_allclose(
-        ranks.errors_m(a, b, np.array([[100, 5], [30, 40]])), [50, 50]
-    )
+    np.testing.assert_allclose(ranks.errors_m(a, b, np.array([[100, 5], [30, 40]])), [50, 50])
 
 
 def test_best_constant_is_the_best_constant():

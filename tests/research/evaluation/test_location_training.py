@@ -25,8 +25,9 @@ def warmth(lonlat):
 
 def test_a_smooth_target_is_learned_in_its_own_unit():
     lonlat, new = places(), places(100, seed=1)
-    fitted = fit("xyz", lonlat, warmth(lonlat), splits.blocks(lonlat, 20.0), options=[SMALL],
-                 settings=QUICK)
+    fitted = fit(
+        "xyz", lonlat, warmth(lonlat), splits.blocks(lonlat, 20.0), options=[SMALL], settings=QUICK
+    )
     assert location_training.score(warmth(new), fitted.predict(new)) > 0.9
     assert fitted.inner_score == location_training.score(warmth(lonlat), fitted.inner)
     assert 0.8 < fitted.inner_score < 1
@@ -66,8 +67,14 @@ def test_held_out_targets_choose_the_step_and_nothing_else():
 def test_noise_is_answered_with_about_the_mean():
     lonlat = places(120)
     y = np.random.default_rng(5).normal(7, 2, 120)
-    fitted = fit("rff-xyz", lonlat, y, splits.blocks(lonlat, 20.0),
-                 options=[{"sigmas": (8.0,), **SMALL}], settings=QUICK)
+    fitted = fit(
+        "rff-xyz",
+        lonlat,
+        y,
+        splits.blocks(lonlat, 20.0),
+        options=[{"sigmas": (8.0,), **SMALL}],
+        settings=QUICK,
+    )
     new = fitted.predict(places(80, seed=9))
     assert fitted.inner_score > -0.05  # 5-NN has -0.2 on noise
     assert new.std() < 0.5 * y.std() and abs(new.mean() - 7) < 1
@@ -94,8 +101,9 @@ def test_every_encoder_of_the_registry_trains_and_reads_as_its_forward_does(name
     got = network.head(torch.nn.functional.gelu(network.encoder(lonlat)))
     torch.testing.assert_close(network(lonlat), got)
     some = torch.tensor([4, 1])
-    torch.testing.assert_close(network.read(network.features(lonlat)[..., some, :]), got[some],
-                               rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        network.read(network.features(lonlat)[..., some, :]), got[some], rtol=1e-4, atol=1e-5
+    )
     got.sum().backward()
     assert all(p.grad is not None for p in network.parameters())
 
@@ -119,8 +127,9 @@ def test_classes_are_learned_and_come_back_by_name():
     def label(p):
         return np.where(p[:, 1] > 20, "north", np.where(p[:, 1] < -20, "south", "middle"))
 
-    fitted = fit("xyz", lonlat, label(lonlat), splits.blocks(lonlat, 20.0), options=[SMALL],
-                 settings=QUICK)
+    fitted = fit(
+        "xyz", lonlat, label(lonlat), splits.blocks(lonlat, 20.0), options=[SMALL], settings=QUICK
+    )
     assert set(fitted.predict(new)) <= {"north", "south", "middle"}
     assert location_training.score(label(new), fitted.predict(new)) > 0.8
     assert fitted.inner_score == (fitted.inner == label(lonlat)).mean()

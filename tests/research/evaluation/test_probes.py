@@ -1,6 +1,5 @@
 """Probes against scikit-learn."""
 
-
 import numpy as np
 import pytest
 from sklearn.cross_decomposition import CCA
@@ -32,8 +31,13 @@ def test_ridge_equals_scikit_learn_at_every_penalty_and_picks_the_best_inner_one
     error = [
         sum(
             (
-                (Ridge(alpha=a * (fold != f).sum()).fit(xs[fold != f], y[fold != f])
-                 .predict(xs[fold == f]) - y[fold == f]) ** 2
+                (
+                    Ridge(alpha=a * (fold != f).sum())
+                    .fit(xs[fold != f], y[fold != f])
+                    .predict(xs[fold == f])
+                    - y[fold == f]
+                )
+                ** 2
             ).sum()
             for f in range(5)
         )

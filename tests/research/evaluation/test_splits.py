@@ -10,7 +10,9 @@ from research.evaluation import splits
 
 
 @given(
-    column=st.integers(0, 719), row=st.integers(0, 359), turns=st.integers(-2, 2),
+    column=st.integers(0, 719),
+    row=st.integers(0, 359),
+    turns=st.integers(-2, 2),
     degrees=st.sampled_from([0.5, 2.0, 10.0, 20.0]),
 )
 @settings(max_examples=60, deadline=None)
@@ -39,7 +41,8 @@ def test_the_antimeridian_is_a_common_edge():
 
 @given(
     groups=st.lists(st.integers(0, 12), min_size=5, max_size=60).filter(lambda g: len(set(g)) > 1),
-    k=st.integers(2, 6), seed=st.integers(0, 50),
+    k=st.integers(2, 6),
+    seed=st.integers(0, 50),
 )
 @settings(max_examples=60, deadline=None)
 def test_every_row_is_tested_once_groups_stay_whole_and_folds_are_balanced(groups, k, seed):

@@ -20,8 +20,14 @@ def table(seed, n=60, clusters=7):
 def naive(codes, counts, metric):
     """Repeat the rows of every cluster as often as it was drawn, then compute the metric."""
     return np.array(
-        [metric(np.concatenate([np.repeat(np.flatnonzero(codes == g), int(c))
-                                for g, c in enumerate(row)])) for row in counts]
+        [
+            metric(
+                np.concatenate(
+                    [np.repeat(np.flatnonzero(codes == g), int(c)) for g, c in enumerate(row)]
+                )
+            )
+            for row in counts
+        ]
     )
 
 
@@ -42,7 +48,8 @@ def test_scores_equal_metrics_of_resampled_rows(seed):
         np.testing.assert_allclose(score(counts), naive(codes, counts, metric), rtol=1e-9)
     present = [  # scikit-learn warns about labels that are predicted but never true
         balanced_accuracy_score(labels[i], np.where(np.isin(guess[i], labels[i]), guess[i], -1))
-        if np.isin(guess[i], labels[i]).all() else None
+        if np.isin(guess[i], labels[i]).all()
+        else None
         for i in (np.arange(len(y)),)
     ]
     if present[0] is not None:

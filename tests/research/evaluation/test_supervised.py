@@ -56,8 +56,11 @@ def test_photos_stay_upright_and_chips_turn():
     order = torch.Generator().manual_seed(0)
     photos = {tuple(v.flatten().tolist()) for v in supervised.augmented(x, True, order)}
     assert photos == {tuple(x[0].flatten().tolist()), tuple(x[0].flip(-1).flatten().tolist())}
-    chips = {tuple(v.flatten().tolist()) for _ in range(30)
-             for v in supervised.augmented(x, False, order)}
+    chips = {
+        tuple(v.flatten().tolist())
+        for _ in range(30)
+        for v in supervised.augmented(x, False, order)
+    }
     assert len(chips) == 8  # the symmetries of a square
 
 
@@ -67,7 +70,8 @@ def test_it_learns_a_number_that_the_images_show_and_the_seed_decides():
     run = dict(kind="regression", upright=True, schedule=FAST)
     first, again, other = (
         supervised.fit_predict(images, value * 50 + 300, train, test, sites, seed=s, **run)
-        for s in (0, 0, 1))
+        for s in (0, 0, 1)
+    )
     assert np.corrcoef(first, value[test])[0, 1] > 0.9
     assert np.abs(first - (value[test] * 50 + 300)).mean() < 15
     np.testing.assert_array_equal(first, again)
@@ -84,7 +88,8 @@ def test_it_learns_classes_and_never_sees_the_labels_of_the_test_rows():
     hidden = labels.copy()
     hidden[test] = "never seen"
     np.testing.assert_array_equal(
-        found, supervised.fit_predict(images, hidden, train, test, sites, **run))
+        found, supervised.fit_predict(images, hidden, train, test, sites, **run)
+    )
 
 
 def test_training_ends_at_the_best_judged_step(monkeypatch):
@@ -95,8 +100,17 @@ def test_training_ends_at_the_best_judged_step(monkeypatch):
     kept = supervised.augmented
     monkeypatch.setattr(supervised, "augmented", lambda *a: steps.append(1) or kept(*a))
     patient = replace(FAST, steps=400, patience=2)
-    guess = supervised.fit_predict(images, noise, np.arange(50), np.arange(50, 60), sites,
-                                   kind="regression", upright=True, seed=0, schedule=patient)
+    guess = supervised.fit_predict(
+        images,
+        noise,
+        np.arange(50),
+        np.arange(50, 60),
+        sites,
+        kind="regression",
+        upright=True,
+        seed=0,
+        schedule=patient,
+    )
     assert len(steps) < 400 and np.abs(guess - noise[:50].mean()).max() < 1
 
 
@@ -105,6 +119,14 @@ def test_a_class_that_only_judges_is_no_error():
     labels = np.where(sites == sites.max(), "rare", np.where(sites % 2, "a", "b"))
     for seed in range(4):
         found = supervised.fit_predict(
-            images, labels, np.arange(40), np.arange(40), sites, kind="classification",
-            upright=True, seed=seed, schedule=replace(FAST, steps=2, every=1))
+            images,
+            labels,
+            np.arange(40),
+            np.arange(40),
+            sites,
+            kind="classification",
+            upright=True,
+            seed=seed,
+            schedule=replace(FAST, steps=2, every=1),
+        )
         assert set(found) <= {"a", "b", "rare"}

@@ -33,12 +33,14 @@ def test_the_same_figure_gives_the_same_files(tmp_path):
 
 def test_ids_of_an_svg_do_not_hang_on_last_bits():
     """Two clip paths, one a last bit wider: other hashes, the same figure."""
-    svg = ('<g clip-path="url(#p{a})"><use xlink:href="#m{b}"/></g><defs><clipPath id="p{a}"/>'
-           '<path id="m{b}"/></defs><text>#p{a} stays text</text>')
+    svg = (
+        '<g clip-path="url(#p{a})"><use xlink:href="#m{b}"/></g><defs><clipPath id="p{a}"/>'
+        '<path id="m{b}"/></defs><text>#p{a} stays text</text>'
+    )
     one = style.numbered(svg.format(a="00112233aa", b="0123456789"))
     other = style.numbered(svg.format(a="bb112233cc", b="fedcba9876"))
     assert one.replace("00112233aa", "") == other.replace("bb112233cc", "")
-    assert 'url(#p0-gairlib)' in one and 'id="p0-gairlib"' in one and '"#m1-gairlib"' in one
+    assert "url(#p0-gairlib)" in one and 'id="p0-gairlib"' in one and '"#m1-gairlib"' in one
 
 
 def test_context_leaves_nothing_behind():
@@ -60,11 +62,17 @@ def test_colours_differ_in_grey_print_too():
 # Machado, Oliveira and Fernandes (2009), severity 1, of linear RGB
 SEEN = {
     "normal": np.eye(3),
-    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
-               [-0.003882, -0.048116, 1.051998]],
-    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
-               [-0.011820, 0.042940, 0.968881]],
-}  # fmt: skip
+    "protan": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deutan": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+}
 
 
 def lab(hexes, seen) -> np.ndarray:
@@ -72,9 +80,13 @@ def lab(hexes, seen) -> np.ndarray:
     rgb = np.array([colors.to_rgb(c) for c in hexes])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     linear = np.clip(linear @ np.transpose(seen), 0, 1)
-    xyz = linear @ np.transpose([[0.4124564, 0.3575761, 0.1804375],
-                                 [0.2126729, 0.7151522, 0.0721750],
-                                 [0.0193339, 0.1191920, 0.9503041]])  # fmt: skip
+    xyz = linear @ np.transpose(
+        [
+            [0.4124564, 0.3575761, 0.1804375],
+            [0.2126729, 0.7151522, 0.0721750],
+            [0.0193339, 0.1191920, 0.9503041],
+        ]
+    )
     xyz = xyz / (0.95047, 1, 1.08883)
     f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
     return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], 1)
@@ -88,8 +100,11 @@ def closest(hexes, seen) -> float:
 
 
 def test_the_measure_of_differences_is_cies():
-    np.testing.assert_allclose(lab(["#ffffff", "#000000", "#ff0000"], SEEN["normal"]),
-                               [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20]], atol=0.02)
+    np.testing.assert_allclose(
+        lab(["#ffffff", "#000000", "#ff0000"], SEEN["normal"]),
+        [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20]],
+        atol=0.02,
+    )
     assert closest(["#ff0000", "#6d6d00"], SEEN["protan"]) < 15  # red without red cones
 
 
@@ -99,8 +114,17 @@ def test_colours_of_classes_are_told_apart_by_everyone(seen):
     assert closest([*style.CATEGORIES, style.GREY], SEEN[seen]) >= 15
 
 
-CLASSES = ("water", "trees", "grass", "cropland", "bare ground", "paved", "low buildings",
-           "high buildings", "industrial buildings")
+CLASSES = (
+    "water",
+    "trees",
+    "grass",
+    "cropland",
+    "bare ground",
+    "paved",
+    "low buildings",
+    "high buildings",
+    "industrial buildings",
+)
 
 
 def test_land_cover_has_one_palette(monkeypatch):
@@ -113,12 +137,18 @@ def test_land_cover_has_one_palette(monkeypatch):
     cover = np.array([[*names]])
     scene = SimpleNamespace(width=9, height=1, to_pixels=lambda lon, lat: (lon, lat))
     photos = pd.DataFrame({"site": ["a"], "lon": 1.0, "lat": 0.5, "heading": 0.0})
-    dataset = SimpleNamespace(scene=lambda site: scene, landcover=lambda site: (cover, names),
-                              street=lambda: photos, synthetic=True)
+    dataset = SimpleNamespace(
+        scene=lambda site: scene,
+        landcover=lambda site: (cover, names),
+        street=lambda: photos,
+        synthetic=True,
+    )
     monkeypatch.setattr(world.scenes, "read", lambda scene: np.zeros((10, 1, 9)))
     legend = world.one_site(dataset, "a").legends[0]
-    shown = {t.get_text(): colors.to_hex(p.get_facecolor()).upper()
-             for t, p in zip(legend.get_texts(), legend.get_patches())}
+    shown = {
+        t.get_text(): colors.to_hex(p.get_facecolor()).upper()
+        for t, p in zip(legend.get_texts(), legend.get_patches())
+    }
     assert shown == dict(zip(CLASSES, palette))
     many = [f"class {i}" for i in range(40)]
     assert len(set(style.cover_colours(many))) == 40
@@ -146,9 +176,15 @@ def test_each_class_of_a_map_has_a_colour_and_a_name(classes, entries, rest):
         assert said[-1] == rest and colors.to_hex(dots[-1].get_facecolor()[0]) == style.GREY.lower()
 
 
-@pytest.mark.parametrize("column, text", [
-    ("elevation", "elevation (m)"), ("mean_temperature", "mean temperature (°C)"),
-    ("log_population", "log population (log10 of people)"), ("my_column", "my column")])
+@pytest.mark.parametrize(
+    "column, text",
+    [
+        ("elevation", "elevation (m)"),
+        ("mean_temperature", "mean temperature (°C)"),
+        ("log_population", "log population (log10 of people)"),
+        ("my_column", "my column"),
+    ],
+)
 def test_a_colour_bar_has_the_unit_of_a_known_column(column, text):
     figure = benchmarks._places(Labelled(np.arange(20.0), "regression", column))
     assert figure.axes[1].get_ylabel() == text

@@ -42,8 +42,9 @@ def encode(lonlat):
 def scene(tmp_path_factory):
     path = tmp_path_factory.mktemp("explorer") / "a.tif"
     profile = dict(driver="GTiff", width=48, height=48, count=10, dtype="uint16", nodata=0)
-    with rasterio.open(path, "w", crs="EPSG:32654", **profile,
-                       transform=from_origin(676_000, 3_990_000, 10, 10)) as file:
+    with rasterio.open(
+        path, "w", crs="EPSG:32654", **profile, transform=from_origin(676_000, 3_990_000, 10, 10)
+    ) as file:
         file.write(np.full((10, 48, 48), 900, np.uint16))
         file.descriptions = BANDS
     return scenes.open_scene(path, row={"processing_baseline": "02.14"})
@@ -59,8 +60,9 @@ def make(scene, photos=5, valid=None, values=None):
     lon, lat = scene.to_lonlat(4 * i + 2.0, 8 * i + 2.0)
     table = pd.DataFrame({"photo_id": [f"p{k}" for k in i], "lon": lon, "lat": lat})
     vectors = values[2 * i, i] if photos else np.zeros((0, DIM), np.float32)
-    return explorer.Explorer(field, table, vectors, [f"data:image/png;base64,{k}" for k in i],
-                             encode)  # fmt: skip
+    return explorer.Explorer(
+        field, table, vectors, [f"data:image/png;base64,{k}" for k in i], encode
+    )
 
 
 def decoded(picture) -> np.ndarray:
@@ -188,8 +190,9 @@ def test_tables_must_agree(scene):
 
 
 def test_gallery_has_the_scenes_photos_first():
-    manifest = pd.DataFrame({"photo_id": ["a", "b", "b", "c", "d", "e"],
-                             "scene_id": ["s", "s", "s", "t", "t", "t"]})  # fmt: skip
+    manifest = pd.DataFrame(
+        {"photo_id": ["a", "b", "b", "c", "d", "e"], "scene_id": ["s", "s", "s", "t", "t", "t"]}
+    )
 
     class Scene:
         id = "s"
@@ -210,7 +213,8 @@ def test_what_the_gallery_leaves_out_is_said():
     some = explorer.gallery(manifest, Scene, 3)
     assert explorer.held_note(manifest, Scene, some) == (
         "2 of this scene's 2 and 1 of the folder's other 4 paired photos are held. "
-        "A larger `gallery` holds more.")  # fmt: skip
+        "A larger `gallery` holds more."
+    )
     every = explorer.gallery(manifest, Scene, 99)
     assert explorer.held_note(manifest, Scene, every).endswith("4 paired photos are held.")
 
@@ -297,7 +301,12 @@ def words(widget) -> str:
 
 def test_distances_are_written_with_their_unit():
     assert [explorer_widgets.distance(m) for m in (0.4, 999, 1000, 9_990, 1_234_000)] == [
-        "0 m", "999 m", "1.0 km", "10.0 km", "1,234 km"]  # fmt: skip
+        "0 m",
+        "999 m",
+        "1.0 km",
+        "10.0 km",
+        "1,234 km",
+    ]
 
 
 # ---------------------------------------------------------------------------- time, notebook
@@ -311,12 +320,15 @@ def test_bench_measures_every_kind_of_click():
     assert found["slowest_seconds"] < 5  # bounds a defect, not the machine
 
 
-@pytest.mark.parametrize("case, said", [
-    ("no photos", ["This scene has no photos."]),
-    ("one photo", ["Only one photo here: there is no other to compare it with."]),
-    ("no data", ["This part of the scene has no data at all."]),
-    ("many photos", ["200 of this scene's 203 photos are drawn."]),
-])
+@pytest.mark.parametrize(
+    "case, said",
+    [
+        ("no photos", ["This scene has no photos."]),
+        ("one photo", ["Only one photo here: there is no other to compare it with."]),
+        ("no data", ["This part of the scene has no data at all."]),
+        ("many photos", ["200 of this scene's 203 photos are drawn."]),
+    ],
+)
 def test_notebook_50_ends_with_a_map_that_says_what_is_missing(
     tiny, embedded, tmp_path, monkeypatch, case, said
 ):
@@ -337,15 +349,29 @@ def test_notebook_50_ends_with_a_map_that_says_what_is_missing(
         photo = min(set(street["photo_id"]) - set(drawn))
     street.to_csv(folder / "street.csv", index=False)
     dataset = Dataset(folder)
-    pair.pair(dataset.photo_table(), dataset.scenes(), folder=tmp_path / "pair", max_photos=64,
-                 photos_root=folder, chip_px=32, chip_m=320.0, progress=False)  # fmt: skip
+    pair.pair(
+        dataset.photo_table(),
+        dataset.scenes(),
+        folder=tmp_path / "pair",
+        max_photos=64,
+        photos_root=folder,
+        chip_px=32,
+        chip_m=320.0,
+        progress=False,
+    )
     if case == "no data":  # there was some when the photos were paired
         with rasterio.open(folder / "scenes/bern.tif", "r+") as file:
             file.write(np.zeros((10, 96, 96), np.uint16))
 
     monkeypatch.chdir(tmp_path)
-    given = {"folder": "data", "checkpoint": str(embedded[2] / "model"), "pairs": "pair",
-             "scene": "bern", "photo": photo, "resolution": 40.0}  # fmt: skip
+    given = {
+        "folder": "data",
+        "checkpoint": str(embedded[2] / "model"),
+        "pairs": "pair",
+        "scene": "bern",
+        "photo": photo,
+        "resolution": 40.0,
+    }
     names = run_cells("50-explore-the-continuous-field.ipynb", given)
     page = (tmp_path / "outputs/explore/map.html").read_text()
     legend = page[page.rindex('<details class="legend') :].split("</details>")[0]
@@ -381,17 +407,38 @@ def test_the_notebook_runs_without_a_browser(tiny, embedded, tmp_path, with_phot
         for path in (tiny / "scenes").glob("*.tif"):
             (folder / "scenes" / path.name).write_bytes(path.read_bytes())
     dataset = Dataset(folder)
-    pair.pair(dataset.photo_table(), dataset.scenes(), folder=tmp_path / "pair",
-                 photos_root=dataset.folder, chip_px=32, chip_m=320.0, progress=False)  # fmt: skip
-    values = {"folder": str(folder), "pairs": str(tmp_path / "pair"), "gallery": 20,
-              "checkpoint": str(embedded[2] / "model"), "resolution": 40.0}  # fmt: skip
+    pair.pair(
+        dataset.photo_table(),
+        dataset.scenes(),
+        folder=tmp_path / "pair",
+        photos_root=dataset.folder,
+        chip_px=32,
+        chip_m=320.0,
+        progress=False,
+    )
+    values = {
+        "folder": str(folder),
+        "pairs": str(tmp_path / "pair"),
+        "gallery": 20,
+        "checkpoint": str(embedded[2] / "model"),
+        "resolution": 40.0,
+    }
     given = [x for k, v in values.items() for x in ("-p", f"{k}={v}")]
     done = subprocess.run(
-        [sys.executable, "-m", "research.pipeline.notebook",
-         str(ROOT / "notebooks/55-find-a-photo-by-hand.ipynb"), *given,
-         "--html", str(tmp_path / "55.html")],
-        cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "research.pipeline.notebook",
+            str(ROOT / "notebooks/55-find-a-photo-by-hand.ipynb"),
+            *given,
+            "--html",
+            str(tmp_path / "55.html"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "55.html").read_text()
     assert json.loads((tmp_path / "55.json").read_text())["parameters"]["gallery"] == 20

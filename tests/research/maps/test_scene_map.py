@@ -91,10 +91,15 @@ def test_warp_agrees_with_gdal(tmp_path):
     target = rasterio.transform.from_bounds(x0, y0, x1, y1, w, h)
     oracle = np.zeros((3, h, w), np.uint8)
     reproject(
-        picture.transpose(2, 0, 1).copy(), oracle, src_transform=scene.transform,
-        src_crs=scene.crs, dst_transform=target, dst_crs="EPSG:3857",
-        resampling=Resampling.nearest, tolerance=0,
-    )  # fmt: skip
+        picture.transpose(2, 0, 1).copy(),
+        oracle,
+        src_transform=scene.transform,
+        src_crs=scene.crs,
+        dst_transform=target,
+        dst_crs="EPSG:3857",
+        resampling=Resampling.nearest,
+        tolerance=0,
+    )
     same = (oracle == rgba[..., :3].transpose(2, 0, 1)).all(axis=0)
     assert same.mean() > 0.995  # the rest: centres on a pixel's very edge
 
@@ -106,16 +111,18 @@ def test_a_corner_in_utm_lands_where_pyproj_says(tmp_path):
     picture[20, 70] = 255  # 676,700 to 676,710 E and 3,989,790 to 3,989,800 N
     grid = overlays.Warp((80, 96), scene)
     j, i = np.nonzero(grid(picture)[..., 0])
-    (x0, _), (_, y1) = overlays.mercator(
-        np.array(grid.bounds[::2]), np.array(grid.bounds[1::2])
-    )
+    (x0, _), (_, y1) = overlays.mercator(np.array(grid.bounds[::2]), np.array(grid.bounds[1::2]))
     to_mercator = Transformer.from_crs(scene.crs, "EPSG:3857", always_xy=True)
     x, y = to_mercator.transform(
         [676_700, 676_710, 676_700, 676_710], [3_989_800, 3_989_800, 3_989_790, 3_989_790]
     )
     want = [min(x), max(x), min(y), max(y)]
-    got = [x0 + i.min() * grid.step, x0 + (i.max() + 1) * grid.step,
-           y1 - (j.max() + 1) * grid.step, y1 - j.min() * grid.step]  # fmt: skip
+    got = [
+        x0 + i.min() * grid.step,
+        x0 + (i.max() + 1) * grid.step,
+        y1 - (j.max() + 1) * grid.step,
+        y1 - j.min() * grid.step,
+    ]
     assert np.abs(np.subtract(got, want)).max() <= 0.5 * grid.step + 1e-6
     centre = to_mercator.transform(676_705, 3_989_795)
     assert abs(np.mean(got[:2]) - centre[0]) < 0.5 * grid.step
@@ -256,13 +263,20 @@ def saved(tmp_path_factory):
     picture[30, 20] = (255, 0, 0)
     cosine = np.linspace(0.1, 0.5, 80 * 96).reshape(80, 96)
     m = scene_map.scene_map(
-        scene, Layer(picture), {"PCA": Layer(picture, note="three components"),
-                                "Similarity": overlays.similarity_layer(cosine)},
-        swipe=(Layer(picture, note="raw tokens"), "PCA"), photos=photos, chosen=0,
-        thumbnails=[np.full((24, 24, 3), 90, np.uint8)] * 2, vectors=np.eye(2) + 0.1,
+        scene,
+        Layer(picture),
+        {
+            "PCA": Layer(picture, note="three components"),
+            "Similarity": overlays.similarity_layer(cosine),
+        },
+        swipe=(Layer(picture, note="raw tokens"), "PCA"),
+        photos=photos,
+        chosen=0,
+        thumbnails=[np.full((24, 24, 3), 90, np.uint8)] * 2,
+        vectors=np.eye(2) + 0.1,
         finding=field.Finding(float(photos.lon[1]), float(photos.lat[1]), 0.7, 538.0, 400.0),
         synthetic=True,
-    )  # fmt: skip
+    )
     return scene, photos, scene_map.save(m, folder / "new" / "map.html").read_text(), m
 
 
@@ -317,14 +331,23 @@ def test_popups_know_their_neighbours(saved):
 
 def test_popups_name_the_source_in_words(saved):
     photos = photos_at(
-        saved[0], [20.5], [30.5], heading=[273], captured_at=["2021-03-04"],
-        photo_source=["Mapillary"], licence=["CC BY-SA 4.0"], sequence=["not shown"],
-    )  # fmt: skip
+        saved[0],
+        [20.5],
+        [30.5],
+        heading=[273],
+        captured_at=["2021-03-04"],
+        photo_source=["Mapillary"],
+        licence=["CC BY-SA 4.0"],
+        sequence=["not shown"],
+    )
     shown = scene_map.popup_columns(photos)
     m = scene_map.scene_map(saved[0], Layer(np.zeros((80, 96, 3), np.uint8)), {}, photos=shown)
     assert dict(data_of(scene_map.page(m))["photos"]["rows"][0]["facts"]) == {
-        "heading": "273\u00b0", "captured": "2021-03-04", "source": "Mapillary",
-        "licence": "CC BY-SA 4.0"}  # fmt: skip
+        "heading": "273\u00b0",
+        "captured": "2021-03-04",
+        "source": "Mapillary",
+        "licence": "CC BY-SA 4.0",
+    }
 
 
 def test_the_credit_has_the_year_and_the_page_a_name(saved):
@@ -333,7 +356,7 @@ def test_the_credit_has_the_year_and_the_page_a_name(saved):
     page = scene_map.page(scene_map.scene_map(scene, picture, {"PCA": picture}))
     credits = re.findall(r'"attribution": "([^"]*)"', page)
     assert credits == ["contains modified Copernicus Sentinel data 2021"] * 2
-    assert page.startswith("<!DOCTYPE html>\n<html lang=\"en\">")
+    assert page.startswith('<!DOCTYPE html>\n<html lang="en">')
     assert "<title>Map of a&amp;b</title>" in page
     assert '"attribution": "synthetic scene"' in saved[2]
 
@@ -394,7 +417,9 @@ def test_a_basemap_is_for_the_saved_page_alone(saved):
     assert basemap["url"].startswith("https://") and "{z}" in basemap["url"]
     assert "OpenStreetMap" in basemap["options"]["attribution"]
     assert "cannot be loaded here" in m.gairlib_legend
-    assert "&quot;basemap&quot;: null" in scene_map.frame(m).data  # a report opens without a network
+    assert (
+        "&quot;basemap&quot;: null" in scene_map.frame(m).data
+    )  # a report opens without a network
     for wrong, why in (("Atlantis", "no such provider"), ("Thunderforest.Outdoors", "needs a key")):
         with pytest.raises(BadInput, match=why):
             scene_map.scene_map(saved[0], picture, {}, basemap=wrong)
@@ -412,10 +437,17 @@ def test_a_scene_without_photos_says_so(saved):
 
 def test_one_photo_has_no_neighbour_and_says_so(saved):
     scene, photos = saved[:2]
-    page = scene_map.page(scene_map.scene_map(
-        scene, Layer(np.zeros((80, 96, 3), np.uint8)), {}, photos=photos.iloc[:1], chosen=0,
-        vectors=np.ones((1, 4)), thumbnails=[np.zeros((20, 30, 3), np.uint8)],
-    ))  # fmt: skip
+    page = scene_map.page(
+        scene_map.scene_map(
+            scene,
+            Layer(np.zeros((80, 96, 3), np.uint8)),
+            {},
+            photos=photos.iloc[:1],
+            chosen=0,
+            vectors=np.ones((1, 4)),
+            thumbnails=[np.zeros((20, 30, 3), np.uint8)],
+        )
+    )
     (row,) = data_of(page)["photos"]["rows"]
     assert row["near"] == [] and row["chosen"] and (row["width"], row["height"]) == (30, 20)
     assert "Only one photo here" in page
@@ -424,8 +456,9 @@ def test_one_photo_has_no_neighbour_and_says_so(saved):
 def test_a_constant_field_is_named(tmp_path, model):
     scene = write_scene(tmp_path / "a.tif")
     dense = field.dense(model, scene, chip_px=32, chip_m=320.0)
-    flat = field.Field(np.ones_like(dense.values), dense.valid, dense.transform, dense.window,
-                       scene, "nili")  # fmt: skip
+    flat = field.Field(
+        np.ones_like(dense.values), dense.valid, dense.transform, dense.window, scene, "nili"
+    )
     assert "The field is constant: every place looks alike to the model." in explore.missing(
         flat, pd.DataFrame()
     )
@@ -447,8 +480,9 @@ def test_a_constant_field_is_named(tmp_path, model):
     light = overlays.similarity_rgba(cosine, low, high)[..., :3].astype(int)
     assert np.ptp(light.sum(-1)) < 300
     picture, _ = explore.scene_colours(flat)
-    m = scene_map.scene_map(scene, Layer(picture), {"Similarity": shown},
-                       missing=explore.missing(flat, pd.DataFrame()))  # fmt: skip
+    m = scene_map.scene_map(
+        scene, Layer(picture), {"Similarity": shown}, missing=explore.missing(flat, pd.DataFrame())
+    )
     page = scene_map.page(m)
     assert 'class="ticks"' not in m.gairlib_legend and "field is constant" in page
 
@@ -501,7 +535,9 @@ def test_no_data_is_left_clear_and_named(tmp_path, model):
     photos = photos_at(empty, [20], [30])
     assert explore.find_all(dense, np.ones((1, 32)), photos) == []
     shown = overlays.similarity_layer(dense.similarity(np.ones(32)))
-    page = scene_map.page(scene_map.scene_map(empty, Layer(explore.scene_colours(dense)[0]), {"S": shown}))
+    page = scene_map.page(
+        scene_map.scene_map(empty, Layer(explore.scene_colours(dense)[0]), {"S": shown})
+    )
     assert "no place here has data" in page
 
 
@@ -514,9 +550,15 @@ def test_a_thousand_photos_over_a_noisy_scene_stay_below_8_mb(tmp_path):
     noise = [Layer(rng.integers(0, 255, (512, 512, 3)).astype(np.uint8)) for _ in range(4)]
     thumbs = [rng.integers(0, 255, (140, 200, 3)).astype(np.uint8) for _ in range(20)]
     m = scene_map.scene_map(
-        scene, noise[0], {"a": noise[1], "b": noise[2]}, swipe=(noise[3], "a"), photos=photos,
-        vectors=rng.normal(size=(n, 16)), thumbnails=[thumbs[i % 20] for i in range(n)], chosen=77,
-    )  # fmt: skip
+        scene,
+        noise[0],
+        {"a": noise[1], "b": noise[2]},
+        swipe=(noise[3], "a"),
+        photos=photos,
+        vectors=rng.normal(size=(n, 16)),
+        thumbnails=[thumbs[i % 20] for i in range(n)],
+        chosen=77,
+    )
     path = scene_map.save(m, tmp_path / "map.html")
     assert path.stat().st_size < 8_000_000
     page = path.read_text()
@@ -539,7 +581,10 @@ def test_photos_without_room_for_their_picture_say_so(saved, monkeypatch):
     thumbs = [np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)] * 9
     photos = photos_at(saved[0], np.arange(9) + 20, np.full(9, 30))
     monkeypatch.setattr(popups, "PICTURE_BYTES", 5 * len(popups.fit(thumbs[:1])[0]["src"]))
-    page = scene_map.page(scene_map.scene_map(saved[0], Layer(np.zeros((80, 96, 3), np.uint8)), {},
-                                    photos=photos, thumbnails=thumbs))  # fmt: skip
+    page = scene_map.page(
+        scene_map.scene_map(
+            saved[0], Layer(np.zeros((80, 96, 3), np.uint8)), {}, photos=photos, thumbnails=thumbs
+        )
+    )
     kept = sum("src" in r for r in data_of(page)["photos"]["rows"])
     assert 0 < kept < 9 and f"{kept} of 9 photos have their picture in this file." in page

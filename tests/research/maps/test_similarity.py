@@ -17,8 +17,9 @@ SV = dict(sv_options={"img_size": 64, "patch_size": 32, "embed_dim": 8, "depth":
 
 def make(**changes):
     torch.manual_seed(0)
-    model = GAIR(GAIRConfig(dim=12, rs_depth=1, rs_heads=2, rs_size=32, decoder_hidden=[8],
-                            **SV, **changes)).eval()  # fmt: skip
+    model = GAIR(
+        GAIRConfig(dim=12, rs_depth=1, rs_heads=2, rs_size=32, decoder_hidden=[8], **SV, **changes)
+    ).eval()
     if model.field is not None and model.config.decoder == "mlp":
         torch.nn.init.normal_(model.field.last.weight)
     return model
@@ -39,8 +40,10 @@ def test_linear_part_leaves_the_correction_out():
 
 
 def test_readings():
-    names = [list(similarity.readings(make(**c))) for c in (
-        {}, {"decoder": "linear"}, {"query_mode": "bicubic"})]  # fmt: skip
+    names = [
+        list(similarity.readings(make(**c)))
+        for c in ({}, {"decoder": "linear"}, {"query_mode": "bicubic"})
+    ]
     assert names == [
         ["NILI, mlp decoder", "NILI, linear part alone", "raw tokens, bilinear"],
         ["NILI, linear decoder", "raw tokens, bilinear"],
@@ -53,9 +56,14 @@ def test_maps(tiny):
     scene, photo = dataset.scene("bern"), dataset.street().iloc[0]
     vector = np.random.default_rng(0).normal(size=12)
     made = similarity.maps(
-        similarity.readings(model), scene, vector, (photo.lon, photo.lat), chip_px=32,
-        chip_m=320.0, sides={10.0: 400.0, 2.0: 100.0},
-    )  # fmt: skip
+        similarity.readings(model),
+        scene,
+        vector,
+        (photo.lon, photo.lat),
+        chip_px=32,
+        chip_m=320.0,
+        sides={10.0: 400.0, 2.0: 100.0},
+    )
     assert [m.resolution for m in made] == [10.0] * 3 + [2.0] * 3
     for m in made:
         side = {10.0: 40, 2.0: 50}[m.resolution]

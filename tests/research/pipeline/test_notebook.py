@@ -193,9 +193,14 @@ def figure_page() -> str:
     v4 = nbformat.v4
     picture = {"image/png": data_uri(np.zeros((4, 4, 3), np.uint8)).split(",")[1]}
     shown = [v4.new_output("display_data", picture)]
-    nb = v4.new_notebook(cells=[
-        v4.new_markdown_cell("# Is it <seen>?"), v4.new_code_cell("a", outputs=shown),
-        v4.new_markdown_cell('## Where "they" are & how'), v4.new_code_cell("b", outputs=shown)])
+    nb = v4.new_notebook(
+        cells=[
+            v4.new_markdown_cell("# Is it <seen>?"),
+            v4.new_code_cell("a", outputs=shown),
+            v4.new_markdown_cell('## Where "they" are & how'),
+            v4.new_code_cell("b", outputs=shown),
+        ]
+    )
     return notebook_html.convert(nb)
 
 

@@ -16,8 +16,15 @@ from gairlib.errors import BadInput
 from research.pipeline import side_by_side, stages
 from research.pipeline.side_by_side import affected, ready
 
-GRAPH = {"inspect": [], "pair": ["inspect"], "pretrain": ["pair"], "one": ["pretrain"],
-         "two": ["pretrain"], "three": ["pretrain"], "report": ["one", "two", "three"]}
+GRAPH = {
+    "inspect": [],
+    "pair": ["inspect"],
+    "pretrain": ["pair"],
+    "one": ["pretrain"],
+    "two": ["pretrain"],
+    "three": ["pretrain"],
+    "report": ["one", "two", "three"],
+}
 
 
 def test_what_follows_from_a_change_runs_and_nothing_else():
@@ -58,9 +65,14 @@ def project(folder: Path, seconds: float = 3.0, failing: str = "") -> Path:
     (folder / "stage.py").write_text(STAGE)
     needs = {"a": [], "b": ["a"], "c": ["a"], "d": ["a"], "e": ["b", "c", "d"]}
     long = {n: seconds if n in "bcd" and n != failing else 0 for n in needs}
-    made = {name: {"cmd": f"{sys.executable} stage.py {name} {long[name]} {int(name == failing)}",
-                   "deps": [f"{n}.txt" for n in before], "outs": [f"{name}.txt"]}
-            for name, before in needs.items()}  # fmt: skip
+    made = {
+        name: {
+            "cmd": f"{sys.executable} stage.py {name} {long[name]} {int(name == failing)}",
+            "deps": [f"{n}.txt" for n in before],
+            "outs": [f"{name}.txt"],
+        }
+        for name, before in needs.items()
+    }
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": made}, sort_keys=False))
     stages.run_dvc(folder, "init", "-q", "--no-scm")
     return folder
@@ -103,11 +115,18 @@ def test_a_failure_is_an_error_and_spares_what_does_not_need_it(tmp_path, keep_g
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_the_stages_and_the_next_call_goes_on(tmp_path, number):
     project(tmp_path, 60.0)
-    code = (f"import sys; from gairlib import pipeline\n"
-            f"try: pipeline.repro({str(tmp_path)!r}, jobs=2)\n"
-            f"except KeyboardInterrupt: sys.exit(130)")
-    process = subprocess.Popen([sys.executable, "-c", code], env=stages.environment(),
-                               stdout=subprocess.PIPE, text=True, start_new_session=True)
+    code = (
+        f"import sys; from gairlib import pipeline\n"
+        f"try: pipeline.repro({str(tmp_path)!r}, jobs=2)\n"
+        f"except KeyboardInterrupt: sys.exit(130)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=stages.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     seen = set()
     while not {"b", "c"} <= seen:
         line = process.stdout.readline()
@@ -119,8 +138,12 @@ def test_an_interrupt_ends_the_stages_and_the_next_call_goes_on(tmp_path, number
     assert process.returncode == 130 and time.monotonic() - began < 45
     assert not (tmp_path / "b.txt").exists() and (tmp_path / "a.txt").exists()
     rest = json.loads((tmp_path / ".dvc/tmp/rwlock").read_text() or "{}")
-    alive = [v for locks in rest.values() for v in (locks if isinstance(locks, list) else [locks])
-             if isinstance(v, dict) and Path(f"/proc/{v.get('pid')}").exists()]
+    alive = [
+        v
+        for locks in rest.values()
+        for v in (locks if isinstance(locks, list) else [locks])
+        if isinstance(v, dict) and Path(f"/proc/{v.get('pid')}").exists()
+    ]
     assert not alive
 
 

@@ -17,12 +17,32 @@ ROOT = Path(__file__).resolve().parents[3]
 SMALL = {  # the tiny dataset's sizes
     "pair": {"chip_px": 32, "chip_m": 320.0, "max_photos": 4, "repeats_train": 2},
     "coordbench": {"scenes": 2, "bootstrap": 20},
-    "model": {"changes": {"dim": 32, "rs_size": 32, "rs_patch": 8, "rs_depth": 1, "rs_heads": 2,
-                          "sv_size": 32, "sv_options": {"img_size": 32, "patch_size": 8,
-                                                        "embed_dim": 32, "depth": 1,
-                                                        "num_heads": 2}}},
-    "pretrain": {"init": "", "min_pairs": 5, "steps": 4, "chips_per_batch": 4,
-                 "photos_per_chip": 3, "validate_every": 2, "checkpoint_every": 2},
+    "model": {
+        "changes": {
+            "dim": 32,
+            "rs_size": 32,
+            "rs_patch": 8,
+            "rs_depth": 1,
+            "rs_heads": 2,
+            "sv_size": 32,
+            "sv_options": {
+                "img_size": 32,
+                "patch_size": 8,
+                "embed_dim": 32,
+                "depth": 1,
+                "num_heads": 2,
+            },
+        }
+    },
+    "pretrain": {
+        "init": "",
+        "min_pairs": 5,
+        "steps": 4,
+        "chips_per_batch": 4,
+        "photos_per_chip": 3,
+        "validate_every": 2,
+        "checkpoint_every": 2,
+    },
     "benchmark": {"seeds": 2, "bootstrap": 50},
     "tasks": ["sv-green_view", "location-warmth-warmth", "retrieval"],
 }
@@ -76,8 +96,9 @@ def test_every_stage_leaves_metrics_and_a_readable_report(run):
     assert pair["paired"] == 36
 
 
-@pytest.mark.parametrize("stage, key", [
-    ("pretrain", "val_recall_at_1"), ("embed", "cosine_true_photo_place")])
+@pytest.mark.parametrize(
+    "stage, key", [("pretrain", "val_recall_at_1"), ("embed", "cosine_true_photo_place")]
+)
 def test_a_cards_headline_has_its_interval(run, stage, key):
     numbers = json.loads((run / f"metrics/{stage}.json").read_text())
     assert numbers[f"{key}_low"] <= numbers[key] <= numbers[f"{key}_high"]
@@ -95,15 +116,21 @@ def test_bad_rows_are_listed_with_their_reasons(run):
 
 
 def test_second_run_does_nothing(run):
-    done = subprocess.run(["dvc", "repro"], cwd=run, capture_output=True, text=True,
-                          env=stages.environment())
+    done = subprocess.run(
+        ["dvc", "repro"], cwd=run, capture_output=True, text=True, env=stages.environment()
+    )
     assert done.returncode == 0, done.stderr
     assert "Running stage" not in done.stdout and "up to date" in done.stdout
 
 
 def test_metrics_are_readable_with_dvc(run):
-    done = subprocess.run(["dvc", "metrics", "show", "--json"], cwd=run, capture_output=True,
-                          text=True, env=stages.environment())
+    done = subprocess.run(
+        ["dvc", "metrics", "show", "--json"],
+        cwd=run,
+        capture_output=True,
+        text=True,
+        env=stages.environment(),
+    )
     shown = json.loads(done.stdout)
     assert "metrics/benchmark/retrieval.json" in json.dumps(shown)
 

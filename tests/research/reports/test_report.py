@@ -28,12 +28,27 @@ from research.reports import html as report_html
 
 ROOT = Path(__file__).resolve().parents[3]
 HEAD = {
-    "metric": "R2", "split": "held-out sites", "unit": "", "value": 0.52, "low": 0.4, "high": 0.6,
-    "n": 48, "clusters": 10, "cluster": "site", "better": "higher", "baseline": "random init",
-    "baseline_value": 0.2, "difference": 0.3, "difference_low": 0.2, "difference_high": 0.4,
-    "verdict": "wins", "chance": -0.01, "chance_name": "mean", "best_baseline": "colour <b>",
+    "metric": "R2",
+    "split": "held-out sites",
+    "unit": "",
+    "value": 0.52,
+    "low": 0.4,
+    "high": 0.6,
+    "n": 48,
+    "clusters": 10,
+    "cluster": "site",
+    "better": "higher",
+    "baseline": "random init",
+    "baseline_value": 0.2,
+    "difference": 0.3,
+    "difference_low": 0.2,
+    "difference_high": 0.4,
+    "verdict": "wins",
+    "chance": -0.01,
+    "chance_name": "mean",
+    "best_baseline": "colour <b>",
     "best_baseline_value": 0.45,
-}  # fmt: skip
+}
 
 
 def put(path, content):
@@ -51,8 +66,14 @@ def run(dataset, tmp_path_factory):
     """A run with every kind of thing that the report reads: a failed part, a skipped task, ..."""
     folder = tmp_path_factory.mktemp("run")
     size = {"chip_px": 32, "chip_m": 320.0}
-    pair.pair(dataset.photo_table(), dataset.scenes(), folder=folder / "outputs/pair",
-                 photos_root=dataset.folder, **size, progress=False)  # fmt: skip
+    pair.pair(
+        dataset.photo_table(),
+        dataset.scenes(),
+        folder=folder / "outputs/pair",
+        photos_root=dataset.folder,
+        **size,
+        progress=False,
+    )
     with style.context():
         from matplotlib.figure import Figure
 
@@ -67,9 +88,19 @@ def run(dataset, tmp_path_factory):
         "rs-eurosat": {"status": "skipped", "reason": "no folder eurosat_rgb", "headline": {}},
     }.items():
         put(folder / f"outputs/benchmark/{name}/result.json", {"task": name} | result)
-    frame = pd.DataFrame({"task": "sv-green_view", "split": "s", "metric": "R2", "encoder": "gair",
-                          "seed": ["mean", "0"], "value": [0.52, 0.51], "low": np.nan,
-                          "high": np.nan, "n": 48})  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "task": "sv-green_view",
+            "split": "s",
+            "metric": "R2",
+            "encoder": "gair",
+            "seed": ["mean", "0"],
+            "value": [0.52, 0.51],
+            "low": np.nan,
+            "high": np.nan,
+            "n": 48,
+        }
+    )
     frame.to_parquet(folder / "outputs/benchmark/sv-green_view/rows.parquet")
     numbers = {"val_recall_at_1": 0.142, "val_recall_at_1_low": 0.1, "val_recall_at_1_high": 0.2}
     put(folder / "metrics/pretrain.json", numbers | {"deep": {"er": 3}})
@@ -192,11 +223,13 @@ def small_run(dataset, sites: int):
     street = dataset.street().assign(split="val")
     street["site"] = [f"site-{i % sites}" for i in range(len(street))]
     street = street[street["photo_id"].str.startswith("quito")]
-    paired = pair.pair(street, dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=3, seed=0,
-                          progress=False)  # fmt: skip
+    paired = pair.pair(
+        street, dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=3, seed=0, progress=False
+    )
     sv = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 1}
-    config = GAIRConfig.preset("small", dim=16, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2,
-                               sv_size=32, sv_options=sv)  # fmt: skip
+    config = GAIRConfig.preset(
+        "small", dim=16, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2, sv_size=32, sv_options=sv
+    )
     torch.manual_seed(0)
     options, _ = plan.settings({"chips_per_batch": 4, "photos_per_chip": 3})
     return GAIR(config), plan.batches(paired, dataset, config, options)["val"]
@@ -266,9 +299,18 @@ def test_gallery_shows_each_scene_once_and_marks_the_place(run, dataset):
 
 @pytest.mark.parametrize(
     "value, text",
-    [(0.5234, "0.523"), (1234.5, "1,234"), (12, "12"), (5e-5, "0.0001"), (float("nan"), ""),
-     (None, ""), (-0.018, "-0.018"), ("x", "x"), (150000, "150,000")],
-)  # fmt: skip
+    [
+        (0.5234, "0.523"),
+        (1234.5, "1,234"),
+        (12, "12"),
+        (5e-5, "0.0001"),
+        (float("nan"), ""),
+        (None, ""),
+        (-0.018, "-0.018"),
+        ("x", "x"),
+        (150000, "150,000"),
+    ],
+)
 def test_numbers(value, text):
     assert report.number(value) == text
 
@@ -289,13 +331,14 @@ def test_verdicts_are_legible_on_light_and_on_dark():
     """WCAG's contrast of text, 4.5, against the cards' ground."""
 
     def light(colour):
-        parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
         return np.dot(linear, (0.2126, 0.7152, 0.0722))
 
     rule = re.search(r"\.loses \{ color: var\(--(\w+)\)", report_style.STYLE).group(1)
-    found = dict(light=report_style.STYLE.split("@media")[0],
-                 dark=report_style.STYLE.split("@media")[1])  # fmt: skip
+    found = dict(
+        light=report_style.STYLE.split("@media")[0], dark=report_style.STYLE.split("@media")[1]
+    )
     for scheme, css in found.items():
         colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]+)", css))
         card = colours["card"] if len(colours["card"]) == 7 else "#ffffff"
@@ -339,8 +382,11 @@ def test_summary_and_conclusions_hold_for_any_outcome(dataset):
     assert explore.summary([], Stub, None) == {"photos": 0, "field_cells": 20}
     said = explore.conclusions({"photos": 0, "field_cells": 20}, scene, dataset, "trained here")
     assert "no photo" in said
-    for errors, word in (([10, 20, 30] * 9, "better than"), ([900] * 27, "worse than"),
-                         ([10, 900] * 13, "not clearly different")):  # fmt: skip
+    for errors, word in (
+        ([10, 20, 30] * 9, "better than"),
+        ([900] * 27, "worse than"),
+        ([10, 900] * 13, "not clearly different"),
+    ):
         findings = [Finding(0, 0, 0.5, float(e), 300.0) for e in errors]
         numbers = explore.summary(findings, Stub, 0)
         assert numbers["median_error_m"] == np.median(errors)
@@ -356,8 +402,15 @@ def test_similarity_maps_say_what_their_colours_and_rings_mean(dataset):
     scene, row = dataset.scene("quito"), dataset.street().query("site == 'quito'").iloc[0]
     vector = encode.photos(model, dataset, dataset.street().query("site == 'quito'"))[0]
     lonlat = (row.lon, row.lat)
-    drawn = similarity.maps(similarity.readings(model), scene, vector, lonlat, chip_px=32,
-                            chip_m=320.0, sides={10.0: 320.0, 5.0: 160.0})  # fmt: skip
+    drawn = similarity.maps(
+        similarity.readings(model),
+        scene,
+        vector,
+        lonlat,
+        chip_px=32,
+        chip_m=320.0,
+        sides={10.0: 320.0, 5.0: 160.0},
+    )
     figure = inr.similarities(drawn, lonlat)
     panels = [a for a in figure.axes if a.get_images() and a.get_title(loc="left")]
     bars = [a for a in figure.axes if a.get_ylabel() == "cosine similarity"]

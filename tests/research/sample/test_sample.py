@@ -72,8 +72,15 @@ def test_unknown_site_is_named():
 
 def test_cities_are_real_and_spread():
     table = sites.cities_table(rows=100)
-    assert list(table) == ["lon", "lat", "country", "continent", "log_population", "elevation",
-                           "climate"]
+    assert list(table) == [
+        "lon",
+        "lat",
+        "country",
+        "continent",
+        "log_population",
+        "elevation",
+        "climate",
+    ]
     assert table["elevation"].between(-450, 6000).all() and table["elevation"].median() < 500
     assert set(table["climate"].dropna()) <= set(places.GROUPS.values())
     assert table["lon"].between(-180, 180).all() and table["lat"].between(-90, 90).all()
@@ -134,15 +141,22 @@ def test_nearest_strip_against_loops():
     got = rays.nearest_strip(z, low, high, v)
     for c in range(z.shape[1]):
         for r, slope in enumerate(v):
-            met = [k for k in range(len(z))
-                   if np.isfinite(z[k, c]) and low[k, c] <= slope < high[k, c]]
+            met = [
+                k for k in range(len(z)) if np.isfinite(z[k, c]) and low[k, c] <= slope < high[k, c]
+            ]
             assert got[r, c] == (min(met, key=lambda k: z[k, c]) if met else -1)
 
 
 def test_boxes_are_met_where_they_stand():
     cam = rays.Camera(x=0.0, y=0.0, height=2.0, heading=90.0, fov=90.0)  # looking east
-    table = {"x": np.array([20.0]), "y": np.array([0.0]), "cos": np.array([1.0]),
-             "sin": np.array([0.0]), "half_w": np.array([3.0]), "half_d": np.array([4.0])}
+    table = {
+        "x": np.array([20.0]),
+        "y": np.array([0.0]),
+        "cos": np.array([1.0]),
+        "sin": np.array([0.0]),
+        "half_w": np.array([3.0]),
+        "half_d": np.array([4.0]),
+    }
     u = np.array([-0.5, -0.1, 0.0, 0.1, 0.5])
     pick, enter, leave, flank = rays.enter_boxes(table, cam, u, 100.0)
     assert list(pick) == [0]
@@ -264,7 +278,8 @@ def test_folder_is_complete(folder, world):
         assert f.descriptions == write.SCENE_BANDS and f.nodata == 0 and f.res == (10, 10)
         grid = f.transform, f.shape, f.crs
         x, y = Transformer.from_crs(4326, f.crs, always_xy=True).transform(
-            street["lon"].to_numpy(), street["lat"].to_numpy())
+            street["lon"].to_numpy(), street["lat"].to_numpy()
+        )
         west, south, east, north = f.bounds
     assert ((x > west) & (x < east) & (y > south) & (y < north)).all()
     with rasterio.open(folder / "landcover" / f"{AGAIN}.tif") as f:
@@ -290,8 +305,12 @@ def test_stac_item_is_valid_and_agrees(folder):
 def test_one_site_again_gives_the_same_bytes(folder):
     if not (DATA / "street.csv").is_file():
         pytest.skip("data/ is not there: fetch it with `dvc pull`")
-    files = [f"scenes/{AGAIN}.tif", f"scenes/{AGAIN}.json", f"landcover/{AGAIN}.tif",
-             *pd.read_csv(folder / "street.csv")["path"]]
+    files = [
+        f"scenes/{AGAIN}.tif",
+        f"scenes/{AGAIN}.json",
+        f"landcover/{AGAIN}.tif",
+        *pd.read_csv(folder / "street.csv")["path"],
+    ]
     same, other, missing = filecmp.cmpfiles(folder, DATA, files, shallow=False)
     assert not other and not missing and len(same) == len(files)
     mine = (folder / "street.csv").read_text().splitlines()

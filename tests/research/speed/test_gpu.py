@@ -167,7 +167,8 @@ def test_every_part_runs(part):
         assert all(t["utilisation"] > 0 for t in mode["towers"].values())
         share = mode["flops"]["total"] / (mode["median_ms"] / 1e3)
         assert mode["utilisation"] == pytest.approx(
-            share / found["product_rate"]["flops_per_second"])
+            share / found["product_rate"]["flops_per_second"]
+        )
     if part is large_batch:
         for row in (found["held"], found["made"]):
             assert row["pairs"] == 16 and row["parts"] == 2 and row["pairs_per_second"] > 0
@@ -194,11 +195,20 @@ def test_command_line(monkeypatch, tmp_path, capsys):
     assert "add --quick" in capsys.readouterr().err
 
     written = tmp_path / "metrics/bench.json"
-    parts = {"loader": lambda: out_of_memory(), "ranks": lambda: {"targets": [
-        {"target": "a", "measured": "1", "reached": True},
-        {"target": "b", "measured": "2", "reached": None}]}}  # fmt: skip
-    monkeypatch.setattr(__main__.importlib, "import_module", lambda name: SimpleNamespace(
-        run=lambda sizes, device: parts[name.rsplit(".", 1)[-1]]()))
+    parts = {
+        "loader": lambda: out_of_memory(),
+        "ranks": lambda: {
+            "targets": [
+                {"target": "a", "measured": "1", "reached": True},
+                {"target": "b", "measured": "2", "reached": None},
+            ]
+        },
+    }
+    monkeypatch.setattr(
+        __main__.importlib,
+        "import_module",
+        lambda name: SimpleNamespace(run=lambda sizes, device: parts[name.rsplit(".", 1)[-1]]()),
+    )
     command = ["--device", "cpu", "--quick", "--only", "loader", "ranks", "--out", str(written)]
     assert __main__.main(command) == 1  # one part failed, the other was measured all the same
     record = json.loads(written.read_text())
@@ -211,8 +221,11 @@ def test_command_line(monkeypatch, tmp_path, capsys):
 
 def test_a_part_whose_process_dies_is_recorded(monkeypatch):
     commands = []
-    monkeypatch.setattr(__main__.subprocess, "run", lambda command: commands.append(command)
-                        or SimpleNamespace(returncode=-9))
+    monkeypatch.setattr(
+        __main__.subprocess,
+        "run",
+        lambda command: commands.append(command) or SimpleNamespace(returncode=-9),
+    )
     found = __main__.apart("loader", ["--device", "cuda"])
     assert "ended with code -9" in found["failed"]
     assert commands[0][1:6] == ["-m", "research.speed.gpu", "--device", "cuda", "--part"]

@@ -9,8 +9,9 @@ from research.speed import pretraining
 
 def test_plain_loss_is_the_librarys():
     g = torch.Generator().manual_seed(0)
-    a, b, c = (torch.nn.functional.normalize(torch.randn(n, 6, generator=g), dim=-1)
-               for n in (7, 7, 3))
+    a, b, c = (
+        torch.nn.functional.normalize(torch.randn(n, 6, generator=g), dim=-1) for n in (7, 7, 3)
+    )
     far = torch.rand(7, 10, generator=g) > 0.3
     exclude = ~far
     exclude.diagonal().fill_(False)

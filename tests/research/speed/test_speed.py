@@ -31,8 +31,11 @@ def test_peak_runs_in_a_fresh_process_and_sees_its_memory():
 
 def test_table_shows_what_was_measured(tmp_path):
     path = tmp_path / "bench.json"
-    path.write_text(json.dumps({"join": {"finished": "2026-11-23T10:00:00+00:00",
-                                         "numbers": {"times_faster": 5.6}}}))  # fmt: skip
+    path.write_text(
+        json.dumps(
+            {"join": {"finished": "2026-11-23T10:00:00+00:00", "numbers": {"times_faster": 5.6}}}
+        )
+    )
     shown = speed.table(["join", "inr"], path)
     assert shown.to_dict("records") == [
         {"figure": "join", "measured": "times faster", "value": 5.6, "date": "2026-11-23"}
@@ -42,8 +45,15 @@ def test_table_shows_what_was_measured(tmp_path):
 
 def test_every_figure_has_its_run():
     names = speed.names()
-    assert {"join", "pairing", "scene_reading", "batch_reading", "inr", "dense",
-            "spherical_harmonics"} <= set(names)  # fmt: skip
+    assert {
+        "join",
+        "pairing",
+        "scene_reading",
+        "batch_reading",
+        "inr",
+        "dense",
+        "spherical_harmonics",
+    } <= set(names)
     for name in names:
         source = (speed.RESULTS.parents[1] / f"research/speed/{name}.py").read_text()
         assert "def run(quick: bool = False" in source, name

@@ -23,9 +23,11 @@ from research.studies import ablation, ablation_experiment, ablation_run
 from research.studies.ablation import BASE, Run, Variant
 
 ROOT = Path(__file__).resolve().parents[3]
-LISTED = [{"name": "base"}, {"name": "no-queue", "asks": "Does it help?",
-                             "pretrain": {"queue_size": 0}},
-          {"name": "fixed-temperature", "model": {"learn_temperature": False}}]
+LISTED = [
+    {"name": "base"},
+    {"name": "no-queue", "asks": "Does it help?", "pretrain": {"queue_size": 0}},
+    {"name": "fixed-temperature", "model": {"learn_temperature": False}},
+]
 
 
 def small_base(folder="data"):
@@ -43,12 +45,17 @@ def test_the_repositorys_own_variants_can_be_run():
     section = yaml.safe_load((ROOT / "ablation/params.yaml").read_text())["ablation"]
     variants = ablation.read_variants(section["variants"])
     base = ablation.base_values(ROOT / "params.yaml", section["common"])
-    runs = ablation.plan_runs(base, variants, steps=section["steps"], seeds=section["seeds"],
-                              pairs="p")
+    runs = ablation.plan_runs(
+        base, variants, steps=section["steps"], seeds=section["seeds"], pairs="p"
+    )
     assert len({r.key for r in runs}) == len(runs) == len(variants) * len(section["seeds"])
     assert [r.seed for r in runs] == sorted(r.seed for r in runs)  # whole seeds first
-    notebook.collect(ROOT / "notebooks/35-ablate-the-objective.ipynb",
-                     ROOT / "ablation/params.yaml", ["ablation"], [])
+    notebook.collect(
+        ROOT / "notebooks/35-ablate-the-objective.ipynb",
+        ROOT / "ablation/params.yaml",
+        ["ablation"],
+        [],
+    )
 
 
 def test_the_pipeline_of_the_ablation_depends_on_files_that_exist():
@@ -59,24 +66,30 @@ def test_the_pipeline_of_the_ablation_depends_on_files_that_exist():
     assert not [o for o in stage["outs"] if str(o).startswith("ablation/runs")]  # DVC clears outs
 
 
-@pytest.mark.parametrize("listed, said", [
-    ([], "first must be 'base'"),
-    (LISTED[1:], "first must be 'base'"),
-    ([*LISTED, LISTED[1]], "'no-queue' is there twice"),
-    ([{"name": "base", "model": {"dim": 8}}], "only 'base' nothing"),
-    ([{"name": "base"}, {"name": "idle"}], "'idle' must change something"),
-    ([{"name": "base"}, {"name": "No Queue", "model": {"dim": 8}}], "small letters"),
-    ([{"name": "base"}, {"name": "x", "pretrian": {"lr": 1.0}}], "unknown key pretrian"),
-    ([{"name": "base"}, {"name": "x", "pretrain": {"seed": 4}}], "must not set seed"),
-])
+@pytest.mark.parametrize(
+    "listed, said",
+    [
+        ([], "first must be 'base'"),
+        (LISTED[1:], "first must be 'base'"),
+        ([*LISTED, LISTED[1]], "'no-queue' is there twice"),
+        ([{"name": "base", "model": {"dim": 8}}], "only 'base' nothing"),
+        ([{"name": "base"}, {"name": "idle"}], "'idle' must change something"),
+        ([{"name": "base"}, {"name": "No Queue", "model": {"dim": 8}}], "small letters"),
+        ([{"name": "base"}, {"name": "x", "pretrian": {"lr": 1.0}}], "unknown key pretrian"),
+        ([{"name": "base"}, {"name": "x", "pretrain": {"seed": 4}}], "must not set seed"),
+    ],
+)
 def test_a_wrong_list_of_variants_is_refused(listed, said):
     with pytest.raises(BadInput, match=said):
         ablation.read_variants(listed)
 
 
 def test_a_refused_option_names_its_variant():
-    for changes in ({"pretrain": {"queue_sise": 0}}, {"model": {"dmi": 8}},
-                    {"pretrain": {"queue_size": -1}}):
+    for changes in (
+        {"pretrain": {"queue_sise": 0}},
+        {"model": {"dmi": 8}},
+        {"pretrain": {"queue_size": -1}},
+    ):
         variants = [Variant(BASE), Variant("typo", **changes)]
         with pytest.raises(BadInput, match="'typo': "):
             ablation.plan_runs(small_base(), variants, steps=2, seeds=[0], pairs="p")
@@ -88,14 +101,22 @@ def test_a_refused_option_names_its_variant():
 
 def test_a_run_is_known_by_all_that_its_numbers_depend_on():
     def key(variant=None, steps=2, seed=0, pairs="p", base=None):
-        (run,) = ablation.plan_runs(base or small_base(), [variant or Variant(BASE)], steps=steps,
-                                    seeds=[seed], pairs=pairs)
+        (run,) = ablation.plan_runs(
+            base or small_base(), [variant or Variant(BASE)], steps=steps, seeds=[seed], pairs=pairs
+        )
         return run.key
 
     other = small_base()
     other["model"]["changes"] = other["model"]["changes"] | {"dim": 64}
-    keys = [key(), key(steps=3), key(seed=1), key(pairs="q"), key(base=other),
-            key(Variant("v", pretrain={"queue_size": 0})), key(Variant("v", model={"dim": 16}))]
+    keys = [
+        key(),
+        key(steps=3),
+        key(seed=1),
+        key(pairs="q"),
+        key(base=other),
+        key(Variant("v", pretrain={"queue_size": 0})),
+        key(Variant("v", model={"dim": 16})),
+    ]
     assert len(set(keys)) == len(keys)
     assert key(Variant("other-name", asks="?")) == key()
     other["pretrain"]["loss_chunk"] = 7  # bounds memory, changes nothing
@@ -117,8 +138,16 @@ def test_comments_are_no_other_code(tmp_path):
 def paired(tiny, tmp_path_factory):
     """(dataset, folder of its pairs)."""
     dataset, folder = Dataset(tiny), tmp_path_factory.mktemp("pairs") / "pair"
-    pair.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=3,
-                 repeats_train=2, seed=0, progress=False).save(folder)
+    pair.pair(
+        dataset.street(),
+        dataset.scenes(),
+        chip_px=32,
+        chip_m=320.0,
+        max_photos=3,
+        repeats_train=2,
+        seed=0,
+        progress=False,
+    ).save(folder)
     return dataset, folder
 
 
@@ -133,8 +162,9 @@ def test_other_pairs_or_photos_are_other_runs(paired, tmp_path):
     photo = next((data / "street").glob("bern-*.jpg"))
     photo.write_bytes(photo.read_bytes() + b"\0")
     assert ablation.pairs_fingerprint(copy, Dataset(data)) != same
-    chunk = max((p for p in (copy / "pairs.zarr").rglob("*") if p.is_file()),
-                key=lambda p: p.stat().st_size)
+    chunk = max(
+        (p for p in (copy / "pairs.zarr").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
+    )
     content = bytearray(chunk.read_bytes())
     content[-1] ^= 1
     chunk.write_bytes(bytes(content))
@@ -150,7 +180,11 @@ def test_every_variant_is_also_one_dvc_experiment(tmp_path):
     section = yaml.safe_load((ROOT / "ablation/params.yaml").read_text())["ablation"]
     runs = ablation.plan_runs(
         ablation.base_values(ROOT / "params.yaml", section["common"]),
-        ablation.read_variants(section["variants"]), steps=section["steps"], seeds=[1], pairs="p")
+        ablation.read_variants(section["variants"]),
+        steps=section["steps"],
+        seeds=[1],
+        pairs="p",
+    )
     for run in runs:
         words = shlex.split(ablation_experiment.command(run, ROOT / "params.yaml"))
         assert words[:6] == ["dvc", "exp", "run", "--temp", "-n", f"{run.variant}-seed-1"]
@@ -220,8 +254,12 @@ def test_a_run_is_done_again_where_its_weights_are_wanted(tmp_path):
 
 
 def test_a_failure_is_told_and_tried_again(tmp_path):
-    runs, log = fake_runs(tmp_path, {"name": "a", "fail": "the loss is not finite"},
-                          {"name": "b"}, {"name": "c", "kill": True})
+    runs, log = fake_runs(
+        tmp_path,
+        {"name": "a", "fail": "the loss is not finite"},
+        {"name": "b"},
+        {"name": "c", "kill": True},
+    )
     found = go(runs, tmp_path / "runs", processes=1)
     assert found[0] == {"failed": "the loss is not finite"} and found[1]["name"] == "b"
     assert found[2] == {"failed": "ended by signal 9"}
@@ -254,8 +292,13 @@ def trained(paired, tiny, tmp_path_factory):
     """(runs, outcomes) of two variants, the second of which cannot work; true processes."""
     dataset, folder = paired
     variants = [Variant(BASE), Variant("no-data", pretrain={"min_pairs": 10_000})]
-    runs = ablation.plan_runs(small_base(tiny), variants, steps=2, seeds=[0],
-                              pairs=ablation.pairs_fingerprint(folder, dataset))
+    runs = ablation.plan_runs(
+        small_base(tiny),
+        variants,
+        steps=2,
+        seeds=[0],
+        pairs=ablation.pairs_fingerprint(folder, dataset),
+    )
     runs[0] = replace(runs[0], keep=True)
     runs[1] = replace(runs[1], key="other")  # min_pairs changes no number
     where = tmp_path_factory.mktemp("runs")

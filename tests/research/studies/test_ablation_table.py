@@ -14,24 +14,42 @@ from research.studies import ablation_table
 from research.studies.ablation import BASE, Run, Variant
 
 
-def outcome(seed, shift=0.0, sites=8, each=10, metrics=("place", "site", "coordinates",
-                                                     "field_coordinates"), error=True):
+def outcome(
+    seed,
+    shift=0.0,
+    sites=8,
+    each=10,
+    metrics=("place", "site", "coordinates", "field_coordinates"),
+    error=True,
+):
     """A run whose ranks are about `shift` worse than they would be (by exactly as much in every
     draw there would be no interval); hard sites are hard for all."""
     rng = np.random.default_rng(seed)
     hard = np.repeat(np.random.default_rng(7).normal(40, 15, sites), each)
     noise = rng.normal(0, 3, sites * each)
     rank = np.clip(hard + noise + shift * rng.uniform(0.8, 1.2, sites * each), 1, 80)
-    photos = {"photo_id": [f"p{i}" for i in range(sites * each)],
-              "site": [f"s{i // each}" for i in range(sites * each)]}
+    photos = {
+        "photo_id": [f"p{i}" for i in range(sites * each)],
+        "site": [f"s{i // each}" for i in range(sites * each)],
+    }
     for m in metrics:
-        photos |= {f"{m}_hit1": (rank <= 1) * 1.0, f"{m}_hit10": (rank <= 30) * 1.0,
-                   f"{m}_rank": rank}
+        photos |= {
+            f"{m}_hit1": (rank <= 1) * 1.0,
+            f"{m}_hit10": (rank <= 30) * 1.0,
+            f"{m}_rank": rank,
+        }
     if error:
         photos["error_m"] = 3 * rank
-    return {"photos": {k: list(v) for k, v in photos.items()}, "steps": 200, "seconds": 100.0,
-            "resumed_from_step": 0, "synthetic": True, "dataset": "made up", "split": "val",
-            "chance_error_m": 250.0}
+    return {
+        "photos": {k: list(v) for k, v in photos.items()},
+        "steps": 200,
+        "seconds": 100.0,
+        "resumed_from_step": 0,
+        "synthetic": True,
+        "dataset": "made up",
+        "split": "val",
+        "chance_error_m": 250.0,
+    }
 
 
 def summarised(bootstrap=300):
@@ -70,12 +88,15 @@ def test_intervals_against_a_naive_bootstrap():
     runs = [Run(v, s, {}, f"{v}{s}") for s in range(3) for v in (BASE, "v")]
     outcomes = [outcome(r.seed, 5.0 * (r.variant == "v"), sites=24) for r in runs]
     table = ablation_table.summarise(runs, outcomes, bootstrap=2000).table
-    frames = {(r.variant, r.seed): pd.DataFrame(o["photos"]).groupby("site")["place_hit10"].mean()
-              for r, o in zip(runs, outcomes)}
+    frames = {
+        (r.variant, r.seed): pd.DataFrame(o["photos"]).groupby("site")["place_hit10"].mean()
+        for r, o in zip(runs, outcomes)
+    }
     gaps = np.stack([frames["v", s] - frames[BASE, s] for s in range(3)])  # [seeds, sites]
     rng = np.random.default_rng(1)
-    draws = [gaps[np.ix_(rng.integers(0, 3, 3), rng.integers(0, 24, 24))].mean()
-             for _ in range(4000)]
+    draws = [
+        gaps[np.ix_(rng.integers(0, 3, 3), rng.integers(0, 24, 24))].mean() for _ in range(4000)
+    ]
     row = table.set_index(["variant", "metric"]).loc[("v", "place_recall_at_10")]
     assert row["difference"] == pytest.approx(gaps.mean())
     assert row["high"] - row["low"] > 0.1
@@ -98,8 +119,11 @@ def test_a_failed_run_is_a_row_and_ends_nothing():
 def test_the_conclusion_says_what_the_numbers_say():
     result, *_ = summarised()
     variants = [Variant(v) for v in (BASE, "worse", "better", "like", "broken")]
-    by_head = {line.split("**")[1]: line for line in
-               ablation_table.conclusions(result, variants).split("\n\n") if line.startswith("**")}
+    by_head = {
+        line.split("**")[1]: line
+        for line in ablation_table.conclusions(result, variants).split("\n\n")
+        if line.startswith("**")
+    }
     assert "`worse`" in by_head["Worse than the base"]
     assert "does not help" in by_head["Better than the base"]
     assert "`better`" in by_head["Better than the base"]
@@ -109,18 +133,22 @@ def test_the_conclusion_says_what_the_numbers_say():
 
 def test_too_few_sites_give_no_interval_and_no_verdict():
     runs = [Run(v, 0, {}, v) for v in (BASE, "v")]
-    result = ablation_table.summarise(runs, [outcome(0, sites=3), outcome(0, 9.0, sites=3)],
-                                      bootstrap=50)
+    result = ablation_table.summarise(
+        runs, [outcome(0, sites=3), outcome(0, 9.0, sites=3)], bootstrap=50
+    )
     assert result.table["low"].isna().all() and set(result.table["verdict"]) == {""}
     assert "too few for an interval" in ablation_table.conclusions(
-        result, [Variant(BASE), Variant("v")])
+        result, [Variant(BASE), Variant("v")]
+    )
     assert isinstance(figures.differences(result, ["place_recall_at_10"]), Figure)
 
 
 @pytest.mark.parametrize("error", [False, True])
 def test_a_mode_without_positions_has_no_error(error):
-    runs = [Run(BASE, 0, {}, BASE),
-            Run("mean", 0, {"model": {"changes": {"query_mode": "mean"}}}, "mean")]
+    runs = [
+        Run(BASE, 0, {}, BASE),
+        Run("mean", 0, {"model": {"changes": {"query_mode": "mean"}}}, "mean"),
+    ]
     result = ablation_table.summarise(runs, [outcome(0), outcome(1, error=error)], bootstrap=50)
     both = result.table[result.table["metric"] == "localisation_error_m"]
     assert both["variant"].tolist() == [BASE]

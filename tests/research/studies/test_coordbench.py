@@ -19,8 +19,18 @@ SV = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads":
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return GAIR(GAIRConfig(dim=16, rs_size=16, rs_patch=8, rs_depth=1, rs_heads=2,
-                           sv_options=SV, sv_size=16, decoder_hidden=(8,))).eval()  # fmt: skip
+    return GAIR(
+        GAIRConfig(
+            dim=16,
+            rs_size=16,
+            rs_patch=8,
+            rs_depth=1,
+            rs_heads=2,
+            sv_options=SV,
+            sv_size=16,
+            decoder_hidden=(8,),
+        )
+    ).eval()
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +44,15 @@ def dataset(tmp_path_factory):
     cell = np.floor(lon / 10) * 50 + np.floor(lat / 10)
     numbers = dict(zip(np.unique(cell), rng.normal(size=len(np.unique(cell)))))
     (folder / "tables").mkdir()
-    pd.DataFrame({
-        "lon": lon, "lat": lat, "smooth": xyz @ [1.0, -2.0, 0.5],
-        "block": [numbers[c] for c in cell], "country": np.where(lat > 0, "north", "south"),
-    }).to_csv(folder / "tables" / "made.csv", index=False)  # fmt: skip
+    pd.DataFrame(
+        {
+            "lon": lon,
+            "lat": lat,
+            "smooth": xyz @ [1.0, -2.0, 0.5],
+            "block": [numbers[c] for c in cell],
+            "country": np.where(lat > 0, "north", "south"),
+        }
+    ).to_csv(folder / "tables" / "made.csv", index=False)
     return Dataset(folder)
 
 
@@ -52,8 +67,11 @@ class Cells(LocationEncoderLike):
 
 @pytest.fixture(scope="module")
 def rows(dataset, model):
-    encoders = {"GAIR": CoordBenchEncoder(model), "cells": Cells(),
-                "xyz": coordbench.SphereEncoder()}  # fmt: skip
+    encoders = {
+        "GAIR": CoordBenchEncoder(model),
+        "cells": Cells(),
+        "xyz": coordbench.SphereEncoder(),
+    }
     return coordbench.evaluate(dataset, encoders, bootstrap=50)
 
 

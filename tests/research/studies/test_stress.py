@@ -22,12 +22,18 @@ from research.figures import stress as figures
 from research.pipeline import commit, notebook
 from research.studies import ablation
 from research.studies.stress import curves, evaluate, findings, levels, perturb
-from research.tasks import retrieval as benchmark_retrieval  # fmt: skip
+from research.tasks import retrieval as benchmark_retrieval
 
 ROOT = Path(__file__).resolve().parents[3]
 TORONTO = np.array([[-79.38, 43.65], [151.2, -33.9], [10.75, 59.9]])
-WANTED = {"noise": [0, 50], "shift_east": [-40, 0, 40], "shift_north": [0, 30],
-          "scale": [0.5, 1, 2], "position": [0, 0.5, 0.9], "heading": [-50, 0, 60]}
+WANTED = {
+    "noise": [0, 50],
+    "shift_east": [-40, 0, 40],
+    "shift_north": [0, 30],
+    "scale": [0.5, 1, 2],
+    "position": [0, 0.5, 0.9],
+    "heading": [-50, 0, 60],
+}
 
 
 # -------------------------------------------------------------------------------- perturbations
@@ -56,8 +62,9 @@ def test_heading_90_moves_east_and_backwards_west():
     x, y = np.array(utm.transform(*perturb.moved(TORONTO[:1], 90.0, 100.0)[0]))
     x0, y0 = np.array(utm.transform(*TORONTO[0]))
     assert x - x0 == pytest.approx(100, abs=0.2) and abs(y - y0) < 3  # the grid's convergence
-    assert perturb.moved(TORONTO, 0.0, 50.0)[:, 1] == pytest.approx(TORONTO[:, 1] + 50 / 111_200,
-                                                                    abs=5e-6)
+    assert perturb.moved(TORONTO, 0.0, 50.0)[:, 1] == pytest.approx(
+        TORONTO[:, 1] + 50 / 111_200, abs=5e-6
+    )
     back = perturb.moved(perturb.moved(TORONTO, 37.0, 200.0), 37.0, -200.0)
     assert back == pytest.approx(TORONTO, abs=1e-7)
 
@@ -88,8 +95,16 @@ def test_a_ring_leads_from_centre_to_edge_inside_the_scene():
 @pytest.fixture(scope="module")
 def paired(tiny, tmp_path_factory):
     dataset, folder = Dataset(tiny), tmp_path_factory.mktemp("pairs") / "pair"
-    pair.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=3,
-                 repeats_train=2, seed=0, progress=False).save(folder)
+    pair.pair(
+        dataset.street(),
+        dataset.scenes(),
+        chip_px=32,
+        chip_m=320.0,
+        max_photos=3,
+        repeats_train=2,
+        seed=0,
+        progress=False,
+    ).save(folder)
     return dataset, folder
 
 
@@ -131,8 +146,9 @@ def test_positions_are_those_of_the_chips_own_geometry(made):
         for i in np.flatnonzero(usable[level.stress])[:3]:
             with Reader(scenes[rows["scene_id"][i]]) as reader:
                 chip = reader.chip(*level.boxes[i], 32)
-            exact = geo.chip_xy(rows[["lon", "lat"]].to_numpy()[i], reader.scene.crs,
-                                chip.transform, (32, 32))
+            exact = geo.chip_xy(
+                rows[["lon", "lat"]].to_numpy()[i], reader.scene.crs, chip.transform, (32, 32)
+            )
             got = perturb.box_xy(level.targets, level.boxes)[i]
             assert got == pytest.approx(exact, abs=1e-9)
             wide = level.boxes[i, 2] / 32
@@ -154,10 +170,16 @@ def test_neutral_levels_are_the_pairs_as_they_were_made(made, paired):
     assert (chip == pairs.read_chips(rows["chip"].to_numpy()[:1])[0]).all()
 
 
-@pytest.mark.parametrize("wrong, said", [
-    ({}, "none given"), ({"fog": [0]}, "unknown 'fog'"), ({"noise": [10]}, "neutral level 0"),
-    ({"scale": [0, 1]}, "lie in 0.1..10"), ({"position": [0, 1.2]}, "lie in 0..1"),
-])
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({}, "none given"),
+        ({"fog": [0]}, "unknown 'fog'"),
+        ({"noise": [10]}, "neutral level 0"),
+        ({"scale": [0, 1]}, "lie in 0.1..10"),
+        ({"position": [0, 1.2]}, "lie in 0..1"),
+    ],
+)
 def test_wrong_levels_are_refused(wrong, said):
     with pytest.raises(BadInput, match=said):
         levels.check(wrong)
@@ -174,8 +196,12 @@ def answered(paired, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     model.save_pretrained(folder)
     dataset, pairs = paired
-    values = {"data": {"folder": str(dataset.folder)}, "model": str(folder), "levels": WANTED,
-              "noise_seed": 0}
+    values = {
+        "data": {"folder": str(dataset.folder)},
+        "model": str(folder),
+        "levels": WANTED,
+        "noise_seed": 0,
+    }
     return model, values, evaluate.run(values, str(pairs))
 
 
@@ -189,8 +215,12 @@ def test_without_stress_it_is_the_plain_retrieval(answered, paired):
         plain = benchmark_retrieval.read(model, query, mode=mode)
         expected = ranks.match_ranks(plain.photos, plain.local)
         for stress, level in (("none", 0), ("noise", 0)):
-            (got,) = [r for r in answer["ranks"] if (r["mode"], r["stress"], r["level"],
-                                                     r["gallery"]) == (mode, stress, level, "all")]
+            (got,) = [
+                r
+                for r in answer["ranks"]
+                if (r["mode"], r["stress"], r["level"], r["gallery"])
+                == (mode, stress, level, "all")
+            ]
             assert got["better"] == expected.better.tolist()
 
 
@@ -219,11 +249,26 @@ def made_up(seed, cost, sites=8, each=12):
             for gallery, most in (("site", each - 1), ("all", n - 1)):
                 away = level - levels.NEUTRAL.get(stress, 0.0)
                 worse = np.clip(base + cost * abs(away), 0, most).astype(int)
-                rows.append({"mode": mode, "stress": stress, "level": level, "gallery": gallery,
-                             "better": worse.tolist(), "tied": [0] * n})
-    return {"own": "nili", "split": "held-out sites", "dataset": "made up", "synthetic": True,
-            "sites": [f"s{i // each}" for i in range(n)], "photos": [f"p{i}" for i in range(n)],
-            "usable": {s: [True] * n for s in ("none", *LEVELS)}, "ranks": rows}
+                rows.append(
+                    {
+                        "mode": mode,
+                        "stress": stress,
+                        "level": level,
+                        "gallery": gallery,
+                        "better": worse.tolist(),
+                        "tied": [0] * n,
+                    }
+                )
+    return {
+        "own": "nili",
+        "split": "held-out sites",
+        "dataset": "made up",
+        "synthetic": True,
+        "sites": [f"s{i // each}" for i in range(n)],
+        "photos": [f"p{i}" for i in range(n)],
+        "usable": {s: [True] * n for s in ("none", *LEVELS)},
+        "ranks": rows,
+    }
 
 
 LEVELS = {"noise": [0.0, 10.0, 100.0], "heading": [-50.0, 0.0, 50.0]}
@@ -241,8 +286,7 @@ def test_curves_are_means_with_paired_differences(result):
     table = result.of("noise").set_index(["trained", "level"])
     better = [np.array(made_up(s, 0.05)["ranks"][0]["better"]) for s in (0, 1)]
     for level in LEVELS["noise"]:
-        want = np.mean([(np.clip(b + 0.05 * level, 0, 11).astype(int) < 10).mean()
-                        for b in better])
+        want = np.mean([(np.clip(b + 0.05 * level, 0, 11).astype(int) < 10).mean() for b in better])
         row = table.loc[("linear NILI", level)]
         assert row["mean"] == pytest.approx(want)
         assert row["low"] <= row["mean"] <= row["high"]
@@ -274,24 +318,44 @@ def test_what_is_kept_and_said(result, tmp_path, monkeypatch):
 
 
 def test_headline_gaps_between_modes_are_kept_with_their_intervals(result, tmp_path):
-    gaps = pd.DataFrame([
-        {"first": first, "second": "bilinear", "gallery": gallery, "metric": metric,
-         "difference": value, "low": low, "high": 0.25}
-        for first, gallery, metric, value, low in (
-            ("MLP NILI", "site", "recall@10", 0.2, 0.123456), ("nearest", "all", "recall@10", 9, 0),
-            ("MLP NILI", "site", "recall@1", 9, 0), ("nearest", "site", "recall@10", 0.1, np.nan))])
+    gaps = pd.DataFrame(
+        [
+            {
+                "first": first,
+                "second": "bilinear",
+                "gallery": gallery,
+                "metric": metric,
+                "difference": value,
+                "low": low,
+                "high": 0.25,
+            }
+            for first, gallery, metric, value, low in (
+                ("MLP NILI", "site", "recall@10", 0.2, 0.123456),
+                ("nearest", "all", "recall@10", 9, 0),
+                ("MLP NILI", "site", "recall@1", 9, 0),
+                ("nearest", "site", "recall@10", 0.1, np.nan),
+            )
+        ]
+    )
     replace(result, gaps=gaps).save(tmp_path / "out", tmp_path / "stress.json")
     assert json.loads((tmp_path / "stress.json").read_text())["gaps"] == [
-        {"first": "MLP NILI", "second": "bilinear", "difference": 0.2, "low": 0.12346,
-         "high": 0.25},
-        {"first": "nearest", "second": "bilinear", "difference": 0.1, "low": None, "high": 0.25}]
+        {
+            "first": "MLP NILI",
+            "second": "bilinear",
+            "difference": 0.2,
+            "low": 0.12346,
+            "high": 0.25,
+        },
+        {"first": "nearest", "second": "bilinear", "difference": 0.1, "low": None, "high": 0.25},
+    ]
 
 
 def test_a_mode_without_a_finished_run_is_an_error(result):
     runs = [ablation.Run("base", 0, {}, "k")]
     with pytest.raises(BadInput, match="no run of 'base' has finished: out of memory"):
-        curves.summarise({"linear NILI": "base"}, runs, [{"failed": "out of memory"}],
-                         progress=False)
+        curves.summarise(
+            {"linear NILI": "base"}, runs, [{"failed": "out of memory"}], progress=False
+        )
 
 
 # ------------------------------------------------------------------------------------- the stage
@@ -310,14 +374,35 @@ def test_the_stage_has_its_modes_and_files():
     code = [d for d in stage["deps"] if d.startswith(("gairlib/", "notebooks/"))]
     assert not [d for d in code if not (ROOT / d).is_file()]
     assert {f"gairlib/{name}.py" for name in evaluate.CODE} <= set(code)
-    notebook.collect(ROOT / "notebooks/36-stress-the-alignment.ipynb",
-                     ROOT / "ablation/params.yaml", ["ablation", "stress"], [])
+    notebook.collect(
+        ROOT / "notebooks/36-stress-the-alignment.ipynb",
+        ROOT / "ablation/params.yaml",
+        ["ablation", "stress"],
+        [],
+    )
 
 
 def test_a_reading_is_known_by_its_model_and_levels(tmp_path):
     run = ablation.Run("base", 0, {"data": {}}, "a")
-    key = lambda r, **k: evaluate.plan([r], tmp_path, **({  # noqa: E731
-        "levels": WANTED, "noise_seed": 0, "pairs": "p"} | k))[0].key
-    keys = [key(run), key(replace(run, key="b")), key(run, noise_seed=1), key(run, pairs="q"),
-            key(run, levels={"noise": [0, 1]})]
+    key = lambda r, **k: (
+        evaluate.plan(
+            [r],
+            tmp_path,
+            **(
+                {  # noqa: E731
+                    "levels": WANTED,
+                    "noise_seed": 0,
+                    "pairs": "p",
+                }
+                | k
+            ),
+        )[0].key
+    )
+    keys = [
+        key(run),
+        key(replace(run, key="b")),
+        key(run, noise_seed=1),
+        key(run, pairs="q"),
+        key(run, levels={"noise": [0, 1]}),
+    ]
     assert len(set(keys)) == len(keys) and key(replace(run, variant="other")) == key(run)

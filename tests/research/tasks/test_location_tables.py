@@ -26,8 +26,14 @@ def test_rows_and_differences_of_one_table(text):
     lonlat, y = table()
     y = np.where(y > 0.8, "warm", "cold") if text else y
     rows, gaps = trained.run(
-        "location-t-y", lonlat, y, degrees=[None, 20.0], encoders=["xyz", "wrap"], draws=50,
-        settings=QUICK)
+        "location-t-y",
+        lonlat,
+        y,
+        degrees=[None, 20.0],
+        encoders=["xyz", "wrap"],
+        draws=50,
+        settings=QUICK,
+    )
     assert list(rows.columns) == ROW_COLUMNS
     assert set(rows["split"]) == {"random", "20° blocks"}
     assert {"xyz", "wrap", NEAREST, trained.CHOSEN} <= set(rows["encoder"])
@@ -47,8 +53,7 @@ def test_the_chosen_encoder_answers_with_the_guesses_of_the_fold_s_choice():
     folds = splits.folds(splits.blocks(lonlat, 20.0), 5, 0)
     assert len(chosen) == len(folds) == 5
     for name, (_, test) in zip(chosen, folds):
-        np.testing.assert_array_equal(
-            found[trained.CHOSEN][1][test], found[name][1][test])
+        np.testing.assert_array_equal(found[trained.CHOSEN][1][test], found[name][1][test])
 
 
 def test_labels_of_the_test_rows_change_no_guess_for_them():

@@ -29,8 +29,15 @@ from research.tasks.published import (
     q_scores,
 )
 
-TINY = GAIRConfig(dim=16, rs_size=16, rs_depth=1, rs_heads=2, decoder_hidden=[8], sv_size=16,
-                  sv_options=dict(img_size=16, patch_size=8, embed_dim=16, depth=1, num_heads=2))
+TINY = GAIRConfig(
+    dim=16,
+    rs_size=16,
+    rs_depth=1,
+    rs_heads=2,
+    decoder_hidden=[8],
+    sv_size=16,
+    sv_options=dict(img_size=16, patch_size=8, embed_dim=16, depth=1, num_heads=2),
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +61,14 @@ def test_samples_are_read_when_asked_for_and_no_pickle_is_opened(tmp_path):
     assert not (root / "opened").exists()
 
 
-@pytest.mark.parametrize("name, true", [
-    # what the file's k-th band really is (geo-bench issues #28 and #29)
-    ("m-eurosat", "B01 B02 B03 B04 B05 B06 B07 B08 B09 B10 B11 B12 B8A"),
-    ("m-brick-kiln", "B01 B02 B03 B04 B05 B07 B8A B08 B11 B12 TCI TCI TCI"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, true",
+    [
+        # what the file's k-th band really is (geo-bench issues #28 and #29)
+        ("m-eurosat", "B01 B02 B03 B04 B05 B06 B07 B08 B09 B10 B11 B12 B8A"),
+        ("m-brick-kiln", "B01 B02 B03 B04 B05 B07 B8A B08 B11 B12 TCI TCI TCI"),
+    ],
+)
 def test_bands_that_are_published_under_wrong_names_are_put_right(tmp_path, name, true):
     root = small.geobench(tmp_path, name)
     samples = geobench_files.Samples(root, ["id_0000"])
@@ -132,12 +142,15 @@ def test_a_set_without_its_partition_is_an_error_and_no_skip(tmp_path, checkpoin
         benchmarks.run("geobench-m-eurosat", Dataset(tmp_path), checkpoint, None)
 
 
-@pytest.mark.parametrize("change, why", [
-    (lambda p: p.pop("valid"), "'valid'"),
-    (lambda p: p["test"].append(p["train"][0]), "id_0000 is in two splits"),
-    (lambda p: p["test"].append("nowhere"), "nowhere.hdf5 is not in the folder"),
-    (lambda p: p.update(test=p["test"][::2]), "class 1 has no image in the split 'test'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, why",
+    [
+        (lambda p: p.pop("valid"), "'valid'"),
+        (lambda p: p["test"].append(p["train"][0]), "id_0000 is in two splits"),
+        (lambda p: p["test"].append("nowhere"), "nowhere.hdf5 is not in the folder"),
+        (lambda p: p.update(test=p["test"][::2]), "class 1 has no image in the split 'test'"),
+    ],
+)
 def test_wrong_partitions_name_their_file(tmp_path, change, why):
     root = small.geobench(tmp_path, "m-eurosat")
     parts = json.loads((root / "default_partition.json").read_text())
@@ -163,8 +176,15 @@ def test_classification_runs_end_to_end_and_is_solved_by_its_brightness(tmp_path
     small.geobench(tmp_path, "m-eurosat")
     torch.save(random_state(croma_shapes(16, 1)), tmp_path / "croma.pt")
     extra = probing.Options(weights={"croma": str(tmp_path / "croma.pt")})
-    result = benchmarks.run("geobench-m-eurosat", Dataset(tmp_path), checkpoint, None, seeds=2,
-                            bootstrap=50, extra=extra)
+    result = benchmarks.run(
+        "geobench-m-eurosat",
+        Dataset(tmp_path),
+        checkpoint,
+        None,
+        seeds=2,
+        bootstrap=50,
+        extra=extra,
+    )
     assert result.row("published split", "CROMA", "accuracy") is not None
     assert benchmarks.UNUSED not in result.notes
     assert result.status == "ran" and result.headline["metric"] == "accuracy"
@@ -188,8 +208,15 @@ def test_micro_f1_is_that_of_scikit_learn_and_weights_count():
 def test_several_labels_are_guessed_and_scored_by_micro_f1(tmp_path, checkpoint):
     small.geobench(tmp_path, "m-bigearthnet", kind="multilabel", count=90)
     extra = probing.Options(weights={"croma": str(checkpoint / "config.json")})
-    result = benchmarks.run("geobench-m-bigearthnet", Dataset(tmp_path), checkpoint, None, seeds=2,
-                            bootstrap=50, extra=extra)
+    result = benchmarks.run(
+        "geobench-m-bigearthnet",
+        Dataset(tmp_path),
+        checkpoint,
+        None,
+        seeds=2,
+        bootstrap=50,
+        extra=extra,
+    )
     assert benchmarks.UNUSED in result.notes
     assert result.headline["metric"] == geobench_multilabel.METRIC
     by_colour = result.row("published split", "colour statistics", "micro F1").value
@@ -204,8 +231,10 @@ def test_thresholds_find_a_rare_class():
     found = geobench_multilabel.guess(x, y, np.arange(300), np.arange(300, 400), 0)
     f1 = stats.micro_f1(y[300:], found, np.arange(100))(np.ones((1, 100)))[0]
     assert f1 > 0.8
-    assert geobench_multilabel.majority(y, np.arange(300), np.arange(3)).tolist() == [
-        [False, bool(y[:300, 1].mean() >= y[:300, 0].mean())]] * 3
+    assert (
+        geobench_multilabel.majority(y, np.arange(300), np.arange(3)).tolist()
+        == [[False, bool(y[:300, 1].mean() >= y[:300, 0].mean())]] * 3
+    )
 
 
 # ------------------------------------------------------------------------------------ Place Pulse
@@ -228,9 +257,17 @@ def naive(votes):
     total = {n: len(won[n]) + len(lost[n]) + ties[n] for n in names}
     w = {n: len(won[n]) / total[n] for n in names}
     loss = {n: len(lost[n]) / total[n] for n in names}
-    return {n: 10 / 3 * (w[n] + (np.mean([w[j] for j in won[n]]) if won[n] else 0)
-                         - (np.mean([loss[j] for j in lost[n]]) if lost[n] else 0) + 1)
-            for n in names}, total
+    return {
+        n: 10
+        / 3
+        * (
+            w[n]
+            + (np.mean([w[j] for j in won[n]]) if won[n] else 0)
+            - (np.mean([loss[j] for j in lost[n]]) if lost[n] else 0)
+            + 1
+        )
+        for n in names
+    }, total
 
 
 def test_q_scores_equal_the_formula_and_lie_in_0_to_10():
@@ -282,9 +319,14 @@ def test_the_other_layout_takes_positions_from_the_votes(tmp_path):
         lat, lon, one, city = path.stem.split("_")
         about[one] = (float(lat), float(lon), city)
         path.rename(photos / f"{one}.jpg")
-    table = pd.DataFrame({"left": votes["left"], "right": votes["right"],
-                          "choice": votes["choice"],
-                          "study_question": "safer"})
+    table = pd.DataFrame(
+        {
+            "left": votes["left"],
+            "right": votes["right"],
+            "choice": votes["choice"],
+            "study_question": "safer",
+        }
+    )
     table.loc[votes["study_id"] == small.STUDIES["lively"], "study_question"] = "livelier"
     for side in ("left", "right"):
         for k, name in enumerate(("lat", "long", "place_name")):
@@ -296,14 +338,27 @@ def test_the_other_layout_takes_positions_from_the_votes(tmp_path):
     assert (first["lat"], first["lon"], first["city"]) == about[first["photo_id"]]
 
 
-@pytest.mark.parametrize("name, text, why", [
-    ("votes.tsv", "left\tright\tstudy_id\n1\t2\tsafe\n", "votes.tsv: no column choice"),
-    ("votes.tsv", "choice\tleft\tright\tstudy_id\nup\ta\tb\tsafe\n",
-     "votes.tsv row 2: choice 'up'"),
-    ("qscores.tsv", "location_id\tstudy_id\na\tsafe\n", "qscores.tsv: no column trueskill.score"),
-    ("qscores.tsv", "location_id\tstudy_id\ttrueskill.score\na\tsafe\tmuch\n",
-     "qscores.tsv row 2: score 'much'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, text, why",
+    [
+        ("votes.tsv", "left\tright\tstudy_id\n1\t2\tsafe\n", "votes.tsv: no column choice"),
+        (
+            "votes.tsv",
+            "choice\tleft\tright\tstudy_id\nup\ta\tb\tsafe\n",
+            "votes.tsv row 2: choice 'up'",
+        ),
+        (
+            "qscores.tsv",
+            "location_id\tstudy_id\na\tsafe\n",
+            "qscores.tsv: no column trueskill.score",
+        ),
+        (
+            "qscores.tsv",
+            "location_id\tstudy_id\ttrueskill.score\na\tsafe\tmuch\n",
+            "qscores.tsv row 2: score 'much'",
+        ),
+    ],
+)
 def test_bad_tables_are_named(tmp_path, name, text, why):
     root = small.place_pulse(tmp_path)
     (root / name).write_text(text)
@@ -333,8 +388,9 @@ def test_place_pulse_runs_end_to_end(tmp_path, checkpoint, monkeypatch):
     monkeypatch.setattr(official, "load_official", lambda path: encode.random_init(TINY, 3))
     monkeypatch.setattr(geographic_bias, "MIN_ROWS", 4)  # photos of each city
     extra = probing.Options(weights={"gair": str(checkpoint / "config.json")})
-    result = benchmarks.run("placepulse-safe", Dataset(tmp_path), checkpoint, None, seeds=2,
-                            bootstrap=50, extra=extra)
+    result = benchmarks.run(
+        "placepulse-safe", Dataset(tmp_path), checkpoint, None, seeds=2, bootstrap=50, extra=extra
+    )
     assert result.row("cities, 5 folds", "GAIR, published", "R2") is not None
     assert benchmarks.UNUSED not in result.notes
     assert result.regions["region"].nunique() == 10 and result.bias() is not None

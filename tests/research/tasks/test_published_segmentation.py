@@ -45,8 +45,13 @@ def test_every_pixel_is_in_one_chip(length, size):
 @pytest.mark.parametrize("side", [40, 16, 9])
 def test_chips_hold_all_pixels_once_and_the_rest_is_ignored(side):
     values = 1000 + np.arange(side * side).reshape(side, side)
-    picture = pictures.Picture("a", "c", None, lambda: np.stack([values] * 10).astype(np.float32),
-                               lambda: values.astype(np.int64))
+    picture = pictures.Picture(
+        "a",
+        "c",
+        None,
+        lambda: np.stack([values] * 10).astype(np.float32),
+        lambda: values.astype(np.int64),
+    )
     part = pictures.tiles([picture], [(side, side)], 16)
     chips, masks = read(part)
     assert chips.shape[1:] == (10, 16, 16) and chips.dtype == np.float32
@@ -95,8 +100,13 @@ def test_mados_finds_bands_of_both_satellites_and_enlarges_the_coarse_ones(tmp_p
     data = load(tmp_path, "mados", size=24)
     chips, masks = placed(data, "val")
     assert chips.shape == (2, 10, 24, 24)
-    for chip, row in zip(chips, ((492, 560, 665, 704, 740, 783, 833, 865, 1614, 2202),
-                                 (492, 559, 665, 704, 739, 780, 833, 864, 1610, 2186))):
+    for chip, row in zip(
+        chips,
+        (
+            (492, 560, 665, 704, 740, 783, 833, 865, 1614, 2202),
+            (492, 559, 665, 704, 739, 780, 833, 864, 1610, 2186),
+        ),
+    ):
         assert np.allclose(chip[:, 10, 10], row, atol=0.5)
     assert (chips[:, 3, :2, :2] == 1).all()  # below zero in a 20-m band: four pixels of 10 m
     assert (chips[:, 0, 0, 0] == 0).all() and (chips[:, 0, 0, 1] > 0).all()  # NaN: no data
@@ -130,12 +140,15 @@ def test_ai4smallfarms_pairs_masks_by_number_and_takes_the_name_val(tmp_path):
 # ---------------------------------------------------------------------------------------- refusals
 
 
-@pytest.mark.parametrize("name, path, label", [
-    ("sen1floods11", "v1.1/data/flood_events/HandLabeled/LabelHand/Spain_5_LabelHand.tif", 2),
-    ("hlsburnscars", "training/subsetted_512x512_HLS.S30.T10SEG.2018100.v1.4.mask.tif", 3),
-    ("mados", "Scene_0/10/Scene_0_L2R_cl_1.tif", 16),
-    ("ai4smallfarms", "sentinel-2-asia/train/masks/0_vietnam.tif", 7),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, path, label",
+    [
+        ("sen1floods11", "v1.1/data/flood_events/HandLabeled/LabelHand/Spain_5_LabelHand.tif", 2),
+        ("hlsburnscars", "training/subsetted_512x512_HLS.S30.T10SEG.2018100.v1.4.mask.tif", 3),
+        ("mados", "Scene_0/10/Scene_0_L2R_cl_1.tif", 16),
+        ("ai4smallfarms", "sentinel-2-asia/train/masks/0_vietnam.tif", 7),
+    ],
+)
 def test_a_label_out_of_range_names_its_file(tmp_path, name, path, label):
     getattr(small, name)(tmp_path)
     mask = np.zeros((40, 40), np.int16)
@@ -145,15 +158,25 @@ def test_a_label_out_of_range_names_its_file(tmp_path, name, path, label):
         pangaea.load(f"pangaea-{name}", Dataset(tmp_path), 16)
 
 
-@pytest.mark.parametrize("name, lost, why", [
-    ("sen1floods11", "v1.1/splits/flood_handlabeled/flood_valid_data.csv", "flood_valid_data.csv"),
-    ("sen1floods11", "v1.1/data/flood_events/HandLabeled/S2Hand/Ghana_1_S2Hand.tif",
-     "flood_train_data.csv row 1"),
-    ("hlsburnscars", "training/subsetted_512x512_HLS.S30.T10SEG.2018100.v1.4.mask.tif", "mask"),
-    ("mados", "splits/val_X.txt", "val_X.txt"),
-    ("mados", "Scene_2/10/Scene_2_L2R_cl_2.tif", "test_X.txt line 2"),
-    ("mados", "Scene_2/20/Scene_2_L2R_rhorc_1610_2.tif", "crop 2 has no file.*B11"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, lost, why",
+    [
+        (
+            "sen1floods11",
+            "v1.1/splits/flood_handlabeled/flood_valid_data.csv",
+            "flood_valid_data.csv",
+        ),
+        (
+            "sen1floods11",
+            "v1.1/data/flood_events/HandLabeled/S2Hand/Ghana_1_S2Hand.tif",
+            "flood_train_data.csv row 1",
+        ),
+        ("hlsburnscars", "training/subsetted_512x512_HLS.S30.T10SEG.2018100.v1.4.mask.tif", "mask"),
+        ("mados", "splits/val_X.txt", "val_X.txt"),
+        ("mados", "Scene_2/10/Scene_2_L2R_cl_2.tif", "test_X.txt line 2"),
+        ("mados", "Scene_2/20/Scene_2_L2R_rhorc_1610_2.tif", "crop 2 has no file.*B11"),
+    ],
+)
 def test_a_missing_file_is_named(tmp_path, name, lost, why):
     getattr(small, name)(tmp_path)
     (tmp_path / "pangaea" / name / lost).unlink()
@@ -163,8 +186,10 @@ def test_a_missing_file_is_named(tmp_path, name, lost, why):
 
 def test_a_class_that_a_split_lacks_is_an_error(tmp_path):
     root = small.sen1floods11(tmp_path)
-    small.write(root / "data/flood_events/HandLabeled/LabelHand/Ghana_4_LabelHand.tif",
-                np.zeros((40, 40), np.int16))
+    small.write(
+        root / "data/flood_events/HandLabeled/LabelHand/Ghana_4_LabelHand.tif",
+        np.zeros((40, 40), np.int16),
+    )
     with pytest.raises(BadInput, match="flood_handlabeled: class 'Water' has no pixel .*'val'"):
         pangaea.load("pangaea-sen1floods11", Dataset(tmp_path), 16)
 
@@ -278,13 +303,26 @@ def test_a_set_of_pangaea_runs_and_reports_miou_by_cluster(tmp_path, monkeypatch
     for name in ("QUICK", "DEEP"):
         monkeypatch.setattr(benchmark, name, train.Schedule(steps=2))
     small.ai4smallfarms(tmp_path)
-    config = GAIRConfig(dim=16, rs_size=16, rs_depth=1, rs_heads=2, decoder_hidden=[8], sv_size=16,
-                        sv_options=dict(img_size=16, patch_size=8, embed_dim=16, depth=1,
-                                        num_heads=2))
+    config = GAIRConfig(
+        dim=16,
+        rs_size=16,
+        rs_depth=1,
+        rs_heads=2,
+        decoder_hidden=[8],
+        sv_size=16,
+        sv_options=dict(img_size=16, patch_size=8, embed_dim=16, depth=1, num_heads=2),
+    )
     encode.random_init(config, 7).save_pretrained(tmp_path / "model")
     weights = {"croma": str(tmp_path / "model/config.json")}  # any file: it is not read
-    result = benchmarks.run("pangaea-ai4smallfarms", Dataset(tmp_path), tmp_path / "model", None,
-                            seeds=1, bootstrap=20, extra=probing.Options(weights=weights))
+    result = benchmarks.run(
+        "pangaea-ai4smallfarms",
+        Dataset(tmp_path),
+        tmp_path / "model",
+        None,
+        seeds=1,
+        bootstrap=20,
+        extra=probing.Options(weights=weights),
+    )
     assert result.status == "ran" and result.headline["metric"] == "mIoU, UPerNet"
     assert result.headline["split"] == "published split" and benchmarks.UNUSED in result.notes
     assert result.mainline[0][0] == "miou_upernet"

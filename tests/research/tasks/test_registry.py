@@ -76,10 +76,16 @@ def test_available_says_what_runs_and_why_not(tiny, folder):
     rich = Dataset(folder)
     assert registry.available(rich)["rs-landcover"] == registry.available(rich)["rs-eurosat"] == ""
     assert registry.default_for(rich) == [
-        "rs-landcover", "rs-eurosat", "sv-green_view", "rs-street-green_view",
-        "location-warmth-warmth", "retrieval-sv-location", "retrieval-rs-location", "retrieval",
+        "rs-landcover",
+        "rs-eurosat",
+        "sv-green_view",
+        "rs-street-green_view",
+        "location-warmth-warmth",
+        "retrieval-sv-location",
+        "retrieval-rs-location",
+        "retrieval",
         "segmentation-landcover",
-    ]  # fmt: skip
+    ]
     assert "no column `mood`" in registry.reason("sv-mood", rich)
     with pytest.raises(BadInput, match="unknown task 'landcover'"):
         registry.reason("landcover", rich)
@@ -98,12 +104,16 @@ def test_landcover_needs_tiles_enough_and_names_them_by_majority(folder, monkeyp
     assert data.labels.tolist() == ["grass", "paved"] * 6  # west tile, east tile, two rows
     assert [s.name for s in data.schemes] == ["random, 5 folds", "sites, 5 folds"]
     (folder / "scenes.csv").write_text(
-        "scene_id,path,site\n" + "".join(f"{s},scenes/{s}.tif,{s}\n"
-                                         for s in ("bern", "quito", "perth")))
+        "scene_id,path,site\n"
+        + "".join(f"{s},scenes/{s}.tif,{s}\n" for s in ("bern", "quito", "perth"))
+    )
     (folder / "sites.csv").write_text("site,split\nbern,train\nquito,val\nperth,test\n")
     data = registry.load("rs-landcover", Dataset(folder))
     assert [s.name for s in data.schemes] == [
-        "random rows", "held-out sites, 100 labels", "held-out sites"]
+        "random rows",
+        "held-out sites, 100 labels",
+        "held-out sites",
+    ]
     ((train, test),) = data.schemes[1].folds(0)
     assert set(data.clusters[test]) == {"perth"} and set(data.clusters[train]) == {"bern", "quito"}
 
@@ -149,8 +159,9 @@ def test_eurosat_without_class_folders_is_an_error_and_an_empty_folder_none(tmp_
 def test_location_restricts_to_classes_with_enough_rows_and_says_so(folder):
     rng = np.random.default_rng(1)
     country = np.repeat(["Chile", "Ghana", "Fiji"], [40, 35, 6])
-    pd.DataFrame({"lon": rng.uniform(-180, 180, 81), "lat": rng.uniform(-60, 60, 81),
-                  "country": country}).to_csv(folder / "tables/towns.csv", index=False)
+    pd.DataFrame(
+        {"lon": rng.uniform(-180, 180, 81), "lat": rng.uniform(-60, 60, 81), "country": country}
+    ).to_csv(folder / "tables/towns.csv", index=False)
     data = registry.load("location-towns-country", Dataset(folder))
     assert set(data.labels) == {"Chile", "Ghana"} and len(data.inputs) == 75
     assert "2 of 3 classes" in data.notes[0] and "75 of 81" in data.notes[0]
@@ -162,14 +173,14 @@ def test_few_labels_are_a_hundred_rows_of_training_sites(tmp_path):
     split = np.array(["train"] * 300 + ["test"] * 50)
     sites = np.array([f"s{i % 12}" for i in range(300)] + ["t"] * 50)
     rows, few, full = registry.site_schemes(pd.Series(split), sites)
-    (train, test), = few.folds(0)
-    (everything, _), = full.folds(0)
+    ((train, test),) = few.folds(0)
+    ((everything, _),) = full.folds(0)
     assert len(train) == registry.FEW and len(test) == 50
     assert set(train) <= set(everything) and not set(train) & set(test)
     assert set(few.folds(0)[0][0]) != set(few.folds(1)[0][0])
     # beside them a split over rows, whose test rows have neighbours in training
     assert [s.name for s in (rows, full)] == ["random rows", "held-out sites"]
-    (train, test), = rows.folds(0)
+    ((train, test),) = rows.folds(0)
     assert len(test) == 50 and not set(train) & set(test)
     assert set(sites[test]) & set(sites[train]) and len(set(test) & set(range(300))) > 25
     np.testing.assert_array_equal(test, rows.folds(1)[0][1])  # the same for all seeds
@@ -201,7 +212,8 @@ def test_a_class_that_a_split_lacks_is_an_error_that_names_it(part, labels):
 
 def test_a_column_whose_name_makes_no_stage_is_listed_with_the_reason(folder):
     pd.DataFrame({"lon": np.arange(30.0), "lat": 0.0, "mean temp": np.arange(30.0)}).to_csv(
-        folder / "tables/t.csv", index=False)
+        folder / "tables/t.csv", index=False
+    )
     dataset = Dataset(folder)
     assert "rename the column" in registry.available(dataset)["location-t-mean temp"]
     assert "location-t-mean temp" not in registry.default_for(dataset)
@@ -216,8 +228,15 @@ def test_street_labels_are_read_at_the_photos_position(tiny, tmp_path):
     from research.tasks import tiles
 
     dataset = Dataset(tiny)
-    pair.pair(dataset.street(), dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=6,
-                 seed=0, progress=False).save(tmp_path)
+    pair.pair(
+        dataset.street(),
+        dataset.scenes(),
+        chip_px=32,
+        chip_m=320.0,
+        max_photos=6,
+        seed=0,
+        progress=False,
+    ).save(tmp_path)
     data = tiles.street_from_above("rs-street-green_view", dataset, tmp_path)
     at = data.inputs
     assert len(at) == len(data.labels) == 36 and at[0].shape == (10, 32, 32)
@@ -228,7 +247,8 @@ def test_street_labels_are_read_at_the_photos_position(tiny, tmp_path):
         rows = at.chip == c
         assert np.allclose(chip[rows], chip[rows][0], atol=1e-5)
     assert np.ptp(local[at.chip == at.chip[0]], axis=0).max() > 1e-4 or (
-        (at.chip == at.chip[0]).sum() == 1)
+        (at.chip == at.chip[0]).sum() == 1
+    )
 
 
 def test_attributes_of_global_streetscapes_are_all_tasks_by_default(tiny, tmp_path):
@@ -240,20 +260,47 @@ def test_attributes_of_global_streetscapes_are_all_tasks_by_default(tiny, tmp_pa
     k, uuid = np.arange(36), rows["photo_id"]
     for name in uuid:
         (folder / f"street/{name}.jpg").rename(folder / f"street/{name}.jpeg")
-    pd.DataFrame({"uuid": uuid, "source": "Mapillary", "orig_id": k, "lat": rows["lat"],
-                  "lon": rows["lon"], "datetime_local": "2024-07-09 03:24:18+02:00",
-                  "projection_type": "perspective", "sequence_index": k,
-                  "user_id": np.where(k % 2, "a", "b")}).to_csv(
-        folder / "streetscapes/metadata_common_attributes.csv", index=False)
+    pd.DataFrame(
+        {
+            "uuid": uuid,
+            "source": "Mapillary",
+            "orig_id": k,
+            "lat": rows["lat"],
+            "lon": rows["lon"],
+            "datetime_local": "2024-07-09 03:24:18+02:00",
+            "projection_type": "perspective",
+            "sequence_index": k,
+            "user_id": np.where(k % 2, "a", "b"),
+        }
+    ).to_csv(folder / "streetscapes/metadata_common_attributes.csv", index=False)
     two = np.where(k < 14, "first", "second")
-    pd.DataFrame({"uuid": uuid, "source": "Mapillary", "orig_id": k, "glare": two != "first",
-                  "lighting_condition": two, "pano_status": two, "platform": two,
-                  "quality": two, "reflection": two != "first", "view_direction": two,
-                  "weather": "clear"}).to_csv(folder / "streetscapes/contextual.csv", index=False)
+    pd.DataFrame(
+        {
+            "uuid": uuid,
+            "source": "Mapillary",
+            "orig_id": k,
+            "glare": two != "first",
+            "lighting_condition": two,
+            "pano_status": two,
+            "platform": two,
+            "quality": two,
+            "reflection": two != "first",
+            "view_direction": two,
+            "weather": "clear",
+        }
+    ).to_csv(folder / "streetscapes/contextual.csv", index=False)
     dataset = Dataset(folder)
     found = registry.available(dataset)
-    attributes = {"glare", "lighting_condition", "pano_status", "platform", "quality",
-                  "reflection", "view_direction", "weather"}
+    attributes = {
+        "glare",
+        "lighting_condition",
+        "pano_status",
+        "platform",
+        "quality",
+        "reflection",
+        "view_direction",
+        "weather",
+    }
     assert {n.removeprefix("sv-") for n in found if n.startswith("sv-")} == attributes
     few = {name: found[f"sv-{name}"] for name in sorted(attributes)}
     assert set(few.values()) == {"fewer than two classes have 20 rows"}
@@ -276,10 +323,19 @@ def test_attributes_and_places_of_location_tables_are_default_other_texts_are_no
     folder = shutil.copytree(tiny, tmp_path / "labels")
     k = np.arange(120)
     rng = np.random.default_rng(0)
-    pd.DataFrame({"lon": rng.uniform(-90, 90, 120), "lat": rng.uniform(-50, 50, 120),
-                  "country": np.where(k % 2, "A", "B"), "city": np.where(k % 3, "C", "D"),
-                  "weather": np.where(k % 2, "clear", "cloudy"), "quality": "good",
-                  "owner": np.where(k % 2, "x", "y"), "a": 1, "b": 1, "c": 1}).to_csv(
-        folder / "tables/labels.csv", index=False)
+    pd.DataFrame(
+        {
+            "lon": rng.uniform(-90, 90, 120),
+            "lat": rng.uniform(-50, 50, 120),
+            "country": np.where(k % 2, "A", "B"),
+            "city": np.where(k % 3, "C", "D"),
+            "weather": np.where(k % 2, "clear", "cloudy"),
+            "quality": "good",
+            "owner": np.where(k % 2, "x", "y"),
+            "a": 1,
+            "b": 1,
+            "c": 1,
+        }
+    ).to_csv(folder / "tables/labels.csv", index=False)
     chosen = [n for n in registry.default_for(Dataset(folder)) if n.startswith("location-labels")]
     assert chosen == ["location-labels-country", "location-labels-weather"]

@@ -18,9 +18,15 @@ from research.tasks import result as benchmarks
 from research.tasks import retrieval
 
 SMALL = GAIRConfig(
-    dim=16, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2, sv_size=32, decoder_hidden=(16,),
+    dim=16,
+    rs_size=32,
+    rs_patch=8,
+    rs_depth=1,
+    rs_heads=2,
+    sv_size=32,
+    decoder_hidden=(16,),
     sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2},
-)  # fmt: skip
+)
 QUICK = dict(seeds=2, bootstrap=50)
 
 
@@ -54,8 +60,9 @@ def planted():
         for _ in range(2):
             spread = np.tile([-1, 1], 4) if name == "gair" else np.zeros(8)
             hits = (np.arange(10) < (right + spread)[:, None]).ravel()
-            table.add("s", name, "accuracy", stats.mean(hits, codes), probe="p", n=80,
-                      clusters=clusters)
+            table.add(
+                "s", name, "accuracy", stats.mean(hits, codes), probe="p", n=80, clusters=clusters
+            )
     return table
 
 
@@ -68,15 +75,29 @@ def test_rows_and_comparisons_follow_from_planted_scores():
     assert c.difference["random init"] == pytest.approx(0.3)
     assert c.verdict.to_dict() == {"random init": "wins", "majority": "loses"}
     with pytest.raises(BadInput, match="answers for 3 sites"):
-        table.add("s", "other", "accuracy", stats.mean(np.ones(3), np.arange(3)), probe="p", n=3,
-                  clusters=3)
+        table.add(
+            "s",
+            "other",
+            "accuracy",
+            stats.mean(np.ones(3), np.arange(3)),
+            probe="p",
+            n=3,
+            clusters=3,
+        )
 
 
 def test_lower_is_better_for_errors_and_ranks():
     table = Table("t", "rs", "site", "d", True)
     for name, metres in (("gair", [99.0, 100, 100, 100, 100, 101]), ("random init", [200.0] * 6)):
-        table.add("s", name, "localisation error", stats.mean(np.array(metres), np.arange(6)),
-                  probe="p", n=6, clusters=6)
+        table.add(
+            "s",
+            name,
+            "localisation error",
+            stats.mean(np.array(metres), np.arange(6)),
+            probe="p",
+            n=6,
+            clusters=6,
+        )
     (row,) = table.comparison(50).to_dict("records")
     assert row["difference"] == -100 and row["better"] == "lower" and row["verdict"] == "wins"
 
@@ -85,8 +106,16 @@ def test_a_class_in_few_sites_gets_no_interval():
     table = Table("t", "rs", "site", "d", True)
     truth, codes = np.array(["a", "a", "b"] + ["a"] * 9), np.arange(12)
     score = stats.balanced_accuracy(truth, truth, codes)
-    table.add("s", "gair", "balanced accuracy", score, probe="p", n=12, clusters=12,
-              independent=stats.class_clusters(truth, codes))
+    table.add(
+        "s",
+        "gair",
+        "balanced accuracy",
+        score,
+        probe="p",
+        n=12,
+        clusters=12,
+        independent=stats.class_clusters(truth, codes),
+    )
     assert table.rows(50)["value"][0] == 1 and table.rows(50)["low"].isna().all()
 
 
@@ -113,12 +142,19 @@ def test_location_task_finds_that_neighbours_know_a_smooth_field(dataset, checkp
     others = numbers.pop("others")
     assert all(isinstance(v, int | float) and np.isfinite(v) for v in numbers.values())
     assert set(others) == set(r.encoder) - {"gair"}
-    near, best = others["5 nearest neighbours"], result.row(head["split"], "5 nearest neighbours",
-                                                            "R2")
+    near, best = (
+        others["5 nearest neighbours"],
+        result.row(head["split"], "5 nearest neighbours", "R2"),
+    )
     gap = result.versus(head["split"], "5 nearest neighbours", "R2")
-    expected = {"value": best.value, "low": best.low, "high": best.high,
-                "difference": gap.difference, "difference_low": gap.low,
-                "difference_high": gap.high}
+    expected = {
+        "value": best.value,
+        "low": best.low,
+        "high": best.high,
+        "difference": gap.difference,
+        "difference_low": gap.low,
+        "difference_high": gap.high,
+    }
     assert near == pytest.approx(expected, rel=1e-5)
     about = json.loads((tmp_path / "out/result.json").read_text())
     assert about["status"] == "ran" and about["data"] == "synthetic"

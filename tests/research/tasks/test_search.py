@@ -20,9 +20,15 @@ from research.tasks import result as benchmarks
 from research.tasks import search as finding
 
 SMALL = GAIRConfig(
-    dim=16, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2, sv_size=32, decoder_hidden=(16,),
+    dim=16,
+    rs_size=32,
+    rs_patch=8,
+    rs_depth=1,
+    rs_heads=2,
+    sv_size=32,
+    decoder_hidden=(16,),
     sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2},
-)  # fmt: skip
+)
 QUICK = dict(seeds=2, bootstrap=20)
 GEOD = Geod(ellps="WGS84")
 
@@ -48,8 +54,10 @@ def pairs(dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(dataset, checkpoint, pairs):
-    return {t: benchmarks.run(t, dataset, checkpoint, pairs, **QUICK)
-            for t in ("retrieval", *places.TASKS)}
+    return {
+        t: benchmarks.run(t, dataset, checkpoint, pairs, **QUICK)
+        for t in ("retrieval", *places.TASKS)
+    }
 
 
 # ---------------------------------------------------------------------------------------- search
@@ -135,7 +143,8 @@ def test_six_directions_are_scored_with_their_baselines(results):
     world = rows[rows.split == "held-out sites, photo to location, world gallery"]
     assert {"medoid of the training sites", "gair, by way of RS"} <= set(world.encoder)
     assert "gair, chip mean" in set(
-        rows[rows.split == "held-out sites, RS to location, world gallery"].encoder)
+        rows[rows.split == "held-out sites, RS to location, world gallery"].encoder
+    )
     hits = world[world.encoder == "chance"].set_index("metric")["value"]
     assert hits["recall@1"] == pytest.approx(1 / (12 + 12 + 300))
     names = [f"hit within {km} km" for km in ("1", "25", "200", "750", "2,500")]
@@ -145,9 +154,11 @@ def test_six_directions_are_scored_with_their_baselines(results):
 
 
 def test_results_tell_what_they_are_judged_by(results):
-    for name, key in (("retrieval", "recall_at_1_site"),
-                      ("retrieval-sv-location", "recall_at_10_to_location"),
-                      ("retrieval-rs-location", "recall_at_10_to_location")):
+    for name, key in (
+        ("retrieval", "recall_at_1_site"),
+        ("retrieval-sv-location", "recall_at_10_to_location"),
+        ("retrieval-rs-location", "recall_at_10_to_location"),
+    ):
         result = results[name]
         assert result.status == "ran" and result.mainline[0][0] == key
         assert all(np.isfinite(v) for v in result.metrics().values() if not isinstance(v, dict))
@@ -155,8 +166,11 @@ def test_results_tell_what_they_are_judged_by(results):
     assert {"recall_at_1_site_back", "recall_at_10_all_back"} <= set(results["retrieval"].metrics())
     found = results["retrieval-sv-location"]
     assert {f"hit_within_{km}_km" for km in (1, 25, 200, 750, 2500)} <= set(found.metrics())
-    assert {f"{what}_{way}_location" for way in ("to", "from")
-            for what in ("recall_at_1", "recall_at_5", "median_rank")} <= set(found.metrics())
+    assert {
+        f"{what}_{way}_location"
+        for way in ("to", "from")
+        for what in ("recall_at_1", "recall_at_5", "median_rank")
+    } <= set(found.metrics())
     assert "error_km" in found.metrics()
     assert not found.rows.metric.eq("cosine margin").any()  # one held-out site
     assert any("no colour baseline" in note for note in found.notes)
@@ -166,11 +180,24 @@ def test_results_tell_what_they_are_judged_by(results):
 
 def planted():
     """Ten photos at two sites, a gallery of their places and two more."""
-    rows = pd.DataFrame({"site": ["a"] * 5 + ["b"] * 5, "x": 0.0, "y": 0.0,
-                         "lon": [*np.linspace(8, 8.001, 5), *np.linspace(20, 20.001, 5)],
-                         "lat": 47.0, "photo_id": [str(i) for i in range(10)]})
-    query = retrieval.Query(rows, "held-out sites", np.zeros((1, 10, 4, 4)),
-                                      np.zeros(10, int), np.full((10, 2), 640.0), None)
+    rows = pd.DataFrame(
+        {
+            "site": ["a"] * 5 + ["b"] * 5,
+            "x": 0.0,
+            "y": 0.0,
+            "lon": [*np.linspace(8, 8.001, 5), *np.linspace(20, 20.001, 5)],
+            "lat": 47.0,
+            "photo_id": [str(i) for i in range(10)],
+        }
+    )
+    query = retrieval.Query(
+        rows,
+        "held-out sites",
+        np.zeros((1, 10, 4, 4)),
+        np.zeros(10, int),
+        np.full((10, 2), 640.0),
+        None,
+    )
     lonlat = np.concatenate([rows[["lon", "lat"]].to_numpy(), [[-70.0, 0.0], [100.0, 10.0]]])
     return query, places.Galleries(lonlat, 10, 0)
 

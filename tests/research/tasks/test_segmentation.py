@@ -19,13 +19,21 @@ from tests.conftest import write_tiny
 def tiles_of(masks, images=None, clusters=None):
     images = np.zeros((len(masks), 3, *masks.shape[1:]), np.float32) if images is None else images
     names = [f"tile-{i}" for i in range(len(masks))]
-    return Tiles(names, lambda i: (images[i], masks[i].astype(np.int64)),
-                 np.array(names if clusters is None else clusters))
+    return Tiles(
+        names,
+        lambda i: (images[i], masks[i].astype(np.int64)),
+        np.array(names if clusters is None else clusters),
+    )
 
 
 def data_of(train_masks, test_masks):
-    return SegmentationData("made-up", ("B02", "B03", "B04"), ("a", "b", "c"), "image",
-                            {"train": tiles_of(train_masks), "test": tiles_of(test_masks)})
+    return SegmentationData(
+        "made-up",
+        ("B02", "B03", "B04"),
+        ("a", "b", "c"),
+        "image",
+        {"train": tiles_of(train_masks), "test": tiles_of(test_masks)},
+    )
 
 
 # ------------------------------------------------------------------------------------------ score
@@ -38,8 +46,9 @@ def test_miou_is_what_counting_by_hand_gives():
     codes = np.array([0, 0, 1, 1, 2, 2])
     weights = np.array([[1, 1, 1], [2, 0, 1], [0, 3, 0]], float)
     matrices = score.confusion(truth, guess, codes, 3)
-    for w, miou, accuracy in zip(weights, score.miou(matrices)(weights),
-                                 score.accuracy(matrices)(weights)):
+    for w, miou, accuracy in zip(
+        weights, score.miou(matrices)(weights), score.accuracy(matrices)(weights)
+    ):
         t = np.concatenate([truth[codes == k].ravel() for k in range(3) for _ in range(int(w[k]))])
         g = np.concatenate([guess[codes == k].ravel() for k in range(3) for _ in range(int(w[k]))])
         t, g = t[t != IGNORE], g[t != IGNORE]
@@ -74,8 +83,9 @@ def test_bad_masks_are_refused_by_name():
 def test_absent_bands_are_filled_with_the_training_mean():
     masks = np.array([[[0, 1], [1, 0]]])
     images = np.full((1, 3, 2, 2), 77.0, np.float32)
-    data = SegmentationData("x", ("B04", "B03", "B02"), ("a", "b"), "image",
-                            {"train": tiles_of(masks, images)})
+    data = SegmentationData(
+        "x", ("B04", "B03", "B02"), ("a", "b"), "image", {"train": tiles_of(masks, images)}
+    )
     chips = load(data, "train")[0]
     assert (chips[0, :3] == 77).all() and chips[0, 6, 0, 0] == pytest.approx(2245.1629)
 
@@ -104,10 +114,11 @@ def test_heads_learn_what_the_tokens_say_and_the_seed_decides():
     masks = coarse.repeat(4, 1).repeat(4, 2).astype(np.uint8)
     masks[0, :8] = IGNORE
     schedule = train.Schedule(steps=60, batch=6, lr=0.05)
-    for make, layers in ((lambda: heads.LinearHead(3, 3, 16), [tokens]),
-                         (lambda: heads.UPerNet(3, 3, 16, channels=8), [tokens] * 4)):
-        first, again = (train.fit(make, layers, masks, seed=1, schedule=schedule)
-                        for _ in range(2))
+    for make, layers in (
+        (lambda: heads.LinearHead(3, 3, 16), [tokens]),
+        (lambda: heads.UPerNet(3, 3, 16, channels=8), [tokens] * 4),
+    ):
+        first, again = (train.fit(make, layers, masks, seed=1, schedule=schedule) for _ in range(2))
         found = train.predict(first, layers)
         known = masks != IGNORE
         assert (found == masks)[known].mean() > 0.8
@@ -119,8 +130,14 @@ def test_the_u_net_turns_images_and_masks_together():
     rng = np.random.default_rng(0)
     images = rng.normal(0, 1, (8, 2, 8, 8)).repeat(2, 2).repeat(2, 3)
     masks = (images[:, 0] > 0).astype(np.uint8)
-    net = train.fit(lambda: heads.UNet(2, 2, channels=8), [torch.from_numpy(images)], masks, seed=0,
-                    schedule=train.Schedule(steps=60, batch=4, lr=0.02), pixels=True)
+    net = train.fit(
+        lambda: heads.UNet(2, 2, channels=8),
+        [torch.from_numpy(images)],
+        masks,
+        seed=0,
+        schedule=train.Schedule(steps=60, batch=4, lr=0.02),
+        pixels=True,
+    )
     found = train.predict(net, [torch.from_numpy(images)], pixels=True)
     assert (found == masks).mean() > 0.9
 
@@ -139,13 +156,15 @@ def mapped(tmp_path_factory):
         with rasterio.open(folder / "landcover" / path.name, "w", **profile) as file:
             file.write(np.where(np.arange(96) < 48, 3, 5)[None].repeat(96, 0).astype("uint8"), 1)
     pd.DataFrame({"value": [3, 5, 9], "name": ["grass", "low buildings", "water"]}).to_csv(
-        folder / "landcover/classes.csv", index=False)
+        folder / "landcover/classes.csv", index=False
+    )
     rows = [{"scene_id": s, "path": f"scenes/{s}.tif", "site": s} for s in ("bern", "quito")]
     rows.append({"scene_id": "perth", "path": "scenes/perth.tif", "site": "perth"})
     pd.DataFrame(rows).to_csv(folder / "scenes.csv", index=False)
     splits = {"bern": "train", "quito": "val", "perth": "test"}
     pd.DataFrame({"site": splits.keys(), "split": splits.values()}).to_csv(
-        folder / "sites.csv", index=False)
+        folder / "sites.csv", index=False
+    )
     return Dataset(folder)
 
 
@@ -153,28 +172,42 @@ def test_the_samples_task_from_end_to_end(mapped, embedded, monkeypatch):
     fast = train.Schedule(steps=3, batch=2)
     monkeypatch.setattr(benchmark, "QUICK", fast)
     monkeypatch.setattr(benchmark, "DEEP", fast)
-    result = benchmarks.run(landcover.NAME, mapped, embedded[2] / "model", None, seeds=2,
-                            bootstrap=20)
+    result = benchmarks.run(
+        landcover.NAME, mapped, embedded[2] / "model", None, seeds=2, bootstrap=20
+    )
     assert result.status == "ran" and result.headline["metric"] == "mIoU"
     mean = result.rows[result.rows.seed == "mean"].set_index(["encoder", "metric"])["value"]
     assert mean["pixel bands", "mIoU"] > 0.95  # the two classes differ in every band
     assert mean["majority", "mIoU"] < 0.5
     assert {"gair, UPerNet", "random init, UPerNet", "U-Net, supervised"} <= set(
-        result.rows["encoder"])
+        result.rows["encoder"]
+    )
     assert len(result.sample().axes) >= 6
     # both heads are judged, each against the same one on the untrained encoder
     split, numbers = "held-out sites", result.metrics()
     assert [row[0] for row in result.mainline] == [
-        "miou", "pixel_accuracy", "miou_upernet", "pixel_accuracy_upernet"]
+        "miou",
+        "pixel_accuracy",
+        "miou_upernet",
+        "pixel_accuracy_upernet",
+    ]
     assert {row[1] for row in result.mainline} == {split} and numbers["ran"] == 1
-    for metric, ours, untrained in (("mIoU", "gair", "random init"),
-                                    ("mIoU, UPerNet", "gair, UPerNet", "random init, UPerNet")):
+    for metric, ours, untrained in (
+        ("mIoU", "gair", "random init"),
+        ("mIoU, UPerNet", "gair, UPerNet", "random init, UPerNet"),
+    ):
         gap = result.versus(split, "random init", metric).difference
         assert gap == pytest.approx(mean[ours, "mIoU"] - mean[untrained, "mIoU"])
     assert mean["gair, linear head", "mIoU, UPerNet"] == mean["gair", "mIoU"]
     assert numbers["miou_upernet"] == pytest.approx(mean["gair, UPerNet", "mIoU"], rel=1e-5)
-    assert {"gair, UPerNet", "random init", "random init, UPerNet", "U-Net, supervised",
-            "pixel bands", "majority"} == set(numbers["others"])
+    assert {
+        "gair, UPerNet",
+        "random init",
+        "random init, UPerNet",
+        "U-Net, supervised",
+        "pixel bands",
+        "majority",
+    } == set(numbers["others"])
 
 
 def test_tiles_lie_on_their_map(mapped):
@@ -202,8 +235,20 @@ def test_a_folder_without_maps_says_so(tiny, embedded):
 
 
 def test_every_class_has_a_colour_of_its_own():
-    names = ("water", "trees", "grass", "cropland", "bare ground", "paved", "low buildings",
-             "high buildings", "industrial buildings", "thing", "other", "cloud")
+    names = (
+        "water",
+        "trees",
+        "grass",
+        "cropland",
+        "bare ground",
+        "paved",
+        "low buildings",
+        "high buildings",
+        "industrial buildings",
+        "thing",
+        "other",
+        "cloud",
+    )
     assert len(set(figures.colours(names))) == len(names)
 
 

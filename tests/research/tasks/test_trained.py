@@ -25,9 +25,15 @@ from research.tasks.tiles import Places
 from research.tasks.trained import CHOSEN, PROBE
 
 SMALL = GAIRConfig(
-    dim=16, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2, sv_size=32, decoder_hidden=(16,),
+    dim=16,
+    rs_size=32,
+    rs_patch=8,
+    rs_depth=1,
+    rs_heads=2,
+    sv_size=32,
+    decoder_hidden=(16,),
     sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2},
-)  # fmt: skip
+)
 QUICK = Settings(dim=8, folds=2, steps=10, batch=64, check_every=5, lr=1e-2)
 
 
@@ -40,21 +46,40 @@ def result(tiny, tmp_path_factory):
     extra = probing.Options(("xyz", "wrap"), 1, {"satclip": str(satclip)}, QUICK)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(geographic_bias, "MIN_ROWS", 1)  # 226 blocks hold the 300 rows
-        return benchmarks.run("location-warmth-warmth", Dataset(tiny), folder, "nowhere", seeds=2,
-                              bootstrap=30, block_degrees=(10.0, 20.0), extra=extra)
+        return benchmarks.run(
+            "location-warmth-warmth",
+            Dataset(tiny),
+            folder,
+            "nowhere",
+            seeds=2,
+            bootstrap=30,
+            block_degrees=(10.0, 20.0),
+            extra=extra,
+        )
 
 
 def test_one_table_holds_frozen_and_trained_encoders_on_the_same_rows(result):
     r = result.rows[result.rows["seed"] == "mean"]
-    assert {"gair", "random init", NEAREST, "inverse distance", "coordinates", "mean", "xyz",
-            "wrap", CHOSEN, "SatCLIP"} == set(r["encoder"])
+    assert {
+        "gair",
+        "random init",
+        NEAREST,
+        "inverse distance",
+        "coordinates",
+        "mean",
+        "xyz",
+        "wrap",
+        CHOSEN,
+        "SatCLIP",
+    } == set(r["encoder"])
     assert (r["n"] == 300).all() and (r.groupby("split")["clusters"].nunique() == 1).all()
     assert set(r[r.encoder.isin(["xyz", "wrap", CHOSEN])]["probe"]) == {PROBE}
     assert dict(zip(r["split"], r["cluster"])) == {
-        "random, 5 folds": "10° block", "10° blocks, 5 folds": "10° block",
-        "20° blocks, 5 folds": "20° block"}
-    assert [key for key, *_ in result.mainline] == [
-        "r2", "r2_20_degree_blocks", "r2_random_folds"]
+        "random, 5 folds": "10° block",
+        "10° blocks, 5 folds": "10° block",
+        "20° blocks, 5 folds": "20° block",
+    }
+    assert [key for key, *_ in result.mainline] == ["r2", "r2_20_degree_blocks", "r2_random_folds"]
     assert result.headline["split"] == "10° blocks, 5 folds"
 
 
@@ -64,8 +89,9 @@ def test_differences_from_neighbours_are_of_the_same_folds(result):
     assert set(gaps["baseline"]) == {NEAREST}
     rows = result.rows.set_index(["split", "encoder", "metric", "seed"])["value"]
     for g in gaps[gaps.encoder == "xyz"].itertuples():
-        want = (rows[g.split, "xyz", g.metric, "mean"]
-                - rows[g.split, NEAREST, g.metric, "0"])  # trained on the first assignment alone
+        want = (
+            rows[g.split, "xyz", g.metric, "mean"] - rows[g.split, NEAREST, g.metric, "0"]
+        )  # trained on the first assignment alone
         assert g.difference == pytest.approx(want)
     assert any(CHOSEN in note for note in result.notes)
 
@@ -107,8 +133,9 @@ def test_errors_by_region_are_those_of_a_planted_table():
     assert found["error"].tolist() == [1.0, 3.0]  # c has two rows only
     (row,) = geographic_bias.summary(found).to_dict("records")
     assert (row["median"], row["worst_tenth"], row["worst_over_median"]) == (2.0, 3.0, 1.5)
-    texts = geographic_bias.by_region("s", "e", np.array(["x"] * 6), np.array(["x", "y"] * 3),
-                                      np.array(["r"] * 6))
+    texts = geographic_bias.by_region(
+        "s", "e", np.array(["x"] * 6), np.array(["x", "y"] * 3), np.array(["r"] * 6)
+    )
     assert texts["error"].tolist() == [0.5] and texts["lon"].isna().all()
     assert geographic_bias.sentences(found, "s") == []
 
@@ -122,9 +149,17 @@ def test_the_figure_and_the_files_of_a_result(result, tmp_path):
     bias = pd.read_csv(tmp_path / "bias.csv")
     assert (bias["worst_tenth"] >= bias["median"]).all()
     assert len(pd.read_csv(tmp_path / "neighbours.csv")) == len(result.neighbours)
-    sites = pd.DataFrame({"split": "s", "encoder": ["gair", "gair", "other", "other"],
-                          "region": ["a", "b"] * 2, "lon": np.nan, "lat": np.nan, "n": 9,
-                          "error": [0.1, 0.2, 0.3, 0.4]})
+    sites = pd.DataFrame(
+        {
+            "split": "s",
+            "encoder": ["gair", "gair", "other", "other"],
+            "region": ["a", "b"] * 2,
+            "lon": np.nan,
+            "lat": np.nan,
+            "n": 9,
+            "error": [0.1, 0.2, 0.3, 0.4],
+        }
+    )
     assert isinstance(bias_figures.draw(sites, "t", "share wrong", True, None), Figure)
 
 
@@ -139,19 +174,22 @@ def test_croma_reads_chips_and_positions(tmp_path):
     xy = rng.uniform(-1, 1, (5, 2))
 
     def data(inputs, n):
-        return registry.TaskData("t", "rs", "regression", "y", inputs, np.zeros(n), np.arange(n),
-                              "site", [], True)
+        return registry.TaskData(
+            "t", "rs", "regression", "y", inputs, np.zeros(n), np.arange(n), "site", [], True
+        )
 
     (row,) = published_weights.tables(data(chips, 3), {"croma": path}, None, "cpu")
     assert row[:2] == ("CROMA", "published") and row[2].shape == (3, 16)
     chip = np.array([2, 0, 0, 1, 2])
-    (row,) = published_weights.tables(data(Places(chips, chip, xy), 5), {"croma": path}, None,
-                                      "cpu")
+    (row,) = published_weights.tables(
+        data(Places(chips, chip, xy), 5), {"croma": path}, None, "cpu"
+    )
     one = Places(chips[[2]], np.zeros(1, int), xy[:1])
     (alone,) = published_weights.tables(data(one, 1), {"croma": path}, None, "cpu")
     np.testing.assert_allclose(row[2][0], alone[2][0], atol=1e-5)
-    location = registry.TaskData("t", "location", "regression", "y", xy, np.zeros(5), np.arange(5),
-                              "block", [], True)
+    location = registry.TaskData(
+        "t", "location", "regression", "y", xy, np.zeros(5), np.arange(5), "block", [], True
+    )
     assert published_weights.tables(location, {"croma": path}, None, "cpu") == []
 
 
@@ -174,8 +212,7 @@ def test_photos_and_chips_have_their_neighbours_labels_as_a_rival(tiny):
     """The tiny world is green in the west: over rows, neighbours know it; over sites nobody does"""
     data = registry.load("sv-green_view", Dataset(tiny))
     assert data.lonlat.shape == (len(data.labels), 2)
-    found, _ = probing.encoders(data, Dataset(tiny), GAIR(SMALL), 1, "cpu",
-                                        probing.Options())
+    found, _ = probing.encoders(data, Dataset(tiny), GAIR(SMALL), 1, "cpu", probing.Options())
     assert {NEAREST, "inverse distance", "coordinates"} <= {e.name for e in found}
 
 
@@ -184,10 +221,12 @@ def test_a_baseline_of_fewer_seeds_is_compared_on_those():
     for seed in range(3):
         codes = np.repeat(np.arange(8), 5)
         add = dict(n=40, clusters=8)
-        table.add("s", "gair", "accuracy", stats.mean(np.full(40, 0.1 * seed), codes), probe="p",
-                  **add)
+        table.add(
+            "s", "gair", "accuracy", stats.mean(np.full(40, 0.1 * seed), codes), probe="p", **add
+        )
         if seed < 1:
-            table.add("s", "dear", "accuracy", stats.mean(np.full(40, 0.5), codes), probe="q",
-                      **add)
+            table.add(
+                "s", "dear", "accuracy", stats.mean(np.full(40, 0.5), codes), probe="q", **add
+            )
     row = table.comparison(20).iloc[0]
     assert row.difference == pytest.approx(-0.5) and row.seeds == 1  # not minus 0.4, of all three
