@@ -1,4 +1,4 @@
-"""Frozen features of photos, chips and places, and plain statistics of their pixels.
+"""Frozen features of photos, chips and places.
 
 For the shared space (retrieval, maps, exports) a photo is its projected embedding and a place the
 output of the location encoder, both of unit length. A linear probe reads the *backbone* instead
@@ -18,10 +18,7 @@ from tqdm.auto import tqdm
 from gairlib import geo, preprocess
 from gairlib.data.dataset import Dataset
 from gairlib.model import GAIR
-from gairlib.train.batches import load_photos
-from research.evaluation.feature_cache import cached
-
-QUANTILES = (0.1, 0.5, 0.9)
+from gairlib.pairs.photo_store import load_photos
 
 
 def random_init(config, seed: int) -> GAIR:
@@ -136,89 +133,3 @@ def locations(
         for part in _batches(len(places), batch, "places")
     ]
     return _joined(parts, model.config.dim)
-
-
-def of_chips(model: GAIR, dn, device: str) -> np.ndarray:
-    """`chips`, kept for the other tasks on the same chips."""
-    return cached(lambda: chips(model, dn, device=device), model, (dn,), device, "chips")
-
-
-def of_task(data, model: GAIR, images: Tensor | None, device: str) -> np.ndarray:
-    """Frozen features [n, D] of a `tasks.TaskData`, for a probe, kept for the other tasks on the
-    same inputs (`feature_cache`). images: read photos (sv only)."""
-    at = data.inputs
-    if hasattr(at, "xy"):
-        # the backbone's tokens, as in the other RS probes, read bilinearly at the position
-        return cached(
-            lambda: local(model, at.chips, at.chip, at.xy, mode="bilinear", device=device),
-            model,
-            (at.chips, at.chip, at.xy),
-            device,
-            "tokens at positions",
-        )
-    if data.modality == "rs":
-        return of_chips(model, at, device)
-    if data.modality == "sv":
-        return cached(
-            lambda: encode_photos(model, images, backbone=True, device=device),
-            model,
-            (images,),
-            device,
-            "photos",
-        )
-    return locations(model, at, normalize=False, device=device)  # a matter of milliseconds
-
-
-# ------------------------------------------------------------------------------ plain statistics
-
-
-def colour_statistics(images) -> np.ndarray:
-    """Mean, spread and three quantiles of every channel: [n, C, H, W] -> [n, 5C]."""
-    parts = []
-    for start in range(0, len(images), 256):
-        x = np.asarray(images[start : start + 256], dtype=np.float32)
-        flat = x.reshape(len(x), x.shape[1], -1)  # [b, C, HW]
-        quantiles = np.quantile(flat, QUANTILES, axis=2)  # [3, b, C]
-        parts.append(np.concatenate([flat.mean(2), flat.std(2), *quantiles], axis=1))
-    return np.concatenate(parts).astype(np.float32)
-
-
-def thumbnails(images, cells: int) -> np.ndarray:
-    """Raw pixels, averaged to cells x cells: [n, C, H, W] -> [n, C * cells**2]."""
-    parts = []
-    for start in range(0, len(images), 256):
-        x = torch.from_numpy(np.asarray(images[start : start + 256], dtype=np.float32))
-        parts.append(torch.nn.functional.adaptive_avg_pool2d(x, cells).flatten(1))
-    return torch.cat(parts).numpy()
-
-
-def local_statistics(chips_dn, chip_of, xy, radii=(2, 10)) -> np.ndarray:
-    """Band means and spreads in windows of 2r + 1 pixels around positions in chips.
-
-    chips_dn [c, C, H, W], chip_of [n] row of the chip, xy [n, 2] in [-1, 1] -> [n, 2C * radii].
-    Windows are cut off at the chip's edge. Summed-area tables make a window four look-ups.
-    """
-    x = np.asarray(chips_dn, dtype=np.float64)
-    h, w = x.shape[2:]
-    tables = [
-        np.pad(v, ((0, 0), (0, 0), (1, 0), (1, 0))).cumsum(2).cumsum(3) for v in (x, x**2)
-    ]  # [c, C, H + 1, W + 1] each
-    columns = np.clip(((np.asarray(xy)[:, 0] + 1) / 2 * w).astype(int), 0, w - 1)
-    rows = np.clip(((np.asarray(xy)[:, 1] + 1) / 2 * h).astype(int), 0, h - 1)
-    parts = []
-    for r in radii:
-        top, bottom = np.maximum(rows - r, 0), np.minimum(rows + r + 1, h)
-        left, right = np.maximum(columns - r, 0), np.minimum(columns + r + 1, w)
-        area = ((bottom - top) * (right - left))[:, None]
-        mean, square = (
-            (
-                t[chip_of, :, bottom, right]
-                - t[chip_of, :, top, right]
-                - t[chip_of, :, bottom, left]
-                + t[chip_of, :, top, left]
-            )
-            / area
-            for t in tables
-        )
-        parts += [mean, np.sqrt(np.maximum(square - mean**2, 0))]
-    return np.concatenate(parts, 1).astype(np.float32)

@@ -23,12 +23,10 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from gairlib.data import photos
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.pairs.photo_store import Photos
+from gairlib.pairs.photo_store import PhotoReader
 from gairlib.pairs.store import Pairs
 
 MEMORY_BYTES = 4 << 30  # some 25,000 photos of 224 px with their chips
@@ -46,53 +44,6 @@ class Batch:
     valid: Tensor  # [B, Q] bool
     side_m: Tensor  # [B] float64: the chip's side on the ground, metres
     photo_ids: list[str]  # of the valid slots, row by row
-
-
-class PhotoReader:
-    """Photos of table rows by position, squashed as published, from the store or from files."""
-
-    def __init__(
-        self, dataset: Dataset, rows: pd.DataFrame, size: int, stored: Photos | None = None
-    ):
-        """rows: path and view_yaw; where there are `stored` photos, `photo` too (-1: not there)."""
-        self.folder, self.size, self.stored = dataset.folder, size, stored
-        self.path, self.yaw = rows["path"].to_numpy(), rows["view_yaw"].to_numpy()
-        known = stored is not None and "photo" in rows
-        self.number = rows["photo"].to_numpy() if known else np.full(len(rows), -1)
-
-    def __len__(self) -> int:
-        return len(self.path)
-
-    def read(self, i: int, out: np.ndarray) -> None:
-        """Fill `out`, uint8 [3, size, size], with the photo of row i."""
-        if self.number[i] >= 0:  # a stored view is cut already
-            self.stored.decode_into(out, int(self.number[i]))
-        else:
-            path = self.folder / self.path[i]
-            values = photos.load(path, view_yaw=self.yaw[i], size=self.size)
-            out[...] = values.transpose(2, 0, 1)
-
-    def read_all(self, *, workers: int = 2) -> Tensor:
-        """uint8 [n, 3, size, size], with a progress bar."""
-        out = np.empty((len(self), 3, self.size, self.size), np.uint8)
-
-        with ThreadPoolExecutor(workers) as pool:
-            list(
-                tqdm(
-                    pool.map(self.read, range(len(self)), out),
-                    total=len(self),
-                    desc="photos",
-                    unit="photo",
-                    mininterval=1,
-                )
-            )
-        return torch.from_numpy(out)
-
-
-def load_photos(dataset: Dataset, rows: pd.DataFrame, size: int, *, workers: int = 2) -> Tensor:
-    """Photos of a table's rows from the dataset folder, [n, 3, size, size] uint8, squashed as
-    published."""
-    return PhotoReader(dataset, rows, size).read_all(workers=workers)
 
 
 class Buffers:

@@ -1,7 +1,7 @@
 """Retrieval on validation sites during training: photo -> localised RS embedding.
 
 These sites steer no decision of a run. The test sites, which training never sees, are judged in
-the benchmarks. `intervals` says, once training is over, how far its last recall is to be trusted.
+the benchmarks; how far the last recall is to be trusted, `research.evaluation.validation` says.
 """
 
 import math
@@ -13,9 +13,7 @@ import torch.nn.functional as F
 from gairlib import preprocess
 from gairlib import ranks as retrieval
 from gairlib.config import GAIRConfig
-from gairlib.model import GAIR
 from gairlib.train.batches import PairBatches
-from research.evaluation import stats
 
 
 @torch.inference_mode()
@@ -26,7 +24,7 @@ def validate(
 
     model: a GAIR or what an engine wrapped it in; with several ranks each one does all of it.
     """
-    ranks, _ = _ranks(model, data, config, device)
+    ranks, _ = ranks_of_photos(model, data, config, device)
     model.train()
     return {
         "val_photos": len(ranks),
@@ -36,32 +34,7 @@ def validate(
     }
 
 
-@torch.inference_mode()
-def intervals(model: GAIR, data: PairBatches) -> dict[str, float]:
-    """95% intervals of `validate`'s recalls, in [0, 1], by a bootstrap over the split's sites.
-
-    Returns `val_sites`, and `val_recall_at_<k>_low` and `_high` for k 1 and 10 where there are
-    sites enough (`stats.MIN_CLUSTERS`). Photos that name no site go by their scene.
-    """
-    trains = model.training
-    ranks, photo_ids = _ranks(model, data, model.config, next(model.parameters()).device)
-    model.train(trains)
-    rows = data.rows.drop_duplicates("photo_id").set_index("photo_id").loc[photo_ids]
-    named = "site" in rows and rows["site"].notna().all()
-    codes, sites = stats.encode_clusters(rows["site" if named else "scene_id"])
-    found = {"val_sites": sites}
-    if sites < stats.MIN_CLUSTERS:
-        return found
-    for k in (1, 10):
-        spread = stats.cluster_bootstrap([stats.mean(ranks.recall_at(k), codes)], sites)
-        found |= {
-            f"val_recall_at_{k}_low": round(spread.low, 4),
-            f"val_recall_at_{k}_high": round(spread.high, 4),
-        }
-    return found
-
-
-def _ranks(
+def ranks_of_photos(
     model: Callable, data: PairBatches, config: GAIRConfig, device: torch.device
 ) -> tuple[retrieval.Ranks, list[str]]:
     """Ranks of the n photos, and their ids in the same order. Leaves the model in eval mode."""

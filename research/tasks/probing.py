@@ -16,7 +16,7 @@ import pandas as pd
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.model import GAIR
-from research.evaluation import geographic_bias, probes, stats, supervised
+from research.evaluation import features, geographic_bias, probes, stats, supervised
 from research.evaluation import neighbours as location_baselines
 from research.evaluation.location_training import Settings
 from research.evaluation.table import OURS, RANDOM, Table
@@ -85,9 +85,9 @@ def encoders(
     how = dict(bands=data.bands, normalisation=model.config.preprocessing)
     if data.modality == "location":
         how["normalisation"] = ""
-    ours = encode.of_task(data, model, images, device)
+    ours = features.of_task(data, model, images, device)
     untrained = [
-        encode.of_task(data, encode.random_init(model.config, s), images, device)
+        features.of_task(data, encode.random_init(model.config, s), images, device)
         for s in range(seeds)
     ]
     found = [
@@ -113,8 +113,8 @@ def encoders(
         ]
     elif isinstance(data.inputs, Places):
         at = data.inputs
-        chip = encode.of_chips(model, at.chips, device)[at.chip]  # [n, D]
-        colours = encode.local_statistics(at.chips, at.chip, at.xy)
+        chip = features.of_chips(model, at.chips, device)[at.chip]  # [n, D]
+        colours = features.local_statistics(at.chips, at.chip, at.xy)
         found += [
             Encoder("chip mean", linear, _linear(data, lambda seed: chip), **how),
             Encoder(
@@ -128,8 +128,8 @@ def encoders(
     else:
         pixels = data.inputs if images is None else images.numpy()
         plain = dict(bands=data.bands, normalisation="none")
-        colours = encode.colour_statistics(pixels)
-        coarse = encode.thumbnails(pixels, 4 if data.modality == "rs" else 8)
+        colours = features.colour_statistics(pixels)
+        coarse = features.thumbnails(pixels, 4 if data.modality == "rs" else 8)
         found += [
             Encoder("colour statistics", linear, _linear(data, lambda seed: colours), **plain),
             Encoder("raw pixels", linear, _linear(data, lambda seed: coarse), **plain),

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from gairlib import geo, preprocess
 from gairlib import weights as converters
-from gairlib.embed import encode
 from gairlib.errors import BadInput, Missing
 from gairlib.weights import official
+from research.evaluation import features
 from research.tasks.registry import TaskData
 from research.tasks.tiles import Places
 
@@ -65,7 +65,7 @@ def _read(key: str, path: str, data: TaskData, photos, device: str) -> np.ndarra
     if key == "gair":
         model = official.load_official(path)
         images = photos(model.config.sv_size) if data.modality == "sv" else None
-        return encode.of_task(data, model, images, device)
+        return features.of_task(data, model, images, device)
     if key == "croma":
         return _croma(converters.load_croma(path, size=CROMA_PX), data, device)
     load = converters.load_geoclip if key == "geoclip" else converters.load_satclip

@@ -31,7 +31,7 @@ from gairlib.errors import Skipped
 from gairlib.model import GAIR
 from gairlib.pairs import pair
 from gairlib.pairs.pair import Pairs
-from research.evaluation import probes, stats
+from research.evaluation import features, probes, stats
 from research.evaluation.table import OURS, RANDOM, Table
 from research.tasks.search import margins
 
@@ -172,12 +172,12 @@ def read(
 def photo_colours(query: Query) -> np.ndarray:
     """Colour statistics and a coarse thumbnail of every photo: [n, P]."""
     images = query.images.numpy()
-    return np.concatenate([encode.colour_statistics(images), encode.thumbnails(images, 4)], 1)
+    return np.concatenate([features.colour_statistics(images), features.thumbnails(images, 4)], 1)
 
 
 def place_colours(query: Query) -> np.ndarray:
     """Band statistics of the RS windows around every photo's position: [n, Q]."""
-    return encode.local_statistics(query.chips, query.chip_of, query.xy)
+    return features.local_statistics(query.chips, query.chip_of, query.xy)
 
 
 def colour_reading(train: Query, query: Query) -> Reading:
@@ -188,7 +188,7 @@ def colour_reading(train: Query, query: Query) -> Reading:
     maps = np.zeros((len(photos), len(grid)), np.float32)
     for chip in range(len(query.chips)):
         rows = np.flatnonzero(query.chip_of == chip)
-        dense = encode.local_statistics(query.chips[chip][None], np.zeros(len(grid), int), grid)
+        dense = features.local_statistics(query.chips[chip][None], np.zeros(len(grid), int), grid)
         maps[rows] = retrieval.unit(photos[rows]) @ retrieval.unit(to_place(dense)).T
     return Reading(photos, local, maps, grid)
 

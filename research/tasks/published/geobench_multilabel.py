@@ -12,7 +12,7 @@ import numpy as np
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.model import GAIR
-from research.evaluation import probes, stats
+from research.evaluation import features, probes, stats
 from research.evaluation.table import OURS, RANDOM, Table
 from research.tasks.registry import TaskData
 
@@ -51,9 +51,9 @@ def run(data: TaskData, dataset: Dataset, model: GAIR, *, seeds: int, device: st
     (scheme,) = data.schemes
     ((train, test),) = scheme.folds(0)
     y, prep = data.labels, model.config.preprocessing
-    ours = encode.of_chips(model, data.inputs, device)
-    colours = encode.colour_statistics(data.inputs)
-    coarse = encode.thumbnails(data.inputs, 4)
+    ours = features.of_chips(model, data.inputs, device)
+    colours = features.colour_statistics(data.inputs)
+    coarse = features.thumbnails(data.inputs, 4)
     codes, clusters = stats.encode_clusters(data.clusters[test])
 
     def add(encoder: str, found: np.ndarray, probe: str, normalisation: str) -> None:
@@ -71,7 +71,7 @@ def run(data: TaskData, dataset: Dataset, model: GAIR, *, seeds: int, device: st
         )
 
     for seed in range(seeds):
-        untrained = encode.of_chips(encode.random_init(model.config, seed), data.inputs, device)
+        untrained = features.of_chips(encode.random_init(model.config, seed), data.inputs, device)
         for encoder, x, normalisation in (
             (OURS, ours, prep),
             (RANDOM, untrained, prep),

@@ -12,7 +12,8 @@ from PIL import Image
 from gairlib.data import photos
 from gairlib.errors import BadInput
 from gairlib.pairs import store
-from gairlib.train.batches import Buffers, PairBatches, load_photos
+from gairlib.pairs.photo_store import load_photos
+from gairlib.train.batches import Buffers, PairBatches
 from research.speed import batch_reading
 
 PX, SIZE = 8, 24
