@@ -9,16 +9,21 @@
 # make ablate           each switch of the objective on and off, three seeds (an hour)
 # make bench-all        every task, every location encoder, blocks of 2, 10 and 20 degrees [DATA=dir]
 # make scoreboard       the scoreboard and the report anew, with what `make ablate` has measured
-# make env / lock / sample / lint: the parts
+# make docs             the site of docs/ and the docstrings, into site/; a broken link is an error
+# make lint             ruff, the format, and the directions in which packages may import
+# make env / lock / sample: the parts
 
-PYTHON ?= python3.11
+# The newest that is there and runs (the shim of a version manager may not) and can make environments.
+VERSIONS := python3.13 python3.12 python3.11 python3 python
+RUNS := -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+PYTHON ?= $(shell for p in $(VERSIONS); do $$p $(RUNS) >/dev/null 2>&1 && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: repro test test-browser chromium pictures lab bench bench-all bench-gpu ablate scoreboard env lock sample lint data clean
+.PHONY: repro docs test test-browser chromium pictures lab bench bench-all bench-gpu ablate scoreboard env lock sample lint data clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,8 +33,9 @@ help:
 env: $(VENV)/requirements.installed
 
 $(VENV)/requirements.installed: requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or name it with PYTHON=/path/to/python3.11"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || { python="$(PYTHON)"; test -n "$$python" || { \
+	  echo "Python 3.13, 3.12 or 3.11 is needed: uv python install 3.13 (docs.astral.sh/uv), or name one with PYTHON=/path/to/python"; \
+	  exit 1; }; $$python -m venv $(VENV); }
 	@# uv is in the lock file like everything else; pip installs it alone, hash checked.
 	@awk '/^[a-zA-Z]/{keep=/^uv==/} keep' requirements.lock > $(VENV)/uv.txt
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
@@ -64,6 +70,11 @@ pictures: env chromium
 
 lint: env
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+docs: env
+	$(BIN)/mkdocs build --strict
 
 bench: data
 	$(BIN)/python -m research.speed $(NAMES)
@@ -86,11 +97,11 @@ lab: data
 # Writes requirements.lock anew from pyproject.toml's ranges (versions and hashes, no addresses).
 lock:
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-annotate --no-header $(UPGRADE) pyproject.toml -o requirements.lock
+	  --no-emit-index-url --no-annotate --no-header --all-extras $(UPGRADE) pyproject.toml -o requirements.lock
 
 # Writes the sample world anew from its seed; `dvc add data && dvc push` then tracks a changed one.
 sample: env
 	$(BIN)/python -m research.sample --out data
 
 clean:
-	rm -rf outputs reports runs
+	rm -rf outputs reports runs logs scratch site

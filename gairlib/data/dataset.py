@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 import rasterio
 
-from gairlib.data import exif, photo_tables, photos, scene_assets, scene_metadata, stac, tables
+from gairlib.data import exif, photo_tables, photos, scene_assets, scene_metadata, tables
 from gairlib.data import scenes as scene_files
 from gairlib.data.scenes import Scene
 from gairlib.errors import BadInput, Missing
@@ -157,6 +157,8 @@ class Dataset:
         """Scenes that STAC files in the folder itself list."""
         found: list[Scene] = []
         for path in [self.folder / name for name in STAC if (self.folder / name).is_file()]:
+            from gairlib.data import stac  # needs the extra of that name
+
             try:
                 scenes, rejected = stac.from_file(path, remote=self.remote, inside=self.folder)
             except (BadInput, Missing) as problem:

@@ -9,7 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import requests
+from gairlib.errors import extra
+
+with extra("stac"):
+    import requests
 
 LONGEST_WAIT = 600.0  # seconds; a server that asks for more is waited for no longer than this
 LARGEST = 200 << 20  # bytes of one answer

@@ -22,14 +22,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
-import requests
 from tqdm.auto import tqdm
 
 from gairlib import files
 from gairlib.data import photos, tables
 from gairlib.data.http_retry import Failed, Getter
 from gairlib.data.mapillary_images import FIELDS, THUMBS, TILE, row_of, tiles_of
-from gairlib.errors import BadInput, Missing
+from gairlib.errors import BadInput, Missing, extra
+
+with extra("stac"):
+    import requests
 
 API = "https://graph.mapillary.com"
 TOKEN = "MAPILLARY_TOKEN"

@@ -30,17 +30,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import pystac
 import shapely
 from shapely.geometry import Polygon, box, shape
-from urllib3 import Retry
 
 from gairlib import bands
 from gairlib.data import scene_assets
 from gairlib.data.scene_assets import Found, Grid, band_of, name_of
 from gairlib.data.scene_reader import is_remote
 from gairlib.data.scenes import Scene, outline, transformer
-from gairlib.errors import BadInput, Missing
+from gairlib.errors import BadInput, Missing, extra
+
+with extra("stac"):
+    import pystac
+    from urllib3 import Retry
 
 MARGIN = 20  # pixels added around an item's geometry
 LONGEST_PAUSE = 60.0  # seconds that a server's Retry-After may ask for
@@ -113,7 +115,8 @@ def from_item(
 
 def _bands(item: pystac.Item, what: str) -> dict[str, Found]:
     """Band name -> where it is; the finest and best named asset of each."""
-    import odc.stac  # seconds to import, and only needed here
+    with extra("stac"):
+        import odc.stac  # seconds to import, and only needed here
 
     data = {k: a for k, a in item.assets.items() if not NOT_DATA & set(a.roles or [])}
     try:
@@ -306,8 +309,9 @@ def search(
     BadInput where the API cannot be reached at all; where a later page fails for good, the items
     before it are kept and the failure is a row of `rejected`.
     """
-    from pystac_client import Client
-    from pystac_client.stac_api_io import StacApiIO
+    with extra("stac"):
+        from pystac_client import Client
+        from pystac_client.stac_api_io import StacApiIO
 
     patience = _Patience(
         total=retries, backoff_factor=pause, status_forcelist=RETRY, allowed_methods=None

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from gairlib.errors import BadInput
+from gairlib.errors import BadInput, extra
 
 AHEAD = 8  # tasks handed to Dask for each worker before results are taken: bounds what waits
 LOCAL = ("threads", "synchronous")
@@ -36,7 +36,8 @@ class Pool:
 
     def __enter__(self) -> "Pool":
         if self.scheduler not in LOCAL:
-            from distributed import Client
+            with extra("train"):
+                from distributed import Client
 
             try:
                 self._client = Client(self.scheduler, timeout=20, set_as_default=False)
@@ -59,7 +60,8 @@ class Pool:
         yield from run(function, iter(tasks), ahead * self.workers)
 
     def _local(self, function: Callable, tasks: Iterator[tuple], room: int) -> Iterator:
-        import dask
+        with extra("train"):
+            import dask
 
         while window := list(islice(tasks, room)):
             delayed = [dask.delayed(function, pure=False)(*task) for task in window]

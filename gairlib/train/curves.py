@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+from gairlib.errors import extra
+
 
 class Curves:
     """One file a metric below `folder`, with the steps at which it was logged."""
 
     def __init__(self, folder: Path, history: list[dict]):
-        from dvclive import Live
+        with extra("train"):
+            from dvclive import Live
 
         self.live = Live(str(folder), save_dvc_exp=False, report=None, dvcyaml=None)
         for row in history:

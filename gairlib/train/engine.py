@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from gairlib.errors import BadInput
+from gairlib.errors import BadInput, extra
 from gairlib.model import GAIR
+
+with extra("train"):
+    from lightning_fabric import Fabric
 
 STRATEGIES = ("auto", "ddp", "fsdp")
 
