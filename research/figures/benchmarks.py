@@ -1,17 +1,21 @@
-"""Benchmark figures: encoders with their intervals, and an example of what each task asks."""
+"""A benchmark's numbers: every encoder with its interval, and errors by region."""
 
 import textwrap
 
 import numpy as np
-import torch
+import pandas as pd
+from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from gairlib import preprocess, ranks
+from research.evaluation.neighbours import NEAREST
 from research.evaluation.table import LOWER, OURS, RANDOM
-from research.figures import retrieval as retrieval_figures
-from research.figures import segmentation, style
+from research.figures import style
+from research.tasks.trained import CHOSEN
 
 COLUMNS = 2  # panels side by side
+MOST = 4  # encoders in maps side by side
+FIRST = (OURS, CHOSEN, NEAREST, RANDOM)  # shown first, where they are there
 BLIND = ("majority", "mean", "chance", "random point")
 LABELS = {
     "R2": "R² (1 is perfect)",
@@ -25,23 +29,13 @@ LABELS = {
     "hit within 2,500 km": "share within 2,500 km",
     "cosine margin": "cosine: match minus other sites",
 }
-# Columns of location tables that we know: TorchSpatial's, SatCLIP's and the sample's.
-UNITS = {
-    "elevation": "m",
-    "population": "people",
-    "log_population": "log10 of people",
-    "log_population_density": "ln(1 + people per km²)",
-    "log_forest_cover": "ln(1 + %)",
-    "log_nightlights": "ln(1 + nW/cm²/sr)",
-    "mean_temperature": "°C",
-    "mean_precipitation": "mm a year",
-    "median_house_value": "US dollars",
-}
 NAMES = {
     OURS: "GAIR (pretrained)",
     "gair, chip mean": "GAIR, chip mean",
     "gair, least expected error": "GAIR, least expected error",
-    "gair, raw tokens bilinear (not its training mode)": "GAIR, raw tokens, bilinear\n(not its training mode)",
+    "gair, raw tokens bilinear (not its training mode)": (
+        "GAIR, raw tokens, bilinear\n(not its training mode)"
+    ),
     "gair, by way of RS": "GAIR, by way of RS",
     "gair, by way of photos": "GAIR, by way of photos",
     "random init": "GAIR (random init)",
@@ -52,7 +46,7 @@ def _name(encoder: str) -> str:
     return NAMES.get(encoder, encoder[:1].upper() + encoder[1:])
 
 
-def _empty(text: str) -> Figure:
+def empty(text: str) -> Figure:
     fig = Figure(figsize=(style.WIDTH, 1.6))
     ax = fig.add_subplot()
     ax.axis("off")
@@ -60,14 +54,14 @@ def _empty(text: str) -> Figure:
     return fig
 
 
-def scores(result) -> Figure:
+def rows(result) -> Figure:
     """Point and 95% interval of every encoder, one panel a judged metric; dashed: knowing nothing.
 
     result: `research.tasks.result.Result`. Panels share encoder names only where they have them.
     """
     with style.context():
         if result.status != "ran":
-            return _empty(f"{result.task} on {result.dataset} was skipped: {result.reason}")
+            return empty(f"{result.task} on {result.dataset} was skipped: {result.reason}")
         panels = result.mainline
         per_row = min(COLUMNS, len(panels))
         lines = -(-len(panels) // per_row)
@@ -78,8 +72,8 @@ def scores(result) -> Figure:
             layout="constrained",
         )
         axes = fig.subplots(lines, per_row, squeeze=False).ravel()
-        for ax, (_, split, metric), rows in zip(axes, panels, entries):
-            _panel(ax, split, metric, rows)
+        for ax, (_, split, metric), entry in zip(axes, panels, entries):
+            _panel(ax, split, metric, entry)
         for ax in axes[len(panels) :]:
             ax.axis("off")
         fig.suptitle(
@@ -140,144 +134,112 @@ def _panel(ax, split: str, metric: str, rows) -> None:
     ax.set_title(f"{textwrap.fill(split, 42)}\n{counts}", fontsize=10)
 
 
-# --------------------------------------------------------------------------------------- examples
+# --------------------------------------------------------------------------------- errors by region
 
 
-def sample(result) -> Figure:
-    """What the task asks: labelled tiles or photos, a map of labels, or a photo and its chip."""
+def bias(result) -> Figure | None:
+    """Errors by region of the first judged split, None where there are fewer than two regions."""
+    if not result.mainline:
+        return None
+    errors = result.regions[result.regions["split"] == result.mainline[0][1]]
+    if errors["region"].nunique() < 2:
+        return None
+    data = result.example["data"]
+    label = (
+        f"RMSE of {data.target}"
+        if data.kind == "regression"
+        else f"share of {data.target} that is wrong"
+    )
+    size = data.cluster.removesuffix("° block")
+    degrees = float(size) if data.modality == "location" else None
+    return regions(errors, result.task, label, result.synthetic, degrees)
+
+
+def shown(errors: pd.DataFrame) -> list[str]:
+    """At most MOST encoders: FIRST, then the others in their order."""
+    names = list(dict.fromkeys(errors["encoder"]))
+    return ([n for n in FIRST if n in names] + [n for n in names if n not in FIRST])[:MOST]
+
+
+def regions(
+    errors: pd.DataFrame, task: str, error: str, synthetic: bool, degrees: float | None
+) -> Figure:
+    """errors: rows of `geographic_bias.by_region` of one split. error: label with its unit.
+    degrees: size of the blocks in `lon`, `lat` (None: regions are sites, drawn as dots in a row).
+    All panels share one colour scale, from 0 to the 95th percentile."""
     with style.context():
-        if not result.example:
-            return _empty(f"{result.task} on {result.dataset}: {result.reason or 'no example'}")
-        if result.task == "retrieval":
-            fig = _retrieval(**result.example)
-        elif result.task.startswith("retrieval-"):
-            fig = retrieval_figures.places(**result.example)
-        elif "segmentation" in result.example:
-            e = result.example
-            fig = segmentation.examples(e["segmentation"], e["chips"], e["truth"], e["guesses"])
-        elif result.example["data"].modality == "location":
-            fig = _places(result.example["data"])
+        names = shown(errors)
+        split = errors["split"].iloc[0]
+        if degrees is None or errors["lon"].isna().all():
+            fig = _sites(errors, names, error)
         else:
-            fig = _images(result.example["data"], result.example["images"])
-        return style.mark(fig, result.synthetic)
+            fig = _maps(errors, names, error, degrees)
+        fig.suptitle(f"{task}, {split}: error by region", x=0.01, ha="left", fontsize=12)
+        return style.mark(fig, synthetic)
 
 
-def _images(data, images) -> Figure:
-    """Eight examples, spread over classes or over the range of the labels."""
-    if data.kind == "classification":
-        names, counts = np.unique(data.labels, return_counts=True)
-        names = names[np.argsort(-counts, kind="stable")][:8]
-        rows = [np.flatnonzero(data.labels == n)[0] for n in names]
-    else:
-        rows = np.argsort(data.labels, kind="stable")[
-            np.linspace(0, len(data.labels) - 1, 8).astype(int)
-        ]
-    fig = Figure(figsize=(style.WIDTH, 0.5 + 2.2 * -(-len(rows) // 4)), layout="constrained")
-    for ax, row in zip(fig.subplots(-(-len(rows) // 4), 4, squeeze=False).ravel(), rows):
-        image = (
-            style.true_colour(data.inputs[row])
-            if images is None
-            else images[row].permute(1, 2, 0).numpy()
+def _label(name: str, rows: pd.DataFrame) -> str:
+    name = {OURS: "GAIR (pretrained)"}.get(name, name[:1].upper() + name[1:])
+    return f"{name}\nmedian region {rows['error'].median():.3g}"
+
+
+def _maps(regions, names, error, degrees) -> Figure:
+    columns = min(2, len(names))
+    lines = -(-len(names) // columns)
+    west, south = (np.floor(regions[c].min() / degrees) * degrees for c in ("lon", "lat"))
+    east, north = (np.ceil(regions[c].max() / degrees) * degrees for c in ("lon", "lat"))
+    height = 4.3 * (north - south) / max(east - west, 1) + 0.8
+    fig = Figure(
+        figsize=(5.2 * columns + 0.6, lines * min(max(height, 2.0), 5.0) + 0.5),
+        layout="constrained",
+    )
+    top = np.percentile(regions[regions["encoder"].isin(names)]["error"], 95) or 1.0
+    axes = fig.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for ax, name in zip(axes, names):
+        rows = regions[regions["encoder"] == name]
+        cells = PatchCollection(
+            [
+                Rectangle(
+                    (np.floor(r.lon / degrees) * degrees, np.floor(r.lat / degrees) * degrees),
+                    degrees,
+                    degrees,
+                )
+                for r in rows.itertuples()
+            ],
+            cmap=style.SEQUENTIAL,
+            edgecolor="white",
+            linewidth=0.4,
         )
-        label = data.labels[row]
-        style.image_axes(ax, label if isinstance(label, str) else f"{label:.3g}")
-        ax.imshow(image)
-        if hasattr(data.inputs, "xy"):  # where in the chip the label was taken
-            x, y = (data.inputs.xy[row] + 1) / 2 * len(image) - 0.5
-            ax.plot(x, y, "o", ms=10, mfc="none", mec="white", mew=3)
-            ax.plot(x, y, "o", ms=10, mfc="none", mec="black", mew=1.2)
-        ax.title.set_fontsize(10)
-    for ax in fig.axes[len(rows) :]:
-        ax.axis("off")
-    fig.suptitle(f"{data.name}: examples of `{data.target}`", x=0.01, ha="left")
+        cells.set_array(rows["error"].to_numpy())
+        cells.set_clim(0, top)
+        ax.add_collection(cells)
+        ax.set(xlim=(west, east), ylim=(south, north), aspect="equal")
+        ax.set_title(_label(name, rows), fontsize=10)
+    for k, ax in enumerate(axes):
+        if k >= len(names):
+            ax.axis("off")
+            continue
+        if k + columns >= len(names):
+            ax.set_xlabel("longitude (°)")
+            ax.tick_params(labelbottom=True)
+        if k % columns == 0:
+            ax.set_ylabel("latitude (°)")
+    fig.colorbar(cells, ax=list(axes), label=error, extend="max", shrink=0.8)
     return fig
 
 
-def with_unit(column: str) -> str:
-    """A table's column as a label, with its unit where it is a known one: "elevation (m)"."""
-    name = column.replace("_", " ")
-    return f"{name} ({UNITS[column]})" if column in UNITS else name
-
-
-def _shown_classes(labels) -> list[tuple[str, str, np.ndarray]]:
-    """Legend entries of labels [n]: name, colour, which rows [n] bool. As many classes as there are
-    colours that all readers tell apart; beyond them the most frequent, and the others in grey."""
-    labels = np.asarray(labels).astype(str)
-    names, counts = np.unique(labels, return_counts=True)
-    order = names[np.argsort(-counts, kind="stable")]
-    most = len(style.CATEGORIES)
-    named = order if len(order) <= most else order[: most - 1]
-    rest = ~np.isin(labels, named)
-    found = [(f"{len(order) - len(named)} others", style.GREY, rest)] if rest.any() else []
-    return [*((n, c, labels == n) for n, c in zip(named, style.CATEGORIES)), *found]
-
-
-def _places(data) -> Figure:
-    """The labels on a plain lon/lat map."""
-    fig = Figure(figsize=(style.WIDTH, 4.2), layout="constrained")
+def _sites(regions, names, error) -> Figure:
+    """Sites from the easiest to the hardest for the first encoder; a colour and mark an encoder."""
+    order = regions[regions["encoder"] == names[0]].sort_values("error")["region"].tolist()
+    fig = Figure(figsize=(max(style.WIDTH, 0.3 * len(order) + 3), 4.2), layout="constrained")
     ax = fig.add_subplot()
-    lon, lat = data.inputs.T
-    if data.kind == "regression":
-        low, high = np.percentile(data.labels, [2, 98])
-        dots = ax.scatter(lon, lat, c=data.labels, s=6, vmin=low, vmax=high, cmap=style.SEQUENTIAL)
-        fig.colorbar(dots, ax=ax, label=with_unit(data.target), extend="both", shrink=0.75)
-    else:
-        for name, colour, chosen in _shown_classes(data.labels):
-            ax.scatter(
-                lon[chosen],
-                lat[chosen],
-                color=colour,
-                s=6,
-                label=name,
-                zorder=1 if colour == style.GREY else 2,
-            )
-        fig.legend(loc="outside lower center", ncols=5, markerscale=2.5, fontsize=9)
-    ax.set(xlabel="longitude (°)", ylabel="latitude (°)", title=f"{data.name}: {len(lon):,} places")
-    ax.set_aspect("equal")
-    return fig
-
-
-@torch.inference_mode()
-def _retrieval(query, reading, model) -> Figure:
-    """A typical photo (median error), its chip, and its similarity to the chip's dense field."""
-    guesses = np.zeros((len(query.rows), 2)) if reading.shown is None else reading.shown
-    errors = ranks.errors_m(guesses, query.xy, query.size_m)
-    row = int(np.argsort(errors, kind="stable")[len(errors) // 2])
-    chip = query.chips[query.chip_of[row]]
-    width, height = query.size_m[row]
-    extent = (0, width, height, 0)  # metres east and south of the chip's north-west corner
-    truth = (query.xy[row] + 1) / 2 * (width, height)
-    guess = (guesses[row] + 1) / 2 * (width, height)
-
-    fig = Figure(figsize=(style.WIDTH + 1.5, 3.3), layout="constrained")
-    photo, rgb, field = fig.subplots(1, 3)
-    style.image_axes(photo, "Photo").imshow(query.images[row].permute(1, 2, 0).numpy())
-    rgb.imshow(style.true_colour(chip), extent=extent)
-    rgb.set_title("Its chip")
-    model = model.cpu()
-    dn = torch.from_numpy(chip[None].astype(np.float32))
-    prep = preprocess.get(model.config.preprocessing)
-    encoded = model.encode_rs(prep.rs(dn, model.config.rs_size))
-    grid = torch.from_numpy(ranks.cell_centres(query.cells))[None]
-    dense = model.query_rs(encoded, grid, normalize=True)[0].float().numpy()
-    shown = field.imshow(
-        (dense @ reading.photos[row]).reshape(query.cells, query.cells),
-        extent=extent,
-        cmap=style.SIMILARITY,
-    )
-    field.set_title("Similarity to the field")
-    fig.colorbar(shown, ax=field, label="cosine", shrink=0.7)
-    for ax in (rgb, field):
-        ax.plot(*truth, "o", mfc="none", mec="white", mew=2.5, ms=11)
-        ax.plot(*truth, "o", mfc="none", mec=style.BLACK, mew=1, ms=11)
-        ax.set(xlabel="east (m)", ylabel="south (m)")
-        ax.grid(False)
-    field.plot(*guess, "x", color=style.SKY, mew=2.5, ms=9)
-    fig.suptitle(
-        f"Photo {query.rows['photo_id'].iloc[row]}: circle, where it stands; cross, the "
-        f"guess, {errors[row]:.0f} m off (the median photo)",
-        fontsize=10.5,
-        x=0.01,
-        ha="left",
-    )
+    colours = (style.BLUE, style.ORANGE, style.BLACK, style.GREY)
+    for name, colour, mark in zip(names, colours, "os^D"):
+        rows = regions[regions["encoder"] == name].set_index("region")["error"].reindex(order)
+        label = _label(name, rows.to_frame())
+        ax.plot(range(len(order)), rows, mark, color=colour, ms=6, label=label)
+    ax.set_xticks(range(len(order)), order, rotation=90, fontsize=8)
+    ax.set_ylabel(error)
+    ax.set_ylim(bottom=0)
+    fig.legend(loc="outside right upper", fontsize=9, frameon=False)
     return fig

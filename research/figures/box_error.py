@@ -10,10 +10,19 @@ chip's own CRS and transform (geo.chip_xy) they are not.
 import numpy as np
 import pyproj
 from affine import Affine
+from matplotlib.figure import Figure
 
 from gairlib import geo
+from research.figures import style
 
 STEPS = 9  # positions along each side of the chip that are tried
+LATITUDES = np.linspace(-78.0, 83.0, 47)
+MERIDIAN = {
+    "at the zone's central meridian": 0.02,
+    "half way to the zone's edge": 1.5,
+    "at the zone's edge": 2.98,
+}
+SIZES = (640.0, 2000.0)  # metres: ours, and about what the published demo chips cover
 
 
 def chip_at(lat: float, from_meridian_deg: float, chip_m: float) -> tuple[str, Affine, np.ndarray]:
@@ -60,3 +69,43 @@ def pixels_off_exact(lat: float, from_meridian_deg: float, chip_m: float) -> flo
     x, y = to_utm.transform(*lonlat.T)
     place = np.column_stack([(x - transform.c) / chip_m, (transform.f - y) / chip_m])
     return float(np.hypot(*((xy + 1) / 2 - place).T).max() * chip_m / 10.0)
+
+
+def box_errors() -> tuple[Figure, dict[str, float]]:
+    """Error of box interpolation by latitude, and the numbers that a text needs.
+
+    Returns the figure and {"box_median_m", "box_worst_m", "exact_worst_px", ...} over all
+    latitudes, distances from the meridian and positions in a chip of 640 m.
+    """
+    with style.context():
+        fig = Figure(figsize=(style.WIDTH, 4.4), layout="constrained")
+        for ax, size in zip(axes := fig.subplots(1, 2, sharey=True), SIZES):
+            for (name, degrees), colour in zip(MERIDIAN.items(), style.CYCLE):
+                worst = [metres_off(a, degrees, size).max() for a in LATITUDES]
+                ax.plot(LATITUDES, worst, color=colour, label=name)
+            ax.axhline(10.0, color=style.GREY, ls="--", lw=1)
+            ax.set(title=f"Chip of {size:,.0f} m", xlabel="latitude (degrees)", yscale="log")
+        axes[0].set_ylabel("largest error in a chip (metres)")
+        axes[0].annotate(
+            "one pixel",
+            (0, 10.0),
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8.5,
+            color=style.BLACK,
+        )
+        handles, labels = axes[0].get_legend_handles_labels()
+        fig.legend(handles, labels, loc="outside lower center", ncols=3)
+    every = np.array([[metres_off(a, d, SIZES[0]) for d in MERIDIAN.values()] for a in LATITUDES])
+    single = np.array(
+        [[metres_off(a, d, SIZES[0], single=True) for d in MERIDIAN.values()] for a in LATITUDES]
+    )
+    exact = [pixels_off_exact(a, d, SIZES[0]) for a in LATITUDES for d in MERIDIAN.values()]
+    numbers = {
+        "box_median_m": float(np.median(every)),
+        "box_worst_m": float(every.max()),
+        "box_float32_median_m": float(np.median(single)),
+        "exact_worst_px": float(max(exact)),
+    }
+    return fig, numbers

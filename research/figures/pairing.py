@@ -307,6 +307,35 @@ def distributions(pairs: Pairs, synthetic: bool) -> Figure:
     return style.mark(fig, synthetic)
 
 
+def date_gaps(pairs: Pairs, synthetic: bool) -> Figure:
+    """Days between a photo and its chip's scene, and the share of near-duplicates by split."""
+    gap = pairs.manifest["date_gap_days"].to_numpy(float)
+    known = gap[np.isfinite(gap)]
+    with style.context():
+        fig = Figure(figsize=(style.WIDTH, 2.8), layout="constrained")
+        ax = fig.subplots()
+        if known.size:
+            top = max(10.0, float(np.percentile(known, 99)))
+            ax.hist(np.clip(known, 0, top), bins=40, color=style.PURPLE)
+            ax.set_xlim(0, top)
+        else:
+            ax.set(xticks=[], yticks=[])
+            ax.text(
+                0.5,
+                0.5,
+                "no photo with a date in a scene with a date",
+                transform=ax.transAxes,
+                ha="center",
+            )
+        unknown = f"; unknown for {gap.size - known.size:,}" if known.size < gap.size else ""
+        ax.set(
+            title=f"Days between photo and scene ({known.size:,} pairs{unknown})",
+            xlabel="days",
+            ylabel="photos in chips",
+        )
+    return style.mark(fig, synthetic)
+
+
 def examples(pairs: Pairs, count: int = 3, seed: int = 0) -> list[int]:
     """Chips worth showing: of different scenes where possible, those with most photos first."""
     chips = pairs.chips

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gairlib import geo
 from research.evaluation.table import OURS, RANDOM
 from research.figures import style
 
@@ -127,44 +126,3 @@ def _lines(ax, rows: pd.DataFrame, kind: str, handles: dict) -> None:
         ax.minorticks_off()
         ax.set_xlabel("great-circle distance (km)")
     ax.set_ylim(bottom=0)
-
-
-def places(query, modality: str, where, asking, places) -> Figure:
-    """The query with the median error, and its similarity to every place of the world gallery."""
-    best = (asking @ places.T).argmax(1)
-    apart = geo.haversine(where.lonlat[: where.n], where.lonlat[best]) / 1000
-    row = int(np.argsort(apart, kind="stable")[len(apart) // 2])
-    fig = Figure(figsize=(style.WIDTH + 2.0, 3.1), layout="constrained")
-    image, world = fig.subplots(1, 2, width_ratios=(1, 2.6))
-    if modality == "sv":
-        style.image_axes(image, "Photo").imshow(query.images[row].permute(1, 2, 0).numpy())
-    else:
-        chip = style.true_colour(query.chips[query.chip_of[row]])
-        style.image_axes(image, "Chip, position read").imshow(chip)
-        x, y = (query.xy[row] + 1) / 2 * len(chip) - 0.5
-        image.plot(x, y, "o", mfc="none", mec="white", mew=2.5, ms=11)
-        image.plot(x, y, "o", mfc="none", mec=style.BLACK, mew=1, ms=11)
-    similarity = places @ asking[row]
-    order = np.argsort(similarity, kind="stable")  # the most similar on top
-    dots = world.scatter(*where.lonlat[order].T, c=similarity[order], s=7, cmap=style.SIMILARITY)
-    fig.colorbar(dots, ax=world, label="cosine", shrink=0.7)
-    truth, guess = where.lonlat[row], where.lonlat[best[row]]
-    world.plot(*truth, "o", mfc="none", mec="white", mew=3.5, ms=13)
-    world.plot(*truth, "o", mfc="none", mec=style.BLACK, mew=1.5, ms=13)
-    world.plot(*guess, "x", color="white", mew=4.5, ms=11)
-    world.plot(*guess, "x", color=style.SKY, mew=2.5, ms=10)
-    world.set(
-        xlabel="longitude (°)",
-        ylabel="latitude (°)",
-        title=f"{len(where.lonlat):,} candidate places",
-    )
-    world.set_aspect("equal")
-    world.grid(False)
-    fig.suptitle(
-        f"{query.rows['photo_id'].iloc[row]}: circle, where it is; cross, best candidate, "
-        f"{apart[row]:,.0f} km off (the median query)",
-        fontsize=10.5,
-        x=0.01,
-        ha="left",
-    )
-    return fig

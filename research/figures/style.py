@@ -27,8 +27,8 @@ SIMILARITY = "magma"  # cosine similarity: dark is unlike
 DIVERGING = "RdBu_r"  # signed values around zero
 
 # Any two of a palette are 15 apart or more (CIE 1976), as seen by most people, without red cones
-# and without green ones (tests/research/figures/test_style.py): hue alone would not do that, so lightness varies.
-# By a word of the class's name, so that water is blue in every figure.
+# and without green ones (tests/research/figures/test_style.py): hue alone would not do that, so
+# lightness varies. By a word of the class's name, so that water is blue in every figure.
 LAND_COVER = {
     "water": "#2862B0",
     "tree": "#186437",

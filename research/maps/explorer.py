@@ -5,8 +5,8 @@ Three questions, each answered from arrays that are in memory when the explorer 
 - `where(photo)`: where in the scene this photo could be, and how far off the best cell is;
 - `world(lon, lat)`: which places on Earth the location encoder takes for like this one.
 
-Answers are data (rows, pictures as data URIs with their bounds); `research.maps.explorer_widgets` shows
-them in JupyterLab. A click costs one product with the vectors held, and a picture to encode;
+Answers are data (rows, pictures as data URIs with their bounds); `explorer_widgets` shows them in
+JupyterLab. A click costs one product with the vectors held, and a picture to encode;
 `research.speed.exploration` measures it.
 """
 

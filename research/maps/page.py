@@ -37,7 +37,7 @@ def _leaflet() -> str:
 
 
 def _own(name: str) -> str:
-    return (resources.files("research.maps.scene_map") / name).read_text("utf-8")
+    return (resources.files("research.maps") / name).read_text("utf-8")
 
 
 def page(m) -> str:

@@ -1,7 +1,6 @@
 """One scene on an interactive map (leafmap, on folium), as a single HTML file without a network.
 
-Pictures come from `research.maps.overlays`, warped to EPSG:3857, and lie one at a time over the true
-colours; two of them can be set against each other with a swipe. Photos open pop-ups with their
+Pictures come from `overlays`, warped to EPSG:3857, and lie one at a time over the true colours; two of them can be set against each other with a swipe. Photos open pop-ups with their
 nearest neighbours (`popups`). What folium cannot do is in `map.js`; `page` puts everything into
 one file. There are no tile layers unless a basemap is asked for, and without a network the map is
 then as it is without one.
@@ -14,7 +13,6 @@ from gairlib.data.scenes import Scene
 from gairlib.embed.field import Finding
 from gairlib.errors import BadInput
 from research.figures import style
-from research.maps.basemaps import basemap_tiles
 from research.maps.legend import legend_html
 from research.maps.overlays import SIDE, Layer, credit, data_uri, warp
 from research.maps.page import frame, page, save
@@ -153,4 +151,31 @@ def _swipe(swipe: tuple[Layer, str], drawn: dict, names: dict) -> dict:
         "url": uri,
         "bounds": [[south, west], [north, east]],
         "layer": names[right],
+    }
+
+
+def basemap_tiles(name: str) -> dict:
+    """Tiles under the overlays, for a reader with a network: a provider's name in xyzservices, such
+    as "OpenStreetMap.Mapnik" -> {name, url, options} for Leaflet. map.js takes the layer away again
+    where no tile of it can be loaded. BadInput for an unknown name and one that needs a key."""
+    import xyzservices.providers as providers
+
+    try:
+        provider = providers.query_name(name)
+    except ValueError as problem:
+        raise BadInput(
+            f"basemap {name!r}: xyzservices has no such provider; "
+            "OpenStreetMap.Mapnik and Esri.WorldImagery are two that need no key"
+        ) from problem
+    if provider.requires_token():
+        raise BadInput(
+            f"basemap {provider.name}: this provider needs a key, which would stand in the page; "
+            "take one without, such as OpenStreetMap.Mapnik"
+        )
+    credit = provider.get("html_attribution") or provider.get("attribution", provider.name)
+    return {
+        "name": provider.name,
+        "url": provider.url,
+        "options": {k: v for k, v in provider.items() if k not in ("url", "name")}
+        | {"attribution": credit, "maxNativeZoom": provider.get("max_zoom", 18), "maxZoom": 21},
     }

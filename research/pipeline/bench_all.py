@@ -20,8 +20,7 @@ from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.location import base
 from research.pipeline import stages
-from research.reports.html import duration
-from research.reports.scoreboard.further import read
+from research.pipeline.records import duration, read
 from research.tasks import registry
 
 BLOCK_DEGREES = [2.0, 10.0, 20.0]

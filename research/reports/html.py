@@ -13,6 +13,7 @@ from PIL import Image
 
 from research.maps.overlays import data_uri
 from research.pipeline.page import QUALITY
+from research.pipeline.records import duration
 from research.reports.report_style import STYLE
 from research.reports.words import number, with_interval
 
@@ -308,9 +309,3 @@ def picture(path: Path) -> str:
         pixels = np.asarray(image)
     png, webp = data_uri(pixels), data_uri(pixels, "webp", QUALITY)
     return webp if 2 * len(webp) < len(png) else png
-
-
-def duration(seconds: float) -> str:
-    """ "41 s", "3 min 20 s"."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

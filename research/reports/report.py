@@ -5,7 +5,6 @@ the dataset folder. Whatever is absent is left out or listed as skipped, so the 
 any time. `research.reports.html` turns the result into a page.
 """
 
-import json
 import math
 import shutil
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import pandas as pd
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
 from research.pipeline.offline import external_loads
+from research.pipeline.records import read
 from research.reports import gallery as report_gallery
 from research.reports import html
 from research.reports.words import label, number, quantity, with_interval
@@ -136,7 +136,7 @@ class Report:
 
 def provenance(checkpoint: str | Path) -> str:
     """Where a model folder's weights come from, in a few words."""
-    about = _json(Path(checkpoint).parent / "provenance.json")
+    about = read(Path(checkpoint).parent / "provenance.json")
     return str(about.get("source") or "unknown")
 
 
@@ -149,19 +149,19 @@ def gather(
 ) -> Report:
     """Read everything that there is. No stage needs to have run."""
     outputs, metrics, reports = Path(outputs), Path(metrics), Path(reports)
-    records = {r.get("html", ""): r for r in map(_json, sorted(reports.glob("*.json")))}
+    records = {r.get("html", ""): r for r in map(read, sorted(reports.glob("*.json")))}
     results = {
-        p.parent.name: _json(p) for p in sorted((outputs / "benchmark").glob("*/result.json"))
+        p.parent.name: read(p) for p in sorted((outputs / "benchmark").glob("*/result.json"))
     }
     cards = []
     for name, (nr, figure, keys) in STAGES.items():
         record = records.get(f"{nr}-{name}.html", {})
-        numbers = _flat(_json(metrics / f"{name}.json"))
+        numbers = _flat(read(metrics / f"{name}.json"))
         if record or numbers:
             cards.append(_card(name, "stage", record, numbers, outputs / name, figure, keys))
     for name, result in results.items():
         record = records.get(f"{BENCHMARK[0]}-{name}.html", {})
-        numbers = _flat(_json(metrics / "benchmark" / f"{name}.json"))
+        numbers = _flat(read(metrics / "benchmark" / f"{name}.json"))
         folder = outputs / "benchmark" / name
         card = _card(name, "benchmark", record, numbers, folder, BENCHMARK[1], ())
         cards.append(_judged(card, result))
@@ -176,14 +176,14 @@ def gather(
         dataset=dataset.name,
         synthetic=dataset.synthetic,
         description=str(dataset.about.get("description", "")),
-        weights=_json(outputs / "pretrain/provenance.json"),
+        weights=read(outputs / "pretrain/provenance.json"),
         cards=cards,
         results=pd.DataFrame(headlines),
         rows=_rows(outputs / "benchmark"),
         inventory=dataset.inventory(),
         skipped=_skipped(dataset, results),
         rejected=_rejected(dataset, outputs),
-        pairing=_json(outputs / "pair/report.json"),
+        pairing=read(outputs / "pair/report.json"),
         gallery=report_gallery.pictures(dataset, outputs / "pair"),
         pages=[(title, what, name) for title, what, _, name in there],
         copies={name: path for _, _, path, name in there if path.parent != reports},
@@ -344,17 +344,6 @@ def _rejected(dataset: Dataset, outputs: Path) -> pd.DataFrame:
         return found
     photos = pd.read_parquet(path).rename(columns={"photo_id": "item"}).assign(kind="photo")
     return pd.concat([found[found["kind"] != "photo"], photos[columns]], ignore_index=True)
-
-
-def _json(path: Path) -> dict:
-    """A JSON object, {} where there is no such file."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, OSError) as problem:
-        raise BadInput(f"{path}: not readable as JSON ({problem}); run its stage again") from None
-    return found if isinstance(found, dict) else {}
 
 
 def _flat(numbers: dict, before: str = "") -> dict:

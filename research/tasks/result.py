@@ -27,7 +27,7 @@ from research.evaluation import geographic_bias
 from research.evaluation.geographic_bias import COLUMNS as REGIONS
 from research.evaluation.table import COMPARISON_COLUMNS, LOWER, OURS, RANDOM, ROW_COLUMNS
 from research.figures import benchmarks as figures
-from research.figures import geographic_bias as bias_figures
+from research.figures import examples as example_figures
 from research.figures import retrieval as retrieval_figures
 from research.tasks import benchmark_location, probing, published_weights, registry
 
@@ -205,11 +205,11 @@ class Result:
 
     def figure(self) -> Figure:
         """Every encoder with its interval, one panel a judged metric."""
-        return figures.scores(self)
+        return figures.rows(self)
 
     def sample(self) -> Figure:
         """One example (or a few) of what the task asks."""
-        return figures.sample(self)
+        return example_figures.example(self)
 
     def curves(self) -> dict[str, Figure]:
         """Further figures by name: recall by direction, kilometres missed (retrieval only)."""
@@ -217,20 +217,7 @@ class Result:
 
     def bias(self) -> Figure | None:
         """Errors by region of the first judged split, None where there are fewer than two."""
-        if not self.mainline:
-            return None
-        rows = self.regions[self.regions["split"] == self.mainline[0][1]]
-        if rows["region"].nunique() < 2:
-            return None
-        data = self.example["data"]
-        label = (
-            f"RMSE of {data.target}"
-            if data.kind == "regression"
-            else f"share of {data.target} that is wrong"
-        )
-        size = data.cluster.removesuffix("° block")
-        degrees = float(size) if data.modality == "location" else None
-        return bias_figures.draw(rows, self.task, label, self.synthetic, degrees)
+        return figures.bias(self)
 
     def save(self, folder: str | Path, metrics: str | Path | None = None) -> None:
         """rows.parquet, rows.csv, comparison.csv, neighbours.csv, regions.csv, bias.csv

@@ -14,8 +14,8 @@ import pytest
 from builders.browser_pages import DESKTOP, PHONE, opened, started
 from PIL import Image
 
-from research.maps.basemaps import basemap_tiles
 from research.maps.legend import no_tiles
+from research.maps.scene_map import basemap_tiles
 
 pytestmark = pytest.mark.browser
 OVER = ".leaflet-overlay-pane img.gairlib-top"

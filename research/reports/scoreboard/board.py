@@ -10,10 +10,11 @@ import pandas as pd
 
 from gairlib.data.dataset import Dataset
 from research.pipeline import commit
+from research.pipeline.records import read
 from research.reports.scoreboard import claims, further
-from research.reports.scoreboard.lines import LOSES, TIE, WINS, Line, lines
-from research.reports.scoreboard.part import Part
-from research.reports.scoreboard.registry import counts, registry
+from research.reports.scoreboard.lines import LOSES, TIE, WINS, Line, Part, lines
+from research.reports.scoreboard.location_encoders import counts
+from research.reports.scoreboard.location_encoders import section as trained_encoders
 from research.reports.scoreboard.tables import COORDBENCH, Tables, gather
 from research.reports.words import number, with_interval
 from research.tasks import registry as benchmark_tasks
@@ -169,13 +170,13 @@ def build(
     tables = gather(outputs, tasks)
     found = lines(tables)
     parts = {
-        "good": [registry(tables.rows, tables.neighbours)],
+        "good": [trained_encoders(tables.rows, tables.neighbours)],
         "alignment": [
             further.readings(found),
-            further.stress(further.read(metrics / "stress.json")),
-            further.ablation(further.read(metrics / "ablation.json")),
+            further.stress(read(metrics / "stress.json")),
+            further.ablation(read(metrics / "ablation.json")),
         ],
-        "space": [further.space(further.read(metrics / "embed.json"))],
+        "space": [further.space(read(metrics / "embed.json"))],
     }
     return Board(
         dataset.name,
@@ -210,7 +211,7 @@ def _sources(found: list[Line], reports: Path) -> dict[str, Source]:
     sources = {}
     for stage in dict.fromkeys(line.stage for line in found):
         name = "65-coordbench" if stage == "coordbench" else f"60-{stage.partition('@')[2]}"
-        record = further.read(reports / f"{name}.json")
+        record = read(reports / f"{name}.json")
         sources[stage] = Source(
             stage,
             f"{before}dvc repro {stage}",

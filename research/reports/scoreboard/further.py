@@ -1,16 +1,12 @@
 """What the tasks' own lines do not hold: the ablation, stress tests, other readings of the field,
 and how far apart true and false pairs lie in the space."""
 
-import json
 import math
-from pathlib import Path
 
 import pandas as pd
 
-from gairlib.errors import BadInput
 from research.evaluation.table import OURS
-from research.reports.scoreboard.lines import LOSES, NONE, TIE, WINS, Against, Line
-from research.reports.scoreboard.part import Part
+from research.reports.scoreboard.lines import LOSES, NONE, TIE, WINS, Against, Line, Part
 from research.reports.words import number, with_interval
 from research.studies.ablation_table import BY_NAME
 from research.studies.stress.curves import LINEAR, MLP
@@ -35,16 +31,6 @@ def _source(file: str, found: dict) -> str:
     """Where a measured file's numbers come from; `found`: its content."""
     commit = found.get("commit") or "unknown"
     return f"metrics/{file}, `make ablate`" + (f", commit {commit}" if found else "")
-
-
-def read(path: str | Path) -> dict:
-    """A metrics file, {} where there is none."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as problem:
-        raise BadInput(f"{path}: not readable as JSON ({problem}); run its stage again") from None
 
 
 # ------------------------------------------------------------------ ablation and stress

@@ -77,6 +77,16 @@ class Line:
         return "same places" if self.split.startswith("random") else "new places"
 
 
+@dataclass
+class Part:
+    """A section beside the lines: sentences, a table (or none), and where both come from."""
+
+    title: str
+    sentences: list[str] = field(default_factory=list)
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    source: str = ""  # file, stage, command, commit
+
+
 def lines(tables: Tables) -> list[Line]:
     """All judged (task, split, metric), tasks by name, each task's headline first."""
     mean = tables.rows[tables.rows["seed"].astype(str) == "mean"]

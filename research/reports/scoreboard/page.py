@@ -11,7 +11,8 @@ from pathlib import Path
 
 from gairlib.errors import BadInput
 from research.pipeline.offline import external_loads
-from research.reports.html import badge, duration, frame_html, interval, strip, text
+from research.pipeline.records import duration
+from research.reports.html import badge, frame_html, interval, strip, text
 from research.reports.report_style import STYLE
 from research.reports.scoreboard import claims
 from research.reports.scoreboard.board import Board, Source

@@ -5,7 +5,7 @@ import pyproj
 import pytest
 
 from gairlib import geo
-from research.figures import box_error, pairing_geometry
+from research.figures import box_error
 
 
 def test_exact_positions_agree_with_pyproj_alone():
@@ -40,7 +40,7 @@ def test_single_precision_adds_its_steps():
 
 
 def test_figure_and_numbers():
-    figure, numbers = pairing_geometry.box_errors()
+    figure, numbers = box_error.box_errors()
     assert len(figure.axes) == 2 and all(len(ax.lines) == 4 for ax in figure.axes)
     assert numbers["exact_worst_px"] < 0.01
     assert numbers["box_worst_m"] == pytest.approx(30.0, abs=2.0)

@@ -9,7 +9,7 @@ import pytest
 from matplotlib import colors
 from matplotlib.figure import Figure
 
-from research.figures import benchmarks, segmentation, style, world
+from research.figures import examples, style, world
 
 
 def draw() -> Figure:
@@ -131,8 +131,8 @@ def test_land_cover_has_one_palette(monkeypatch):
     """The world's map and the segmentation's tiles show the same class in the same colour."""
     palette = style.cover_colours(CLASSES)
     assert set(palette) == set(style.LAND_COVER.values())
-    assert segmentation.colours(CLASSES) == palette
-    assert segmentation.colours(CLASSES[::-1]) == palette[::-1]
+    assert style.cover_colours(CLASSES) == palette
+    assert style.cover_colours(CLASSES[::-1]) == palette[::-1]
     names = dict(enumerate(CLASSES, 1))
     cover = np.array([[*names]])
     scene = SimpleNamespace(width=9, height=1, to_pixels=lambda lon, lat: (lon, lat))
@@ -155,7 +155,7 @@ def test_land_cover_has_one_palette(monkeypatch):
 
 
 class Labelled:
-    """What `benchmarks._places` reads of a task's data."""
+    """What `examples._places` reads of a task's data."""
 
     def __init__(self, labels, kind="classification", target="country"):
         self.labels, self.kind, self.target, self.name = np.asarray(labels), kind, target, "places"
@@ -165,7 +165,7 @@ class Labelled:
 @pytest.mark.parametrize("classes, entries, rest", [(3, 3, ""), (10, 10, ""), (14, 10, "5 others")])
 def test_each_class_of_a_map_has_a_colour_and_a_name(classes, entries, rest):
     labels = [f"c{i:02d}" for i in range(classes) for _ in range(20 - i)]
-    figure = benchmarks._places(Labelled(labels))
+    figure = examples._places(Labelled(labels))
     (legend,) = figure.legends
     said = [t.get_text() for t in legend.get_texts()]
     assert len(said) == entries and said[:3] == ["c00", "c01", "c02"]  # the most frequent first
@@ -186,7 +186,7 @@ def test_each_class_of_a_map_has_a_colour_and_a_name(classes, entries, rest):
     ],
 )
 def test_a_colour_bar_has_the_unit_of_a_known_column(column, text):
-    figure = benchmarks._places(Labelled(np.arange(20.0), "regression", column))
+    figure = examples._places(Labelled(np.arange(20.0), "regression", column))
     assert figure.axes[1].get_ylabel() == text
 
 

@@ -16,7 +16,8 @@ from research.evaluation.table import COMPARISON_COLUMNS, OURS, RANDOM, ROW_COLU
 from research.pipeline.offline import external_loads
 from research.reports.scoreboard import board, claims, further, page
 from research.reports.scoreboard.lines import Against, Line
-from research.reports.scoreboard.registry import counts, registry
+from research.reports.scoreboard.location_encoders import counts
+from research.reports.scoreboard.location_encoders import section as trained_encoders
 from research.reports.scoreboard.tables import gather
 from research.tasks.trained import CHOSEN, PROBE
 
@@ -308,7 +309,7 @@ def tables(found, split="10° blocks, 5 folds"):
 
 
 def test_registry_takes_verdicts_from_the_paired_differences_to_neighbours():
-    part = registry(
+    part = trained_encoders(
         *tables(
             [
                 ("location-t-win", "R2", 0.8, 0.6, 0.5, "wins"),
@@ -353,11 +354,13 @@ def test_other_block_sizes_and_a_single_encoder_are_sentences_of_their_own():
         [("location-c-value", "R2", 0.5, 0.6, 0.5, "loses")], "0.5° blocks, 5 folds"
     )
     fine = fine[~fine["encoder"].isin(["rff", CHOSEN])]
-    part = registry(pd.concat([rows, fine]), pd.concat([near, near_fine.assign(encoder="xyz")]))
+    part = trained_encoders(
+        pd.concat([rows, fine]), pd.concat([near, near_fine.assign(encoder="xyz")])
+    )
     assert len(part.sentences) == 2  # one encoder alone is not the best by test score of several
     assert part.sentences[1].startswith("0.5° blocks, 5 folds, 1 regression table: the one train")
     fine = tables([("location-c-value", "R2", 0.5, 0.6, 0.5, "loses")])[0]
-    part = registry(fine[fine["encoder"] != CHOSEN], near)
+    part = trained_encoders(fine[fine["encoder"] != CHOSEN], near)
     assert "flatters" in part.sentences[-1] and part.table["encoder"].tolist() == ["xyz"]
 
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from gairlib.errors import BadInput
-from research.figures import ablation as figures
+from research.figures import studies as figures
 from research.pipeline import commit
 from research.studies import ablation_table
 from research.studies.ablation import BASE, Run, Variant

@@ -18,7 +18,7 @@ from gairlib.data.dataset import Dataset
 from gairlib.data.scenes import Reader
 from gairlib.errors import BadInput
 from gairlib.pairs import pair
-from research.figures import stress as figures
+from research.figures import studies as figures
 from research.pipeline import commit, notebook
 from research.studies import ablation
 from research.studies.stress import curves, evaluate, findings, levels, perturb

@@ -9,7 +9,7 @@ import torch
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
 from research.evaluation import stats
-from research.figures import segmentation as figures
+from research.figures import style
 from research.tasks import result as benchmarks
 from research.tasks.segmentation import benchmark, heads, landcover, score, train
 from research.tasks.segmentation.data import IGNORE, SegmentationData, Tiles, check_classes, load
@@ -249,7 +249,7 @@ def test_every_class_has_a_colour_of_its_own():
         "other",
         "cloud",
     )
-    assert len(set(figures.colours(names))) == len(names)
+    assert len(set(style.cover_colours(names))) == len(names)
 
 
 def test_stats_take_the_scores():

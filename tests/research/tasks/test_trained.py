@@ -18,7 +18,7 @@ from research.evaluation import geographic_bias, stats
 from research.evaluation.location_training import Settings
 from research.evaluation.neighbours import NEAREST
 from research.evaluation.table import Table
-from research.figures import geographic_bias as bias_figures
+from research.figures import benchmarks as figures
 from research.tasks import benchmark_location, probing, published_weights, registry
 from research.tasks import result as benchmarks
 from research.tasks.tiles import Places
@@ -142,8 +142,8 @@ def test_errors_by_region_are_those_of_a_planted_table():
 
 def test_the_figure_and_the_files_of_a_result(result, tmp_path):
     assert isinstance(result.bias(), Figure)
-    assert len(result.bias().axes) == bias_figures.MOST + 1  # and the shared colour scale
-    assert bias_figures.shown(result.regions)[:3] == ["gair", CHOSEN, NEAREST]
+    assert len(result.bias().axes) == figures.MOST + 1  # and the shared colour scale
+    assert figures.shown(result.regions)[:3] == ["gair", CHOSEN, NEAREST]
     result.save(tmp_path)
     assert set(pd.read_csv(tmp_path / "regions.csv")["encoder"]) == set(result.rows["encoder"])
     bias = pd.read_csv(tmp_path / "bias.csv")
@@ -160,7 +160,7 @@ def test_the_figure_and_the_files_of_a_result(result, tmp_path):
             "error": [0.1, 0.2, 0.3, 0.4],
         }
     )
-    assert isinstance(bias_figures.draw(sites, "t", "share wrong", True, None), Figure)
+    assert isinstance(figures.regions(sites, "t", "share wrong", True, None), Figure)
 
 
 # ---------------------------------------------------------------------------- published weights

@@ -11,15 +11,14 @@ import pandas as pd
 
 from gairlib.location import base
 from research.evaluation.neighbours import NEAREST
-from research.reports.scoreboard.lines import LOSES, NONE, TIE, WINS
-from research.reports.scoreboard.part import Part
+from research.reports.scoreboard.lines import LOSES, NONE, TIE, WINS, Part
 from research.reports.words import number, with_interval
 from research.tasks.trained import CHOSEN, PROBE
 
 KINDS = {"R2": "regression", "accuracy": "classification"}  # metric -> what its tables are
 
 
-def registry(rows: pd.DataFrame, neighbours: pd.DataFrame) -> Part:
+def section(rows: pd.DataFrame, neighbours: pd.DataFrame) -> Part:
     """A row a task and split; sentences by split and kind of table.
 
     rows, neighbours: in the columns of `benchmark_table`, ROW_COLUMNS and COMPARISON_COLUMNS. The

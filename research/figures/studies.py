@@ -1,13 +1,21 @@
-"""Figures of the stress tests: a panel a trained mode, its curve with the 95% interval."""
+"""Figures of the studies. Ablation: what each variant changes against the base, with its interval.
+Stress tests: a panel a trained mode, its curve with the 95% interval."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from research.figures import style
-from research.studies.stress.curves import HEADLINE, LOWER, NONE, Result
+from research.studies import ablation_table
+from research.studies.ablation import BASE
+from research.studies.ablation_table import BY_NAME
+from research.studies.stress import curves as stress_curves
+from research.studies.stress.curves import HEADLINE, LOWER, NONE
 from research.studies.stress.levels import NEUTRAL
 
+COLOURS = {"better": style.BLUE, "worse": style.VERMILION}
 AXES = {
     "noise": ("Coordinate noise", "distance from the true place (m)"),
     "shift_east": ("Chip's content shifted, east-west", "read so far east of the place (m)"),
@@ -20,8 +28,66 @@ READ = {"nili": "NILI", "mean": "chip mean"}
 GALLERY = {"site": "within its site", "all": "among all photos"}
 
 
+def differences(result: ablation_table.Result, metrics: Sequence[str]) -> Figure:
+    """A panel a metric (one or two read best), a row a variant: difference to the base, 95%.
+
+    Blue where the interval shows better, vermilion where worse, grey where it holds zero. Variants
+    stand in the same order in every panel, that of the list; those without a number are left out.
+    """
+    table = result.table[result.table["metric"].isin(metrics)]
+    variants = [v for v in dict.fromkeys(table["variant"]) if v != BASE]
+    with style.context():
+        fig = Figure(
+            figsize=(style.WIDTH, 1.5 + 0.36 * max(1, len(variants))), layout="constrained"
+        )
+        axes = fig.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+        for ax, name in zip(axes, metrics):
+            _differences(ax, result, name, variants)
+        axes[0].set_yticks(range(len(variants)), variants)
+        axes[0].set_ylim(len(variants) - 0.5, -0.5)
+        facts = result.facts
+        fig.suptitle(
+            f"Difference to the base: {facts['steps']} steps, {len(facts['seeds'])} "
+            f"seed{'s' * (len(facts['seeds']) > 1)}, {facts['photos']} photos at "
+            f"{facts['sites']} validation sites",
+            fontsize=11,
+            x=0.01,
+            ha="left",
+        )
+        return style.mark(fig, facts["data"] == "synthetic")
+
+
+def _differences(ax, result: ablation_table.Result, name: str, variants: Sequence[str]) -> None:
+    metric, part = BY_NAME[name], result.table[result.table["metric"] == name]
+    rows = part.set_index("variant")
+    ax.axvline(0, color=style.BLACK, lw=1, zorder=1)
+    for y, variant in enumerate(variants):
+        if variant not in rows.index or np.isnan(rows.loc[variant, "difference"]):
+            continue
+        row = rows.loc[variant]
+        colour = COLOURS.get(row["verdict"], style.GREY)
+        if np.isfinite(row["low"]):
+            ax.plot(
+                [row["low"], row["high"]],
+                [y, y],
+                color=colour,
+                lw=3,
+                solid_capstyle="round",
+                zorder=2,
+            )
+        ax.plot(row["difference"], y, "o", color=colour, ms=7, zorder=3)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: metric.show(v, sign=True)))
+    ax.locator_params(axis="x", nbins=5)
+    ax.grid(axis="y", visible=False)
+    base = metric.show(rows.loc[BASE, "mean"])
+    ax.set_title(
+        f"{metric.label}\nbase {base}, chance {metric.show(result.chance[name])}", fontsize=10
+    )
+    ax.set_xlabel(f"difference ({'lower' if metric.lower else 'higher'} is better)\n")
+
+
 def curves(
-    result: Result, stress: str, gallery: str = HEADLINE[0], metric: str = HEADLINE[1]
+    result: stress_curves.Result, stress: str, gallery: str = HEADLINE[0], metric: str = HEADLINE[1]
 ) -> Figure:
     """One stress: a panel a trained mode with shared limits, the other modes' curves in grey.
 
@@ -34,7 +100,7 @@ def curves(
         fig = Figure(figsize=(style.WIDTH, 1.0 + 2.0 * rows), layout="constrained")
         axes = fig.subplots(rows, 3, sharex=True, sharey=True, squeeze=False).ravel()
         for ax, mode in zip(axes, modes):
-            _panel(ax, table, mode, stress)
+            _curve(ax, table, mode, stress)
         for ax in axes[len(modes) :]:
             ax.set_visible(False)
         if metric in LOWER:
@@ -54,7 +120,7 @@ def curves(
         return style.mark(fig, result.facts["data"] == "synthetic")
 
 
-def _panel(ax, table, mode: str, stress: str) -> None:
+def _curve(ax, table, mode: str, stress: str) -> None:
     for other, part in table.groupby("trained", sort=False):
         if other != mode:
             ax.plot(part["level"], part["mean"], color="#CCCCCC", lw=1, zorder=1)
@@ -77,7 +143,9 @@ def _panel(ax, table, mode: str, stress: str) -> None:
     )
 
 
-def readings(result: Result, gallery: str = HEADLINE[0], metric: str = HEADLINE[1]) -> Figure:
+def readings(
+    result: stress_curves.Result, gallery: str = HEADLINE[0], metric: str = HEADLINE[1]
+) -> Figure:
     """Unstressed: each trained mode (row) read in its own mode (filled) and in others (hollow)."""
     table = result.curves
     table = table[
