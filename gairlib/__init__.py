@@ -2,7 +2,7 @@
 
 An open implementation of GAIR (arXiv 2503.16683): `GAIR(config)` is the model,
 `load_official(weights)` reads the published one. Submodules load on first use, so that
-`import gairlib` stays quick: `gairlib.geo`, `gairlib.pairs.pair`, ... need no import of their own.
+`import gairlib` stays quick: `gairlib.geo`, `gairlib.pairs.pairing`, ... need no import of their own.
 """
 
 from __future__ import annotations

@@ -36,7 +36,6 @@ from gairlib.data import exif, photo_tables, photos, scene_assets, scene_metadat
 from gairlib.data import scenes as scene_files
 from gairlib.data.scenes import Scene
 from gairlib.errors import BadInput, Missing
-from research.tasks import inventory
 
 PUBLISHED = ("pangaea", "geobench", "placepulse", "place-pulse-2.0")
 PARTS = ("scenes", "street", "tables", "landcover", "streetscapes", *PUBLISHED)
@@ -258,9 +257,8 @@ class Dataset:
 
     def _read_street(self) -> pd.DataFrame:
         table = self.photo_table()
-        pieces = list(photo_tables.chunks(table)) if isinstance(table, Path) else [table]
-        frame = pd.concat([p for p, _ in pieces]).reset_index(drop=True)
-        reasons = pd.concat([r for _, r in pieces]).reset_index(drop=True)
+        frame, reasons = photo_tables.read_photos(table) if isinstance(table, Path) else table
+        frame, reasons = frame.reset_index(drop=True), reasons.reset_index(drop=True)
         good = reasons.isna()
         double = frame.index[good][frame.loc[good, "photo_id"].duplicated()]
         reasons[double] = "photo_id stands more than once; first row kept"
@@ -316,22 +314,6 @@ class Dataset:
                 found[folder.name] = folder
         return found
 
-    # ------------------------------------------------------------------ the whole
-
-    def inventory(self) -> pd.DataFrame:
-        """One row a part: part, count (usable), rejected, note; absent parts are listed too."""
-        return inventory.of(self)
-
-    def require_any(self) -> None:
-        """BadInput if nothing in the folder can be used."""
-        if not self.inventory()["count"].sum():
-            lost = self.rejected
-            raise BadInput(
-                f"{self.folder}: nothing that can be used: no scene in scenes/, no photo in "
-                "street.csv, no location table in tables/, no benchmark folder"
-                + (f" ({len(lost)} rejected, the first: {lost[0]['reason']})" if lost else "")
-            )
-
 
 def _photo_reason(path: Path) -> str | None:
     try:
@@ -342,4 +324,4 @@ def _photo_reason(path: Path) -> str | None:
 
 
 def _has_images(folder: Path) -> bool:
-    return any(p.suffix.lower() in inventory.IMAGES for p in folder.iterdir())
+    return any(p.suffix.lower() in photos.IMAGES for p in folder.iterdir())

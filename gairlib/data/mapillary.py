@@ -1,7 +1,7 @@
 """Street-level photos of a box from the Mapillary API v4 into a dataset folder.
 
-    from gairlib import mapillary
-    mapillary.fetch("data/bern", (7.42, 46.93, 7.46, 46.96), limit=2000)
+    from gairlib.data import fetch_mapillary
+    fetch_mapillary("data/bern", (7.42, 46.93, 7.46, 46.96), limit=2000)
 
 The token comes from the environment variable MAPILLARY_TOKEN (mapillary.com/dashboard/developers)
 and goes into a request header only: never into an address, a message or a file. The API searches
@@ -39,7 +39,7 @@ SMALLEST = TILE / 64  # degrees; a tile this small (some 80 m) is quartered no m
 PAGE = 500  # images asked for at a time; the API's own limit is 2000
 
 
-def fetch(
+def fetch_mapillary(
     folder: str | Path,
     bbox: Sequence[float],
     *,
@@ -110,7 +110,7 @@ class _Refused(BadInput):
 
 
 class _Run:
-    """One call of fetch: what it has found so far, and the state file."""
+    """One call of fetch_mapillary: what it has found so far, and the state file."""
 
     def __init__(self, folder, getter, base_url, token, size, period):
         self.folder, self.getter, self.url, self.size = folder, getter, base_url, size

@@ -65,6 +65,13 @@ def chunks(path: str | Path, rows: int = 500_000) -> Iterator[tables.Piece]:
         yield photos, tables.first_of(damaged, reasons, moved, found)  # nearest to the cause
 
 
+def read_photos(path: str | Path) -> tables.Piece:
+    """A photo table as one (photos, reasons); for tables that fit in memory, else see `chunks`."""
+    pieces = list(chunks(path))
+    photos, reasons = (pd.concat(column).reset_index(drop=True) for column in zip(*pieces))
+    return photos, reasons
+
+
 def id_hashes(photo_ids: pd.Series) -> np.ndarray:
     """A uint64 for each id, the same in every run and process; gaps hash as empty text.
 

@@ -17,6 +17,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from gairlib.errors import BadInput, Missing
 
+IMAGES = (".jpg", ".jpeg", ".png")  # suffixes of benchmark images
 MAX_PIXELS = 120_000_000  # more is taken for a decompression bomb; a 15k panorama has 112M
 VIEW_YAWS = (0.0, 90.0, 180.0, 270.0)  # the views a spherical photo is cut into; 90 degrees wide
 

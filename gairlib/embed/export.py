@@ -30,7 +30,7 @@ from gairlib.embed import encode
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
 from gairlib.model_hash import weights_hash
-from gairlib.pairs import pair
+from gairlib.pairs.cut import expand_views
 
 UNKNOWN = "unknown: the dataset states none"
 
@@ -73,7 +73,7 @@ def chips(
 
 def photos(model: GAIR, dataset: Dataset, *, device: str = "cpu") -> gpd.GeoDataFrame:
     """Every photo (spherical ones as their four views): one row a view, position as geometry."""
-    street = pair.expand_views(dataset.street())
+    street = expand_views(dataset.street())
     vectors = encode.photos(model, dataset, street, device=device)
     kept = "photo_id path site view_yaw heading captured_at split licence".split()
     keep = [c for c in kept if c in street]

@@ -150,19 +150,6 @@ class Pairs:
                 out[i] = self._shards.chunk(number)[0]
         return out
 
-    def save(self, folder: str | Path) -> None:
-        """Copy to another folder; what was there is replaced."""
-        if self.folder is None:
-            raise BadInput("pairs that are in memory only cannot be saved: give pair() a folder")
-        folder = Path(folder)
-        if folder.resolve() == self.folder.resolve():
-            return
-        fresh = _fresh(folder)
-        for name in FILES:
-            copy = shutil.copytree if (self.folder / name).is_dir() else shutil.copyfile
-            copy(self.folder / name, fresh / name)
-        _put(fresh, folder)
-
 
 def load(folder: str | Path) -> Pairs:
     """Pairs as saved; Missing names the file that is not there."""

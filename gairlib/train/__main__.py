@@ -19,7 +19,7 @@ import yaml
 
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
-from gairlib.pairs import pair
+from gairlib.pairs import store
 from gairlib.train import loop, plan
 from gairlib.train.engine import Engine
 
@@ -62,7 +62,7 @@ def run(values: dict) -> dict:
     options, engine = plan.settings(section)
     paths = values.get("paths", {})
     dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))
-    pairs = pair.load(paths.get("pairs", PAIRS))
+    pairs = store.load(paths.get("pairs", PAIRS))
     model, todo = plan.start(pairs, values["model"], section, required=ranks > 1)
     if not todo.train:
         raise BadInput(f"nothing to train: {todo.sentence}")

@@ -19,7 +19,7 @@ from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.files import sha256
 from gairlib.model import GAIR
-from gairlib.pairs.pair import Pairs
+from gairlib.pairs.store import Pairs
 from gairlib.train.batches import PairBatches
 from gairlib.train.engine import Engine
 from gairlib.train.loop import SPEED

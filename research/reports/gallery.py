@@ -14,7 +14,7 @@ from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
 from gairlib.embed.field import window_around
 from gairlib.errors import BadInput, Missing
-from gairlib.pairs import pair
+from gairlib.pairs import store
 from research.figures import style
 from research.maps.overlays import data_uri, thumbnail
 
@@ -38,7 +38,7 @@ def pictures(dataset: Dataset, pairs: Path, seed: int = 0) -> list[Picture]:
     rng = np.random.default_rng(seed)
     shown, found = set(), []
     try:
-        paired = pair.load(pairs)
+        paired = store.load(pairs)
     except Missing:
         manifest = pd.DataFrame()
     else:

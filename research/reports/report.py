@@ -19,7 +19,7 @@ from research.pipeline.records import read
 from research.reports import gallery as report_gallery
 from research.reports import html
 from research.reports.words import label, number, quantity, with_interval
-from research.tasks import registry
+from research.tasks import inventory, registry
 
 # stage -> (number of its notebook, its figure, keys of its headline numbers; the first one there is
 # shown large, with its interval where the metrics hold one)
@@ -180,7 +180,7 @@ def gather(
         cards=cards,
         results=pd.DataFrame(headlines),
         rows=_rows(outputs / "benchmark"),
-        inventory=dataset.inventory(),
+        inventory=inventory.count(dataset),
         skipped=_skipped(dataset, results),
         rejected=_rejected(dataset, outputs),
         pairing=read(outputs / "pair/report.json"),
@@ -320,8 +320,8 @@ def _rows(folder: Path) -> pd.DataFrame:
 
 
 def _skipped(dataset: Dataset, results: dict) -> list[tuple[str, str]]:
-    inventory = dataset.inventory()
-    absent = inventory[inventory["note"].str.startswith("absent")]
+    parts = inventory.count(dataset)
+    absent = parts[parts["note"].str.startswith("absent")]
     found = [(row.part, row.note) for row in absent.itertuples()]
     found += [
         (name, str(r.get("reason"))) for name, r in results.items() if r.get("status") == "skipped"

@@ -89,11 +89,11 @@ def write_world(folder: Path, photos: int) -> None:
 def paired(folder: str) -> dict:
     """Pair the world in `folder`; the counts of the report."""
     from gairlib.data import scenes
-    from gairlib.pairs import pair
+    from gairlib.pairs.pairing import pair
 
     here = Path(folder)
     found = [scenes.open_scene(p) for p in sorted((here / "scenes").glob("*.tif"))]
-    pairs = pair.pair(
+    pairs = pair(
         here / "street.parquet",
         found,
         folder=here / "pairs",

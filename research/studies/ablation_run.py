@@ -31,8 +31,8 @@ from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.files import whole
 from gairlib.model import GAIR
-from gairlib.pairs import pair
-from gairlib.pairs.pair import Pairs
+from gairlib.pairs import store
+from gairlib.pairs.store import Pairs
 from gairlib.train import loop, plan
 from research.tasks import retrieval as benchmark_retrieval
 from research.tasks.retrieval import GUESSES, Query, gather
@@ -107,7 +107,7 @@ def run(values: dict, pairs_folder: str, work: str | Path, keep: str | Path = ""
     """
     work = Path(work)
     dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))
-    pairs = pair.load(pairs_folder)
+    pairs = store.load(pairs_folder)
     options, engine = plan.settings(values["pretrain"])
     model, todo = plan.start(pairs, values["model"], values["pretrain"])[:2]
     if not todo.train:

@@ -1,18 +1,14 @@
 """What a dataset folder holds, part by part: usable, refused or absent."""
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
+from gairlib.data.dataset import Dataset
+from gairlib.data.photos import IMAGES
+from gairlib.errors import BadInput
 from research.tasks.published import folders
 
-if TYPE_CHECKING:
-    from gairlib.data.dataset import Dataset
 
-IMAGES = (".jpg", ".jpeg", ".png")
-
-
-def of(dataset: "Dataset") -> pd.DataFrame:
+def count(dataset: Dataset) -> pd.DataFrame:
     """One row a part: part, count (usable), rejected, note; absent parts are listed too."""
     scenes, street, location = dataset.scenes(), dataset.street(), dataset.tables()
     sources = pd.Series([s.offset_source for s in scenes], dtype=object).value_counts()
@@ -32,8 +28,8 @@ def of(dataset: "Dataset") -> pd.DataFrame:
         rows.append(("tables", 0, "absent: tables/*.csv"))
     for name, folder in dataset.benchmarks().items():
         classes = [c for c in folder.iterdir() if c.is_dir()]
-        count = sum(1 for c in classes for p in c.iterdir() if p.suffix.lower() in IMAGES)
-        rows.append((name, count, f"{len(classes)} classes"))
+        images = sum(1 for c in classes for p in c.iterdir() if p.suffix.lower() in IMAGES)
+        rows.append((name, images, f"{len(classes)} classes"))
     if "eurosat_rgb" not in dataset.benchmarks():
         rows.append(("eurosat_rgb", 0, "absent: eurosat_rgb/<class>/*.jpg"))
     rows += folders.parts(dataset.folder)
@@ -50,3 +46,14 @@ def of(dataset: "Dataset") -> pd.DataFrame:
         [(p, n, int(r), note) for (p, n, note), r in zip(rows, counts)],
         columns=["part", "count", "rejected", "note"],
     )
+
+
+def require_any(dataset: Dataset) -> None:
+    """BadInput if nothing in the folder can be used."""
+    if not count(dataset)["count"].sum():
+        lost = dataset.rejected
+        raise BadInput(
+            f"{dataset.folder}: nothing that can be used: no scene in scenes/, no photo in "
+            "street.csv, no location table in tables/, no benchmark folder"
+            + (f" ({len(lost)} rejected, the first: {lost[0]['reason']})" if lost else "")
+        )

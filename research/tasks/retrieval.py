@@ -29,8 +29,8 @@ from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.errors import Skipped
 from gairlib.model import GAIR
-from gairlib.pairs import pair
-from gairlib.pairs.pair import Pairs
+from gairlib.pairs import store
+from gairlib.pairs.store import Pairs
 from research.evaluation import features, probes, stats
 from research.evaluation.table import OURS, RANDOM, Table
 from research.tasks.search import margins
@@ -285,7 +285,7 @@ def ask(dataset: Dataset, pairs_folder, photo_px: int) -> tuple:
     """What a retrieval task asks: the held-out pairs (Query), the manifest rows of the training
     photos outside of them, and those gathered (None with fewer than MIN_TRAIN). Raises Skipped
     where there are fewer than two pairs."""
-    pairs = pair.load(pairs_folder)
+    pairs = store.load(pairs_folder)
     count = pairs.manifest["photo_id"].nunique() if len(pairs.manifest) else 0
     if count < 2:
         raise Skipped(f"{count} pairs in {pairs_folder}, two are needed")
@@ -299,7 +299,7 @@ def ask(dataset: Dataset, pairs_folder, photo_px: int) -> tuple:
 
 def calibration(pairs_folder, dataset: Dataset, photo_px: int) -> Query | None:
     """The photos of the validation split, which are not judged; None with fewer than MIN_TRAIN."""
-    pairs = pair.load(pairs_folder)
+    pairs = store.load(pairs_folder)
     rows = (
         pairs.manifest.query("split == 'val'")
         .sort_values(["photo_id", "chip"], kind="stable")

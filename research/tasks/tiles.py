@@ -23,11 +23,11 @@ from PIL import Image
 from gairlib import bands, geo
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
+from gairlib.data.photos import IMAGES
 from gairlib.errors import BadInput
-from gairlib.pairs import pair
+from gairlib.pairs import store
 from research.evaluation.splits import stratified
 from research.tasks import registry
-from research.tasks.inventory import IMAGES
 from research.tasks.task_labels import MIN_CLASS, MIN_ROWS, check_split, label_kind, labelled
 
 
@@ -238,7 +238,7 @@ def street_from_above(name: str, dataset: Dataset, pairs_folder) -> registry.Tas
         "features are the RS tokens, read bilinearly where the photo stands; `chip mean` is "
         "their mean over the chip, by the same encoder"
     ]
-    pairs = pair.load(pairs_folder)
+    pairs = store.load(pairs_folder)
     rows = pairs.manifest.drop_duplicates("photo_id").reset_index(drop=True)
     if column not in rows or len(rows) < MIN_ROWS:
         raise BadInput(

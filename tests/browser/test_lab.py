@@ -50,7 +50,7 @@ WATCH = """([event, answer, picture]) => {
 @pytest.fixture(scope="module")
 def folder(tiny, embedded, tmp_path_factory):
     """A folder with the notebook, set to the tiny dataset, its pairs and a small model."""
-    from gairlib.pairs import pair
+    from gairlib.pairs.pairing import pair
 
     root = tmp_path_factory.mktemp("lab")
     if reports := os.environ.get("GAIRLIB_REPORTS"):
@@ -63,7 +63,7 @@ def folder(tiny, embedded, tmp_path_factory):
         }
     else:
         _, dataset, model = embedded
-        pair.pair(
+        pair(
             dataset.photo_table(),
             dataset.scenes(),
             folder=root / "pair",

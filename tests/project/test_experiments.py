@@ -10,7 +10,7 @@ import yaml
 from test_pipeline import SMALL
 
 from gairlib.data.dataset import Dataset
-from gairlib.pairs import pair
+from gairlib.pairs.pairing import pair
 from research.pipeline import stages as pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,7 @@ def experiment(tiny, tmp_path_factory):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = Dataset(tiny)
-        pair.pair(
+        pair(
             dataset.street(),
             dataset.scenes(),
             chip_px=32,

@@ -25,7 +25,7 @@ from gairlib.embed import encode
 from gairlib.errors import BadInput, Missing
 from gairlib.files import code_hash
 from gairlib.model import GAIR
-from gairlib.pairs import pair
+from gairlib.pairs import store
 from gairlib.rs import Features
 from gairlib.train import checkpoint
 from research.studies import ablation, ablation_run
@@ -148,7 +148,7 @@ def run(values: dict, pairs_folder: str) -> dict:
     """values: `data` (as in params.yaml), `model` (folder), `levels`, `noise_seed`."""
     began = time.monotonic()
     dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))
-    pairs = pair.load(pairs_folder)
+    pairs = store.load(pairs_folder)
     model = GAIR.from_pretrained(values["model"])
     rows, label = held_out(pairs.manifest)
     if len(rows) < 2:

@@ -24,7 +24,7 @@ from affine import Affine
 
 from gairlib.data.scenes import Scene
 from gairlib.errors import BadInput
-from gairlib.pairs.pair import Pairs
+from gairlib.pairs.store import Pairs
 from research.studies.stress import perturb
 
 NEUTRAL = {

@@ -12,7 +12,7 @@ from test_pairing import SMALL, table
 
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
-from gairlib.pairs import pair
+from gairlib.pairs.pairing import pair
 
 FAR = (ORIGIN[0] + 30_000, ORIGIN[1])
 
@@ -71,7 +71,7 @@ def test_photos_without_a_table_are_paired_by_their_exif_positions(tmp_path):
     Image.open(tmp_path / "street/plain.jpg").save(tmp_path / "street/placed.jpg", exif=exif)
     dataset = Dataset(tmp_path)
     assert dataset.street()["photo_id"].tolist() == ["placed"]
-    pairs = pair.pair(dataset.photo_table(), dataset.scenes(), photos_root=tmp_path, **SMALL)
+    pairs = pair(dataset.photo_table(), dataset.scenes(), photos_root=tmp_path, **SMALL)
     assert pairs.report["photos_in"] == 2 and pairs.report["paired"] == 1
     assert pairs.manifest["heading"].tolist() == [45.0]
     assert pairs.rejected["photo_id"].tolist() == ["plain"]
@@ -100,7 +100,7 @@ def test_other_tables_serve_as_the_photo_table(tmp_path, kind):
         frame.to_parquet(tmp_path / "street.geoparquet")
     dataset = Dataset(tmp_path)
     assert len(dataset.street()) == 2
-    pairs = pair.pair(dataset.photo_table(), dataset.scenes(), photos_root=tmp_path, **SMALL)
+    pairs = pair(dataset.photo_table(), dataset.scenes(), photos_root=tmp_path, **SMALL)
     assert pairs.report["paired"] == 2, pairs.report
     if kind == "streetscapes":
         assert pairs.manifest["photo_source"].tolist() == ["Mapillary"] * 2

@@ -129,7 +129,7 @@ def api(monkeypatch):
 def fetch(api, folder, **more):
     waits = more.pop("waits", [])
     settings = {"bbox": BOX, "tries": 3, "timeout": 5.0, "progress": False} | more
-    return mapillary.fetch(folder, base_url=api.url, sleep=waits.append, **settings)
+    return mapillary.fetch_mapillary(folder, base_url=api.url, sleep=waits.append, **settings)
 
 
 def rejected(folder) -> dict[str, str]:
@@ -270,7 +270,7 @@ def test_without_a_network_one_sentence_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("MAPILLARY_TOKEN", SECRET)
     waits = []
     with pytest.raises(Missing, match="no network: http://127.0.0.1:9 cannot be reached"):
-        mapillary.fetch(
+        mapillary.fetch_mapillary(
             tmp_path, BOX, base_url="http://127.0.0.1:9", sleep=waits.append, progress=False
         )
     assert waits == [1.0, 2.0, 4.0, 8.0]

@@ -12,7 +12,7 @@ from gairlib.data.dataset import Dataset
 from gairlib.embed import encode, export
 from gairlib.errors import BadInput
 from gairlib.model_hash import model_hash, weights_hash
-from gairlib.pairs import pair
+from gairlib.pairs.cut import expand_views
 from research.figures import embeddings
 
 CHIP = dict(chip_px=32, chip_m=320.0)
@@ -51,7 +51,7 @@ def test_three_kinds_in_one_space(embedded):
     np.testing.assert_allclose(vectors(places[at])[0], place, atol=1e-5)
     # the same photo against the chip and against the place: one scale, one space
     np.testing.assert_allclose(
-        encode.photos(model, dataset, pair.expand_views(dataset.street()))[3], photo, atol=1e-4
+        encode.photos(model, dataset, expand_views(dataset.street()))[3], photo, atol=1e-4
     )
 
 

@@ -17,7 +17,8 @@ from test_pairing import SMALL, outline, random_table, table
 from gairlib.data import scenes
 from gairlib.errors import BadInput
 from gairlib.pairs import input as pairing_input
-from gairlib.pairs import near_duplicates, pair, rejections, shuffle
+from gairlib.pairs import near_duplicates, rejections, shuffle
+from gairlib.pairs.pairing import pair
 from gairlib.pairs.work import Pool
 
 
@@ -54,8 +55,8 @@ def digest(folder: Path) -> dict[str, str]:
 
 def test_chunks_and_order_of_scenes_change_nothing(three, tmp_path):
     street = many_photos()
-    pair.pair(street, three, folder=tmp_path / "one", **SMALL)
-    pair.pair(street, three[::-1], folder=tmp_path / "many", rows=17, workers=3, **SMALL)
+    pair(street, three, folder=tmp_path / "one", **SMALL)
+    pair(street, three[::-1], folder=tmp_path / "many", rows=17, workers=3, **SMALL)
     one, many = digest(tmp_path / "one"), digest(tmp_path / "many")
     assert one == many and any("pairs.zarr" in name for name in one)
     assert not (tmp_path / "one.work").exists()
@@ -71,8 +72,8 @@ def test_a_table_on_disk_gives_what_the_same_table_in_memory_gives(three, tmp_pa
     short = street[["photo_id", "path", "lon", "lat"]].to_csv(index=False)
     (tmp_path / "street.csv").write_text(short + bad)
     assert lines
-    inside = pair.pair(street.drop(columns="heading"), three, **SMALL)
-    read = pair.pair(tmp_path / "street.csv", three, folder=tmp_path / "out", rows=40, **SMALL)
+    inside = pair(street.drop(columns="heading"), three, **SMALL)
+    read = pair(tmp_path / "street.csv", three, folder=tmp_path / "out", rows=40, **SMALL)
     same = ["photo_id", "x", "y", "chip", "split"]
     pd.testing.assert_frame_equal(read.manifest[same], inside.manifest[same])
     why = read.rejected.set_index("photo_id")["reason"]
@@ -87,11 +88,12 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import pandas as pd
-from gairlib import pairing, scenes
+from gairlib.data import scenes
+from gairlib.pairs.pairing import pair
 folder = Path(sys.argv[1])
 made = [scenes.open_scene(p, row={"processing_baseline": "3.0"})
         for p in sorted(folder.glob("*.tif"))]
-pairing.pair(folder / "street.parquet", made, folder=folder / "killed", rows=40, workers=1,
+pair(folder / "street.parquet", made, folder=folder / "killed", rows=40, workers=1,
              chip_px=32, chip_m=320.0, repeats_train=4, max_photos=2, progress=False)
 """
 
@@ -100,7 +102,7 @@ def test_killed_and_started_again_the_result_is_the_same_to_the_byte(tmp_path):
     made = write_three_scenes(tmp_path)
     many_photos().to_parquet(tmp_path / "street.parquet")
     more = {"repeats_train": 4, "max_photos": 2, "rows": 40}
-    pair.pair(tmp_path / "street.parquet", made, folder=tmp_path / "calm", **more, **SMALL)
+    pair(tmp_path / "street.parquet", made, folder=tmp_path / "calm", **more, **SMALL)
     (tmp_path / "run.py").write_text(SCRIPT)
     root = Path(__file__).resolve().parents[3]
     run = [sys.executable, str(tmp_path / "run.py"), str(tmp_path)]
@@ -123,25 +125,23 @@ def test_work_of_other_input_is_not_gone_on_with(three, tmp_path):
     (work / "parts").mkdir(parents=True)
     (work / "fingerprint").write_text("of another table")
     (work / "parts/9-000-000000-000000").mkdir()
-    pairs = pair.pair(many_photos(30), three, folder=tmp_path / "out", work=work, **SMALL)
+    pairs = pair(many_photos(30), three, folder=tmp_path / "out", work=work, **SMALL)
     assert pairs.report["paired"] == 40
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("precious")
     with pytest.raises(BadInput, match="not a pairing's unfinished work"):
-        pair.pair(many_photos(30), three, folder=tmp_path / "o", work=tmp_path / "mine", **SMALL)
+        pair(many_photos(30), three, folder=tmp_path / "o", work=tmp_path / "mine", **SMALL)
     assert (tmp_path / "mine/thesis.txt").read_text() == "precious"
 
 
 def test_a_cluster_by_its_address_gives_the_same(three, tmp_path):
     distributed = pytest.importorskip("distributed")
     street = many_photos(60)
-    pair.pair(street, three, folder=tmp_path / "here", **SMALL)
+    pair(street, three, folder=tmp_path / "here", **SMALL)
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="tcp"
     ) as cluster:
-        pair.pair(
-            street, three, folder=tmp_path / "there", scheduler=cluster.scheduler_address, **SMALL
-        )
+        pair(street, three, folder=tmp_path / "there", scheduler=cluster.scheduler_address, **SMALL)
     assert digest(tmp_path / "here") == digest(tmp_path / "there")
 
 
@@ -179,7 +179,7 @@ def test_nearest_scene_in_time_then_the_clearest(tmp_path):
             str(int(pd.Timestamp("2021-06-28", tz="UTC").value // 10**6)),
         ],
     )
-    manifest = pair.pair(street, made, **SMALL).manifest.set_index("photo_id")
+    manifest = pair(street, made, **SMALL).manifest.set_index("photo_id")
     assert manifest["scene_id"].to_dict() == {"p000": "may", "p001": "undated", "p002": "july"}
     assert manifest.loc["p000", "date_gap_days"] == pytest.approx(16 + 22 / 24)
     assert np.isnan(manifest.loc["p001", "date_gap_days"])
@@ -189,7 +189,7 @@ def test_buffer_between_splits(three):
     street = random_table(250, size=(128, 128))
     column, _ = three[0].to_pixels(street["lon"].to_numpy(), street["lat"].to_numpy())
     street["split"] = np.where(column < 50, "test", "train")
-    pairs = pair.pair(street, three[:1], split_buffer_m=150.0, **SMALL)
+    pairs = pair(street, three[:1], split_buffer_m=150.0, **SMALL)
     shapes = [outline(pairs.chips, i) for i in range(pairs.chips.sizes["chip"])]
     split = pairs.chips["split"].values
     gaps = [
@@ -203,11 +203,11 @@ def test_buffer_between_splits(three):
 
 def test_photos_on_one_spot_in_one_direction_are_found(three):
     street = table([30, 30.05, 30, 30, 60], [30] * 5, heading=[10.0, 4.0, 60.0, np.nan, 10.0])
-    kept = pair.pair(street, three[:1], **SMALL)
+    kept = pair(street, three[:1], **SMALL)
     assert kept.report["near_duplicates"] == 1 and kept.report["paired"] == 5
     manifest = kept.manifest.set_index("photo_id")
     assert manifest["near_duplicate_of"].dropna().to_dict() == {"p001": "p000"}
-    dropped = pair.pair(street, three[:1], near_duplicates="drop", **SMALL)
+    dropped = pair(street, three[:1], near_duplicates="drop", **SMALL)
     assert dropped.report["rejected"] == {"near-duplicate of another photo, dropped by option": 1}
 
 
@@ -240,7 +240,7 @@ def test_photos_are_checked_and_stored(three, tmp_path):
     (tmp_path / "none.jpg").write_bytes(b"")
     street = table([20, 40, 60, 80, 100, 30], [50] * 6, is_spherical=[False, True] + [False] * 4)
     street["path"] = ["0.jpg", "1.jpg", "2.jpg", "cut.jpg", "none.jpg", "gone.jpg"]
-    pairs = pair.pair(street, three[:1], photos_root=tmp_path, **SMALL)
+    pairs = pair(street, three[:1], photos_root=tmp_path, **SMALL)
     why = pairs.rejected.set_index("photo_id")["reason"]
     assert set(why.index) == {"p003", "p004", "p005"}
     assert why["p004"] == "none.jpg: the file is empty (0 bytes)"

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from gairlib import GAIR, GAIRConfig
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
-from gairlib.pairs import pair
+from gairlib.pairs.pairing import pair
 from gairlib.train import checkpoint, loop, plan
 from gairlib.train.engine import Engine
 from gairlib.train.options import PretrainOptions, learning_rate, limit_queue
@@ -41,11 +41,12 @@ OPTIONS = PretrainOptions(
 )
 
 
-def pair_up(tiny):
+def pair_up(tiny, folder=None):
     dataset = Dataset(tiny)
-    pairs = pair.pair(
+    pairs = pair(
         dataset.street(),
         dataset.scenes(),
+        folder=folder,
         chip_px=32,
         chip_m=320.0,
         max_photos=3,

@@ -20,8 +20,7 @@ from research.pipeline import stages
 
 @pytest.fixture
 def values(tiny, tmp_path):
-    dataset, pairs = pair_up(tiny)
-    pairs.save(tmp_path / "pair")
+    dataset, pairs = pair_up(tiny, folder=tmp_path / "pair")
     paths = {
         "pairs": str(tmp_path / "pair"),
         "out": str(tmp_path / "out"),

@@ -5,7 +5,7 @@ import torch
 
 from gairlib import GAIR, GAIRConfig
 from gairlib.data.dataset import Dataset
-from gairlib.pairs import pair
+from gairlib.pairs.pairing import pair
 from gairlib.train import plan
 from gairlib.train.validation import validate
 from research.evaluation.validation import intervals
@@ -22,7 +22,7 @@ def small_run(dataset, sites: int):
     street = dataset.street().assign(split="val")
     street["site"] = [f"site-{i % sites}" for i in range(len(street))]
     street = street[street["photo_id"].str.startswith("quito")]
-    paired = pair.pair(
+    paired = pair(
         street, dataset.scenes(), chip_px=32, chip_m=320.0, max_photos=3, seed=0, progress=False
     )
     sv = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 1}

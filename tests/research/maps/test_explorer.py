@@ -334,7 +334,7 @@ def test_notebook_50_ends_with_a_map_that_says_what_is_missing(
 ):
     """Its cells, run one after the other in this process, on folders that lack something."""
     from gairlib.data.dataset import Dataset
-    from gairlib.pairs import pair
+    from gairlib.pairs.pairing import pair
 
     folder, photo = tmp_path / "data", ""
     shutil.copytree(tiny, folder)
@@ -349,7 +349,7 @@ def test_notebook_50_ends_with_a_map_that_says_what_is_missing(
         photo = min(set(street["photo_id"]) - set(drawn))
     street.to_csv(folder / "street.csv", index=False)
     dataset = Dataset(folder)
-    pair.pair(
+    pair(
         dataset.photo_table(),
         dataset.scenes(),
         folder=tmp_path / "pair",
@@ -398,7 +398,7 @@ def run_cells(notebook: str, given: dict) -> dict:
 @pytest.mark.parametrize("with_photos", [True, False])
 def test_the_notebook_runs_without_a_browser(tiny, embedded, tmp_path, with_photos):
     from gairlib.data.dataset import Dataset
-    from gairlib.pairs import pair
+    from gairlib.pairs.pairing import pair
 
     folder = tiny
     if not with_photos:
@@ -407,7 +407,7 @@ def test_the_notebook_runs_without_a_browser(tiny, embedded, tmp_path, with_phot
         for path in (tiny / "scenes").glob("*.tif"):
             (folder / "scenes" / path.name).write_bytes(path.read_bytes())
     dataset = Dataset(folder)
-    pair.pair(
+    pair(
         dataset.photo_table(),
         dataset.scenes(),
         folder=tmp_path / "pair",

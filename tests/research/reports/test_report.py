@@ -17,7 +17,8 @@ from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.embed.field import Finding
 from gairlib.errors import BadInput
-from gairlib.pairs import pair
+from gairlib.pairs import store
+from gairlib.pairs.pairing import pair
 from research.figures import inr, style
 from research.maps import explore, similarity
 from research.pipeline.offline import external_loads
@@ -64,7 +65,7 @@ def run(dataset, tmp_path_factory):
     """A run with every kind of thing that the report reads: a failed part, a skipped task, ..."""
     folder = tmp_path_factory.mktemp("run")
     size = {"chip_px": 32, "chip_m": 320.0}
-    pair.pair(
+    pair(
         dataset.photo_table(),
         dataset.scenes(),
         folder=folder / "outputs/pair",
@@ -323,7 +324,7 @@ def test_the_gallery_names_a_photos_source_whatever_its_column():
 
 
 def test_choices_of_scene_and_photo(run, dataset):
-    manifest = pair.load(run / "outputs/pair").manifest
+    manifest = store.load(run / "outputs/pair").manifest
     assert explore.choose_scene(dataset, manifest).id == "perth"  # the test site
     assert explore.choose_scene(dataset, manifest[manifest["split"] != "test"]).id == "bern"
     assert explore.choose_scene(dataset, manifest.iloc[:0]).id == "bern"

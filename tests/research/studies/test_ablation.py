@@ -17,7 +17,7 @@ from gairlib import GAIR
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.files import code_hash
-from gairlib.pairs import pair
+from gairlib.pairs.pairing import pair
 from research.pipeline import notebook
 from research.studies import ablation, ablation_experiment, ablation_run
 from research.studies.ablation import BASE, Run, Variant
@@ -138,7 +138,7 @@ def test_comments_are_no_other_code(tmp_path):
 def paired(tiny, tmp_path_factory):
     """(dataset, folder of its pairs)."""
     dataset, folder = Dataset(tiny), tmp_path_factory.mktemp("pairs") / "pair"
-    pair.pair(
+    pair(
         dataset.street(),
         dataset.scenes(),
         chip_px=32,

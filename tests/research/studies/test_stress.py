@@ -17,7 +17,8 @@ from gairlib import GAIR, GAIRConfig, geo, ranks
 from gairlib.data.dataset import Dataset
 from gairlib.data.scenes import Reader
 from gairlib.errors import BadInput
-from gairlib.pairs import pair
+from gairlib.pairs import store
+from gairlib.pairs.pairing import pair
 from research.figures import studies as figures
 from research.pipeline import commit, notebook
 from research.studies import ablation
@@ -95,7 +96,7 @@ def test_a_ring_leads_from_centre_to_edge_inside_the_scene():
 @pytest.fixture(scope="module")
 def paired(tiny, tmp_path_factory):
     dataset, folder = Dataset(tiny), tmp_path_factory.mktemp("pairs") / "pair"
-    pair.pair(
+    pair(
         dataset.street(),
         dataset.scenes(),
         chip_px=32,
@@ -112,7 +113,7 @@ def paired(tiny, tmp_path_factory):
 def made(paired):
     """(rows, scenes, boxes, levels, usable) of the test site."""
     dataset, folder = paired
-    pairs = pair.load(folder)
+    pairs = store.load(folder)
     rows, _ = benchmark_retrieval.held_out(pairs.manifest)
     scenes = {s.id: s for s in dataset.scenes()}
     boxes = levels.own_boxes(pairs, rows, scenes)
@@ -164,7 +165,7 @@ def test_neutral_levels_are_the_pairs_as_they_were_made(made, paired):
         if level.value == levels.NEUTRAL.get(level.stress, 0.0) and level.stress != "position":
             assert (level.boxes == boxes).all()
             assert perturb.box_xy(level.targets, level.boxes) == pytest.approx(xy, abs=1e-6)
-    pairs = pair.load(paired[1])
+    pairs = store.load(paired[1])
     with Reader(scenes[rows["scene_id"][0]]) as reader:
         chip = reader.chip(*boxes[0], 32).values
     assert (chip == pairs.read_chips(rows["chip"].to_numpy()[:1])[0]).all()
@@ -208,7 +209,7 @@ def answered(paired, tmp_path_factory):
 def test_without_stress_it_is_the_plain_retrieval(answered, paired):
     model, _, answer = answered
     dataset, folder = paired
-    pairs = pair.load(folder)
+    pairs = store.load(folder)
     rows, label = benchmark_retrieval.held_out(pairs.manifest)
     query = benchmark_retrieval.gather(pairs, dataset, rows, label, model.config.sv_size)
     for mode in ("nili", "bilinear"):

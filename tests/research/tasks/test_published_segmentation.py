@@ -13,7 +13,7 @@ from gairlib.config import GAIRConfig
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.errors import BadInput
-from research.tasks import probing, registry
+from research.tasks import inventory, probing, registry
 from research.tasks import result as benchmarks
 from research.tasks.published import geobench_segmentation, pangaea, pictures
 from research.tasks.segmentation.data import IGNORE
@@ -229,10 +229,10 @@ def test_missing_folders_are_reasons_and_present_ones_are_listed(tmp_path):
     for empty in ("pangaea/sen1floods11", "geobench/classification_v1.0", "geobench/x/m-eurosat"):
         (tmp_path / empty).mkdir(parents=True)
     assert registry.available(dataset) == found
-    parts = dataset.inventory().set_index("part")["count"]
+    parts = inventory.count(dataset).set_index("part")["count"]
     assert parts["pangaea/mados"] == 6 and parts["geobench/m-cashew-plant"] == 36
     assert parts["placepulse"] == 40
-    dataset.require_any()
+    inventory.require_any(dataset)
 
 
 # ------------------------------------------------------------------------ GEO-Bench, segmentation

@@ -224,11 +224,11 @@ def test_street_labels_are_read_at_the_photos_position(tiny, tmp_path):
     from gairlib import GAIR, GAIRConfig
     from gairlib.data.dataset import Dataset
     from gairlib.embed import encode
-    from gairlib.pairs import pair
+    from gairlib.pairs.pairing import pair
     from research.tasks import tiles
 
     dataset = Dataset(tiny)
-    pair.pair(
+    pair(
         dataset.street(),
         dataset.scenes(),
         chip_px=32,

@@ -11,7 +11,8 @@ from gairlib.config import GAIRConfig
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.errors import BadInput, Missing
-from gairlib.pairs import pair
+from gairlib.pairs import store
+from gairlib.pairs.pairing import pair
 from research.evaluation import stats
 from research.evaluation.table import Table
 from research.tasks import result as benchmarks
@@ -45,7 +46,7 @@ def dataset(tiny):
 @pytest.fixture(scope="module")
 def pairs(dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
-    pair.pair(dataset.street(), dataset.scenes(), progress=False).save(folder)
+    pair(dataset.street(), dataset.scenes(), folder=folder, progress=False)
     return folder
 
 
@@ -202,7 +203,7 @@ def test_retrieval_end_to_end_on_one_held_out_site(dataset, checkpoint, pairs):
 
 
 def test_a_model_that_knows_the_answer_is_scored_as_one(dataset, pairs):
-    loaded = pair.load(pairs)
+    loaded = store.load(pairs)
     rows, label = retrieval.held_out(loaded.manifest)
     query = retrieval.gather(loaded, dataset, rows, label, 32)
     assert query.cells == 32 and np.allclose(query.size_m, 640, atol=1.5)
@@ -224,7 +225,7 @@ def test_a_model_that_knows_the_answer_is_scored_as_one(dataset, pairs):
 def test_zero_and_three_pairs_are_reported(dataset, checkpoint, tmp_path):
     street = dataset.street()
     far = street.assign(lon=street["lon"] + 5)
-    pair.pair(far, dataset.scenes(), progress=False).save(tmp_path / "zero")
+    pair(far, dataset.scenes(), folder=tmp_path / "zero", progress=False)
     result = benchmarks.run("retrieval", dataset, checkpoint, tmp_path / "zero", **QUICK)
     assert result.status == "skipped" and result.reason.startswith("0 pairs")
     result.save(tmp_path / "out", tmp_path / "m.json")
@@ -233,7 +234,7 @@ def test_zero_and_three_pairs_are_reported(dataset, checkpoint, tmp_path):
     assert "skipped" in result.conclusions() and isinstance(result.figure(), Figure)
 
     three = street.groupby("site").head(1).drop(columns=["split", "site"])
-    pair.pair(three, dataset.scenes(), progress=False).save(tmp_path / "three")
+    pair(three, dataset.scenes(), folder=tmp_path / "three", progress=False)
     result = benchmarks.run("retrieval", dataset, checkpoint, tmp_path / "three", **QUICK)
     assert result.headline["split"] == "all pairs, none held out, all photos"
     assert result.rows.low.isna().all()  # three places support no interval

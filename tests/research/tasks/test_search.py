@@ -12,7 +12,8 @@ from gairlib.config import GAIRConfig
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.errors import BadInput
-from gairlib.pairs import pair
+from gairlib.pairs import store
+from gairlib.pairs.pairing import pair
 from research.evaluation.table import Table
 from research.figures import retrieval as figures
 from research.tasks import places, registry, retrieval
@@ -48,7 +49,7 @@ def dataset(tiny):
 @pytest.fixture(scope="module")
 def pairs(dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
-    pair.pair(dataset.street(), dataset.scenes(), progress=False).save(folder)
+    pair(dataset.street(), dataset.scenes(), folder=folder, progress=False)
     return folder
 
 
@@ -222,7 +223,7 @@ def test_an_encoder_that_knows_the_answer_is_scored_as_one():
 
 
 def test_nearest_colours_are_those_of_the_same_photo(dataset, pairs):
-    loaded = pair.load(pairs)
+    loaded = store.load(pairs)
     rows = loaded.manifest.drop_duplicates("photo_id").reset_index(drop=True)
     train = retrieval.gather(loaded, dataset, rows, "train", 32)
     few = retrieval.gather(loaded, dataset, rows[5:9].reset_index(drop=True), "q", 32)
@@ -248,13 +249,13 @@ def test_few_pairs_one_site_and_no_training_split(dataset, checkpoint, tmp_path)
     street = dataset.street()
     for n in (0, 1):
         some = street.assign(lon=street["lon"] + 5) if n == 0 else street[:1]
-        pair.pair(some, dataset.scenes(), progress=False).save(tmp_path / str(n))
+        pair(some, dataset.scenes(), folder=tmp_path / str(n), progress=False)
         for task in places.TASKS:
             result = benchmarks.run(task, dataset, checkpoint, tmp_path / str(n), **QUICK)
             assert result.status == "skipped" and result.reason.startswith(f"{n} pairs")
             assert result.curves() == {}
     lone = street.groupby("site").head(1).drop(columns=["split", "site"])
-    pair.pair(lone, dataset.scenes(), progress=False).save(tmp_path / "lone")
+    pair(lone, dataset.scenes(), folder=tmp_path / "lone", progress=False)
     for task in places.TASKS:  # three photos, alone at their places, none of them for training
         result = benchmarks.run(task, dataset, checkpoint, tmp_path / "lone", **QUICK)
         assert result.status == "ran" and result.rows.low.isna().all()

@@ -14,8 +14,10 @@ from gairlib import geo
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
-from gairlib.pairs import pair, placement
+from gairlib.pairs import placement, store
+from gairlib.pairs.cut import expand_views
 from gairlib.pairs.input import SceneTable
+from gairlib.pairs.pairing import pair
 
 ROOT = Path(__file__).resolve().parents[3]
 REAL = ROOT.parent / "shared/real"
@@ -50,7 +52,7 @@ def outline(chips, i) -> Polygon:
 
 def test_every_photo_lies_where_its_xy_says(scene):
     street = random_table(split="train")
-    pairs = pair.pair(street, [scene], repeats_train=2, max_photos=5, **SMALL)
+    pairs = pair(street, [scene], repeats_train=2, max_photos=5, **SMALL)
     manifest, chips = pairs.manifest, pairs.chips
     assert len(manifest) == 120 and (manifest.groupby("photo_id")["repeat"].nunique() == 2).all()
     assert manifest.groupby("chip").size().max() <= 5
@@ -68,7 +70,7 @@ def test_every_photo_lies_where_its_xy_says(scene):
 
 
 def test_margin_holds_except_where_the_chip_touches_the_scenes_edge(scene):
-    pairs = pair.pair(random_table(200), [scene], margin=0.2, **SMALL)
+    pairs = pair(random_table(200), [scene], margin=0.2, **SMALL)
     assert pairs.report["paired"] == 200
     relaxed = 0
     for row in pairs.manifest.itertuples():
@@ -85,7 +87,7 @@ def test_margin_holds_except_where_the_chip_touches_the_scenes_edge(scene):
 def test_positions_spread_over_the_chip(scene):
     rng = np.random.default_rng(1)
     street = table(rng.uniform(45, 80, 300), rng.uniform(45, 80, 300), split="train")
-    manifest = pair.pair(street, [scene], max_photos=1, repeats_train=2, **SMALL).manifest
+    manifest = pair(street, [scene], max_photos=1, repeats_train=2, **SMALL).manifest
     for axis in ("x", "y"):
         assert abs(manifest[axis].mean()) < 0.08
         assert 0.45 < manifest[axis].std() < 0.58  # uniform on [-0.9, 0.9]: 0.52
@@ -94,9 +96,9 @@ def test_positions_spread_over_the_chip(scene):
 
 def test_seed_decides_and_order_of_rows_does_not(scene):
     street = random_table()
-    one = pair.pair(street, [scene], **SMALL)
-    again = pair.pair(street.sample(frac=1, random_state=3), [scene], **SMALL)
-    other = pair.pair(street, [scene], seed=1, **SMALL)
+    one = pair(street, [scene], **SMALL)
+    again = pair(street.sample(frac=1, random_state=3), [scene], **SMALL)
+    other = pair(street, [scene], seed=1, **SMALL)
     pd.testing.assert_frame_equal(one.manifest, again.manifest)
     assert one.chips.identical(again.chips)
     assert not one.manifest[["x", "y"]].equals(other.manifest[["x", "y"]])
@@ -133,7 +135,7 @@ def test_all_are_accounted_for_with_reasons(tmp_path):
     street = pd.concat([street, table([8], [8])], ignore_index=True)
     street["photo_id"] = list("abcdefg")
     street["split"] = ["train"] * 6 + ["exam"]
-    pairs = pair.pair(street, found, max_cloud=0.3, max_nodata=0.3, **SMALL)
+    pairs = pair(street, found, max_cloud=0.3, max_nodata=0.3, **SMALL)
     why = pairs.rejected.set_index("photo_id")["reason"].to_dict()
     assert why == {
         "b": "no chip with at most 30% cloud",
@@ -162,7 +164,7 @@ def test_swapped_coordinates_are_recognised(tmp_path):
             "lat": [49.996, 10.004, 10.0],
         }
     )
-    pairs = pair.pair(street, [scenes.open_scene(path)], **(SMALL | {"chip_m": 160.0}))
+    pairs = pair(street, [scenes.open_scene(path)], **(SMALL | {"chip_m": 160.0}))
     why = pairs.rejected.set_index("photo_id")["reason"]
     assert "inside one with lon and lat swapped" in why["swap"]
     assert why["away"] == "outside every scene" and pairs.report["paired"] == 1
@@ -177,10 +179,10 @@ def test_a_photo_in_two_scenes_uses_the_clearer_then_the_other(tmp_path):
     covered = np.full((64, 64), 9)
     street = table([30], [30])
     good = [make("x", "40"), make("y", "5"), make("z", None)]
-    assert pair.pair(street, good, **SMALL).manifest["scene_id"].tolist() == ["y"]
+    assert pair(street, good, **SMALL).manifest["scene_id"].tolist() == ["y"]
     # The product as a whole is the clearer one, but not there: the next scene serves.
     bad = [make("x", "40"), make("w", "1", covered)]
-    assert pair.pair(street, bad, **SMALL).manifest["scene_id"].tolist() == ["x"]
+    assert pair(street, bad, **SMALL).manifest["scene_id"].tolist() == ["x"]
 
 
 def test_a_scene_cut_short_loses_its_own_photos_only(tmp_path, scene):
@@ -190,7 +192,7 @@ def test_a_scene_cut_short_loses_its_own_photos_only(tmp_path, scene):
     broken = scenes.open_scene(path)
     path.write_bytes(path.read_bytes()[:20_000])
     street = table([20, 920], [20, 20])
-    pairs = pair.pair(street, [scene, broken], **SMALL)
+    pairs = pair(street, [scene, broken], **SMALL)
     assert pairs.manifest["photo_id"].tolist() == ["p000"]
     assert pairs.rejected["reason"][0].startswith("scene b (b.tif): can no longer be opened")
 
@@ -199,7 +201,7 @@ def test_chips_of_different_splits_never_overlap(scene):
     street = random_table(150)
     column, _ = scene.to_pixels(street["lon"].to_numpy(), street["lat"].to_numpy())
     street["split"] = np.array(["test", "val", "train"])[np.digitize(column, [35, 75])]
-    pairs = pair.pair(street, [scene], repeats_train=2, split_buffer_m=0.0, **SMALL)
+    pairs = pair(street, [scene], repeats_train=2, split_buffer_m=0.0, **SMALL)
     assert set(pairs.chips["split"].values) == {"train", "val", "test"}
     reasons = pairs.report["rejected"]
     assert set(reasons) == {"no chip that keeps clear of another split's chips"}
@@ -291,7 +293,7 @@ def test_spherical_photos_become_four_views(scene):
     street = table(
         [60, 62, 64], [60, 62, 64], is_spherical=[False, True, True], heading=[10.0, 350.0, np.nan]
     )
-    pairs = pair.pair(street, [scene], max_photos=5, **SMALL)
+    pairs = pair(street, [scene], max_photos=5, **SMALL)
     manifest = pairs.manifest
     assert len(manifest) == 9 and pairs.report["paired"] == 3
     assert manifest.groupby("chip").size().max() <= 5
@@ -306,11 +308,11 @@ def test_spherical_photos_become_four_views(scene):
         .all()
     )
     assert manifest[manifest["source_photo_id"] == "p002"]["heading"].isna().all()
-    skipped = pair.pair(street, [scene], spherical="skip", **SMALL)
+    skipped = pair(street, [scene], spherical="skip", **SMALL)
     assert skipped.report["rejected"] == {"spherical photo, skipped by option": 2}
     with pytest.raises(BadInput, match="max_photos=3: a spherical photo takes 4"):
-        pair.pair(street, [scene], max_photos=3, **SMALL)
-    assert len(pair.expand_views(street[:0].assign(heading=1.0))) == 0
+        pair(street, [scene], max_photos=3, **SMALL)
+    assert len(expand_views(street[:0].assign(heading=1.0))) == 0
 
 
 def test_wrong_settings_are_refused(scene):
@@ -323,16 +325,16 @@ def test_wrong_settings_are_refused(scene):
         ({"spherical": "crop"}, "spherical"),
     ]:
         with pytest.raises(BadInput, match=match):
-            pair.pair(street, [scene], **(SMALL | wrong))
+            pair(street, [scene], **(SMALL | wrong))
     with pytest.raises(BadInput, match="lacks the columns"):
-        pair.pair(street.drop(columns="lon"), [scene], **SMALL)
+        pair(street.drop(columns="lon"), [scene], **SMALL)
     with pytest.raises(BadInput, match="'p000' stands more than once"):
-        pair.pair(pd.concat([street, street]), [scene], **SMALL)
+        pair(pd.concat([street, street]), [scene], **SMALL)
 
 
 def test_extra_columns_stay_and_do_not_collide(scene):
     street = table([60, 20], [60, 20], weather=["rain", "sun"], chip=[7, 8], site=["s", "s"])
-    manifest = pair.pair(street, [scene], **SMALL).manifest.set_index("photo_id")
+    manifest = pair(street, [scene], **SMALL).manifest.set_index("photo_id")
     assert manifest.loc["p001", "weather"] == "sun" and manifest.loc["p001", "street_chip"] == 8
     assert set(manifest["chip"]) <= {0, 1}
 
@@ -340,10 +342,9 @@ def test_extra_columns_stay_and_do_not_collide(scene):
 @pytest.mark.parametrize("photos", [40, 0])
 def test_saved_pairs_come_back(tmp_path, scene, photos):
     street = pd.concat([random_table(40, weather="rain"), table([900], [9]).assign(photo_id="far")])
-    pairs = pair.pair(street[:photos] if photos == 0 else street, [scene], **SMALL)
-    pairs.save(tmp_path / "pairs")
-    pairs.save(tmp_path / "pairs")  # over what is there
-    back = pair.load(tmp_path / "pairs")
+    street = street[:photos] if photos == 0 else street
+    pairs = pair(street, [scene], folder=tmp_path / "pairs", **SMALL)
+    back = store.load(tmp_path / "pairs")
     assert back.report == pairs.report
     np.testing.assert_array_equal(back.chips["chips"].values, pairs.chips["chips"].values)
     for name in ("scene_id", "split", "crs", "transform", "lon", "lat", "photos", "repeat"):
@@ -353,14 +354,12 @@ def test_saved_pairs_come_back(tmp_path, scene, photos):
     assert back.rejected["photo_id"].tolist() == pairs.rejected["photo_id"].tolist()
     (tmp_path / "pairs/manifest.parquet").unlink()
     with pytest.raises(Missing, match="manifest.parquet: not there"):
-        pair.load(tmp_path / "pairs")
+        store.load(tmp_path / "pairs")
 
 
 def test_no_scenes_and_no_photos_are_reported_not_raised(scene):
-    assert pair.pair(table([60], [60]), [], **SMALL).report["rejected"] == {
-        "outside every scene": 1
-    }
-    empty = pair.pair(table([60], [60])[:0], [scene], **SMALL)
+    assert pair(table([60], [60]), [], **SMALL).report["rejected"] == {"outside every scene": 1}
+    empty = pair(table([60], [60])[:0], [scene], **SMALL)
     assert empty.report["photos_in"] == 0 and empty.chips.sizes["chip"] == 0
 
 
@@ -368,7 +367,7 @@ def test_no_scenes_and_no_photos_are_reported_not_raised(scene):
 @pytest.mark.filterwarnings("ignore:.*processing baseline")
 def test_the_three_real_pairs(tmp_path):
     dataset = Dataset(REAL, layouts={"eurosatms_*": "eurosat-ms"}, check_photos=False)
-    pairs = pair.pair(dataset.street(), dataset.scenes(), progress=False)
+    pairs = pair(dataset.street(), dataset.scenes(), progress=False)
     manifest = pairs.manifest.set_index("photo_id")
     assert set(manifest.index) == {"gair_detroit", "gair_sacramento", "gair_tokyo"}
     assert (manifest["scene_id"] == manifest.index).all()
@@ -403,7 +402,7 @@ def test_the_sample_pairs_completely_and_fast():
     dataset = Dataset(ROOT / "data", check_photos=False)
     street = dataset.street()
     street = street[street["site"].isin(sorted(street["site"].unique())[:8])]
-    pairs = pair.pair(street, dataset.scenes(), progress=False)
+    pairs = pair(street, dataset.scenes(), progress=False)
     assert pairs.report["paired"] >= 0.97 * len(street)
     assert (pairs.manifest["site"] == pairs.manifest["scene_id"]).all()
     splits = dict(zip(street["photo_id"], street["split"]))
@@ -413,7 +412,7 @@ def test_the_sample_pairs_completely_and_fast():
 def test_photo_of_a_manifest_row(tmp_path, scene):
     write_photo(tmp_path / "a.jpg", (64, 32))
     dataset = Dataset(tmp_path)
-    manifest = pair.pair(table([60], [60], is_spherical=True), [scene], **SMALL).manifest
+    manifest = pair(table([60], [60], is_spherical=True), [scene], **SMALL).manifest
     assert dataset.photo(manifest.iloc[0]).shape == (16, 16, 3)  # 90 of 360 degrees
 
 
@@ -426,7 +425,7 @@ def test_figures_are_drawn_with_and_without_pairs(tmp_path, scene, photos):
     street = random_table(6, heading=[0.0, 90.0, np.nan] * 2)[:photos]
     street["path"] = [f"{i % 3}.jpg" for i in range(len(street))]
     dataset = Dataset(tmp_path)
-    pairs = pair.pair(street, [scene], **SMALL)
+    pairs = pair(street, [scene], **SMALL)
     shown = pictures.scenes_to_show([scene], street, 3)
     assert shown == [scene]
     figures = [
