@@ -14,11 +14,10 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Skipped
@@ -26,18 +25,39 @@ from gairlib.model import GAIR
 from research.evaluation import geographic_bias
 from research.evaluation.geographic_bias import COLUMNS as REGIONS
 from research.evaluation.table import COMPARISON_COLUMNS, LOWER, OURS, RANDOM, ROW_COLUMNS
-from research.figures import benchmarks as figures
-from research.figures import examples as example_figures
-from research.figures import retrieval as retrieval_figures
 from research.tasks import benchmark_location, probing, published_weights, registry
 
 BLIND = ("majority", "mean", "chance", "random point")  # what knows nothing of the input
 UNUSED = "benchmark.weights: not used by this task"
 
 
+@dataclass(frozen=True)
+class Split:
+    """What one split of a task asks; `name` is the column `split` of the rows.
+
+    held_out: what test rows do not share with training rows: "site", "block", "city", "row" (drawn
+    at random: neighbours may be on both sides), "published split" (whatever its authors held out),
+    or None where nothing was held out. labels: how many training labels were used, None for all.
+    The others are of retrieval alone. query looks for target ("photo", "chip": the RS field at a
+    position, "coordinates", "position": where in its chip) in gallery ("chip", "site", "held out",
+    "world"). claim: what the encoder then does, as the subject of a sentence.
+    """
+
+    name: str
+    held_out: str | None
+    labels: int | None = None
+    query: str = ""
+    target: str = ""
+    gallery: str = ""
+    claim: str = ""
+
+
 @dataclass
 class Result:
-    """What a benchmark found. `rows`: one line a (split, encoder, metric, seed or "mean").
+    """What a benchmark found, with what its task is, so that nobody has to read its name.
+
+    `question`, `claim`, `subject`, `kind`: see `research.tasks.task.Task`; `splits`: by name, the
+    strictest first. `rows`: one line a (split, encoder, metric, seed or "mean").
     `comparison`: gair minus each baseline, paired. `neighbours`: on location tasks, gair and the
     encoders trained end to end minus 5 nearest neighbours. `regions`: errors by region
     (`geographic_bias`). `headline`: the number to quote, as a dict."""
@@ -45,6 +65,11 @@ class Result:
     task: str
     dataset: str
     synthetic: bool
+    question: str = ""
+    claim: str = ""
+    subject: str = ""
+    kind: str = ""
+    splits: dict[str, Split] = field(default_factory=dict)
     status: str = "ran"
     reason: str = ""
     rows: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=ROW_COLUMNS))
@@ -62,6 +87,12 @@ class Result:
     @property
     def data(self) -> str:
         return "synthetic" if self.synthetic else "real"
+
+    @property
+    def held_out(self) -> str | None:
+        """What the headline's split holds out (`Split.held_out`)."""
+        split = self.splits.get(self.mainline[0][1]) if self.mainline else None
+        return split.held_out if split else None
 
     def row(self, split: str, encoder: str, metric: str) -> pd.Series | None:
         """The mean row of an encoder, None where there is none."""
@@ -203,26 +234,15 @@ class Result:
             f"difference {_interval(gap.difference, gap.low, gap.high)}: {verdict}."
         )
 
-    def figure(self) -> Figure:
-        """Every encoder with its interval, one panel a judged metric."""
-        return figures.rows(self)
-
-    def sample(self) -> Figure:
-        """One example (or a few) of what the task asks."""
-        return example_figures.example(self)
-
-    def curves(self) -> dict[str, Figure]:
-        """Further figures by name: recall by direction, kilometres missed (retrieval only)."""
-        return retrieval_figures.curves(self)
-
-    def bias(self) -> Figure | None:
-        """Errors by region of the first judged split, None where there are fewer than two."""
-        return figures.bias(self)
-
     def save(self, folder: str | Path, metrics: str | Path | None = None) -> None:
         """rows.parquet, rows.csv, comparison.csv, neighbours.csv, regions.csv, bias.csv
-        (`geographic_bias.summary`) and result.json (status, reason, headline, notes) into
-        `folder`; `metrics()` into the file `metrics`."""
+        (`geographic_bias.summary`) and result.json into `folder`; `metrics()` into the file
+        `metrics`.
+
+        result.json says what the task is (question, claim, subject, kind, held_out; splits: name ->
+        the fields of `Split`) and what came out (status, reason, data, headline, mainline, notes,
+        conclusions). Reports, scoreboard and figures read these fields.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.rows.to_parquet(folder / "rows.parquet", index=False)
@@ -239,6 +259,12 @@ class Result:
         }
         about = {
             "task": self.task,
+            "question": self.question,
+            "claim": self.claim,
+            "subject": self.subject,
+            "kind": self.kind,
+            "held_out": self.held_out,
+            "splits": {name: asdict(split) for name, split in self.splits.items()},
             "status": self.status,
             "reason": self.reason,
             "dataset": self.dataset,
@@ -300,7 +326,7 @@ def run(
     model = GAIR.from_pretrained(checkpoint)
     why = registry.reason(task, dataset)
     if why:
-        return Result(task, dataset.name, dataset.synthetic, "skipped", why)
+        return Result(task, dataset.name, dataset.synthetic, status="skipped", reason=why)
     if family := registry.family(task):
         how = dict(pairs_folder=pairs_folder, seeds=seeds, device=device)
         if "extra" in inspect.signature(family.run).parameters:
@@ -308,7 +334,7 @@ def run(
         try:
             table, mainline, notes, example = family.run(task, dataset, model, **how)
         except Skipped as why:
-            return Result(task, dataset.name, dataset.synthetic, "skipped", str(why))
+            return Result(task, dataset.name, dataset.synthetic, status="skipped", reason=str(why))
         shown = {encoder for _, _, encoder in table.entries}
         if extra.weights and not shown & {published_weights.NAMES[key] for key in extra.weights}:
             notes = [*notes, UNUSED]

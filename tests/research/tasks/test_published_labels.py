@@ -19,6 +19,8 @@ from gairlib.embed import encode
 from gairlib.errors import BadInput, Skipped
 from gairlib.weights import official
 from research.evaluation import geographic_bias, stats
+from research.figures import benchmarks as figures
+from research.figures import examples as example_figures
 from research.tasks import probing, registry
 from research.tasks import result as benchmarks
 from research.tasks.published import (
@@ -190,7 +192,7 @@ def test_classification_runs_end_to_end_and_is_solved_by_its_brightness(tmp_path
     assert result.status == "ran" and result.headline["metric"] == "accuracy"
     assert result.row("published split", "colour statistics", "accuracy").value == 1.0
     assert result.headline["n"] == 12 and result.headline["chance"] == 0.5
-    assert result.sample() and result.figure()
+    assert example_figures.example(result) and figures.rows(result)
 
 
 def test_micro_f1_is_that_of_scikit_learn_and_weights_count():
@@ -221,7 +223,7 @@ def test_several_labels_are_guessed_and_scored_by_micro_f1(tmp_path, checkpoint)
     assert result.headline["metric"] == geobench_multilabel.METRIC
     by_colour = result.row("published split", "colour statistics", "micro F1").value
     assert by_colour > result.headline["chance"]
-    assert result.sample()
+    assert example_figures.example(result)
 
 
 def test_thresholds_find_a_rare_class():
@@ -393,11 +395,11 @@ def test_place_pulse_runs_end_to_end(tmp_path, checkpoint, monkeypatch):
     )
     assert result.row("cities, 5 folds", "GAIR, published", "R2") is not None
     assert benchmarks.UNUSED not in result.notes
-    assert result.regions["region"].nunique() == 10 and result.bias() is not None
+    assert result.regions["region"].nunique() == 10 and figures.bias(result) is not None
     assert any("the worst tenth of 10 regions" in note for note in result.notes)
     assert result.status == "ran" and result.headline["metric"] == "R2"
     assert result.headline["split"] == "cities, 5 folds" and result.headline["clusters"] == 10
     assert result.row("random, 5 folds", "colour statistics", "R2").value > 0
-    assert result.sample()
+    assert example_figures.example(result)
     found = benchmarks.run("placepulse-safe", Dataset(tmp_path.parent), checkpoint, None)
     assert found.status == "skipped" and "placepulse" in found.reason

@@ -15,6 +15,8 @@ from gairlib.pairs import store
 from gairlib.pairs.pairing import pair
 from research.evaluation import stats
 from research.evaluation.table import Table
+from research.figures import benchmarks as figures
+from research.figures import examples as example_figures
 from research.tasks import result as benchmarks
 from research.tasks import retrieval
 
@@ -160,7 +162,7 @@ def test_location_task_finds_that_neighbours_know_a_smooth_field(dataset, checkp
     about = json.loads((tmp_path / "out/result.json").read_text())
     assert about["status"] == "ran" and about["data"] == "synthetic"
     assert "synthetic data" in result.conclusions()
-    assert isinstance(result.figure(), Figure) and isinstance(result.sample(), Figure)
+    assert isinstance(figures.rows(result), Figure) and isinstance(example_figures.example(result), Figure)
 
 
 def test_street_task_learns_a_plain_colour_and_claims_no_interval_from_one_site(
@@ -180,7 +182,7 @@ def test_street_task_learns_a_plain_colour_and_claims_no_interval_from_one_site(
     assert all(np.isfinite(v) for v in numbers.values())
     assert others["colour statistics"]["value"] > 0.9
     assert all(set(v) == {"value", "difference"} for v in others.values())  # one site: no intervals
-    result.figure(), result.sample()
+    figures.rows(result), example_figures.example(result)
 
 
 # -------------------------------------------------------------------------------------- retrieval
@@ -199,7 +201,7 @@ def test_retrieval_end_to_end_on_one_held_out_site(dataset, checkpoint, pairs):
     assert {"random point", "chip centre", "best constant", "a training position"} <= positions
     assert 200 < r[chip, "random point", "localisation error"] < 420
     assert result.headline["chance"] == pytest.approx(1 / 12)
-    result.figure(), result.sample()
+    figures.rows(result), example_figures.example(result)
 
 
 def test_a_model_that_knows_the_answer_is_scored_as_one(dataset, pairs):
@@ -231,7 +233,7 @@ def test_zero_and_three_pairs_are_reported(dataset, checkpoint, tmp_path):
     result.save(tmp_path / "out", tmp_path / "m.json")
     assert json.loads((tmp_path / "m.json").read_text()) == {"ran": 0}
     assert pd.read_parquet(tmp_path / "out/rows.parquet").empty
-    assert "skipped" in result.conclusions() and isinstance(result.figure(), Figure)
+    assert "skipped" in result.conclusions() and isinstance(figures.rows(result), Figure)
 
     three = street.groupby("site").head(1).drop(columns=["split", "site"])
     pair(three, dataset.scenes(), folder=tmp_path / "three", progress=False)
@@ -240,7 +242,7 @@ def test_zero_and_three_pairs_are_reported(dataset, checkpoint, tmp_path):
     assert result.rows.low.isna().all()  # three places support no interval
     assert not result.rows.split.str.contains("within site").any()  # nobody to be confused with
     assert any("alone at their site" in n for n in result.notes)
-    result.figure(), result.sample()
+    figures.rows(result), example_figures.example(result)
 
 
 # ------------------------------------------------------------------------------------- bad input
@@ -250,7 +252,7 @@ def test_what_cannot_run_is_skipped_or_named(dataset, checkpoint, tmp_path):
     result = benchmarks.run("rs-eurosat", dataset, checkpoint, "nowhere", **QUICK)
     assert result.status == "skipped" and "eurosat_rgb" in result.reason
     assert result.headline == {} and result.metrics() == {"ran": 0}
-    assert isinstance(result.sample(), Figure)
+    assert isinstance(example_figures.example(result), Figure)
     with pytest.raises(BadInput, match="unknown task"):
         benchmarks.run("sleep", dataset, checkpoint, "nowhere")
     with pytest.raises(BadInput, match="letters, digits"):

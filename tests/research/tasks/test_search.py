@@ -15,7 +15,9 @@ from gairlib.errors import BadInput
 from gairlib.pairs import store
 from gairlib.pairs.pairing import pair
 from research.evaluation.table import Table
-from research.figures import retrieval as figures
+from research.figures import benchmarks as figures
+from research.figures import examples as example_figures
+from research.figures import retrieval as retrieval_figures
 from research.tasks import places, registry, retrieval
 from research.tasks import result as benchmarks
 from research.tasks import search as finding
@@ -136,7 +138,7 @@ def test_six_directions_are_scored_with_their_baselines(results):
     rows = pd.concat([r.rows for r in results.values()])
     rows = rows[rows.seed == "mean"]
     chance = rows[(rows.encoder == "chance") & (rows.metric == "recall@1")].set_index("split")
-    for end in figures.DIRECTIONS.values():
+    for end in retrieval_figures.DIRECTIONS.values():
         (split,) = [s for s in chance.index if s.endswith(end)]
         assert chance["value"][split] == pytest.approx(1 / 12)  # 12 held-out photos
         r = rows[(rows.split == split) & (rows.metric == "recall@1")]
@@ -150,8 +152,8 @@ def test_six_directions_are_scored_with_their_baselines(results):
     assert hits["recall@1"] == pytest.approx(1 / (12 + 12 + 300))
     names = [f"hit within {km} km" for km in ("1", "25", "200", "750", "2,500")]
     assert hits[names].is_monotonic_increasing and hits["hit within 25 km"] >= 12 / 324
-    assert isinstance(figures.directions(rows), Figure)
-    assert len(figures.directions(rows).axes) == 6
+    assert isinstance(retrieval_figures.directions(rows), Figure)
+    assert len(retrieval_figures.directions(rows).axes) == 6
 
 
 def test_results_tell_what_they_are_judged_by(results):
@@ -163,7 +165,9 @@ def test_results_tell_what_they_are_judged_by(results):
         result = results[name]
         assert result.status == "ran" and result.mainline[0][0] == key
         assert all(np.isfinite(v) for v in result.metrics().values() if not isinstance(v, dict))
-        assert isinstance(result.figure(), Figure) and isinstance(result.sample(), Figure)
+        assert isinstance(figures.rows(result), Figure) and isinstance(
+            example_figures.example(result), Figure
+        )
     assert {"recall_at_1_site_back", "recall_at_10_all_back"} <= set(results["retrieval"].metrics())
     found = results["retrieval-sv-location"]
     assert {f"hit_within_{km}_km" for km in (1, 25, 200, 750, 2500)} <= set(found.metrics())
@@ -175,8 +179,8 @@ def test_results_tell_what_they_are_judged_by(results):
     assert "error_km" in found.metrics()
     assert not found.rows.metric.eq("cosine margin").any()  # one held-out site
     assert any("no colour baseline" in note for note in found.notes)
-    assert list(found.curves()) == ["directions", "kilometres"]
-    assert list(results["retrieval"].curves()) == ["directions"]
+    assert list(retrieval_figures.curves(found)) == ["directions", "kilometres"]
+    assert list(retrieval_figures.curves(results["retrieval"])) == ["directions"]
 
 
 def planted():
@@ -253,7 +257,7 @@ def test_few_pairs_one_site_and_no_training_split(dataset, checkpoint, tmp_path)
         for task in places.TASKS:
             result = benchmarks.run(task, dataset, checkpoint, tmp_path / str(n), **QUICK)
             assert result.status == "skipped" and result.reason.startswith(f"{n} pairs")
-            assert result.curves() == {}
+            assert retrieval_figures.curves(result) == {}
     lone = street.groupby("site").head(1).drop(columns=["split", "site"])
     pair(lone, dataset.scenes(), folder=tmp_path / "lone", progress=False)
     for task in places.TASKS:  # three photos, alone at their places, none of them for training
@@ -262,8 +266,10 @@ def test_few_pairs_one_site_and_no_training_split(dataset, checkpoint, tmp_path)
         assert "medoid of the training sites" not in set(result.rows.encoder)
         assert result.mainline[0][0] == "hit_within_200_km"  # ten of three are no finding
         assert "cosine margin" in set(result.rows.metric)
-        assert isinstance(result.figure(), Figure) and isinstance(result.sample(), Figure)
-        assert "directions" in result.curves()
+        assert isinstance(figures.rows(result), Figure) and isinstance(
+            example_figures.example(result), Figure
+        )
+        assert "directions" in retrieval_figures.curves(result)
 
 
 def test_task_names_reach_their_module(dataset, tmp_path):

@@ -141,8 +141,8 @@ def test_errors_by_region_are_those_of_a_planted_table():
 
 
 def test_the_figure_and_the_files_of_a_result(result, tmp_path):
-    assert isinstance(result.bias(), Figure)
-    assert len(result.bias().axes) == figures.MOST + 1  # and the shared colour scale
+    assert isinstance(figures.bias(result), Figure)
+    assert len(figures.bias(result).axes) == figures.MOST + 1  # and the shared colour scale
     assert figures.shown(result.regions)[:3] == ["gair", CHOSEN, NEAREST]
     result.save(tmp_path)
     assert set(pd.read_csv(tmp_path / "regions.csv")["encoder"]) == set(result.rows["encoder"])
