@@ -162,7 +162,9 @@ def test_location_task_finds_that_neighbours_know_a_smooth_field(dataset, checkp
     about = json.loads((tmp_path / "out/result.json").read_text())
     assert about["status"] == "ran" and about["data"] == "synthetic"
     assert "synthetic data" in result.conclusions()
-    assert isinstance(figures.rows(result), Figure) and isinstance(example_figures.example(result), Figure)
+    assert isinstance(figures.rows(result), Figure) and isinstance(
+        example_figures.example(result), Figure
+    )
 
 
 def test_street_task_learns_a_plain_colour_and_claims_no_interval_from_one_site(

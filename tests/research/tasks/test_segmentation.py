@@ -9,8 +9,8 @@ import torch
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
 from research.evaluation import stats
-from research.figures import style
 from research.figures import examples as example_figures
+from research.figures import style
 from research.tasks import result as benchmarks
 from research.tasks.segmentation import benchmark, heads, landcover, score, train
 from research.tasks.segmentation.data import IGNORE, SegmentationData, Tiles, check_classes, load
