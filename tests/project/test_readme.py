@@ -2,10 +2,10 @@
 
 import re
 import shutil
-from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from gairlib import GAIR, GAIRConfig, geo
 from gairlib.data import scenes
@@ -42,13 +42,26 @@ def test_the_lines_that_embed_a_chip_and_a_photo(tiny, tmp_path, monkeypatch, ca
     np.testing.assert_allclose(printed, [local @ photo, place @ photo, local @ place], atol=1e-5)
 
 
-def test_the_tree_names_what_is_there_and_nothing_else():
-    tree = (ROOT / "README.md").read_text().split("## The tree")[1].split("## ")[0]
-    notebooks = set(re.findall(r"\b\d\d-[a-z-]+\b", tree))
-    assert notebooks == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
-    named = re.findall(r"(?<![.\w])(?:[a-z_]+\*?\.py|[a-z_]+/)", tree)
-    there = {path.name + "/" * path.is_dir() for path in (ROOT / "gairlib").iterdir()}
-    there -= {"__init__.py", "__pycache__/"}
-    assert not [name for name in there if not any(fnmatch(name, one) for one in named)]
-    folders = {"notebooks/", "gairlib/", "data/", "ablation/", "presets/", "metrics/", "tests/"}
-    assert not [one for one in named if not any(fnmatch(name, one) for name in there | folders)]
+def test_the_tree_names_the_folders_of_both_packages():
+    tree = (ROOT / "README.md").read_text().split("## Two packages")[1].split("```")[1]
+    parent, named = "", set()
+    for line in tree.strip().splitlines():
+        folders = re.match(r"\s*((?:\w+/ ?)+)", line)[1].split()
+        if not line.startswith(" "):
+            (parent,) = folders
+            named.add(parent.rstrip("/"))
+        else:
+            named |= {f"{parent}{folder}".rstrip("/") for folder in folders}
+    packages = [
+        p.parent for one in ("gairlib", "research") for p in ROOT.glob(f"{one}/**/__init__.py")
+    ]
+    there = {str(p.relative_to(ROOT)) for p in packages if len(p.relative_to(ROOT).parts) <= 2}
+    assert named == there | {"notebooks"}
+    assert (ROOT / "notebooks").is_dir()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "MODEL_CARD.md"])
+def test_links_lead_to_files(page):
+    """`make docs` checks the pages of docs/."""
+    links = re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text())
+    assert not [link for link in links if "://" not in link and not (ROOT / link).exists()]
