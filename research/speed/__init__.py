@@ -1,4 +1,4 @@
-"""Measurements behind the figures in README, LOG.md and the reports: `make bench`.
+"""Measurements behind the figures in README, docs/log and the reports: `make bench`.
 
 One module a figure, each with `run(quick=False) -> dict`: what is compared runs side by side in the
 same process or in fresh processes one after the other, and ratios of medians are what is quoted,

@@ -80,6 +80,6 @@ def conclusions(result: Result) -> str:
     lines.append(
         "These models are small and were trained for a short time. The modes were not "
         "chosen on the test sites; the settings of the default training, which they "
-        "share, were once compared there (LOG.md), so the levels of recall may flatter."
+        "share, were once compared there (docs/log), so the levels of recall may flatter."
     )
     return "\n\n".join(lines)

@@ -79,7 +79,7 @@ def test_what_cannot_be_weighted_is_refused(k, power, rows):
         ("air_temperature", "mean_precipitation", (0.73, 0.70, 0.50, 0.35), 0.07),
         ("population", "log_population_density", (0.70, 0.66, 0.52, 0.42), 0.05),
         ("forest_cover", "log_forest_cover", (0.71, 0.67, 0.55, 0.46), 0.05),
-        # over larger blocks these depend on which blocks share a fold (LOG.md)
+        # over larger blocks these depend on which blocks share a fold (docs/log)
         ("elevation", "elevation", (0.82, 0.75), 0.05),
         ("nightlights", "log_nightlights", (-0.03, -0.10), 0.05),
         ("california_housing", "median_house_value", (0.78,), 0.02),
