@@ -1,9 +1,8 @@
 """Files that are there as a whole or not at all, and what tells one from another."""
 
-import ast
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,17 +23,3 @@ def sha256(path: Path) -> str:
     """Of a file's content, 64 hex digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def code_hash(files: Iterable[Path]) -> str:
-    """Of Python files without their comments, docstrings and layout, 16 hex digits."""
-    trees = []
-    for path in files:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            first = body[0] if isinstance(body, list) and body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                first.value.value = ""  # a docstring, or text that does nothing
-        trees.append(f"{path.name}: {ast.dump(tree)}")
-    return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Ranks of true matches, recall at k, and localisation of a photo inside the field of its chip.
+"""Ranks of true matches and recall at k.
 
 Retrieval: query i (a photo's embedding) is compared with a gallery of candidates, of which number i
 is its match (the RS embedding at the photo's own position). Two galleries answer two questions:
@@ -7,11 +7,8 @@ neighbourhood?", the harder one, because climate and season no longer help).
 
 Ties are resolved by expectation: a match that is tied with t others counts as if the tie were
 broken at random, so recall is the expected one and the rank is the mean rank. That is what keeps a
-chip's mean vector, equal for all photos in the chip, from being flattered or punished.
-
-Localisation: slide the photo's embedding over the decoded field of its chip, turn the similarities
-into one guess, and measure the distance to where the photo was taken. Ranks are 1-based, `xy` is in
-[-1, 1] with y to the south, distances are metres on the ground.
+chip's mean vector, equal for all photos in the chip, from being flattered or punished. Ranks are
+1-based.
 """
 
 from dataclasses import dataclass
@@ -20,7 +17,6 @@ import numpy as np
 
 from gairlib.errors import BadInput
 
-TEMPERATURES = np.geomspace(0.01, 1.0, 33)
 TIE = 1e-6  # float32 dot products of unit vectors closer than this are equal
 
 
@@ -108,82 +104,3 @@ def match_ranks(query, gallery, groups=None, *, chunk: int = 1024, tie: float = 
             better[part], tied[part] = found.better, found.tied
             size[part] = len(rows)
     return Ranks(better, tied, size)
-
-
-# ---------------------------------------------------------------------------------- localisation
-
-
-def cell_centres(cells: int) -> np.ndarray:
-    """Centres of cells x cells over a chip, row by row from the north-west: [cells**2, 2]."""
-    steps = (np.arange(cells) + 0.5) / cells * 2 - 1
-    x, y = np.meshgrid(steps, steps)
-    return np.stack([x.ravel(), y.ravel()], 1)
-
-
-def best_cell(similarity, xy) -> np.ndarray:
-    """Position of the highest similarity: [n, P] over positions xy [P, 2] -> [n, 2]."""
-    return np.asarray(xy)[np.asarray(similarity).argmax(1)]
-
-
-def _shares(similarity, temperature: float) -> np.ndarray:
-    """softmax(similarity / temperature) over the cells: [n, P]."""
-    similarity = np.asarray(similarity, dtype=np.float64)
-    share = np.exp((similarity - similarity.max(1, keepdims=True)) / temperature)
-    return share / share.sum(1, keepdims=True)
-
-
-def least_expected_error(similarity, xy, temperature: float) -> np.ndarray:
-    """Position with the least expected distance if softmax(similarity / temperature) is right.
-
-    A single best cell throws away that a photo of a park could be in any park of the chip; the
-    spatial median of the whole map is the better bet. similarity [n, P], xy [P, 2] -> [n, 2].
-    """
-    xy = np.asarray(xy)
-    distance = np.linalg.norm(xy[:, None] - xy[None], axis=2)  # [P, P]
-    return xy[(_shares(similarity, temperature) @ distance).argmin(1)]
-
-
-def likeliest_disc(similarity, xy, temperature: float, radius: float = 0.5) -> np.ndarray:
-    """Centre of the disc that most probably holds the photo, if the softmax is right.
-
-    The guess that is within `radius` of the truth as often as can be: where half of the photos are
-    to be found within some distance, a sharp peak counts for less than a broad hill beside it.
-    similarity [n, P], xy [P, 2], radius in units of xy (0.5 is a quarter of the chip's width) ->
-    [n, 2], one of xy. The disc's rim is soft, so that equal discs are told apart by how central
-    they are.
-    """
-    xy = np.asarray(xy)
-    distance = np.linalg.norm(xy[:, None] - xy[None], axis=2)  # [P, P]
-    disc = np.maximum(0, 1 - (distance / radius) ** 8)
-    return xy[(_shares(similarity, temperature) @ disc).argmax(1)]
-
-
-def fit_temperature(similarity, cell, choices=TEMPERATURES) -> float:
-    """The temperature of `choices` under which the true cells are most likely.
-
-    similarity [n, P], cell [n]: which cell holds the photo. To be asked of photos that are not
-    judged: it says how far an encoder's similarities are to be trusted.
-    """
-    similarity, rows = np.asarray(similarity, dtype=np.float64), np.arange(len(similarity))
-    loss = [-np.log(_shares(similarity, t)[rows, cell] + 1e-300).mean() for t in choices]
-    return float(choices[int(np.argmin(loss))])
-
-
-def cell_of(xy, cells: int) -> np.ndarray:
-    """Which of `cell_centres(cells)` is the nearest to positions [n, 2] -> [n]."""
-    steps = np.clip(((np.asarray(xy) + 1) / 2 * cells).astype(int), 0, cells - 1)  # [n, 2]
-    return steps[:, 1] * cells + steps[:, 0]
-
-
-def errors_m(guess, truth, size_m) -> np.ndarray:
-    """Metres between positions [n, 2] in chips that are size_m (one, [n] or [n, 2]) wide: [n]."""
-    half = np.broadcast_to(np.asarray(size_m, float), np.shape(size_m) or (1,)) / 2
-    half = half[:, None] if half.ndim == 1 else half  # [n or 1, 1 or 2]
-    return np.linalg.norm((np.asarray(guess) - np.asarray(truth)) * half, axis=1)
-
-
-def best_constant(xy_train, cells: int = 32) -> np.ndarray:
-    """The one guess with the least median distance to the training positions: [m, 2] -> [2]."""
-    grid = cell_centres(cells)
-    distance = np.linalg.norm(grid[:, None] - np.asarray(xy_train)[None], axis=2)  # [P, m]
-    return grid[np.median(distance, axis=1).argmin()]

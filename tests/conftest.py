@@ -95,10 +95,10 @@ def same_threads():
 @pytest.fixture(scope="session", autouse=True)
 def features_elsewhere(tmp_path_factory):
     """Features that tests compute are kept outside of the project."""
-    from research.evaluation import feature_cache
+    from research.evaluation import features
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feature_cache, "FOLDER", str(tmp_path_factory.mktemp("features")))
+        patch.setattr(features, "FOLDER", str(tmp_path_factory.mktemp("features")))
         yield
 
 

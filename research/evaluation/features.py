@@ -1,18 +1,75 @@
-"""What probes read: frozen features of a task's inputs, and plain statistics of their pixels.
+"""Features for probes: frozen ones, kept on disk, and plain statistics of pixels beside them.
+
+An encoder reads the same inputs once for all tasks of a run. The name of a file is a hash of all
+that its numbers depend on: the encoder's configuration and weights, the inputs, the device, and the
+code that encodes (comments and docstrings aside). So a changed model or photo is another file, and
+nothing here ever needs to be declared stale. Files lie in outputs/features of the run's folder;
+they may be deleted at any time.
 
 The plain statistics (colour moments and a coarse thumbnail) are the baseline that a learned
 representation has to beat: much of weather, greenness and land cover is simply colour.
 """
 
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
+import timm
 import torch
 from torch import Tensor
 
 from gairlib.embed import encode
+from gairlib.files import whole
 from gairlib.model import GAIR
-from research.evaluation.feature_cache import cached
+from gairlib.model_hash import model_hash
+from research.imports import code_hash
 
+FOLDER = "outputs/features"
 QUANTILES = (0.1, 0.5, 0.9)
+
+
+def cached(
+    compute: Callable[[], np.ndarray],
+    model: GAIR,
+    inputs,
+    device: str,
+    kind: str,
+    folder: str | Path | None = None,
+) -> np.ndarray:
+    """`compute()`, or what it gave for the same model, inputs, device and kind before.
+
+    inputs: arrays or tensors in a fixed order. kind: what is computed from them. folder: where
+    the files lie; "" for no cache at all, None for `FOLDER`. A file that cannot be read is
+    computed anew.
+    """
+    folder = FOLDER if folder is None else folder
+    if not folder:
+        return compute()
+    path = Path(folder) / f"{key(model, inputs, device, kind)}.npy"
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # not there, or cut short
+        features = np.ascontiguousarray(compute())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as part, open(part, "wb") as file:  # two stages may compute the same
+        np.save(file, features)
+    return features
+
+
+def key(model: GAIR, inputs, device: str, kind: str) -> str:
+    """32 hex digits of what the features depend on."""
+    versions = f"{torch.__version__} {timm.__version__}"
+    digest = hashlib.sha256(
+        f"{kind} {device} {versions} {code_hash(__name__)} {model_hash(model)}".encode()
+    )
+    digest.update(json.dumps(model.config.to_dict(), sort_keys=True).encode())
+    for value in inputs:
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        digest.update(f"{array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:32]
 
 
 def of_chips(model: GAIR, dn, device: str) -> np.ndarray:
@@ -22,7 +79,7 @@ def of_chips(model: GAIR, dn, device: str) -> np.ndarray:
 
 def of_task(data, model: GAIR, images: Tensor | None, device: str) -> np.ndarray:
     """Frozen features [n, D] of a `tasks.TaskData`, for a probe, kept for the other tasks on the
-    same inputs (`feature_cache`). images: read photos (sv only)."""
+    same inputs. images: read photos (sv only)."""
     at = data.inputs
     if hasattr(at, "xy"):
         # the backbone's tokens, as in the other RS probes, read bilinearly at the position

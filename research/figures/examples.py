@@ -7,7 +7,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from gairlib import geo, preprocess, ranks
+from gairlib import geo, preprocess
+from research.evaluation import localisation
 from research.figures import style
 from research.figures.benchmarks import empty
 from research.tasks.segmentation.data import IGNORE, SegmentationData
@@ -126,7 +127,7 @@ def _places(data) -> Figure:
 def _pair(query, reading, model) -> Figure:
     """A typical photo (median error), its chip, and its similarity to the chip's dense field."""
     guesses = np.zeros((len(query.rows), 2)) if reading.shown is None else reading.shown
-    errors = ranks.errors_m(guesses, query.xy, query.size_m)
+    errors = localisation.errors_m(guesses, query.xy, query.size_m)
     row = int(np.argsort(errors, kind="stable")[len(errors) // 2])
     chip = query.chips[query.chip_of[row]]
     width, height = query.size_m[row]
@@ -143,7 +144,7 @@ def _pair(query, reading, model) -> Figure:
     dn = torch.from_numpy(chip[None].astype(np.float32))
     prep = preprocess.get(model.config.preprocessing)
     encoded = model.encode_rs(prep.rs(dn, model.config.rs_size))
-    grid = torch.from_numpy(ranks.cell_centres(query.cells))[None]
+    grid = torch.from_numpy(localisation.cell_centres(query.cells))[None]
     dense = model.query_rs(encoded, grid, normalize=True)[0].float().numpy()
     shown = field.imshow(
         (dense @ reading.photos[row]).reshape(query.cells, query.cells),

@@ -30,38 +30,14 @@ from tqdm.auto import tqdm
 from gairlib.config import GAIRConfig
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
-from gairlib.files import code_hash, sha256
+from gairlib.files import sha256
 from gairlib.train import checkpoint, plan
+from research.imports import code_hash
 from research.pipeline import notebook, stages
 
 BASE = "base"
 SECTIONS = ("data", "model", "pretrain")
-# What decides a run's numbers, whatever reads the data in: changed code is another run.
-CODE = (
-    "research/studies/ablation_run",
-    "gairlib/train/augment",
-    "gairlib/train/batches",
-    "research/tasks/retrieval",
-    "gairlib/config",
-    "gairlib/train/coordinate_queue",
-    "gairlib/embed/encode",
-    "gairlib/geo",
-    "gairlib/train/gradient_cache",
-    "gairlib/weights/initialise",
-    "gairlib/train/inputs",
-    "gairlib/inr",
-    "gairlib/location/base",
-    "gairlib/losses",
-    "gairlib/model",
-    "gairlib/train/objective",
-    "gairlib/preprocess",
-    "gairlib/ranks",
-    "gairlib/rs",
-    "gairlib/location/spherical_harmonics",
-    "gairlib/sv",
-    "gairlib/train/loop",
-    "gairlib/train/options",
-)
+MODULE = "research.studies.ablation_run"  # what a run's process runs: changed code is another run
 THREADS = dict.fromkeys(notebook.THREADS, "1")
 
 
@@ -190,8 +166,7 @@ def plan_runs(
     """
     if not seeds or len(set(seeds)) != len(seeds):
         raise BadInput(f"ablation.seeds: {list(seeds)} must be one or more different whole numbers")
-    here = Path(__file__).resolve().parents[2]
-    code, runs = code_hash(here / f"{name}.py" for name in CODE), []
+    code, runs = code_hash(MODULE), []
     for seed in seeds:
         for variant in variants:
             values = values_of(base, variant, steps=steps, seed=seed)
@@ -286,7 +261,7 @@ def run_all(
 
 
 def _command(spec: Path) -> list[str]:
-    return [sys.executable, "-m", "research.studies.ablation_run", str(spec)]
+    return [sys.executable, "-m", MODULE, str(spec)]
 
 
 def _start(run: Run, pairs: str | Path, folder: Path, command) -> subprocess.Popen:

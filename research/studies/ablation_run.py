@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gairlib import ranks as retrieval
+from gairlib import ranks
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.files import whole
@@ -34,6 +34,7 @@ from gairlib.model import GAIR
 from gairlib.pairs import store
 from gairlib.pairs.store import Pairs
 from gairlib.train import loop, plan
+from research.evaluation import localisation
 from research.tasks import retrieval as benchmark_retrieval
 from research.tasks.retrieval import GUESSES, Query, gather
 
@@ -67,9 +68,9 @@ def answers(query: Query, photos, local, places) -> pd.DataFrame:
         "field_coordinates": (local, places, None),
     }
     for name, (queries, gallery, groups) in asked.items():
-        ranks = retrieval.match_ranks(queries, gallery, groups)
-        found |= {f"{name}_hit{k}": ranks.recall_at(k) for k in KS}
-        found[f"{name}_rank"] = ranks.rank()
+        matches = ranks.match_ranks(queries, gallery, groups)
+        found |= {f"{name}_hit{k}": matches.recall_at(k) for k in KS}
+        found[f"{name}_rank"] = matches.rank()
     return pd.DataFrame(found)
 
 
@@ -81,8 +82,8 @@ def evaluate(model: GAIR, query: Query, device: str = "cpu") -> pd.DataFrame:
         places = model.encode_location(torch.from_numpy(lonlat).to(device), normalize=True)
     found = answers(query, reading.photos, reading.local, places.float().cpu().numpy())
     if reading.maps is not None:
-        best = retrieval.best_cell(reading.maps, reading.grid)
-        found["error_m"] = retrieval.errors_m(best, query.xy, query.size_m)
+        best = localisation.best_cell(reading.maps, reading.grid)
+        found["error_m"] = localisation.errors_m(best, query.xy, query.size_m)
     return found
 
 
@@ -92,7 +93,7 @@ def chance_error(query: Query) -> float:
     return float(
         np.median(
             [
-                retrieval.errors_m(rng.uniform(-1, 1, (n, 2)), query.xy, query.size_m)
+                localisation.errors_m(rng.uniform(-1, 1, (n, 2)), query.xy, query.size_m)
                 for _ in range(GUESSES)
             ]
         )

@@ -23,15 +23,14 @@ import torch
 from pyproj import Geod
 from tqdm.auto import tqdm
 
-from gairlib import geo, preprocess
-from gairlib import ranks as retrieval
+from gairlib import geo, preprocess, ranks
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.errors import Skipped
 from gairlib.model import GAIR
 from gairlib.pairs import store
 from gairlib.pairs.store import Pairs
-from research.evaluation import features, probes, stats
+from research.evaluation import features, localisation, probes, stats
 from research.evaluation.table import OURS, RANDOM, Table
 from research.tasks.search import margins
 
@@ -93,14 +92,14 @@ class Reading:
         if self.maps is None:
             return {}
         return {
-            "disc": retrieval.likeliest_disc(self.maps, self.grid, temperature),
-            "best": retrieval.best_cell(self.maps, self.grid),
-            "expected": retrieval.least_expected_error(self.maps, self.grid, temperature),
+            "disc": localisation.likeliest_disc(self.maps, self.grid, temperature),
+            "best": localisation.best_cell(self.maps, self.grid),
+            "expected": localisation.least_expected_error(self.maps, self.grid, temperature),
         }
 
     def fit_temperature(self, query: Query) -> float:
         """How far these similarities are to be trusted, by the true positions of the query."""
-        return retrieval.fit_temperature(self.maps, retrieval.cell_of(query.xy, query.cells))
+        return localisation.fit_temperature(self.maps, localisation.cell_of(query.xy, query.cells))
 
 
 def held_out(manifest: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -146,7 +145,7 @@ def read(
     prep = preprocess.get(model.config.preprocessing)
     photos = encode.encode_photos(model, query.images, device=device)
     local = np.zeros_like(photos)
-    grid = retrieval.cell_centres(query.cells)  # [P, 2]
+    grid = localisation.cell_centres(query.cells)  # [P, 2]
     slide = mode != "mean"  # a chip's mean has no position
     maps = np.zeros((len(photos), len(grid)), np.float32) if slide else None
     for start in tqdm(range(0, len(query.chips), batch), desc="fields", mininterval=1, leave=False):
@@ -184,12 +183,12 @@ def colour_reading(train: Query, query: Query) -> Reading:
     """Colour statistics of photos and local RS windows, aligned on the training pairs by CCA."""
     to_photo, to_place = probes.canonical_pairs(photo_colours(train), place_colours(train))
     photos, local = to_photo(photo_colours(query)), to_place(place_colours(query))
-    grid = retrieval.cell_centres(query.cells)
+    grid = localisation.cell_centres(query.cells)
     maps = np.zeros((len(photos), len(grid)), np.float32)
     for chip in range(len(query.chips)):
         rows = np.flatnonzero(query.chip_of == chip)
         dense = features.local_statistics(query.chips[chip][None], np.zeros(len(grid), int), grid)
-        maps[rows] = retrieval.unit(photos[rows]) @ retrieval.unit(to_place(dense)).T
+        maps[rows] = ranks.unit(photos[rows]) @ ranks.unit(to_place(dense)).T
     return Reading(photos, local, maps, grid)
 
 
@@ -234,7 +233,7 @@ class _Scorer:
             photos = np.ones((n, 2)) if reading is None else reading.photos[rows]
             local = np.ones((n, 2)) if reading is None else reading.local[rows]
             for split, asking, asked in ((gallery, photos, local), (gallery + BACK, local, photos)):
-                found = retrieval.match_ranks(asking, asked, groups)
+                found = ranks.match_ranks(asking, asked, groups)
                 for k in (k for k in KS if k < found.size.max()):  # all of a gallery is no finding
                     self._add(
                         split, encoder, f"recall@{k}", stats.mean, found.recall_at(k), rows, how
@@ -257,7 +256,7 @@ class _Scorer:
         several = guesses[:, None] if guesses.ndim == 2 else guesses
         errors = np.stack(
             [
-                retrieval.errors_m(several[:, g], self.query.xy, self.query.size_m)
+                localisation.errors_m(several[:, g], self.query.xy, self.query.size_m)
                 for g in range(several.shape[1])
             ],
             1,
@@ -387,7 +386,9 @@ def _constants(score: _Scorer, query: Query, training: pd.DataFrame) -> None:
         score.positions(
             "a training position", xy[rng.integers(0, len(xy), (n, GUESSES))], probe="none"
         )
-        score.positions("best constant", np.tile(retrieval.best_constant(xy), (n, 1)), probe="none")
+        score.positions(
+            "best constant", np.tile(localisation.best_constant(xy), (n, 1)), probe="none"
+        )
 
 
 def mainline(label: str, table: Table) -> list[tuple[str, str, str]]:

@@ -17,17 +17,17 @@ import numpy as np
 import torch
 
 from gairlib import preprocess
-from gairlib import ranks as retrieval
 from gairlib.config import QUERY_MODES
 from gairlib.data.dataset import Dataset
 from gairlib.data.scenes import Reader, Scene
 from gairlib.embed import encode
 from gairlib.errors import BadInput, Missing
-from gairlib.files import code_hash
 from gairlib.model import GAIR
 from gairlib.pairs import store
+from gairlib.ranks import match_ranks
 from gairlib.rs import Features
 from gairlib.train import checkpoint
+from research.imports import code_hash
 from research.studies import ablation, ablation_run
 from research.studies.stress import levels as stresses
 from research.studies.stress import perturb
@@ -36,24 +36,8 @@ from research.tasks.retrieval import held_out
 
 BATCH = 32  # chips
 GALLERIES = ("site", "all")
+MODULE = "research.studies.stress.evaluate"  # what a process runs
 OTHERS = (stresses.NONE, "noise")  # read in modes that the model was not trained in, too
-# What decides the numbers beside the weights
-CODE = (
-    "research/studies/stress/perturb",
-    "research/studies/stress/levels",
-    "research/studies/stress/evaluate",
-    "gairlib/bands",
-    "gairlib/embed/encode",
-    "gairlib/geo",
-    "gairlib/inr",
-    "gairlib/model",
-    "gairlib/preprocess",
-    "gairlib/ranks",
-    "gairlib/rs",
-    "gairlib/data/scene_reader",
-    "gairlib/data/scenes",
-    "gairlib/sv",
-)
 
 
 def modes_of(model: GAIR) -> list[str]:
@@ -130,7 +114,7 @@ def ranks(
                 continue
             for gallery in GALLERIES:
                 groups = sites[take] if gallery == "site" else None
-                got = retrieval.match_ranks(photos[take], fields[m, number, take], groups)
+                got = match_ranks(photos[take], fields[m, number, take], groups)
                 found.append(
                     {
                         "mode": mode,
@@ -190,8 +174,7 @@ def plan(
 ) -> list[ablation.Run]:
     """A run for each trained model; its key says what its numbers depend on."""
     wanted = stresses.check(levels)
-    here = Path(__file__).resolve().parents[3]
-    code = code_hash(here / f"{name}.py" for name in CODE)
+    code = code_hash(MODULE)
     return [
         ablation.Run(
             r.variant,
@@ -210,16 +193,12 @@ def plan(
 
 def command(spec: Path) -> list[str]:
     """For `ablation.run_all`."""
-    return [sys.executable, "-m", "research.studies.stress.evaluate", str(spec)]
+    return [sys.executable, "-m", MODULE, str(spec)]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command of the module's header."""
-    return ablation_run.serve(
-        "research.studies.stress.evaluate",
-        lambda spec: run(spec["values"], spec["pairs"]),
-        arguments,
-    )
+    return ablation_run.serve(MODULE, lambda spec: run(spec["values"], spec["pairs"]), arguments)
 
 
 if __name__ == "__main__":

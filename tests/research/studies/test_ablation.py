@@ -16,7 +16,6 @@ from test_pipeline import SMALL
 from gairlib import GAIR
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
-from gairlib.files import code_hash
 from gairlib.pairs.pairing import pair
 from research.pipeline import notebook
 from research.studies import ablation, ablation_experiment, ablation_run
@@ -62,7 +61,6 @@ def test_the_pipeline_of_the_ablation_depends_on_files_that_exist():
     stage = yaml.safe_load((ROOT / "ablation/dvc.yaml").read_text())["stages"]["ablate"]
     code = [d for d in stage["deps"] if d.startswith(("gairlib/", "notebooks/"))]
     assert not [d for d in code if not (ROOT / d).is_file()]
-    assert {f"gairlib/{name}.py" for name in ablation.CODE} <= set(code)
     assert not [o for o in stage["outs"] if str(o).startswith("ablation/runs")]  # DVC clears outs
 
 
@@ -121,17 +119,6 @@ def test_a_run_is_known_by_all_that_its_numbers_depend_on():
     assert key(Variant("other-name", asks="?")) == key()
     other["pretrain"]["loss_chunk"] = 7  # bounds memory, changes nothing
     assert key(base=other) == keys[4]
-
-
-def test_comments_are_no_other_code(tmp_path):
-    def of(text):
-        file = tmp_path / "a.py"
-        file.write_text(text)
-        return code_hash([file])
-
-    first = of('"""Says."""\n\ndef f(x):\n    """Doc."""\n    return x + 1\n')
-    assert of('"""Else."""\ndef f(x):\n    """Doc 2."""\n    return x + 1  # why\n') == first
-    assert of('"""Says."""\n\ndef f(x):\n    """Doc."""\n    return x + 2\n') != first
 
 
 @pytest.fixture(scope="module")
