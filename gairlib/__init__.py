@@ -1,31 +1,21 @@
 """gairlib: three views of one place (satellite chip, street photo, coordinates) in one space.
 
 An open implementation of GAIR (arXiv 2503.16683): `GAIR(config)` is the model,
-`load_official(weights)` reads the published one. Submodules load on first use, so that
-`import gairlib` stays quick: `gairlib.geo`, `gairlib.pairs.pairing`, ... need no import of their own.
+`load_official(weights)` reads the published one. The public names stand in `__init__.pyi`, here
+and in each sub-package, and load on first use: `import gairlib` alone imports no PyTorch.
+
+| package            | what it does                                                        |
+|--------------------|---------------------------------------------------------------------|
+| `gairlib.data`     | datasets on disk or in a catalogue: scenes, photos, tables          |
+| `gairlib.pairs`    | photos and the chips they stand in, cut, split, stored              |
+| `gairlib.train`    | pretraining                                                         |
+| `gairlib.embed`    | what a trained model gives: vectors, neighbours, dense fields, COGs |
+| `gairlib.location` | location encoders: coordinates to vectors                           |
+| `gairlib.weights`  | published weights: GAIR, CROMA, GeoCLIP, SatCLIP, ViTs              |
 """
 
-from __future__ import annotations
-
-import importlib
-from importlib.util import find_spec
-from typing import Any
+from gairlib.lazy import attach
 
 __version__ = "0.1.0"
-__all__ = ["GAIR", "GAIRConfig", "load_official", "__version__"]
-
-_HOME = {"GAIR": "model", "GAIRConfig": "config", "load_official": "official"}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(importlib.import_module(f"gairlib.{_HOME[name]}"), name)
-        globals()[name] = value
-        return value
-    if not name.startswith("_") and find_spec(f"gairlib.{name}") is not None:
-        return importlib.import_module(f"gairlib.{name}")
-    raise AttributeError(f"module 'gairlib' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__, __all__ = attach(__name__, __file__)
+__all__.append("__version__")

@@ -24,7 +24,7 @@ from gairlib.train.batches import PairBatches
 from gairlib.train.engine import Engine
 from gairlib.train.loop import SPEED
 from gairlib.train.options import PretrainOptions
-from gairlib.weights import initialise
+from gairlib.weights.towers import TOWERS, initialise
 
 BEGINNING = ("init", "init_towers", "min_pairs")  # what a run starts from
 _OPTIONS = tuple(f.name for f in fields(PretrainOptions))
@@ -35,7 +35,7 @@ SETTINGS = (*BEGINNING, *_OPTIONS, *_ENGINE)  # every key of the section `pretra
 @dataclass(frozen=True)
 class Plan:
     """`train`: whether there is anything to train; `init`: weights to start from, "" for none;
-    `towers`: where each tower's weights are from, see gairlib.weights.initialise."""
+    `towers`: where each tower's weights are from, see gairlib.weights.towers."""
 
     train: bool
     init: str
@@ -106,7 +106,7 @@ def start(
     """The model as training begins, and the plan.
 
     model: `preset` and `changes` of gairlib.GAIRConfig; section: `init` (a folder of weights that
-    decides the config as well), `init_towers` (see gairlib.weights.initialise), `min_pairs` and `seed`.
+    decides the config as well), `init_towers` (see gairlib.weights.towers), `min_pairs` and `seed`.
     required: a hub that does not answer is an error, so that all ranks begin alike.
     """
     sources = section.get("init_towers") or {}
@@ -120,9 +120,9 @@ def start(
         return GAIR.from_pretrained(todo.init), todo
     torch.manual_seed(section.get("seed", 0))
     built = GAIR(GAIRConfig.preset(model.get("preset", "small"), **model.get("changes", {})))
-    if not any(sources.values()) and set(sources) <= set(initialise.TOWERS):
+    if not any(sources.values()) and set(sources) <= set(TOWERS):
         return built, todo
-    begun = initialise.towers(built, sources, required=required)
+    begun = initialise(built, sources, required=required)
     sentence = " ".join([todo.sentence, *begun.sentences])
     return built, replace(todo, sentence=sentence, towers=begun.provenance)
 

@@ -13,14 +13,6 @@ are no names of `gairlib.location`: those build without files. The published GAI
 `gairlib.weights.official`.
 """
 
-from gairlib.weights.location import SatCLIPLocation, load_geoclip, load_satclip
-from gairlib.weights.vit import load_croma, load_timm_vit, timm_vit_options
+from gairlib.lazy import attach
 
-__all__ = [
-    "SatCLIPLocation",
-    "load_croma",
-    "load_geoclip",
-    "load_satclip",
-    "load_timm_vit",
-    "timm_vit_options",
-]
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from gairlib import geo, preprocess
-from gairlib import weights as converters
 from gairlib.errors import BadInput, Missing
 from gairlib.weights import official
+from gairlib.weights.location import load_geoclip, load_satclip
+from gairlib.weights.vit import load_croma
 from research.evaluation import features
 from research.tasks.registry import TaskData
 from research.tasks.tiles import Places
@@ -67,8 +68,8 @@ def _read(key: str, path: str, data: TaskData, photos, device: str) -> np.ndarra
         images = photos(model.config.sv_size) if data.modality == "sv" else None
         return features.of_task(data, model, images, device)
     if key == "croma":
-        return _croma(converters.load_croma(path, size=CROMA_PX), data, device)
-    load = converters.load_geoclip if key == "geoclip" else converters.load_satclip
+        return _croma(load_croma(path, size=CROMA_PX), data, device)
+    load = load_geoclip if key == "geoclip" else load_satclip
     return _places(load(path).to(device), data.inputs, device)
 
 

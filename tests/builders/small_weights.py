@@ -1,4 +1,4 @@
-"""State dicts of small random values, and the refusals that every converter owes them."""
+"""State dicts of small random values, pictures for them, the refusals that converters owe them."""
 
 import math
 
@@ -14,6 +14,49 @@ def random_state(shapes, seed=0):
         name: torch.randn(shape, generator=generator) / math.sqrt(shape[-1])
         for name, shape in shapes.items()
     }
+
+
+def croma_shapes(width, depth, bands=12):
+    shapes = {"linear_input.weight": (width, 64 * bands), "linear_input.bias": (width,)}
+    for i in range(depth):
+        at, ff = f"transformer.layers.{i}.0", f"transformer.layers.{i}.1"
+        shapes |= {
+            f"{at}.to_qkv.weight": (3 * width, width),
+            f"{at}.to_out.weight": (width, width),
+            f"{at}.to_out.bias": (width,),
+            f"{at}.input_norm.weight": (width,),
+            f"{at}.input_norm.bias": (width,),
+            f"{ff}.net.0.weight": (4 * width, width),
+            f"{ff}.net.0.bias": (4 * width,),
+            f"{ff}.net.3.weight": (width, 4 * width),
+            f"{ff}.net.3.bias": (width,),
+            f"{ff}.input_norm.weight": (width,),
+            f"{ff}.input_norm.bias": (width,),
+        }
+    shapes |= {"transformer.norm_out.weight": (width,), "transformer.norm_out.bias": (width,)}
+    return shapes
+
+
+def satclip_state(L=10, hidden=512, dim=256):
+    shapes = {
+        "nnet.layers.0.weight": (hidden, L * L),
+        "nnet.layers.0.bias": (hidden,),
+        "nnet.layers.1.weight": (hidden, hidden),
+        "nnet.layers.1.bias": (hidden,),
+        "nnet.last_layer.weight": (dim, hidden),
+        "nnet.last_layer.bias": (dim,),
+    }
+    state = random_state(shapes)
+    state["nnet.layers.0.weight"] *= 0.1  # 30 times it goes through a sine
+    return state
+
+
+def chips(bands, size=40, seed=1):
+    return torch.rand(2, bands, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def photos(size):
+    return torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(2))
 
 
 def refuses(load, state, name):

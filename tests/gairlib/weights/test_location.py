@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from builders.small_weights import random_state, refuses
+from builders.small_weights import random_state, refuses, satclip_state
 from scipy.special import lpmv
 
 from gairlib import weights
@@ -86,20 +86,6 @@ def test_geoclip_is_strict(name):
 
 
 # ---- SatCLIP
-
-
-def satclip_state(L=10, hidden=512, dim=256):
-    shapes = {
-        "nnet.layers.0.weight": (hidden, L * L),
-        "nnet.layers.0.bias": (hidden,),
-        "nnet.layers.1.weight": (hidden, hidden),
-        "nnet.layers.1.bias": (hidden,),
-        "nnet.last_layer.weight": (dim, hidden),
-        "nnet.last_layer.bias": (dim,),
-    }
-    state = random_state(shapes)
-    state["nnet.layers.0.weight"] *= 0.1  # 30 times it goes through a sine
-    return state
 
 
 def satclip_harmonics(lonlat, L, form):

@@ -9,34 +9,14 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from builders.small_weights import random_state, refuses
+from builders.small_weights import chips, croma_shapes, photos, random_state, refuses
 from safetensors.torch import save_file
 
 from gairlib import weights
 from gairlib.errors import BadInput
+from gairlib.weights.vit import timm_vit_options
 
 # ---- CROMA
-
-
-def croma_shapes(width, depth, bands=12):
-    shapes = {"linear_input.weight": (width, 64 * bands), "linear_input.bias": (width,)}
-    for i in range(depth):
-        at, ff = f"transformer.layers.{i}.0", f"transformer.layers.{i}.1"
-        shapes |= {
-            f"{at}.to_qkv.weight": (3 * width, width),
-            f"{at}.to_out.weight": (width, width),
-            f"{at}.to_out.bias": (width,),
-            f"{at}.input_norm.weight": (width,),
-            f"{at}.input_norm.bias": (width,),
-            f"{ff}.net.0.weight": (4 * width, width),
-            f"{ff}.net.0.bias": (4 * width,),
-            f"{ff}.net.3.weight": (width, 4 * width),
-            f"{ff}.net.3.bias": (width,),
-            f"{ff}.input_norm.weight": (width,),
-            f"{ff}.input_norm.bias": (width,),
-        }
-    shapes |= {"transformer.norm_out.weight": (width,), "transformer.norm_out.bias": (width,)}
-    return shapes
 
 
 def croma_forward(state, images, heads):
@@ -66,10 +46,6 @@ def croma_forward(state, images, heads):
         x = x + y @ w[f"{ff}.net.3.weight"].T + w[f"{ff}.net.3.bias"]
     last = "transformer.norm_out"
     return F.layer_norm(x, [width], w[f"{last}.weight"], w[f"{last}.bias"])
-
-
-def chips(bands, size=40, seed=1):
-    return torch.rand(2, bands, size, size, generator=torch.Generator().manual_seed(seed))
 
 
 def test_croma_with_its_twelve_bands():
@@ -190,10 +166,6 @@ def timm_forward(state, images, heads):
     return norm(x, "norm")[:, 0]
 
 
-def photos(size):
-    return torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(2))
-
-
 def test_timm_vit_tiny():
     """Published names and shapes: timm makes them itself. Heads of ViT-Ti are known by width."""
     torch.manual_seed(0)
@@ -236,7 +208,7 @@ def test_timm_options_build_a_model():
     from gairlib import GAIR, GAIRConfig
 
     state = timm.create_model("vit_base_patch16_224", num_classes=0, **SMALL).state_dict()
-    options = weights.timm_vit_options(state, heads=4)
+    options = timm_vit_options(state, heads=4)
     config = GAIRConfig(sv_model="vit_base_patch16_224", sv_options=options, sv_size=32)
     GAIR(config).sv.tower.load_state_dict(state)
 

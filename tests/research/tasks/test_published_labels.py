@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 import torch
 from builders import small_published as small
-from builders.small_weights import random_state
+from builders.small_weights import croma_shapes, random_state
 from PIL import Image
-from test_converters_vit import croma_shapes
 
 from gairlib import bands
 from gairlib.config import GAIRConfig

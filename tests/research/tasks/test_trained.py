@@ -4,10 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from builders.small_weights import random_state
+from builders.small_weights import croma_shapes, random_state, satclip_state
 from matplotlib.figure import Figure
-from test_converters import satclip_state
-from test_converters_vit import croma_shapes
 
 from gairlib import GAIR
 from gairlib.config import GAIRConfig

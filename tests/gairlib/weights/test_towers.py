@@ -7,13 +7,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import timm
 import torch
-from builders.small_weights import random_state
+from builders.small_weights import chips, croma_shapes, photos, random_state
 from safetensors.torch import save_file
-from test_converters_vit import chips, croma_shapes, photos
 
 from gairlib import GAIR, GAIRConfig, weights
 from gairlib.errors import BadInput, Missing
-from gairlib.weights import initialise
+from gairlib.weights.towers import initialise
 
 COMMIT = "c" * 40
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 4}
@@ -89,7 +88,7 @@ def kept(before, after, *towers):
 def test_every_tower_gives_what_its_source_gives(files):
     before, started = model(), model()
     torch.manual_seed(3)
-    start = initialise.towers(started, {k: str(v) for k, v in files.items()})
+    start = initialise(started, {k: str(v) for k, v in files.items()})
     drawn = torch.rand(1)
     torch.manual_seed(3)
     assert torch.equal(drawn, torch.rand(1))  # the converters' draws leave no trace
@@ -122,7 +121,7 @@ def test_other_widths_keep_fresh_projections_and_say_so(files):
     """D = 24 where CROMA's width is 32 and GeoCLIP's output too: what maps to D stays new."""
     changes = {"dim": 24, "rs_width": 32}
     before, started = model(**changes), model(**changes)
-    start = initialise.towers(started, {k: str(v) for k, v in files.items() if k != "sv"})
+    start = initialise(started, {k: str(v) for k, v in files.items() if k != "sv"})
     want = weights.load_croma(files["rs"], heads=4)(chips(10, 24))
     torch.testing.assert_close(started.encode_rs(chips(10, 24)).backbone, want.backbone)
     assert start.provenance["rs"]["new"] == ["rs.project.weight", "rs.project.bias"]
@@ -140,13 +139,13 @@ def test_other_widths_keep_fresh_projections_and_say_so(files):
 @pytest.mark.parametrize("preprocessing, fill", [("published", 0.5), ("gairlib", 0.0)])
 def test_absent_bands_are_held_at_the_mean_of_the_models_own_scale(files, preprocessing, fill):
     started = model(preprocessing=preprocessing)
-    initialise.towers(started, {"rs": str(files["rs"])})
+    initialise(started, {"rs": str(files["rs"])})
     twelve = torch.full((2, 12, 24, 24), fill)
     twelve[:, 1:9], twelve[:, 10:] = chips(10, 24)[:, :8], chips(10, 24)[:, 8:]
     want = weights.load_croma(files["rs"], bands=12, heads=4)(twelve)
     torch.testing.assert_close(started.encode_rs(chips(10, 24)).grid, want.grid)
     all_bands = model(rs_bands=12)
-    initialise.towers(all_bands, {"rs": str(files["rs"])})
+    initialise(all_bands, {"rs": str(files["rs"])})
     torch.testing.assert_close(all_bands.encode_rs(twelve).grid, want.grid)
 
 
@@ -158,13 +157,13 @@ def test_a_tower_that_is_no_vit(tmp_path):
     theirs(torch.rand(4, 3, 32, 32))  # a step of batch norm
     save_file(theirs.state_dict(), tmp_path / "resnet.safetensors")
     started = model(sv_model="resnet10t", sv_options=options)
-    initialise.towers(started, {"sv": str(tmp_path / "resnet.safetensors")})
+    initialise(started, {"sv": str(tmp_path / "resnet.safetensors")})
     theirs.reset_classifier(0)
     torch.testing.assert_close(started.sv_backbone(photos(32)), theirs.eval()(photos(32)))
     assert int(started.sv.tower.bn1.num_batches_tracked) == 1
     other = model(sv_model="resnet10t", sv_options={**options, "channels": [8, 8, 16, 24]})
     with pytest.raises(BadInput, match=r"sv_options.*layer4\S+ is \[.*instead of \["):
-        initialise.towers(other, {"sv": str(tmp_path / "resnet.safetensors")})
+        initialise(other, {"sv": str(tmp_path / "resnet.safetensors")})
 
 
 # ---- what does not fit
@@ -199,7 +198,7 @@ def test_what_does_not_fit_is_named_and_changes_nothing(files, tower, changes, w
         changes = {**changes, "location_options": {}}
     before, refused = model(**changes), model(**changes)
     with pytest.raises(BadInput, match=f"init_towers.{tower}.*{words}"):
-        initialise.towers(
+        initialise(
             refused, {k: str(v) for k, v in files.items()} | {k: "" for k in files if k != tower}
         )
     assert not kept(before, refused, "-")
@@ -211,19 +210,19 @@ def test_the_heads_that_published_widths_were_trained_with(tmp_path):
     torch.save({"s2_encoder": state}, tmp_path / "wide.pt")
     wide = {"dim": 768, "rs_depth": 1, "rs_heads": 12}
     with pytest.raises(BadInput, match="rs_heads = 16, the config has 12"):
-        initialise.towers(model(**wide), {"rs": str(tmp_path / "wide.pt")})
-    initialise.towers(model(**wide | {"rs_heads": 16}), {"rs": str(tmp_path / "wide.pt")})
+        initialise(model(**wide), {"rs": str(tmp_path / "wide.pt")})
+    initialise(model(**wide | {"rs_heads": 16}), {"rs": str(tmp_path / "wide.pt")})
     save_file(vit(embed_dim=192, depth=1).state_dict(), tmp_path / "tiny.safetensors")
     options = {**VIT, "embed_dim": 192, "depth": 1}
     with pytest.raises(BadInput, match="sv_options.num_heads = 3, the config has 4"):
-        initialise.towers(model(sv_options=options), {"sv": str(tmp_path / "tiny.safetensors")})
+        initialise(model(sv_options=options), {"sv": str(tmp_path / "tiny.safetensors")})
 
 
 def test_a_late_refusal_leaves_the_first_towers_alone(files):
     before, refused = model(), model()
     bad = {k: str(v) for k, v in files.items()} | {"location": str(files["sv"])}
     with pytest.raises(BadInput, match="init_towers.location.*LocEnc0"):
-        initialise.towers(refused, bad)
+        initialise(refused, bad)
     assert not kept(before, refused, "-")
 
 
@@ -235,12 +234,12 @@ def test_sources_that_are_none(files, tmp_path):
         ({"rs": "hub:a/b/c.pt@"}, "not of the form"),
     ):
         with pytest.raises(BadInput, match=words):
-            initialise.towers(model(), sources)
+            initialise(model(), sources)
     with pytest.raises(Missing, match="init_towers.sv: weights/vit.bin: there is no such file"):
-        initialise.towers(model(), {"sv": "weights/vit.bin"})  # required or not
+        initialise(model(), {"sv": "weights/vit.bin"})  # required or not
     torch.save({"s2_encoder": {"linear_input.weight": print}}, tmp_path / "code.pt")
     with pytest.raises(BadInput, match="init_towers.rs.*more than tensors"):
-        initialise.towers(model(), {"rs": str(tmp_path / "code.pt")})
+        initialise(model(), {"rs": str(tmp_path / "code.pt")})
 
 
 # ---- hub
@@ -309,15 +308,15 @@ CROMA, TIMM = "hub:someone/croma/sub/croma.pt@v1", "hub:timm/vit_x.aug"
 
 def test_from_a_hub_and_again_without_it(hub, files):
     endpoint, asked = hub
-    nothing = initialise.towers(model(), {"rs": "", "sv": str(files["sv"])}, hub=endpoint)
+    nothing = initialise(model(), {"rs": "", "sv": str(files["sv"])}, hub=endpoint)
     assert asked == []  # nothing is fetched unless asked
     why = "no weights are named for it"
     assert nothing.sentences[0] == f"The RS encoder starts from scratch: {why}."
     assert nothing.provenance["location"] == {"start": "scratch", "source": "", "reason": why}
 
     local, fetched, again = model(), model(), model()
-    initialise.towers(local, {k: str(files[k]) for k in ("rs", "sv")})
-    start = initialise.towers(fetched, {"rs": CROMA, "sv": TIMM}, hub=endpoint)
+    initialise(local, {k: str(files[k]) for k in ("rs", "sv")})
+    start = initialise(fetched, {"rs": CROMA, "sv": TIMM}, hub=endpoint)
     assert not kept(local, fetched, "-")
     assert {path for _, path in asked} == {
         "/someone/croma/resolve/v1/sub/croma.pt",
@@ -329,7 +328,7 @@ def test_from_a_hub_and_again_without_it(hub, files):
     assert record["sha256"] == hashlib.sha256(files["rs"].read_bytes()).hexdigest()
     assert start.provenance["sv"]["revision"] is None
 
-    offline = initialise.towers(again, {"rs": CROMA, "sv": TIMM}, hub="http://127.0.0.1:9")
+    offline = initialise(again, {"rs": CROMA, "sv": TIMM}, hub="http://127.0.0.1:9")
     assert offline == start and not kept(fetched, again, "-")  # fetched once, found again
 
 
@@ -345,7 +344,7 @@ def test_from_a_hub_and_again_without_it(hub, files):
 def test_a_hub_that_does_not_give(hub, files, source, address, words):
     before, started = model(), model()
     sources = {"sv": source, "location": str(files["location"])}
-    start = initialise.towers(started, sources, hub=address or hub[0])
+    start = initialise(started, sources, hub=address or hub[0])
     assert start.sentences[1].startswith("The SV encoder starts from scratch: timm/")
     assert words in start.sentences[1] and start.sentences[1].endswith(".")
     record = start.provenance["sv"]
@@ -354,7 +353,7 @@ def test_a_hub_that_does_not_give(hub, files, source, address, words):
     assert not kept(before, started, "location.")  # the tower as it was ...
     assert start.provenance["location"]["start"] == "weights"  # ... and the others go on
     with pytest.raises(Missing, match=f"init_towers.sv: .*{words}"):
-        initialise.towers(model(), sources, hub=address or hub[0], required=True)
+        initialise(model(), sources, hub=address or hub[0], required=True)
 
 
 def test_the_clients_own_hub(hub, monkeypatch):
@@ -364,7 +363,7 @@ def test_the_clients_own_hub(hub, monkeypatch):
     template = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
     monkeypatch.setattr(constants, "ENDPOINT", hub[0])
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub[0] + template)
-    start = initialise.towers(model(), {"sv": TIMM}, required=True)
+    start = initialise(model(), {"sv": TIMM}, required=True)
     assert start.provenance["sv"]["commit"] == COMMIT
 
 
@@ -374,4 +373,4 @@ def test_a_full_disk_is_no_reason_to_start_from_scratch(monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", full)
     with pytest.raises(OSError, match="No space left"):
-        initialise.towers(model(), {"sv": TIMM})
+        initialise(model(), {"sv": TIMM})

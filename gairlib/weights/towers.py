@@ -5,7 +5,7 @@ need more pairs than most have. Per tower a source:
 
 | tower    | weights                                              | fresh in any case           |
 |----------|------------------------------------------------------|-----------------------------|
-| rs       | CROMA's optical encoder (`converters.load_croma`)    | `project`, where width != D |
+| rs       | CROMA's optical encoder (`load_croma`)               | `project`, where width != D |
 | sv       | a timm model's, of the same `sv_model`               | `dense`                     |
 | location | GeoCLIP's location encoder (`load_geoclip`)          | last layers, where D != 512 |
 
@@ -37,9 +37,9 @@ from gairlib.errors import BadInput, Missing
 from gairlib.files import sha256
 from gairlib.location.base import EqualEarthRFF
 from gairlib.model import GAIR, WEIGHTS
-from gairlib.weights import load_croma, load_geoclip, timm_vit_options
+from gairlib.weights.location import load_geoclip
 from gairlib.weights.read import check, part, read, unwrap
-from gairlib.weights.vit import CROMA_BANDS, HEADS
+from gairlib.weights.vit import CROMA_BANDS, HEADS, load_croma, timm_vit_options
 
 TOWERS = {"rs": "RS encoder", "sv": "SV encoder", "location": "location encoder"}
 HUB = re.compile(r"hub:([\w.-]+/[\w.-]+)(?:/([^@]+))?(?:@(\S+))?")
@@ -49,7 +49,7 @@ NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # of our dis
 
 
 class Start(NamedTuple):
-    """What `towers` did: a sentence for a person and a record for provenance.json, per tower."""
+    """What `initialise` did, per tower: a sentence and a record for provenance.json."""
 
     sentences: list[str]
     provenance: dict[str, dict[str, Any]]
@@ -70,7 +70,7 @@ class Fitted(NamedTuple):
     unused: int
 
 
-def towers(
+def initialise(
     model: GAIR, sources: Mapping[str, str], *, hub: str | None = None, required: bool = False
 ) -> Start:
     """Load the towers that `sources` names weights for, in place; the others stay as they are.

@@ -1,0 +1,45 @@
+# ruff: isort: skip_file
+# the model
+from gairlib.config import GAIRConfig
+from gairlib.model import GAIR
+from gairlib.weights.official import load_official
+
+# sub-packages
+from gairlib import data, embed, location, pairs, train, weights
+
+# modules
+from gairlib import geo, inr, losses, preprocess, torchgeo_adapter
+
+# modules of the sub-packages under a short name: gairlib.photos.load, gairlib.nearest.search, ...
+from gairlib import weights as converters
+from gairlib.data import mapillary, photos, scenes, stac
+from gairlib.embed import dense, nearest
+from gairlib.pairs import pairing
+
+__version__: str
+
+__all__ = [
+    "GAIRConfig",
+    "GAIR",
+    "load_official",
+    "data",
+    "embed",
+    "location",
+    "pairs",
+    "train",
+    "weights",
+    "geo",
+    "inr",
+    "losses",
+    "preprocess",
+    "torchgeo_adapter",
+    "converters",
+    "mapillary",
+    "photos",
+    "scenes",
+    "stac",
+    "dense",
+    "nearest",
+    "pairing",
+    "__version__",
+]

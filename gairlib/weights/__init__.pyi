@@ -1,0 +1,13 @@
+from gairlib.weights.location import load_geoclip, load_satclip
+from gairlib.weights.official import load_official
+from gairlib.weights.towers import initialise
+from gairlib.weights.vit import load_croma, load_timm_vit
+
+__all__ = [
+    "load_geoclip",
+    "load_satclip",
+    "load_official",
+    "initialise",
+    "load_croma",
+    "load_timm_vit",
+]
