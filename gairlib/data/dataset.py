@@ -32,9 +32,9 @@ import numpy as np
 import pandas as pd
 import rasterio
 
-from gairlib.data import exif, photo_tables, photos, scene_assets, scene_metadata, tables
-from gairlib.data import scenes as scene_files
-from gairlib.data.scenes import Scene
+from gairlib.data import exif, photo_tables, photos, scene_metadata, tables
+from gairlib.data.scene import Scene
+from gairlib.data.scenes import open_scene
 from gairlib.errors import BadInput, Missing
 
 PUBLISHED = ("pangaea", "geobench", "placepulse", "place-pulse-2.0")
@@ -126,12 +126,7 @@ class Dataset:
                 (v for k, v in self.layouts.items() if fnmatch.fnmatchcase(scene_id, k)), None
             )
             try:
-                where = self.inside(path)
-                found.append(
-                    scene_assets.open_folder(where, id=scene_id, row=row)
-                    if where.is_dir()
-                    else scene_files.open_scene(where, id=scene_id, layout=declared, row=row)
-                )
+                found.append(open_scene(self.inside(path), id=scene_id, layout=declared, row=row))
             except (BadInput, Missing) as problem:
                 self._reject("scene", scene_id, problem)
         for scene in self._stac_scenes():

@@ -18,9 +18,17 @@ import rasterio
 from affine import Affine
 
 from gairlib import bands
-from gairlib.data import scene_metadata, scenes
-from gairlib.data.scene_reader import REMOTE, is_remote, nodata_to_zero
-from gairlib.data.scenes import Asset, Scene
+from gairlib.data import scene_metadata
+from gairlib.data.scene import (
+    REMOTE,
+    Asset,
+    Scene,
+    check_digital_numbers,
+    is_remote,
+    name_of,
+    nodata_to_zero,
+    outline,
+)
 from gairlib.errors import BadInput, Missing
 
 SUFFIXES = (".tif", ".tiff", ".jp2")
@@ -149,7 +157,7 @@ def sampler(assets: dict[str, Asset], what: str) -> Callable[[], np.ndarray]:
                 ) from problem
             rows.append(nodata_to_zero(raw, nodata or 0.0).ravel())
         shortest = min(r.size for r in rows)  # sizes that no ratio divides differ by a line
-        return scenes.check_digital_numbers(np.stack([r[:shortest] for r in rows]), what)
+        return check_digital_numbers(np.stack([r[:shortest] for r in rows]), what)
 
     return sample
 
@@ -175,11 +183,6 @@ def build(
     )
     when, cloud = scene_metadata.date_and_cloud(item, tags, row)
     ten = tuple(assets[b] for b in bands.BANDS)
-    outline = (
-        footprint(grid)
-        if footprint
-        else scenes.outline(grid.transform, grid.crs, grid.width, grid.height, what)
-    )
     return Scene(
         id,
         path,
@@ -195,7 +198,9 @@ def build(
         when,
         cloud,
         None,
-        outline,
+        footprint(grid)
+        if footprint
+        else outline(grid.transform, grid.crs, grid.width, grid.height, what),
         ten,
         assets.get("SCL"),
     )
@@ -238,8 +243,3 @@ def _item(folder: Path) -> dict:
     if len(inside) == 1:
         return scene_metadata.sidecar(inside[0])
     return scene_metadata.sidecar(folder.parent / f"{folder.name}.json")
-
-
-def name_of(href: str) -> str:
-    """The last part of a path or URL, without the signature that a URL may carry."""
-    return str(href).split("?")[0].rsplit("/", 1)[-1]

@@ -24,35 +24,18 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
 from affine import Affine
 from rasterio.windows import Window
 
+from gairlib.data.scene import CLOUD_CLASSES, REMOTE, Scene, is_remote, name_of, nodata_to_zero
 from gairlib.errors import BadInput
-
-if TYPE_CHECKING:
-    from gairlib.data.scenes import Scene
 
 CACHE_BYTES = 512 * 2**20  # decoded blocks that a Reader keeps
 BLOCK = 256  # pixels: smaller tiles and strips are put together into blocks of at least this
 LARGE = 4_000_000  # pixels: beyond, GDAL's own threads decode; in small scenes they gain nothing
-CLOUD_CLASSES = (8, 9, 10)  # SCL: cloud of medium and high probability, thin cirrus
-REMOTE = {  # of GDAL, for http(s) and object stores: retries with growing pauses, no listing
-    "GDAL_HTTP_MAX_RETRY": "5",
-    "GDAL_HTTP_RETRY_DELAY": "0.5",
-    "GDAL_HTTP_CONNECTTIMEOUT": "20",
-    "GDAL_HTTP_TIMEOUT": "60",
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
-}
-
-
-def is_remote(href: str) -> bool:
-    """Whether GDAL reaches it through a network file system."""
-    return "://" in href or href.startswith("/vsi")
 
 
 @dataclass(frozen=True)
@@ -98,7 +81,7 @@ class Reader:
     threads: for decoding; files of a network are fetched side by side, all at once.
     """
 
-    def __init__(self, scene: "Scene", cache_bytes: int | None = None, threads: int | None = None):
+    def __init__(self, scene: Scene, cache_bytes: int | None = None, threads: int | None = None):
         self.scene = scene
         self.cache_bytes = CACHE_BYTES if cache_bytes is None else cache_bytes
         self.threads = threads or min(4, os.cpu_count() or 1)
@@ -145,7 +128,7 @@ class Reader:
 
     def _open(self, group) -> _File:
         href, indexes, places, ratio, nodata, scl = group
-        name = href.split("?")[0].rsplit("/", 1)[-1]
+        name = name_of(href)
         try:
             with rasterio.Env(**self._options):
                 dataset = rasterio.open(href)
@@ -287,7 +270,7 @@ class Reader:
             yield int(i), self.chip(*boxes[i], size_px)
 
 
-def _groups(scene: "Scene") -> list[tuple]:
+def _groups(scene: Scene) -> list[tuple]:
     """(href, band indexes, places, ratio, nodata, SCL index) of each file of a scene."""
     if not scene.assets:
         return [
@@ -313,15 +296,6 @@ def _groups(scene: "Scene") -> list[tuple]:
         scl = scene.scl_asset
         found.append((scl.href, [], [], scl.ratio, 0.0, scl.index))
     return found
-
-
-def nodata_to_zero(raw: np.ndarray, nodata: float) -> np.ndarray:
-    """Raw DN with nodata (and what is not a number) as 0."""
-    if raw.dtype.kind == "f":
-        raw = np.nan_to_num(raw, nan=0.0)
-    if nodata != 0 and not math.isnan(nodata):
-        raw = np.where(raw == nodata, raw.dtype.type(0), raw)
-    return raw
 
 
 def harmonised(raw: np.ndarray, offset: int) -> tuple[np.ndarray, np.ndarray]:

@@ -35,9 +35,8 @@ from shapely.geometry import Polygon, box, shape
 
 from gairlib import bands
 from gairlib.data import scene_assets
-from gairlib.data.scene_assets import Found, Grid, band_of, name_of
-from gairlib.data.scene_reader import is_remote
-from gairlib.data.scenes import Scene, outline, transformer
+from gairlib.data.scene import Scene, is_remote, name_of, outline, transformer
+from gairlib.data.scene_assets import Found, Grid, band_of
 from gairlib.errors import BadInput, Missing, extra
 
 with extra("stac"):
@@ -168,7 +167,7 @@ def _grid(geobox) -> Grid:
 
 
 def footprint(geometry: dict, grid: Grid, what: str = "item") -> Polygon:
-    """A GeoJSON geometry as the part of the grid that it covers, lon/lat like scenes.outline.
+    """A GeoJSON geometry as the part of the grid that it covers, lon/lat like outline.
 
     The geometry may cross the antimeridian, cut there (RFC 7946) or not. Without holes; several
     parts become their convex hull. BadInput where it misses the grid.

@@ -25,8 +25,8 @@ from affine import Affine
 from tqdm.auto import tqdm
 
 from gairlib import __version__, preprocess
-from gairlib.data.notices import sentinel_notice
-from gairlib.data.scenes import Reader, Scene, corner
+from gairlib.data.scene import Scene, corner, sentinel_notice
+from gairlib.data.scene_reader import Reader
 from gairlib.embed import cog
 from gairlib.embed.pca import PCA
 from gairlib.embed.reading import Reading

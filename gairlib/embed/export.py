@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from gairlib import files, preprocess
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
-from gairlib.data.notices import sentinel_notice
+from gairlib.data.scene import sentinel_notice
 from gairlib.embed import encode
 from gairlib.errors import BadInput
 from gairlib.model import GAIR

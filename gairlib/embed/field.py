@@ -15,7 +15,8 @@ from affine import Affine
 from numpy.typing import ArrayLike
 
 from gairlib import geo, preprocess
-from gairlib.data.scenes import Reader, Scene, corner
+from gairlib.data.scene import Scene, corner
+from gairlib.data.scene_reader import Reader
 from gairlib.embed import pca
 from gairlib.embed.pca import PCA as Colours
 from gairlib.errors import BadInput

@@ -21,7 +21,8 @@ from affine import Affine
 from gairlib import geo
 from gairlib.data import photos
 from gairlib.data.photos import VIEW_YAWS
-from gairlib.data.scenes import Chip, Reader, Scene, outline
+from gairlib.data.scene import Scene, outline
+from gairlib.data.scene_reader import Chip, Reader
 from gairlib.errors import BadInput, Missing
 from gairlib.pairs import near_duplicates, photo_encoding, placement
 from gairlib.pairs.store import MANIFEST

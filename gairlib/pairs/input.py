@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from gairlib import files, geo
 from gairlib.data.photo_tables import chunks, id_hashes
-from gairlib.data.scenes import Scene
+from gairlib.data.scene import Scene
 from gairlib.data.tables import PHOTO_COLUMNS
 from gairlib.errors import BadInput
 from gairlib.pairs import placement, rejections

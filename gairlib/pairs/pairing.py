@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 
 from gairlib import files
 from gairlib.data.photos import VIEW_YAWS
-from gairlib.data.scenes import Scene
+from gairlib.data.scene import Scene
 from gairlib.errors import BadInput
 from gairlib.pairs import input as pairing_input
 from gairlib.pairs import placement, rejections, shuffle, store

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from gairlib.data.scenes import Scene
+from gairlib.data.scene import Scene
 from gairlib.errors import BadInput
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gairlib.data.scenes import Scene, corner
+from gairlib.data.scene import Scene, corner
 from gairlib.errors import BadInput
 
 SPLITS = ("train", "val", "test")

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from gairlib.data.scenes import Scene
+from gairlib.data.scene import Scene
 from gairlib.embed.field import Field, Finding, find, flat_note, similarity_limits
 from research.figures import style
 

@@ -11,7 +11,8 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from gairlib.data.dataset import Dataset
-from gairlib.data.scenes import Reader, Scene
+from gairlib.data.scene import Scene
+from gairlib.data.scene_reader import Reader
 from gairlib.pairs.join import Footprints
 from gairlib.pairs.store import Pairs
 from research.figures import style

@@ -13,7 +13,7 @@ import pandas as pd
 
 from gairlib.data import scenes as scene_files
 from gairlib.data.dataset import Dataset
-from gairlib.data.scenes import Scene
+from gairlib.data.scene import Scene
 from gairlib.embed.field import (
     Colours,
     Field,

@@ -19,7 +19,7 @@ import torch
 
 from gairlib import geo, ranks
 from gairlib.data.dataset import Dataset
-from gairlib.data.scenes import Scene
+from gairlib.data.scene import Scene
 from gairlib.embed import encode as features
 from gairlib.embed.field import Field, Finding, find, flat_note, in_window, similarity_limits
 from gairlib.errors import BadInput

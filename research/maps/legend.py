@@ -9,7 +9,7 @@ import html as markup
 import matplotlib as mpl
 import numpy as np
 
-from gairlib.data.scenes import Scene
+from gairlib.data.scene import Scene
 from gairlib.embed.field import Finding
 from research.figures import style
 from research.maps.overlays import FLAT, Layer

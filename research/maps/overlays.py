@@ -14,8 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from gairlib.data.notices import sentinel_notice
-from gairlib.data.scenes import Scene
+from gairlib.data.scene import Scene, sentinel_notice
 from gairlib.embed.field import FLAT, Field, flat_note, similarity_limits
 from research.figures import style
 

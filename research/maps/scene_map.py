@@ -9,7 +9,7 @@ then as it is without one.
 import numpy as np
 import pandas as pd
 
-from gairlib.data.scenes import Scene
+from gairlib.data.scene import Scene
 from gairlib.embed.field import Finding
 from gairlib.errors import BadInput
 from research.figures import style

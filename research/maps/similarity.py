@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gairlib.data.scenes import Scene
+from gairlib.data.scene import Scene
 from gairlib.embed import field as fields
 from gairlib.embed.field import Field
 from gairlib.errors import BadInput

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
+from gairlib.data.scene import Scene
 from gairlib.embed.field import window_around
 from gairlib.errors import BadInput, Missing
 from gairlib.pairs import store
@@ -92,7 +93,7 @@ def _pair(dataset: Dataset, paired, row) -> Picture:
     )
 
 
-def _scene(scene: scenes.Scene) -> Picture:
+def _scene(scene: Scene) -> Picture:
     rgb = style.true_colour(scenes.read(scene, scenes.Window(*window_around(scene))))
     across, _ = scene.pixel_metres(scene.width / 2, scene.height / 2)
     size = f"{scene.width} × {scene.height} px of {across:.0f} m"

@@ -26,7 +26,7 @@ from affine import Affine
 from pyproj import Transformer
 from scipy.spatial import cKDTree
 
-from gairlib.data.scenes import outline
+from gairlib.data.scene import outline
 from gairlib.pairs.join import Footprints
 from research import speed
 

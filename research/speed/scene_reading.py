@@ -33,8 +33,9 @@ from affine import Affine
 from rasterio.windows import Window
 
 from gairlib.bands import BANDS
+from gairlib.data.scene import Scene
 from gairlib.data.scene_reader import Reader
-from gairlib.data.scenes import Scene, open_scene
+from gairlib.data.scenes import open_scene
 from gairlib.pairs import placement
 from research.speed import timed
 

@@ -19,7 +19,8 @@ import torch
 from gairlib import preprocess
 from gairlib.config import QUERY_MODES
 from gairlib.data.dataset import Dataset
-from gairlib.data.scenes import Reader, Scene
+from gairlib.data.scene import Scene
+from gairlib.data.scene_reader import Reader
 from gairlib.embed import encode
 from gairlib.errors import BadInput, Missing
 from gairlib.model import GAIR

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from affine import Affine
 
-from gairlib.data.scenes import Scene
+from gairlib.data.scene import Scene
 from gairlib.errors import BadInput
 from gairlib.pairs.store import Pairs
 from research.studies.stress import perturb

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from pyproj import Geod
 
-from gairlib.data.scenes import corner
+from gairlib.data.scene import corner
 
 GEOD = Geod(ellps="WGS84")
 TRIES = 200

@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 from builders.small_files import ORIGIN, ramp, write_photo, write_scene
+from builders.small_photos import SMALL, table
 from builders.small_scenes import item, on_10_m, write_bands
 from PIL import Image
-from test_pairing import SMALL, table
 
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from gairlib.bands import BANDS
 from gairlib.data import scene_assets, scene_reader, scenes
+from gairlib.data.scene import nodata_to_zero, outline
+from gairlib.data.scene_reader import Reader
 from gairlib.errors import BadInput, Missing
 
 
@@ -59,7 +61,7 @@ def test_windows_do_not_depend_on_the_cache(scene, monkeypatch, cache_bytes):
     monkeypatch.setattr(scene_reader, "BLOCK", 32)
     scene, values = scene
     rng = np.random.default_rng(1)
-    with scenes.Reader(scene, cache_bytes=cache_bytes) as reader:
+    with Reader(scene, cache_bytes=cache_bytes) as reader:
         assert reader.block == (32, 32)
         for _ in range(60):
             w, h = rng.integers(1, 90, 2)
@@ -85,10 +87,10 @@ def test_chips_come_block_by_block_and_each_block_is_read_once(scene, monkeypatc
         for y in range(int(r), math.ceil(r + h))
         for x in range(int(c), math.ceil(c + w))
     }
-    with scenes.Reader(scene) as one_by_one:
+    with Reader(scene) as one_by_one:
         expected = [one_by_one.chip(*b, 16) for b in boxes]
     row_of_blocks = 2 * 7 * 11 * 32 * 32 * 2  # two rows of seven blocks are enough
-    with scenes.Reader(scene, cache_bytes=row_of_blocks) as reader:
+    with Reader(scene, cache_bytes=row_of_blocks) as reader:
         got = dict(reader.chips(boxes, 16))
         assert reader.blocks_read == len(touched)
     assert sorted(got) == list(range(80))
@@ -119,7 +121,7 @@ def test_small_strips_are_read_as_larger_blocks(tmp_path):
     ) as target:
         target.write(values)
     scene = scenes.open_scene(path)
-    with scenes.Reader(scene) as reader:
+    with Reader(scene) as reader:
         assert reader.block == (256, 90)  # 32 strips of the whole width
         np.testing.assert_array_equal(reader.window(5, 250, 80, 20)[0], values[:, 250:270, 5:85])
         assert reader.blocks_read == 2
@@ -141,7 +143,7 @@ def test_harmonised_numbers_against_plain_arithmetic(dtype, offset, nodata, seed
         raw[:, 1, 1] = nodata
     if "float" in dtype:
         raw[:, 2, 2] = np.nan
-    values, valid = scene_reader.harmonised(scene_reader.nodata_to_zero(raw, nodata), offset)
+    values, valid = scene_reader.harmonised(nodata_to_zero(raw, nodata), offset)
     assert values.dtype == np.uint16
     for index in np.ndindex(4, 5):
         some = False
@@ -174,11 +176,11 @@ def test_folder_of_bands(tmp_path, name, driver):
     assert (scene.width, scene.height, scene.transform.a) == (96, 96, 10.0)
     assert (scene.offset, scene.offset_source) == (1000, "tags")  # N0400 in the folder's name
     assert scene.datetime == "2022-02-01T10:23:19Z" and not scene.remote
-    assert scene.footprint.equals(scenes.outline(scene.transform, scene.crs, 96, 96))
+    assert scene.footprint.equals(outline(scene.transform, scene.crs, 96, 96))
     assert [a.ratio for a in scene.assets] == [1, 1, 1, 2, 2, 2, 1, 2, 2, 2]
     expected = on_10_m(values) - 1000
     np.testing.assert_array_equal(scenes.read(scene), expected)
-    with scenes.Reader(scene) as reader:  # odd corners: the first and last 20 m pixel is cut
+    with Reader(scene) as reader:  # odd corners: the first and last 20 m pixel is cut
         got, valid, scl = reader.window(13, 7, 31, 40)
         np.testing.assert_array_equal(got, expected[:, 7:47, 13:44])
         np.testing.assert_array_equal(scl, np.kron(values["SCL"], np.ones((2, 2)))[7:47, 13:44])
@@ -207,7 +209,7 @@ def test_level_1c_has_no_scl_and_metadata_come_from_the_product(tmp_path):
     assert (scene.offset, scene.offset_source, scene.cloud_cover) == (0, "tags", 23.5)
     assert scene.datetime == "2020-01-02T03:04:05.678Z" and scene.scl_asset is None
     np.testing.assert_array_equal(scenes.read(scene), on_10_m(values))
-    with scenes.Reader(scene) as reader:
+    with Reader(scene) as reader:
         assert math.isnan(reader.chip(0, 0, 32, 32, 32).cloud_share)
 
 

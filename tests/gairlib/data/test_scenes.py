@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from rasterio.windows import Window
 
 from gairlib.data import scene_metadata, scene_reader, scenes
+from gairlib.data.scene import Scene, outline
+from gairlib.data.scene_reader import Reader
 from gairlib.errors import BadInput, Missing
 
 REAL = Path(__file__).resolve().parents[4] / "shared/real"
@@ -41,7 +43,7 @@ def test_nodata_stays_0(tmp_path):
     scene = scenes.open_scene(write_scene(tmp_path / "a.tif", values, nodata=-9999, baseline="5.0"))
     read = scenes.read(scene)
     assert (read[:, :20] == 0).all() and (read[:, 20:] > 0).all()
-    with scenes.Reader(scene) as reader:
+    with Reader(scene) as reader:
         assert reader.chip(0, 0, 40, 40, 40).nodata_share == 0.5
 
 
@@ -163,7 +165,7 @@ def placed(crs="EPSG:32654", origin=None, pixel=None, size=(50, 40)):
     x, y = origin or (x, y)
     pixel = pixel or (9e-5 if crs == "EPSG:4326" else 10.0)
     transform = Affine(pixel, 0, x, 0, -pixel, y)
-    return scenes.Scene(
+    return Scene(
         "s",
         Path("s.tif"),
         crs,
@@ -173,7 +175,7 @@ def placed(crs="EPSG:32654", origin=None, pixel=None, size=(50, 40)):
         "named",
         0,
         "stac",
-        footprint=scenes.outline(transform, crs, *size),
+        footprint=outline(transform, crs, *size),
     )
 
 
@@ -237,7 +239,7 @@ def test_resampling_up_is_bilinear_on_the_scenes_grid(tmp_path):
     rng = np.random.default_rng(0)
     values = rng.integers(1, 9000, (10, 40, 50)).astype(np.uint16)
     scene = scenes.open_scene(write_scene(tmp_path / "a.tif", values, baseline="3.0"))
-    with scenes.Reader(scene) as reader:
+    with Reader(scene) as reader:
         chip = reader.chip(3.3, 5.7, 14.9, 11.2, 16)
         column, row = np.meshgrid(np.arange(16), np.arange(16))
         x, y = chip.transform @ (column + 0.5, row + 0.5)
@@ -263,7 +265,7 @@ def test_resampling_keeps_nodata_out_of_the_means(tmp_path):
     values = np.full((10, 40, 40), 3000, np.uint16)
     values[:, :, :20] = 0
     scene = scenes.open_scene(write_scene(tmp_path / "a.tif", values, baseline="3.0"))
-    with scenes.Reader(scene) as reader:
+    with Reader(scene) as reader:
         chip = reader.chip(0, 0, 40, 40, 33)
     assert set(np.unique(chip.values)) == {0, 3000}
     assert chip.nodata_share == 0.5
@@ -275,7 +277,7 @@ def test_cloud_share_counts_pixels_with_data(tmp_path):
     values = ramp(10, 40, 40)
     values[:, :, :20] = 0
     path = write_scene(tmp_path / "a.tif", values, baseline="3.0", scl=scl)
-    with scenes.Reader(scenes.open_scene(path)) as reader:
+    with Reader(scenes.open_scene(path)) as reader:
         chip = reader.chip(0, 0, 40, 40, 40)
     assert (chip.nodata_share, chip.cloud_share) == (0.5, 0.5)
 

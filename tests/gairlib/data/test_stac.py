@@ -17,6 +17,8 @@ from shapely.geometry import Point, Polygon, box, mapping
 
 from gairlib.bands import BANDS
 from gairlib.data import scenes, stac
+from gairlib.data.scene import outline
+from gairlib.data.scene_reader import Reader
 from gairlib.errors import BadInput, Missing
 
 
@@ -153,7 +155,7 @@ def test_item_becomes_a_scene(world, style, projection):
     assert scene.datetime == "2023-05-01T10:00:00Z" and not scene.remote
     assert [a.ratio for a in scene.assets] == [1, 1, 1, 2, 2, 2, 1, 2, 2, 2]
     np.testing.assert_array_equal(scenes.read(scene), on_10_m(values) - 1000)
-    with scenes.Reader(scene) as reader:
+    with Reader(scene) as reader:
         scl = reader.window(0, 0, 96, 96)[2]
     np.testing.assert_array_equal(scl, np.kron(values["SCL"], np.ones((2, 2))))
 
@@ -174,7 +176,7 @@ def test_windows_are_those_of_odc_stac(world):
 
     described = pystac.Item.from_dict(item("a", str(world[0] / "a"), style="planetary"))
     scene = stac.from_item(described)
-    with scenes.Reader(scene) as reader:
+    with Reader(scene) as reader:
         for c, r, w, h in [(0, 0, 96, 96), (13, 7, 31, 40), (50, 61, 46, 35)]:
             grid = GeoBox((h, w), scene.transform @ Affine.translation(c, r), scene.crs)
             loaded = odc.stac.load([described], bands=[*BANDS, "SCL"], geobox=grid)
@@ -311,7 +313,7 @@ def test_four_corners_give_the_tiles_true_outline():
     grid = grid_of("EPSG:32633", 399_960, 7_800_000)
     drawn = geometry(10980, (399_960, 7_800_000), "EPSG:32633")
     got = stac.footprint(drawn, grid)
-    assert got.equals(scenes.outline(grid.transform, grid.crs, 10980, 10980))
+    assert got.equals(outline(grid.transform, grid.crs, 10980, 10980))
     north = max(lat for _, lat in drawn["coordinates"][0])
     assert got.bounds[3] > north  # the upper edge is an arc that the corners' polygon cuts off
 
@@ -332,7 +334,7 @@ def test_part_of_a_tile():
 def test_across_the_antimeridian_however_it_is_drawn(crs, x):
     y = 1_100_000 if crs == "EPSG:32660" else 8_200_000
     grid = grid_of(crs, x, y)
-    whole = scenes.outline(grid.transform, grid.crs, 10980, 10980)
+    whole = outline(grid.transform, grid.crs, 10980, 10980)
     ring = np.array(geometry(10980, (x, y), crs)["coordinates"][0])
     assert np.ptp(ring[:, 0]) > 300  # longitudes of both signs
     lon = np.where(ring[:, 0] < 0, ring[:, 0] + 360, ring[:, 0])
@@ -434,7 +436,7 @@ def test_search_pages_retries_and_reads_over_http(api, world):
     assert first["query"] == {"eo:cloud_cover": {"lte": 20}}
     before = len(api.asked)
     api.trouble = [503, 429]  # met by GDAL, which tries again
-    with scenes.Reader(found[0]) as reader:
+    with Reader(found[0]) as reader:
         values = reader.window(5, 6, 40, 30)[0]
     np.testing.assert_array_equal(values, on_10_m(world[1])[:, 6:36, 5:45] - 1000)
     assert len(api.asked) > before + 11

@@ -9,6 +9,7 @@ from rasterio.transform import from_origin
 
 from gairlib import GAIR, GAIRConfig, preprocess
 from gairlib.data import scenes
+from gairlib.data.scene_reader import Reader
 from gairlib.embed import cog, dense, field, pca
 from gairlib.embed.reading import Reading
 from gairlib.errors import BadInput
@@ -204,7 +205,7 @@ def test_blend_is_the_weighted_mean_of_the_chips(tmp_path):
     path = dense.write_cog(model, scene, tmp_path / "f.tif", overlap=0.4, resolution=13.0, **CHIP)
     layout = dense.lay_out(scene, 320.0, 0.4)
     prep = preprocess.get(model.config.preprocessing)
-    with rasterio.open(path) as file, scenes.Reader(scene) as reader:
+    with rasterio.open(path) as file, Reader(scene) as reader:
         for row, column in ((0, 0), (30, 33), (20, 50), (file.height - 1, 11)):
             c, r = ~scene.transform @ file.xy(row, column)
             total = weight = 0.0

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from gairlib import GAIR, preprocess
-from gairlib.data import notices, scenes
+from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
+from gairlib.data.scene import sentinel_notice
 from gairlib.embed import encode, export
 from gairlib.errors import BadInput
 from gairlib.model_hash import model_hash, weights_hash
@@ -101,8 +102,8 @@ def test_licences(tiny, embedded):
     assert export.chips(model, real, **CHIP)["licence"].str.contains("Copernicus Sentinel").all()
     assert export._licences(real, street)[1] == export.UNKNOWN
     notice = "contains modified Copernicus Sentinel data"
-    assert notices.sentinel_notice("2021-05-06") == f"{notice} 2021"
-    assert notices.sentinel_notice(None) == notice
+    assert sentinel_notice("2021-05-06") == f"{notice} 2021"
+    assert sentinel_notice(None) == notice
 
 
 def test_refuses_what_is_not_of_unit_length(embedded, tmp_path):

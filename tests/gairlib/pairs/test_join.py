@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import MultiPolygon, Polygon, box
 
-from gairlib.data.scenes import outline
+from gairlib.data.scene import outline
 from gairlib.errors import BadInput
 from gairlib.pairs import join
 from gairlib.pairs.join import Footprints

@@ -5,14 +5,15 @@ import pandas as pd
 import pyproj
 import pytest
 from affine import Affine
-from builders.small_files import ORIGIN, UTM, ramp, write_photo, write_scene
+from builders.small_files import ORIGIN, ramp, write_photo, write_scene
+from builders.small_photos import SMALL, TO_LONLAT, chip_outline, random_table, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shapely.geometry import Polygon
 
 from gairlib import geo
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
+from gairlib.data.scene import Scene, outline
 from gairlib.errors import BadInput, Missing
 from gairlib.pairs import placement, store
 from gairlib.pairs.cut import expand_views
@@ -21,33 +22,12 @@ from gairlib.pairs.pairing import pair
 
 ROOT = Path(__file__).resolve().parents[3]
 REAL = ROOT.parent / "shared/real"
-TO_LONLAT = pyproj.Transformer.from_crs(UTM, "EPSG:4326", always_xy=True)
-SMALL = {"chip_px": 32, "chip_m": 320.0, "progress": False}
-
-
-def table(column, row, origin=ORIGIN, **more) -> pd.DataFrame:
-    """Photos at (column, row) of a 10-m UTM scene."""
-    x, y = origin[0] + 10 * np.asarray(column), origin[1] - 10 * np.asarray(row)
-    lon, lat = TO_LONLAT.transform(x, y)
-    ids = [f"p{i:03d}" for i in range(len(lon))]
-    return pd.DataFrame({"photo_id": ids, "path": "a.jpg", "lon": lon, "lat": lat, **more})
-
-
-def random_table(n=60, size=(128, 128), seed=0, **more) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    return table(rng.uniform(0, size[0], n), rng.uniform(0, size[1], n), **more)
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     path = tmp_path_factory.mktemp("scene") / "a.tif"
     return scenes.open_scene(write_scene(path, ramp(10, 128, 128), baseline="3.0"))
-
-
-def outline(chips, i) -> Polygon:
-    """A chip's ground, in the metres of the UTM zone."""
-    t, px = Affine(*chips["transform"].values[i]), chips.sizes["x"]
-    return Polygon([t @ c for c in ((0, 0), (px, 0), (px, px), (0, px))])
 
 
 def test_every_photo_lies_where_its_xy_says(scene):
@@ -206,7 +186,7 @@ def test_chips_of_different_splits_never_overlap(scene):
     reasons = pairs.report["rejected"]
     assert set(reasons) == {"no chip that keeps clear of another split's chips"}
     assert pairs.report["paired"] + sum(reasons.values()) == 150
-    shapes = [outline(pairs.chips, i) for i in range(pairs.chips.sizes["chip"])]
+    shapes = [chip_outline(pairs.chips, i) for i in range(pairs.chips.sizes["chip"])]
     names = pairs.chips["split"].values
     for i, a in enumerate(shapes):
         for j in range(i):
@@ -243,7 +223,7 @@ def test_candidate_scenes_agree_with_trying_every_scene():
         t = Affine(10, 0, x, 0, -10, 1_000_000)
         crs = f"EPSG:{32600 + zone}"
         found.append(
-            scenes.Scene(
+            Scene(
                 f"s{i}",
                 Path("s.tif"),
                 crs,
@@ -255,7 +235,7 @@ def test_candidate_scenes_agree_with_trying_every_scene():
                 0,
                 "stac",
                 cloud_cover=10.0 - i,
-                footprint=scenes.outline(t, crs, 1000, 1000),
+                footprint=outline(t, crs, 1000, 1000),
             )
         )
     lon, lat = [], []

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from builders.small_files import ORIGIN, ramp, write_photo, write_scene
-from test_pairing import SMALL, outline, random_table, table
+from builders.small_photos import SMALL, chip_outline, random_table, table
 
 from gairlib.data import scenes
+from gairlib.data.scene import Scene
 from gairlib.errors import BadInput
 from gairlib.pairs import input as pairing_input
 from gairlib.pairs import near_duplicates, rejections, shuffle
@@ -22,7 +23,7 @@ from gairlib.pairs.pairing import pair
 from gairlib.pairs.work import Pool
 
 
-def write_three_scenes(folder: Path) -> list[scenes.Scene]:
+def write_three_scenes(folder: Path) -> list[Scene]:
     """Two scenes that overlap by half, and one apart."""
     made = []
     for name, shift in (("a", 0), ("b", 640), ("c", 40_000)):
@@ -190,7 +191,7 @@ def test_buffer_between_splits(three):
     column, _ = three[0].to_pixels(street["lon"].to_numpy(), street["lat"].to_numpy())
     street["split"] = np.where(column < 50, "test", "train")
     pairs = pair(street, three[:1], split_buffer_m=150.0, **SMALL)
-    shapes = [outline(pairs.chips, i) for i in range(pairs.chips.sizes["chip"])]
+    shapes = [chip_outline(pairs.chips, i) for i in range(pairs.chips.sizes["chip"])]
     split = pairs.chips["split"].values
     gaps = [
         a.distance(b)

@@ -15,7 +15,7 @@ from test_pipeline import SMALL
 
 from gairlib import GAIR, GAIRConfig, geo, ranks
 from gairlib.data.dataset import Dataset
-from gairlib.data.scenes import Reader
+from gairlib.data.scene_reader import Reader
 from gairlib.errors import BadInput
 from gairlib.pairs import store
 from gairlib.pairs.pairing import pair
