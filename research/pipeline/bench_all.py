@@ -52,7 +52,7 @@ def prepare(
 
 def stage_seconds(run: Path) -> dict[str, float]:
     """Page -> what its stage took when it ran, from the runner's records."""
-    found = {path.stem: read(path).get("seconds") for path in (run / "reports").glob("*.json")}
+    found = {path.stem: read(path).get("seconds") for path in (run / "logs/reports").glob("*.json")}
     return {name: float(s) for name, s in sorted(found.items()) if s is not None}
 
 

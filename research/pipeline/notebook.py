@@ -8,8 +8,12 @@ to `-p` over as the true string 'false', and follows whatever `python3` kernel t
 registered. Here the sections of params.yaml are merged and checked against the notebook's
 parameters cell (names and types) before a kernel starts, the kernel is this very interpreter with
 gairlib importable, and a user's mistake (BadInput, Missing) ends in its one sentence, without a
-traceback. Beside the page, NAME.json keeps notebook, title, parameters, seconds, time of finish and
-the commit of the code.
+traceback. Beside the page, NAME.json keeps notebook, title and parameters. What differs from run to
+run (seconds, time of finish, commit) goes to logs/, which nothing depends on.
+
+A notebook that is opened and run by hand writes below scratch/: its parameters name the paths that
+it writes with that folder in front, and this runner takes it away. So a run by hand never replaces
+what the pipeline made.
 """
 
 import argparse
@@ -30,6 +34,7 @@ from gairlib.errors import BadInput, Missing
 from research.pipeline import commit
 
 ROOT = Path(__file__).resolve().parents[2]
+SCRATCH = "scratch/"  # where a notebook writes that is run by hand
 DPI = 140  # of figures in notebooks
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 SENTENCES = ("BadInput", "Missing")  # errors whose sentence is for the user
@@ -132,6 +137,7 @@ def collect(
 ) -> dict:
     """What is handed to the notebook: the sections' keys, then each `-p name=value` over them.
 
+    Paths whose default lies below scratch/ are handed over without it.
     A single value is text where the notebook's default is text, and read as YAML elsewhere.
     """
     defaults = parameters(notebook)
@@ -149,7 +155,13 @@ def collect(
                 f"{origin[name]}: {Path(notebook).name} has no parameter {name!r}; "
                 f"it has {', '.join(defaults)}"
             )
-    return {k: fit(k, v, defaults[k], origin[k]) for k, v in given.items()}
+    return pipeline_paths(defaults) | {k: fit(k, v, defaults[k], origin[k]) for k, v in given.items()}
+
+
+def pipeline_paths(defaults: dict) -> dict[str, str]:
+    """The parameters that name paths below scratch/, as the pipeline's own paths."""
+    paths = {k: v for k, v in defaults.items() if isinstance(v, str) and v.startswith(SCRATCH)}
+    return {k: v.removeprefix(SCRATCH) for k, v in paths.items()}
 
 
 # ---------------------------------------------------------------------------- running
@@ -230,13 +242,27 @@ def run(notebook: str | Path, values: dict, html: str | Path, index: str = "inde
         "notebook": notebook.name,
         "title": notebook_html.title(nb),
         "html": html.name,
+        "parameters": effective,
+    }
+    _write_json(html.with_suffix(".json"), record)
+    varying = {
         "seconds": round(time.monotonic() - started, 1),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": code,
-        "parameters": effective,
     }
-    html.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    _write_json(log_of(html), varying)
     return html
+
+
+def log_of(html: str | Path) -> Path:
+    """reports/NAME.html -> logs/reports/NAME.json: what differs from run to run."""
+    html = Path(html)
+    return html.parent.parent / "logs" / html.parent.name / f"{html.stem}.json"
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _read(path: str | Path):

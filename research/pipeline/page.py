@@ -2,8 +2,12 @@
 
 nbconvert's lab template asks a CDN for require.js, MathJax and Mermaid; its page is taken without
 them (formulas in the notebooks are written in Unicode), follows the reader's light or dark setting
-and is narrow enough for a phone. Progress bars are folded to their last state. Large pictures
-become WebP, which every browser since 2020 shows; the figures on disk keep PNG and vectors.
+and is narrow enough for a phone. Large pictures become WebP, which every browser since 2020 shows;
+the figures on disk keep PNG and vectors.
+
+The same notebook with the same outputs gives the same bytes, so that DVC sees no change where there
+is none: progress bars, whose times differ, are left out, and ids that were drawn at random (of
+cells, styled tables, maps and temporary files) are counted instead.
 """
 
 import base64
@@ -22,6 +26,15 @@ from research.pipeline.offline import external_loads
 UNDESCRIBED = "No description has been provided for this image"  # nbconvert's alt text
 LARGE = 60_000  # bytes of a PNG that is worth another format
 QUALITY = 88  # of WebP: no difference to the eye, also in text
+
+# A state of a progress bar as tqdm prints it: "photos: 32%|###  | 27/84 [00:01<00:02, 26.8it/s]"
+BAR = re.compile(r"[^\r\n]*\[\d+:\d\d[^\]\r\n]*\][^\r\n]*[\r\n]*")
+RANDOM = re.compile(
+    r"\b(T_)[0-9a-f]{5}(?=\b|_)"  # pandas' styled tables
+    r"|\b([a-z_]+_)[0-9a-f]{32}\b"  # folium's elements
+    r"|\b()[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"  # xarray's
+    r"|(/tmp/ipykernel_)\d+/\d+\.py"  # the file names of cells in warnings
+)
 
 # The blocks of nbconvert's lab/index.html.j2 that load from outside are emptied.
 TEMPLATE = """{%- extends 'index.html.j2' -%}
@@ -74,6 +87,16 @@ def smaller(page: str) -> str:
     return re.sub(r"data:image/png;base64,([A-Za-z0-9+/=\n]+)", again, page)
 
 
+def counted(page: str) -> str:
+    """The page with each random id (see RANDOM) replaced by its number of appearance."""
+    names: dict[str, str] = {}
+
+    def name(match: re.Match) -> str:
+        return names.setdefault(match[0], f"{match[match.lastindex]}{len(names)}")
+
+    return RANDOM.sub(name, page)
+
+
 def described(page: str) -> str:
     """nbconvert's page, where a figure's text is the heading above it, for who cannot see it."""
     parts, heading = re.split(r"(<h[1-6][ >].*?</h[1-6]>)", page, flags=re.S), "Figure"
@@ -110,11 +133,15 @@ def convert(nb, back: str | None = None) -> str:
     nb = nbformat.from_dict(json.loads(json.dumps(nb)))  # what follows writes into its input
     nb.metadata.pop("widgets", None)
     nb, _ = coalescestreams.CoalesceStreamsPreprocessor().preprocess(nb, {})
-    for cell in nb.cells:  # a bar that cleans up behind itself leaves blanks
-        if "outputs" in cell:
+    for number, cell in enumerate(nb.cells):
+        cell["id"] = f"cell-{number}"  # papermill draws one for the parameters it puts in
+        for output in cell.get("outputs", []):
+            if "text" in output:
+                output["text"] = BAR.sub("", output["text"])
+        if "outputs" in cell:  # a bar leaves blanks
             cell.outputs = [o for o in cell.outputs if o.get("text", "something").strip()]
     page, _ = exporter.from_notebook_node(nb, resources={"metadata": {"name": name}})
-    page = smaller(described(page))
+    page = counted(smaller(described(page)))
     dark = exporter.environment.loader.get_source(exporter.environment, "static/theme-dark.css")[0]
     head = f'<style media="(prefers-color-scheme: dark)">{dark}</style><style>{STYLE}</style>'
     page = page.replace("</head>", head + "</head>", 1)

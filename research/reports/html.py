@@ -13,7 +13,6 @@ from PIL import Image
 
 from research.maps.overlays import data_uri
 from research.pipeline.page import QUALITY
-from research.pipeline.records import duration
 from research.reports.report_style import STYLE
 from research.reports.words import number, with_interval
 
@@ -249,8 +248,6 @@ def _card(card, kind: str) -> str:
         links.append(f'<a href="{text(card.page)}">Notebook</a>')
     if card.map:
         links.append(f'<a href="{text(card.map)}">Map</a>')
-    if math.isfinite(card.seconds):
-        links.append(f'<span class="soft">{duration(card.seconds)}</span>')
     value = ""
     if card.value:
         value = f'<div><div class="soft">{text(card.headline)}</div>'

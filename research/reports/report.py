@@ -5,7 +5,6 @@ the dataset folder. Whatever is absent is left out or listed as skipped, so the 
 any time. `research.reports.html` turns the result into a page.
 """
 
-import math
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +73,6 @@ class Card:
     note: str = ""  # what to compare with
     page: str = ""  # a name in the reports folder, as is `map`
     map: str = ""
-    seconds: float = math.nan
     parameters: dict = field(default_factory=dict)
     numbers: dict = field(default_factory=dict)
     status: str = "ran"
@@ -122,9 +120,9 @@ class Report:
         return pd.DataFrame(found, columns=columns)
 
     def stages_table(self) -> pd.DataFrame:
-        """One row a card: stage, headline, value, seconds."""
-        rows = [(c.name, c.headline, c.value, c.seconds) for c in self.cards]
-        return pd.DataFrame(rows, columns=["stage", "measure", "value", "seconds"])
+        """One row a card: stage, headline, value."""
+        rows = [(c.name, c.headline, c.value) for c in self.cards]
+        return pd.DataFrame(rows, columns=["stage", "measure", "value"])
 
     def skipped_table(self) -> pd.DataFrame:
         """Parts and tasks that did not run: part, why."""
@@ -245,7 +243,6 @@ def _card(name, group, record, numbers, folder: Path, figure: str, keys) -> Card
         numbers=numbers,
         page=record.get("html", ""),
         parameters=record.get("parameters", {}),
-        seconds=record.get("seconds", math.nan),
     )
     key = next((k for k in keys if k in numbers), next(iter(numbers), None))
     notes = []

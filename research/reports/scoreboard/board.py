@@ -1,7 +1,6 @@
 """The scoreboard: lines with claims and provenance, the parts beside them, and small metrics."""
 
 import json
-import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 
 from gairlib.data.dataset import Dataset
-from research.pipeline import commit
 from research.pipeline.records import read
 from research.reports.scoreboard import claims, further
 from research.reports.scoreboard.lines import LOSES, TIE, WINS, Line, Part, lines
@@ -20,18 +18,15 @@ from research.reports.words import number, with_interval
 from research.tasks import registry as benchmark_tasks
 
 ROOT = Path(__file__).resolve().parents[3]
-UNKNOWN = "unknown"  # a record from before the runner kept the commit
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a line's number came from: stage, command, commit of the code that ran, its page."""
+    """Where a line's number came from: stage, command, its page."""
 
     stage: str
     command: str
-    commit: str
     page: str
-    seconds: float
 
 
 @dataclass
@@ -40,7 +35,6 @@ class Board:
 
     dataset: str
     synthetic: bool
-    commit: str  # of the code that made this board
     tables: Tables
     lines: list[Line]
     sources: dict[str, Source]  # by stage
@@ -60,12 +54,6 @@ class Board:
             for name, r in self.tables.results.items()
             if r.get("status") == "skipped"
         ]
-
-    @property
-    def seconds(self) -> float:
-        """What the stages of all lines took when they ran, in seconds; NaN without a record."""
-        known = [s.seconds for s in self.sources.values() if math.isfinite(s.seconds)]
-        return sum(known) if known else math.nan
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Modality -> wins, ties, losses against untrained, how many have no interval, and on how
@@ -115,8 +103,8 @@ class Board:
         )
 
     def save(self, folder: str | Path, metrics: str | Path | None = None) -> None:
-        """results, comparisons and neighbours as Parquet and CSV, each row with stage, command and
-        commit of its number; the counts into the file `metrics`."""
+        """results, comparisons and neighbours as Parquet and CSV, each row with stage and command
+        of its number; the counts into the file `metrics`."""
         stages = {
             task: (f"benchmark@{task}" if not task.startswith(COORDBENCH) else "coordbench")
             for task in self.tables.rows["task"].unique()
@@ -126,7 +114,7 @@ class Board:
             stage = frame["task"].map(stages)
             about = {
                 k: [getattr(self.sources[s], k) if s in self.sources else "" for s in stage]
-                for k in ("command", "commit")
+                for k in ("command",)
             }
             frames.append(frame.assign(stage=stage, **about))
         Tables(frames[0], frames[1], self.tables.results, frames[2]).save(folder)
@@ -181,7 +169,6 @@ def build(
     return Board(
         dataset.name,
         dataset.synthetic,
-        commit.current(),
         tables,
         found,
         _sources(found, Path(reports)),
@@ -215,8 +202,6 @@ def _sources(found: list[Line], reports: Path) -> dict[str, Source]:
         sources[stage] = Source(
             stage,
             f"{before}dvc repro {stage}",
-            record.get("commit") or UNKNOWN,
             record.get("html", ""),
-            float(record.get("seconds", math.nan)),
         )
     return sources

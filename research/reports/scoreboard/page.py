@@ -11,7 +11,6 @@ from pathlib import Path
 
 from gairlib.errors import BadInput
 from research.pipeline.offline import external_loads
-from research.pipeline.records import duration
 from research.reports.html import badge, frame_html, interval, strip, text
 from research.reports.report_style import STYLE
 from research.reports.scoreboard import claims
@@ -166,12 +165,6 @@ def page(board: Board) -> str:
 
 def _introduction(board: Board) -> str:
     said = board.conclusions().split("\n")[0].replace("`", "")
-    took = (
-        f" The stages of these numbers took {duration(board.seconds)} in all."
-        if math.isfinite(board.seconds)
-        else ""
-    )
-    where = f" Board made at commit {text(board.commit)}." if board.commit else ""
     lost = board.losses
     found = (
         f'<h2 id="losses">Where the method loses ({len(lost)})</h2>{_list(lost)}'
@@ -179,7 +172,7 @@ def _introduction(board: Board) -> str:
         else '<h2 id="losses">Where the method loses</h2><p>No baseline is ahead in any line.</p>'
     )
     return (
-        f"<p>{text(said)}{took}{where}</p>"
+        f"<p>{text(said)}</p>"
         '<p class="soft">Frozen encoders unless a baseline says otherwise. Brackets: 95% bootstrap '
         "over sites, blocks or images, never over rows. Differences: GAIR minus the other, paired "
         "on the same draws. <em>Supported</em>: better than untrained and than every other "
@@ -288,8 +281,7 @@ def _body(line: Line, source: Source) -> str:
 def _source(line: Line, source: Source) -> str:
     return (
         f'<p class="source">{line.n:,} examples, {line.clusters:,} {text(line.cluster)}s '
-        f"&middot; stage <code>{text(source.stage)}</code> &middot; commit "
-        f"<code>{text(source.commit)}</code> &middot; <code>{text(source.command)}</code></p>"
+        f"&middot; stage <code>{text(source.stage)}</code> &middot; <code>{text(source.command)}</code></p>"
     )
 
 

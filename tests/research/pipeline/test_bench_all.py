@@ -40,7 +40,7 @@ def test_parameters_of_everything(root, tiny, tmp_path, own):
 
 
 def test_seconds_are_those_of_the_records(tmp_path):
-    (tmp_path / "reports").mkdir()
-    (tmp_path / "reports/60-a.json").write_text('{"seconds": 12.5}')
-    (tmp_path / "reports/60-b.json").write_text("{}")
+    (tmp_path / "logs/reports").mkdir(parents=True)
+    (tmp_path / "logs/reports/60-a.json").write_text('{"seconds": 12.5}')
+    (tmp_path / "logs/reports/60-b.json").write_text("{}")
     assert bench_all.stage_seconds(tmp_path) == {"60-a": 12.5}

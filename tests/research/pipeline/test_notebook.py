@@ -151,12 +151,13 @@ def test_a_run_from_elsewhere_with_a_wrong_python_first_on_the_path(tmp_path):
     assert "3/3" in done.stdout  # the progress bar is seen, and is not an error
     page = (here / "reports/10.html").read_text()
     assert external_loads(page) == []
-    assert page.count("3/3") == 1 and "0/3" not in page.split("<main>")[1]
+    assert "3/3" not in page.split("<main>")[1]  # its times differ from run to run
     assert "data:image/png;base64" in page and "prefers-color-scheme: dark" in page
     assert 'href="index.html"' in page and "<title>Does it run?</title>" in page
     record = json.loads((here / "reports/10.json").read_text())
     assert record["parameters"] == {"n": 41, "name": "true"}
-    assert record["title"] == "Does it run?" and record["seconds"] > 0
+    assert record["title"] == "Does it run?" and "seconds" not in record
+    assert json.loads((here / "logs/reports/10.json").read_text())["seconds"] > 0
     assert {p.name for p in (here / "reports").iterdir()} == {"10.html", "10.json"}
 
 

@@ -105,7 +105,7 @@ def run(dataset, tmp_path_factory):
     put(folder / "metrics/pretrain.json", numbers | {"deep": {"er": 3}})
     errors = {"median_error_m": 164.2, "median_error_low_m": 120.1, "median_error_high_m": 200.4}
     put(folder / "metrics/explore.json", {"photos": 12, "median_guess_m": 231.0} | errors)
-    record = {"html": "30-pretrain.html", "title": "Can it <learn>?", "seconds": 252.4}
+    record = {"html": "30-pretrain.html", "title": "Can it <learn>?"}
     record["parameters"] = {"lr": 1e-3, "steps": 1000}
     put(folder / "reports/30-pretrain.json", record)
     (folder / "outputs/explore").mkdir()
@@ -161,7 +161,7 @@ def test_the_page_says_what_the_data_and_the_weights_are(page):
 def test_cards_have_headline_interval_runtime_parameters_and_link(page):
     card = re.search(r'<section class="card" id="pretrain">.*?</section>', page, re.S).group(0)
     assert "14.2% <small>[10.0%, 20.0%]</small>" in card and "Validation recall@1" in card
-    assert "4 min 12 s" in card and "<dt>lr</dt><dd>0.001</dd>" in card
+    assert "<dt>lr</dt><dd>0.001</dd>" in card
     assert 'href="30-pretrain.html"' in card and "data:image/" in card and "deep.er" in card
     explored = re.search(r'<section class="card" id="explore">.*?</section>', page, re.S).group(0)
     assert "164 m <small>[120, 200]</small>" in explored and "a random point: 231 m" in explored
