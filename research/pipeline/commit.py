@@ -4,7 +4,13 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("gairlib", "research", "notebooks", "dvc.yaml", "params.yaml")  # metrics and lock files follow from it
+CODE = (
+    "gairlib",
+    "research",
+    "notebooks",
+    "dvc.yaml",
+    "params.yaml",
+)  # metrics and lock files follow from it
 
 
 def current(root: Path = ROOT) -> str:

@@ -155,7 +155,9 @@ def collect(
                 f"{origin[name]}: {Path(notebook).name} has no parameter {name!r}; "
                 f"it has {', '.join(defaults)}"
             )
-    return pipeline_paths(defaults) | {k: fit(k, v, defaults[k], origin[k]) for k, v in given.items()}
+    return pipeline_paths(defaults) | {
+        k: fit(k, v, defaults[k], origin[k]) for k, v in given.items()
+    }
 
 
 def pipeline_paths(defaults: dict) -> dict[str, str]:

@@ -199,9 +199,5 @@ def _sources(found: list[Line], reports: Path) -> dict[str, Source]:
     for stage in dict.fromkeys(line.stage for line in found):
         name = "65-coordbench" if stage == "coordbench" else f"60-{stage.partition('@')[2]}"
         record = read(reports / f"{name}.json")
-        sources[stage] = Source(
-            stage,
-            f"{before}dvc repro {stage}",
-            record.get("html", ""),
-        )
+        sources[stage] = Source(stage, f"{before}dvc repro {stage}", record.get("html", ""))
     return sources
