@@ -27,7 +27,7 @@ from gairlib import geo, preprocess
 from gairlib.config import QUERY_MODES, GAIRConfig
 from gairlib.errors import BadInput, Missing
 from gairlib.inr import NILI, check_query, interpolate
-from gairlib.location import base
+from gairlib.location import registry
 from gairlib.rs import Features, RSEncoder
 from gairlib.sv import SVEncoder
 
@@ -64,7 +64,7 @@ class GAIR(nn.Module):
             pooler=c.sv_pooler,
             norm_eps=c.sv_norm_eps,
         )
-        self.location = base.create(c.location, c.dim, **c.location_options)
+        self.location = registry.create(c.location, c.dim, **c.location_options)
         # Other modes read the raw tokens: a decoder there would be weights that nothing trains.
         self.field = None
         if c.query_mode == "nili":

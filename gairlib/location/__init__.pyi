@@ -1,4 +1,5 @@
-from gairlib.location.base import LocationEncoder, create, names
-from gairlib.location.base import create as encoder
+from gairlib.location.base import LocationEncoder
+from gairlib.location.registry import create, names
+from gairlib.location.registry import create as encoder
 
 __all__ = ["LocationEncoder", "create", "encoder", "names"]

@@ -2,8 +2,8 @@
 
 Mai et al., ISPRS Journal 202:439-462, 2023, "Sphere2Vec: A general-purpose location representation
 learning over a spherical surface for large-scale geospatial predictions" (arXiv 2306.17624). With
-longitude l and latitude p in radians, S geometric radii r_s (as in `location_space2vec`, the
-largest 1), l_s = l / r_s and p_s = p / r_s, over all s:
+longitude l and latitude p in radians, S geometric radii r_s (as in `space2vec`, the largest
+1), l_s = l / r_s and p_s = p / r_s, over all s:
 
 | name           | published  | values   | features                                               |
 |----------------|------------|----------|--------------------------------------------------------|

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gairlib.errors import BadInput
-from gairlib.location.base import EqualEarthRFF, LocationEncoder
+from gairlib.location.base import LocationEncoder
+from gairlib.location.fourier import EqualEarthRFF
 from gairlib.location.spherical_harmonics import Siren, real_harmonics
 from gairlib.weights.read import Weights, both, check, count, part, read, shape, unwrap
 

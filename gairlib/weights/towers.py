@@ -35,7 +35,7 @@ from torch import Tensor
 
 from gairlib.errors import BadInput, Missing
 from gairlib.files import sha256
-from gairlib.location.base import EqualEarthRFF
+from gairlib.location.fourier import EqualEarthRFF
 from gairlib.model import GAIR, WEIGHTS
 from gairlib.weights.location import load_geoclip
 from gairlib.weights.read import check, part, read, unwrap

@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from gairlib.errors import BadInput
-from gairlib.location import base
+from gairlib.location import registry
 from gairlib.location.base import LocationEncoder
 from research.evaluation import splits
 
@@ -66,7 +66,7 @@ class Network(nn.Module):
 
     def __init__(self, name: str, options: dict[str, Any], dim: int, outputs: int) -> None:
         super().__init__()
-        self.encoder: LocationEncoder = base.create(name, dim, **options)
+        self.encoder: LocationEncoder = registry.create(name, dim, **options)
         self.head = nn.Linear(dim, outputs)
         nn.init.zeros_(self.head.weight)  # step 0 answers with the mean, or even odds
         nn.init.zeros_(self.head.bias)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gairlib.errors import BadInput
-from gairlib.location import base
+from gairlib.location import registry
 from research.evaluation import location_training
 from research.evaluation.location_training import Settings
 from research.evaluation.neighbours import NEAREST
@@ -35,7 +35,7 @@ def settings(name: str) -> Settings:
 
 def names(asked: Sequence[str] | str) -> list[str]:
     """Encoder names from the parameter `location_encoders`: a list, or "all" for the registry."""
-    known = base.names()
+    known = registry.names()
     if isinstance(asked, str):
         if asked != "all":
             raise BadInput(

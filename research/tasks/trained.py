@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from gairlib.errors import BadInput, Missing
-from gairlib.location import base
+from gairlib.location import registry
 from research.evaluation import location_training, splits, stats
 from research.evaluation.location_training import DEFAULTS, Settings
 from research.evaluation.neighbours import NEAREST, baselines
@@ -119,7 +119,7 @@ def run(
     `benchmark_table`, and each encoder's difference from 5-NN with its interval and verdict.
     BadInput for unequal lengths, fewer than one seed, or blocks too large for the table.
     """
-    encoders = base.names() if encoders is None else list(encoders)
+    encoders = registry.names() if encoders is None else list(encoders)
     lonlat, y = np.asarray(lonlat, dtype=np.float64), np.asarray(y)
     if len(lonlat) != len(y) or seeds < 1:
         raise BadInput(

@@ -9,7 +9,7 @@ import math
 
 import pandas as pd
 
-from gairlib.location import base
+from gairlib.location import registry
 from research.evaluation.neighbours import NEAREST
 from research.reports.scoreboard.lines import LOSES, NONE, TIE, WINS, Part
 from research.reports.words import number, with_interval
@@ -117,9 +117,9 @@ def _beats(split: str, metric: str, rows: list[dict]) -> list[str]:
     numbers = sorted({r["trained"] for r in rows})
     many = " to ".join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))
     who = (
-        f"the best of {many} trained encoders, of {len(base.names())} in the registry ({by}),"
+        f"the best of {many} trained encoders, of {len(registry.names())} in the registry ({by}),"
         if numbers[-1] > 1
-        else f"the one trained encoder, of {len(base.names())} in the registry,"
+        else f"the one trained encoder, of {len(registry.names())} in the registry,"
     )
     ahead, sure = (sum(r["difference"] > 0 for r in rows), sum(r["verdict"] == WINS for r in rows))
     tables = "table" if len(rows) == 1 else "tables"

@@ -8,7 +8,7 @@ import torch
 from scipy.special import sph_harm_y
 
 from gairlib.errors import BadInput
-from gairlib.location import base
+from gairlib.location import registry
 from gairlib.location.spherical_harmonics import Siren, real_harmonics
 
 EDGES = [[0, 90], [123, 90], [50, -90], [180, 0], [-180, 0], [0, 0], [-180, -90], [10, 89.9999]]
@@ -118,7 +118,7 @@ def test_bad_input():
     with pytest.raises(BadInput, match=r"\[N, 2\]"):
         real_harmonics([0.0, 5.0], 2)
     with pytest.raises(BadInput, match="degree 0"):
-        base.create("spherical-harmonics", 8, degree=0)
+        registry.create("spherical-harmonics", 8, degree=0)
 
 
 def test_siren_is_the_published_network():
@@ -137,7 +137,7 @@ def test_siren_is_the_published_network():
 
 def test_encoder_of_degree_100():
     """Degree counts from 0 to itself, so there are (100 + 1)^2 inputs."""
-    encoder = base.create("spherical-harmonics", 8, degree=100, hidden=16)
+    encoder = registry.create("spherical-harmonics", 8, degree=100, hidden=16)
     assert encoder.net.layers[0].in_features == 101**2
     out = encoder(some_points(5))
     assert out.dtype == torch.float32 and out.isfinite().all()

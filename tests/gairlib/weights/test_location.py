@@ -14,7 +14,7 @@ from scipy.special import lpmv
 
 from gairlib import weights
 from gairlib.errors import BadInput, Missing
-from gairlib.location import base
+from gairlib.location import registry
 
 PLACES = torch.tensor([[116.4, 39.9], [-77.0, -12.1], [0.0, 0.0], [-179.9, 66.0], [12.5, 90.0]])
 PLACES = PLACES.double()
@@ -214,4 +214,4 @@ def test_files(tmp_path):
 
 
 def test_converted_encoders_are_no_names_of_the_registry():
-    assert not {"geoclip", "satclip"} & set(base.names())
+    assert not {"geoclip", "satclip"} & set(registry.names())

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 import gairlib
 from gairlib import geo
 from gairlib.errors import BadInput, Missing
-from gairlib.location import base
+from gairlib.location.fourier import equal_earth
 from gairlib.weights.official import load_official
 
 PARITY = Path(__file__).resolve().parents[4] / "shared/parity"
@@ -62,9 +62,7 @@ def test_parity(io, dtype, tolerance):
 
 
 def test_equal_earth(io):
-    torch.testing.assert_close(
-        base.equal_earth(io["coords"]), io["equal_earth"], atol=1e-14, rtol=0
-    )
+    torch.testing.assert_close(equal_earth(io["coords"]), io["equal_earth"], atol=1e-14, rtol=0)
 
 
 def test_wrappers_and_files(state, io, tmp_path):

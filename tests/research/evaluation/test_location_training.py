@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gairlib.errors import BadInput
-from gairlib.location import base
+from gairlib.location import registry
 from research.evaluation import location_training, splits
 from research.evaluation.location_training import Network, Settings, choose, fit
 
@@ -92,7 +92,7 @@ def test_seeds_decide_everything_and_leave_the_global_generator_alone():
     assert (torch.get_rng_state() == state).all()
 
 
-@pytest.mark.parametrize("name", base.names())
+@pytest.mark.parametrize("name", registry.names())
 def test_every_encoder_of_the_registry_trains_and_reads_as_its_forward_does(name):
     torch.manual_seed(0)
     options = {"degree": 3} if name == "spherical-harmonics" else {}

@@ -10,7 +10,7 @@ import pytest
 
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.location import base as location
+from gairlib.location import registry as location
 from research.evaluation.neighbours import NEAREST
 from research.evaluation.table import COMPARISON_COLUMNS, OURS, RANDOM, ROW_COLUMNS
 from research.pipeline.offline import external_loads

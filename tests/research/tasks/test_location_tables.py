@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from gairlib.errors import BadInput, Missing
-from gairlib.location import base
+from gairlib.location import registry
 from research.evaluation import splits
 from research.evaluation.location_training import Settings
 from research.evaluation.neighbours import NEAREST
@@ -71,10 +71,10 @@ def test_labels_of_the_test_rows_change_no_guess_for_them():
 
 
 def test_every_encoder_of_the_registry_has_options_that_build_it():
-    for name in base.names():
+    for name in registry.names():
         for degrees in (None, 0.5, 10.0, 20.0):
             for options in trained.options(name, degrees):
-                assert base.create(name, 8, **options)([[1.0, 2.0]]).shape == (1, 8)
+                assert registry.create(name, 8, **options)([[1.0, 2.0]]).shape == (1, 8)
 
 
 def test_a_table_is_read_from_the_command_line(tmp_path, capsys):

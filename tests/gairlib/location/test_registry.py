@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gairlib.errors import BadInput
-from gairlib.location import base
+from gairlib.location import registry
 
 NAMES = {
     *("direct", "wrap", "xyz", "rff", "rff-xyz", "spherical-harmonics"),
@@ -28,21 +28,21 @@ PLACES = [[116.4, 39.9], [-179.999, -55.0], [0.0, 0.0], [12.5, 90.0], [-77.0, -9
 
 def make(name, **options):
     torch.manual_seed(0)
-    return base.create(name, 16, **options)
+    return registry.create(name, 16, **options)
 
 
 def test_names():
-    assert set(base.names()) == NAMES
+    assert set(registry.names()) == NAMES
     with pytest.raises(BadInput, match="rff-xyz"):
-        base.create("geohash", 16)
+        registry.create("geohash", 16)
     with pytest.raises(BadInput, match="direct.*wings"):
-        base.create("direct", 16, wings=2)
+        registry.create("direct", 16, wings=2)
 
 
-ENCODERS = {name: make(name) for name in base.names()}
+ENCODERS = {name: make(name) for name in registry.names()}
 
 
-@pytest.mark.parametrize("name", base.names())
+@pytest.mark.parametrize("name", registry.names())
 def test_contract(name):
     encoder = make(name)
     out = encoder(torch.tensor(PLACES))
@@ -60,7 +60,7 @@ def test_contract(name):
             encoder(bad)
 
 
-@pytest.mark.parametrize("name", base.names())
+@pytest.mark.parametrize("name", registry.names())
 def test_longitude_counts_modulo_360(name):
     encoder = make(name).double()
     places = torch.tensor([[116.4, 39.9], [-170.0, 5.0]]).double()
@@ -69,13 +69,13 @@ def test_longitude_counts_modulo_360(name):
         torch.testing.assert_close(encoder(moved), encoder(places), atol=1e-8, rtol=1e-8)
 
 
-@pytest.mark.parametrize("name", base.names())
+@pytest.mark.parametrize("name", registry.names())
 def test_order_is_lon_lat(name):
     encoder = make(name)
     assert (encoder([[30.0, 60.0]]) - encoder([[60.0, 30.0]])).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("name", base.names())
+@pytest.mark.parametrize("name", registry.names())
 def test_antimeridian_and_poles(name):
     """Continuous, or one value, where the encoder claims it; really not, where it does not."""
     encoder = make(name).double()
@@ -101,7 +101,7 @@ def test_gradients_are_finite(lon, lat):
 EDGES = [[lon, lat] for lon in (-180, -90, 0, 37, 180) for lat in (-90, -89.999, 0, 45, 90)]
 
 
-@pytest.mark.parametrize("name", base.names())
+@pytest.mark.parametrize("name", registry.names())
 def test_values_and_gradients_at_the_edges_of_the_map(name):
     points = torch.tensor(EDGES, dtype=torch.float64, requires_grad=True)
     out = ENCODERS[name](points)
@@ -114,7 +114,7 @@ def test_values_and_gradients_at_the_edges_of_the_map(name):
 def test_a_gradient_is_the_slope():
     """Against central differences, away from the seams of |lat| and of the map."""
     place = torch.tensor([[30.3, 41.7], [-120.2, -63.4]], dtype=torch.float64)
-    for name in base.names():
+    for name in registry.names():
         encoder = make(name).double()
         for axis in ([1e-7, 0.0], [0.0, 1e-7]):
             step, point = torch.tensor(axis).double(), place.clone().requires_grad_()
@@ -123,62 +123,3 @@ def test_a_gradient_is_the_slope():
                 slope = (encoder(place + step) - encoder(place - step)).sum(1) / 2e-7
             expected = gradient[:, axis.index(1e-7)]
             torch.testing.assert_close(slope, expected, atol=1e-5, rtol=1e-3, msg=name)
-
-
-def test_phases_are_computed_in_float64():
-    """In float32 the phase at sigma 256 is off by 1e-4; after the cast, by float32's last digit."""
-    encoder = make("rff")
-    points = torch.rand(500, 2).double() * torch.tensor([360, 180]) - torch.tensor([180, 90])
-    exact = encoder.features(points)
-    coarse = 2 * torch.pi * (base.equal_earth(points).float() @ encoder.frequencies.float().mT)
-    assert (coarse.cos() - exact[..., :256]).abs().max() > 3e-5
-    out = encoder(points)
-    torch.testing.assert_close(out.double(), encoder.double()(points), atol=2e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["rff", "rff-xyz"])
-def test_frequencies_survive_casts(name):
-    encoder = make(name)
-    before = encoder.frequencies.clone()
-    encoder.bfloat16().half().float()
-    assert encoder.frequencies.dtype == torch.float64
-    assert torch.equal(encoder.frequencies, before)
-    assert encoder.bfloat16()(PLACES).dtype == torch.bfloat16
-
-
-def test_published_weights_stay_valid():
-    """Parameters of the encoders that models were trained with: names and sizes as they were."""
-    sizes = {"xyz": (3, 256), "wrap": (4, 256), "direct": (2, 256)}
-    for name, (width, hidden) in sizes.items():
-        state = make(name).state_dict()
-        assert list(state) == [f"net.{i}.{k}" for i in (0, 2, 4, 6) for k in ("weight", "bias")]
-        assert state["net.0.weight"].shape == (hidden, width)
-    assert make("rff-xyz").state_dict()["frequencies"].shape == (4, 64, 3)
-    assert make("rff").state_dict()["nets.2.6.weight"].shape == (16, 1024)
-
-
-def test_seeds():
-    a, b, c = (base.create("rff-xyz", 8, seed=s).frequencies for s in (0, 0, 1))
-    assert torch.equal(a, b) and not torch.equal(a, c)
-
-
-def test_the_stated_kernel_lengths():
-    """Mean of cos(phase difference) of one scale is a Gaussian of the chord, length R/sigma."""
-    from gairlib import geo
-
-    encoder = make("rff-xyz", features=4096, sigmas=(128.0,), hidden=8)
-    a = torch.tensor([[10.0, 45.0]]).double()
-    b = a + torch.tensor([[0.0, 0.4]])
-    f = encoder.features(torch.cat([a, b]))[0]
-    kilometres = float(geo.haversine(a, b)) / 1000
-    want = math.exp(-((kilometres / (6371.0088 / 128)) ** 2) / 2)
-    assert (f[0] * f[1]).mean().item() * 2 == pytest.approx(want, abs=0.05)
-
-
-def test_equal_earth_against_proj():
-    from pyproj import Proj
-
-    to_map = Proj("+proj=eqearth +R=1")
-    points = torch.tensor(PLACES).double()
-    want = torch.tensor(np.stack(to_map(*points.T.numpy()), -1)) * 66.50336 / 180
-    torch.testing.assert_close(base.equal_earth(points), want, atol=1e-7, rtol=1e-6)

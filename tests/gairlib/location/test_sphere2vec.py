@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gairlib.errors import BadInput
-from gairlib.location import base
+from gairlib.location import registry
 from gairlib.location.space2vec import geometric_radii
 from gairlib.location.sphere2vec import whole_frequencies
 
@@ -50,14 +50,14 @@ def oracle(name, lon, lat, radii, lon_frequencies=None):
     return sorted(out)
 
 
-FAMILIES = [name for name in base.names() if "2vec" in name]
+FAMILIES = [name for name in registry.names() if "2vec" in name]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_features_are_the_published_ones(name):
     options = {"scales": 5, "min_radius": 0.01, "max_radius": 2.0}
     radii = [0.01 * (2 / 0.01) ** (s / 4) for s in range(5)]
-    encoder = base.create(name, 8, **options)
+    encoder = registry.create(name, 8, **options)
     whole = encoder.lon_frequencies if name.endswith("-integer") else None
     ours = encoder.features(torch.tensor(PLACES, dtype=torch.float64)).sort(-1).values
     theirs = [oracle(name, *place, radii, whole) for place in PLACES]
@@ -66,15 +66,15 @@ def test_features_are_the_published_ones(name):
 
 
 def test_the_longitude_frequencies_are_whole():
-    encoder = base.create("sphere2vec-c", 8, integer=True)
+    encoder = registry.create("sphere2vec-c", 8, integer=True)
     assert all(k == int(k) for k in encoder.lon_frequencies)
     assert len(set(encoder.lon_frequencies)) == 16 and min(encoder.lon_frequencies) == 1
-    named = base.create("sphere2vec-c-integer", 8)
+    named = registry.create("sphere2vec-c-integer", 8)
     assert named.lon_frequencies == encoder.lon_frequencies
     # ... near the published ones, which stay for the latitude
     for k, f in zip(encoder.lon_frequencies, encoder.frequencies):
         assert abs(k - f) <= 0.5
-    assert base.create("sphere2vec-c", 8).lon_frequencies == encoder.frequencies
+    assert registry.create("sphere2vec-c", 8).lon_frequencies == encoder.frequencies
 
 
 def test_whole_frequencies_do_not_repeat():
@@ -95,7 +95,7 @@ def test_the_jump_of_the_published_form_is_large():
     """What `continuous_at_antimeridian = False` means: neighbours as different as strangers."""
     sides = torch.tensor([[180 - 1e-9, 40.0], [-180 + 1e-9, 40.0]]).double()
     for kind in ("c", "c+", "m", "m+", "dfs"):
-        east, west = base.create(f"sphere2vec-{kind}", 8).features(sides)
+        east, west = registry.create(f"sphere2vec-{kind}", 8).features(sides)
         assert (east - west).abs().max() > 0.5
-        east, west = base.create(f"sphere2vec-{kind}-integer", 8).features(sides)
+        east, west = registry.create(f"sphere2vec-{kind}-integer", 8).features(sides)
         assert (east - west).abs().max() < 1e-7
