@@ -18,7 +18,7 @@ import yaml
 
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
-from gairlib.location import registry
+from gairlib.location.registry import names
 from research.pipeline import stages
 from research.pipeline.records import duration, read
 from research.tasks import registry
@@ -31,7 +31,7 @@ def everything(params: dict, dataset: Dataset) -> None:
     """Turn a run's parameters into those of all benchmarks, in place."""
     found = registry.available(dataset)
     params["tasks"] = [name for name, why in found.items() if not why]
-    params["benchmark"] |= {"location_encoders": registry.names(), "block_degrees": BLOCK_DEGREES}
+    params["benchmark"] |= {"location_encoders": names(), "block_degrees": BLOCK_DEGREES}
 
 
 def sample(params: dict, dataset: Dataset) -> None:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from gairlib.data.dataset import Dataset
-from gairlib.location import registry
+from gairlib.location.registry import names
 from research.pipeline import bench_all
 from research.tasks import registry
 
@@ -34,7 +34,7 @@ def test_parameters_of_everything(root, tiny, tmp_path, own):
     able = {name for name, why in registry.available(Dataset(tiny)).items() if not why}
     assert set(params["tasks"]) == able and "location-warmth-warmth" in able
     assert params["benchmark"]["block_degrees"] == [2.0, 10.0, 20.0]
-    assert params["benchmark"]["location_encoders"] == registry.names()
+    assert params["benchmark"]["location_encoders"] == names()
     # the sample is judged by the weights that are there; a folder of one's own may be trained on
     assert (params["pretrain"]["min_pairs"] == bench_all.NEVER) != own
 
