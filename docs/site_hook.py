@@ -1,6 +1,12 @@
-"""Pages of the site that are files of the repository's root: a page with `source: README.md` at its
-head shows that file. Links below docs/ and to the root's other pages are turned to the site's."""
+"""What the site's pages take from the rest of the repository.
 
+A page with `source: README.md` at its head shows that file of the repository's root; links below
+docs/ and to the root's other pages are turned to the site's. A line `names of gairlib.data` becomes
+a table of that package's public names, a line `modules of gairlib.data` the documentation of each
+of its modules. Sources are read as text, nothing is imported.
+"""
+
+import ast
 import re
 from pathlib import Path
 
@@ -13,10 +19,36 @@ PAGES = {
 
 
 def on_page_markdown(markdown, page, config, files):
-    source = page.meta.get("source")
-    if source is None:
-        return markdown
-    text = (Path(config.config_file_path).parent / source).read_text(encoding="utf-8")
-    for name, target in PAGES.items():
-        text = text.replace(f"]({name}", f"]({target}")
-    return re.sub(r"\]\(docs/", "](", text)
+    root = Path(config.config_file_path).parent
+    if page.file.src_uri.startswith("log/"):
+        page.meta["hide"] = ["navigation", "toc"]  # tables are wide
+    if "source" in page.meta:
+        markdown = (root / page.meta["source"]).read_text(encoding="utf-8")
+        for name, target in PAGES.items():
+            markdown = markdown.replace(f"]({name}", f"]({target}")
+        markdown = re.sub(r"\]\(docs/", "](", markdown)
+    kinds = {"names": names, "modules": modules}
+    line = re.compile(r"^(names|modules) of (\S+)$", flags=re.M)
+    return line.sub(lambda found: kinds[found[1]](root, found[2]), markdown)
+
+
+def names(root: Path, package: str) -> str:
+    """Public names as `__init__.pyi` imports them, each with its docstring's first line."""
+    stub = ast.parse(root.joinpath(*package.split("."), "__init__.pyi").read_text())
+    rows = ["| name | what it is |", "|---|---|"]
+    for statement in (s for s in stub.body if isinstance(s, ast.ImportFrom)):
+        source = ast.parse(
+            root.joinpath(*statement.module.split(".")).with_suffix(".py").read_text()
+        )
+        definitions = {one.name: one for one in source.body if hasattr(one, "name")}
+        for one in statement.names:
+            text = (ast.get_docstring(definitions[one.name]) or "").split("\n\n")[0]
+            link = f"[`{package}.{one.asname or one.name}`][{statement.module}.{one.name}]"
+            rows.append(f"| {link} | {' '.join(text.split())} |".replace("[N, D]", r"\[N, D\]"))
+    return "\n".join(rows)
+
+
+def modules(root: Path, package: str) -> str:
+    files = sorted(p for p in root.joinpath(*package.split(".")).glob("[!_]*.py"))
+    options = "    options: {heading_level: 3}"
+    return "\n\n".join(f"::: {package}.{path.stem}\n{options}" for path in files)
