@@ -9,9 +9,9 @@ with is possible, except NILI without a decoder; `config.query_mode` tells.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from gairlib import geo, preprocess
 from gairlib.config import QUERY_MODES, GAIRConfig
 from gairlib.errors import BadInput, Missing
+from gairlib.files import atomic_write, sha256
 from gairlib.inr import NILI, check_query, interpolate
 from gairlib.location import registry
 from gairlib.rs import Features, RSEncoder
@@ -194,12 +195,10 @@ class GAIR(nn.Module):
         """Write config.json and model.safetensors; an interrupted write leaves the old files."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        part = folder / (WEIGHTS + ".part")
-        save_file({k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}, part)
-        os.replace(part, folder / WEIGHTS)
-        part = folder / (CONFIG + ".part")
-        part.write_text(json.dumps(self.config.to_dict(), indent=1) + "\n")
-        os.replace(part, folder / CONFIG)
+        with atomic_write(folder / WEIGHTS) as part:
+            save_file(_tensors(self), part)
+        with atomic_write(folder / CONFIG) as part:
+            part.write_text(json.dumps(self.config.to_dict(), indent=1) + "\n")
 
     @classmethod
     def from_pretrained(cls, source: str | Path, revision: str | None = None) -> GAIR:
@@ -225,6 +224,20 @@ class GAIR(nn.Module):
         model = cls(config)
         load_strict(model, state, str(folder / WEIGHTS))
         return model.eval()
+
+
+def model_hash(model: GAIR) -> str:
+    """Which weights these are: 16 hex digits, the same in memory as `weights_hash` of the folder."""
+    return hashlib.sha256(save(_tensors(model))).hexdigest()[:16]
+
+
+def weights_hash(folder: str | Path) -> str:
+    """First 16 hex digits of the SHA-256 of the weights that `save_pretrained` wrote to a folder."""
+    return sha256(Path(folder) / WEIGHTS)[:16]
+
+
+def _tensors(model: GAIR) -> dict[str, Tensor]:
+    return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
 
 
 def load_strict(model: nn.Module, state: dict[str, Tensor], source: str) -> None:

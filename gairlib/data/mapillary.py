@@ -257,10 +257,10 @@ class _Run:
             before = before[~before["photo_id"].isin(frame["photo_id"])]
             frame = pd.concat([part for part in (before, frame) if len(part)] or [frame])
         frame = frame.sort_values("photo_id", ignore_index=True)
-        with files.whole(table) as part:
+        with files.atomic_write(table) as part:
             frame.to_parquet(part, index=False)
         lost = pd.DataFrame(sorted(self.rejected.items()), columns=["photo_id", "reason"])
-        with files.whole(self.folder / "rejected.csv") as part:
+        with files.atomic_write(self.folder / "rejected.csv") as part:
             lost.to_csv(part, index=False)
         return {**self.counts, "rejected": len(lost), "photos": len(frame)}
 

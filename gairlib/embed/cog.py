@@ -119,7 +119,7 @@ class Parts:
         name = f"r{row}-{row + h}_c{column}-{column + w}.tif"
         place = self.grid.transform @ Affine.translation(column, row)
         with (
-            files.whole(self.folder / name) as part,
+            files.atomic_write(self.folder / name) as part,
             rasterio.open(
                 part,
                 "w",

@@ -31,7 +31,7 @@ from gairlib.embed import cog
 from gairlib.embed.pca import PCA
 from gairlib.embed.reading import Reading
 from gairlib.errors import BadInput
-from gairlib.model_hash import model_hash
+from gairlib.model import model_hash
 
 BUFFER_BYTES = 512 * 2**20  # of the rows that chips still touch
 BATCH = 32  # chips encoded at a time

@@ -28,8 +28,7 @@ from gairlib.data.dataset import Dataset
 from gairlib.data.scene import sentinel_notice
 from gairlib.embed import encode
 from gairlib.errors import BadInput
-from gairlib.model import GAIR
-from gairlib.model_hash import weights_hash
+from gairlib.model import GAIR, weights_hash
 from gairlib.pairs.cut import expand_views
 
 UNKNOWN = "unknown: the dataset states none"
@@ -130,7 +129,7 @@ def write(
     weights, day = weights_hash(checkpoint), datetime.now(UTC).strftime("%Y-%m-%d")
     frame = frame.assign(model=weights, embedded_on=day)
     frame["licence"] = _licences(dataset, frame)
-    with files.whole(path) as part:
+    with files.atomic_write(path) as part:
         frame.to_parquet(part, index=False)
         table = pq.read_table(part)
         facts = {

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from gairlib import geo
 from gairlib.embed import export
 from gairlib.errors import BadInput, Missing
-from gairlib.model_hash import model_hash
+from gairlib.model import model_hash
 
 CHUNK = 65_536  # vectors at a time
 QUERIES = 256  # queries at a time: 128 MiB of cosines

@@ -75,7 +75,7 @@ class PCA:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {"format": _FORMAT} | {k: np.asarray(v).tolist() for k, v in asdict(self).items()}
-        with files.whole(path) as part:
+        with files.atomic_write(path) as part:
             part.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
     @classmethod

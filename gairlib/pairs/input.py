@@ -147,7 +147,7 @@ def prepare(
     table = table.append_column("_candidates", lists)
     for name in placement.SPLITS:
         own = table.filter(pa.array(split[located] == name))
-        with files.whole(work / f"in/{name}-{number:06d}.parquet") as part:
+        with files.atomic_write(work / f"in/{name}-{number:06d}.parquet") as part:
             pq.write_table(own, part)
     hashes = _hash_and_row(ids[located], row[located])
     np.save(work / f"in/ids-{number:06d}.npy", np.sort(hashes, order=("hash", "row")))

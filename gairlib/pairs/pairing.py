@@ -197,7 +197,7 @@ class _Run:
         if not doubles.exists():
             found = pairing_input.double_rows(folder)
             pairing_input.reject_doubles(folder, found)
-            with files.whole(doubles) as part, part.open("wb") as file:
+            with files.atomic_write(doubles) as part, part.open("wb") as file:
                 np.save(file, found)
         self.doubles = np.load(doubles)
         for path in sorted((folder / "rejected").glob("in-*.parquet")):

@@ -40,7 +40,7 @@ def write(path: Path, row: np.ndarray, photo_id: np.ndarray, reason: np.ndarray)
         [pa.array(row, pa.int64()), pa.array(ids, pa.string()), pa.array(reason, pa.string())],
         schema=SCHEMA,
     )
-    with files.whole(path) as part:
+    with files.atomic_write(path) as part:
         pq.write_table(table, part)
 
 

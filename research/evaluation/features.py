@@ -21,9 +21,8 @@ import torch
 from torch import Tensor
 
 from gairlib.embed import encode
-from gairlib.files import whole
-from gairlib.model import GAIR
-from gairlib.model_hash import model_hash
+from gairlib.files import atomic_write
+from gairlib.model import GAIR, model_hash
 from research.imports import code_hash
 
 FOLDER = "outputs/features"
@@ -53,7 +52,7 @@ def cached(
     except (OSError, ValueError, EOFError):  # not there, or cut short
         features = np.ascontiguousarray(compute())
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as part, open(part, "wb") as file:  # two stages may compute the same
+    with atomic_write(path) as part, open(part, "wb") as file:  # two stages may compute the same
         np.save(file, features)
     return features
 

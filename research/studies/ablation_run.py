@@ -29,7 +29,7 @@ import torch
 from gairlib import ranks
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
-from gairlib.files import whole
+from gairlib.files import atomic_write
 from gairlib.model import GAIR
 from gairlib.pairs import store
 from gairlib.pairs.store import Pairs
@@ -178,7 +178,7 @@ def serve(module: str, work: Callable[[dict], dict], arguments: list[str] | None
     except (BadInput, Missing) as problem:
         print(f"\n{problem}", file=sys.stderr)
         return 1
-    with whole(Path(spec["file"])) as part:
+    with atomic_write(Path(spec["file"])) as part:
         part.write_text(json.dumps(result))
     shutil.rmtree(spec["work"], ignore_errors=True)
     return 0

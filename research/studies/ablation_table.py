@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from gairlib.errors import BadInput
-from gairlib.files import whole
+from gairlib.files import atomic_write
 from research.evaluation import stats
 from research.pipeline import commit
 from research.studies.ablation import BASE, Run, Variant
@@ -102,7 +102,7 @@ class Result:
             found = {k: _plain(getattr(row, k)) for k in numbers}
             variants.setdefault(row.variant, {"seeds": row.seeds})[row.metric] = found
         facts = self.facts | {"commit": commit.current()}
-        with whole(metrics) as part:
+        with atomic_write(metrics) as part:
             part.write_text(json.dumps(facts | {"variants": variants}, indent=1) + "\n")
 
 

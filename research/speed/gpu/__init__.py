@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 
 from gairlib.config import GAIRConfig
-from gairlib.files import whole
+from gairlib.files import atomic_write
 
 RESULTS = Path(__file__).resolve().parents[3] / "metrics/bench_gpu.json"
 PARTS = ("utilisation", "large_batch", "loader", "exactness", "ranks")
@@ -166,7 +166,7 @@ def write(path: Path, record: dict) -> None:
     """The record as JSON, whole or not at all; numbers to six digits."""
     path.parent.mkdir(parents=True, exist_ok=True)
     record = record | {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(_rounded(record), indent=1) + "\n", encoding="utf-8")
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from gairlib.errors import BadInput
-from gairlib.files import whole
+from gairlib.files import atomic_write
 from gairlib.ranks import Ranks
 from research.evaluation import stats
 from research.pipeline import commit
@@ -79,7 +79,7 @@ class Result:
             "trained": small,
             "gaps": self._headline_gaps(),
         }
-        with whole(metrics) as part:
+        with atomic_write(metrics) as part:
             part.write_text(json.dumps(found, indent=1) + "\n")
 
     def _headline_gaps(self) -> list[dict]:

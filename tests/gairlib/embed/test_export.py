@@ -12,7 +12,7 @@ from gairlib.data.dataset import Dataset
 from gairlib.data.scene import sentinel_notice
 from gairlib.embed import encode, export
 from gairlib.errors import BadInput
-from gairlib.model_hash import model_hash, weights_hash
+from gairlib.model import model_hash, weights_hash
 from gairlib.pairs.cut import expand_views
 from research.figures import embeddings
 
