@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; at the end of the block it takes the place of `path`.
 
     What stood there stays until then, and for good where the block raises or the process ends.

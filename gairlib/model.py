@@ -227,12 +227,12 @@ class GAIR(nn.Module):
 
 
 def model_hash(model: GAIR) -> str:
-    """Which weights these are: 16 hex digits, the same in memory as `weights_hash` of the folder."""
+    """Which weights these are, 16 hex digits: what `weights_hash` gives once they are saved."""
     return hashlib.sha256(save(_tensors(model))).hexdigest()[:16]
 
 
 def weights_hash(folder: str | Path) -> str:
-    """First 16 hex digits of the SHA-256 of the weights that `save_pretrained` wrote to a folder."""
+    """First 16 hex digits of the SHA-256 of the weights in a folder of `save_pretrained`."""
     return sha256(Path(folder) / WEIGHTS)[:16]
 
 
