@@ -11,7 +11,7 @@ import torch
 
 from gairlib import GAIR, GAIRConfig, preprocess
 from gairlib.data.dataset import Dataset
-from gairlib.location import base
+from gairlib.location import base, registry
 from gairlib.pairs.pairing import pair
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,9 +36,11 @@ def example(tmp_path, monkeypatch):
 
 
 def test_a_location_encoder(example, monkeypatch):
-    monkeypatch.setattr(base, "_REGISTRY", dict(base._registry()))
+    registry.names()  # fills ENCODERS
+    monkeypatch.setattr(base, "ENCODERS", dict(base.ENCODERS))
+    monkeypatch.setattr(registry, "ENCODERS", base.ENCODERS)
     example("Add a location encoder")
-    cells = base.create("cells", 16)
+    cells = registry.create("cells", 16)
     inside, same, other = cells([[7.44, 46.95], [2.35, 48.86], [-78.5, -0.2]])
     assert torch.equal(inside, same) and not torch.equal(inside, other)
     assert GAIR(GAIRConfig(location="cells")).encode_location([[180.0, 90.0]]).shape == (1, 128)
