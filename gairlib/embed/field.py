@@ -1,12 +1,9 @@
-"""A scene's continuous field: every cell of a fine grid, read from overlapping chips and blended.
+"""A scene's continuous field on a fine grid, for maps: every cell's vector, in memory.
 
-The encoder sees one chip at a time, and a position near a chip's edge has seen less of its
-surroundings. Chips therefore overlap by half, and where several know a cell their vectors are
-averaged with weights that fall linearly towards each chip's edge. Three principal components show
-such a field as colours; dot products with a photo's vector show where the photo could be.
+Three principal components show such a field as colours; dot products with a photo's vector show
+where the photo could be. How a field is read is in `gairlib.embed.walker`.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,18 +15,19 @@ from gairlib import geo, preprocess
 from gairlib.data.scene import Scene, corner
 from gairlib.data.scene_reader import Reader
 from gairlib.embed import pca
-from gairlib.embed.pca import PCA as Colours
+from gairlib.embed.pca import PCA
+from gairlib.embed.reading import Reading
+from gairlib.embed.walker import OVERLAP, Walker, check_window, lay_out
 from gairlib.errors import BadInput
 
 MAX_SIDE = 512  # cells a side: 512 x 512 x 128 float32 are 128 MiB
-QUERIES = 4096  # positions that are decoded at a time
 FEW_CELLS = 10_000  # at least so many of a large field say what a random guess is worth
 FLAT = 1e-6  # cosines that differ by less are rounding, not similarity
 
 
 @dataclass(frozen=True)
 class Field:
-    """values float32 [h, w, D], not normalised; valid bool [h, w]: the cell has data.
+    """values float32 [h, w, D], not normalised, 0 where not valid; valid bool [h, w]: has data.
 
     transform takes (column, row) in cells to the scene's CRS; `window` is the part of the scene
     that the field covers, (column, row, width, height) in the scene's pixels.
@@ -85,55 +83,46 @@ def window_around(
 
 
 @torch.inference_mode()
-def dense(
+def dense_field(
     model,
     scene: Scene,
     *,
     chip_px: int,
     chip_m: float,
+    overlap: float = OVERLAP,
     resolution: float = 10.0,
     mode: str | None = None,
     window: tuple[int, int, int, int] | None = None,
-    blend: bool = True,
     device: str = "cpu",
 ) -> Field:
     """The field of `scene` (or of a window of it) on a grid of about `resolution` metres.
 
     Cells divide the window evenly and are made coarser where there would be more than MAX_SIDE a
-    side. mode: as in `model.query_rs`; default the one that the model was trained with.
+    side. chip_px, chip_m, overlap: as in `gairlib.embed.dense.write_cog`; 0 blends nothing. mode:
+    as in `model.query_rs`; default the one that the model was trained with.
     """
     if not resolution > 0:
         raise BadInput(f"resolution: {resolution} m, it must be above 0")
-    model = model.to(device).eval()
-    c0, r0, wide, high = window = window or window_around(scene)
+    window = window or window_around(scene)
+    check_window(scene, window)
+    c0, r0, wide, high = window
     across, down = scene.pixel_metres(c0 + wide / 2, r0 + high / 2)
     w = int(np.clip(round(wide * across / resolution), 1, MAX_SIDE))
     h = int(np.clip(round(high * down / resolution), 1, MAX_SIDE))
     columns = c0 + (np.arange(w) + 0.5) * wide / w  # centres, in the scene's pixels
     rows = r0 + (np.arange(h) + 0.5) * high / h
 
-    total, weight = np.zeros((h, w, model.config.dim), np.float32), np.zeros((h, w), np.float32)
+    reading = Reading(model.to(device).eval(), mode)
+    values = np.empty((h, w, reading.bands), np.float32)
     with Reader(scene) as reader:
-        _, has_data, _ = reader.window(*window)
-        for values, box in _chips(reader, window, chip_px, chip_m):
-            x, i = _inside(columns, box[0], box[2])
-            y, j = _inside(rows, box[1], box[3])
-            if not len(i) or not len(j):
-                continue  # cells larger than the step between chips
-            part = read_chip_field(model, values, x, y, mode=mode, device=device)
-            tent = np.outer(1.0 - np.abs(y), 1.0 - np.abs(x)).astype(np.float32) + 1e-3
-            at = np.ix_(j, i)
-            if blend:
-                total[at] += part * tent[..., None]
-                weight[at] += tent
-            else:  # what another chip knows better stays
-                better = tent > weight[at]
-                total[at] = np.where(better[..., None], part, total[at])
-                weight[at] = np.where(better, tent, weight[at])
-    valid = has_data[np.ix_((rows - r0).astype(int), (columns - c0).astype(int))]
+        walker = Walker(reader, reading, lay_out(scene, chip_m, overlap), chip_px, columns, rows)
+        for first, end in walker.strips:
+            for row, part in walker.strip(first, end):
+                values[row : row + len(part), first:end] = part
+    valid = ~np.isnan(values[..., 0])
+    values[~valid] = 0.0
     transform = scene.transform @ Affine.translation(c0, r0) @ Affine.scale(wide / w, high / h)
-    values = total / np.maximum(weight, 1e-6)[..., None] if blend else total
-    return Field(values, valid, transform, window, scene, mode or model.config.query_mode)
+    return Field(values, valid, transform, window, scene, reading.mode)
 
 
 @torch.inference_mode()
@@ -142,15 +131,12 @@ def read_chip_field(
 ) -> np.ndarray:
     """One chip [10, px, px] of harmonised DN, read at the columns x [w] and rows y [h], both in
     [-1, 1] -> float32 [h, w, D]."""
+    reading = Reading(model.to(device).eval(), mode)
     prep = preprocess.get(model.config.preprocessing)
     dn = torch.from_numpy(np.asarray(chip, dtype=np.float32))[None]
-    features = model.encode_rs(prep.rs(dn, model.config.rs_size).to(device))
-    xy = torch.from_numpy(np.stack(np.meshgrid(x, y), axis=-1).reshape(1, -1, 2))
-    parts = [
-        model.query_rs(features, part.to(device), mode=mode)[0].float().cpu()
-        for part in xy.split(QUERIES, dim=1)
-    ]
-    return torch.cat(parts).numpy().reshape(len(y), len(x), -1)
+    grid = model.encode_rs(prep.rs(dn, model.config.rs_size).to(device)).grid
+    parts = reading.slabs(reading.rows(grid)[0], grid[0], x, y)
+    return torch.cat([values for _, values in parts]).numpy()
 
 
 def cell_centres(n: int) -> np.ndarray:
@@ -158,35 +144,10 @@ def cell_centres(n: int) -> np.ndarray:
     return (np.arange(n) + 0.5) * 2.0 / n - 1.0
 
 
-def _chips(reader: Reader, window, chip_px: int, chip_m: float):
-    """Chips that cover the window, half over each other: (values, box in the scene's pixels)."""
-    scene, (c0, r0, wide, high) = reader.scene, window
-    width, height = scene.chip_pixels(chip_m, c0 + wide / 2, r0 + high / 2)
-    if width > scene.width or height > scene.height:  # as scenes.tiles does
-        width, height = scene.width, scene.height
-    for r in _starts(r0, high, height, scene.height):
-        for c in _starts(c0, wide, width, scene.width):
-            yield reader.chip(c, r, width, height, chip_px).values, (c, r, width, height)
-
-
-def _starts(first: float, length: float, chip: float, available: int) -> list[float]:
-    """Corners of chips that cover [first, first + length], at most half a chip apart."""
-    last = max(first, first + length - chip)
-    count = math.ceil((last - first) / (chip / 2) - 1e-9) + 1
-    return [corner(s, chip, available) for s in np.linspace(first, last, count)]
-
-
-def _inside(centres: np.ndarray, start: float, extent: float) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in [-1, 1] of the centres that lie in a chip, and their indices."""
-    position = 2.0 * (centres - start) / extent - 1.0
-    index = np.flatnonzero(np.abs(position) <= 1.0)
-    return position[index], index
-
-
 # ---------------------------------------------------------------------------- colours
 
 
-def colours(values: ArrayLike, like: np.ndarray | None = None) -> Colours:
+def fit_colours(values: ArrayLike, like: np.ndarray | None = None) -> PCA:
     """Three axes of the vectors [..., D] with the 2nd and 98th percentile as the channels' ends.
 
     like: scores [..., 3] of another field at the same places; the axes are then turned to agree

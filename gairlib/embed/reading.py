@@ -38,7 +38,7 @@ class Reading:
     """
 
     def __init__(self, model, mode: str | None = None, projection: PCA | None = None) -> None:
-        config = model.config
+        self.model, config = model, model.config
         self.mode = mode or config.query_mode
         if self.mode not in ("nili", "bilinear", "bicubic", "nearest"):
             raise BadInput(

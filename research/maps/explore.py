@@ -15,17 +15,17 @@ from gairlib.data import scenes as scene_files
 from gairlib.data.dataset import Dataset
 from gairlib.data.scene import Scene
 from gairlib.embed.field import (
-    Colours,
     Field,
     Finding,
     cell_centres,
-    colours,
     find,
+    fit_colours,
     flat_note,
     in_window,
     read_chip_field,
     similarity_limits,
 )
+from gairlib.embed.pca import PCA
 from gairlib.errors import BadInput
 
 MAX_PHOTOS = 200  # of one scene are looked for; more are drawn by the seed
@@ -106,16 +106,16 @@ def chip_at(scene: Scene, lon: float | None, lat: float | None, chip_px: int, ch
 
 def three_readings(model, chip: np.ndarray, cells: int) -> dict[str, np.ndarray]:
     """One chip as raw tokens, as tokens interpolated, and as the decoded field: name -> RGB
-    [cells, cells, 3]. Colours agree as far as the two spaces do (see `field.colours`)."""
+    [cells, cells, 3]. Colours agree as far as the two spaces do (see `gairlib.embed.field.fit_colours`)."""
     at = cell_centres(cells)
 
     def read(mode):
         return read_chip_field(model, chip, at, at, mode=mode)
 
     own = read(None)
-    axes = colours(own)
+    axes = fit_colours(own)
     tokens, between = read("nearest"), read("bilinear")
-    turned = colours(between, like=(own - axes.mean) @ axes.axes)
+    turned = fit_colours(between, like=(own - axes.mean) @ axes.axes)
     name = model.config.query_mode
     return {
         "raw tokens": turned.rgb(tokens),
@@ -124,9 +124,9 @@ def three_readings(model, chip: np.ndarray, cells: int) -> dict[str, np.ndarray]
     }
 
 
-def scene_colours(field: Field) -> tuple[np.ndarray, Colours]:
+def scene_colours(field: Field) -> tuple[np.ndarray, PCA]:
     """(RGBA [h, w, 4] of the field's principal components, transparent without data; the axes)."""
-    axes = colours(field.values[field.valid] if field.valid.any() else field.values)
+    axes = fit_colours(field.values[field.valid] if field.valid.any() else field.values)
     alpha = np.where(field.valid, 255, 0).astype(np.uint8)
     return np.dstack([axes.rgb(field.values), alpha]), axes
 
@@ -135,9 +135,9 @@ def scene_tokens(tokens: Field, field: Field) -> np.ndarray:
     """RGBA [h, w, 4] of the raw tokens (the same cells, read in mode "nearest"), in colours that
     agree with `scene_colours(field)` as far as the two spaces do."""
     where = field.valid if field.valid.any() else np.ones_like(field.valid)
-    axes = colours(field.values[where])
+    axes = fit_colours(field.values[where])
     own = (field.values[where] - axes.mean) @ axes.axes
-    turned = colours(tokens.values[where], like=own)
+    turned = fit_colours(tokens.values[where], like=own)
     alpha = np.where(field.valid, 255, 0).astype(np.uint8)
     return np.dstack([turned.rgb(tokens.values), alpha])
 

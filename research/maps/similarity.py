@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gairlib.data.scene import Scene
-from gairlib.embed import field as fields
-from gairlib.embed.field import Field
+from gairlib.embed.field import Field, dense_field, window_around
 from gairlib.errors import BadInput
 
 
@@ -70,9 +69,9 @@ def maps(
     found = []
     across, _ = scene.pixel_metres(*(float(v) for v in scene.to_pixels(*lonlat)))
     for resolution, side in sides.items():
-        window = fields.window_around(scene, *lonlat, side=max(1, round(side / across)))
+        window = window_around(scene, *lonlat, side=max(1, round(side / across)))
         for name, (model, mode) in ways.items():
-            field = fields.dense(
+            field = dense_field(
                 model,
                 scene,
                 chip_px=chip_px,

@@ -10,7 +10,7 @@ from rasterio.transform import from_origin
 from gairlib import GAIR, GAIRConfig, preprocess
 from gairlib.data import scenes
 from gairlib.data.scene_reader import Reader
-from gairlib.embed import cog, dense, field, pca
+from gairlib.embed import cog, dense, field, pca, walker
 from gairlib.embed.reading import Reading
 from gairlib.errors import BadInput
 
@@ -203,7 +203,7 @@ def test_blend_is_the_weighted_mean_of_the_chips(tmp_path):
     """Naive oracle: every chip that knows a cell, read by query_rs, weighted, divided."""
     scene, model = write_scene(tmp_path / "a.tif"), make("mlp")
     path = dense.write_cog(model, scene, tmp_path / "f.tif", overlap=0.4, resolution=13.0, **CHIP)
-    layout = dense.lay_out(scene, 320.0, 0.4)
+    layout = walker.lay_out(scene, 320.0, 0.4)
     prep = preprocess.get(model.config.preprocessing)
     with rasterio.open(path) as file, Reader(scene) as reader:
         for row, column in ((0, 0), (30, 33), (20, 50), (file.height - 1, 11)):
@@ -218,7 +218,7 @@ def test_blend_is_the_weighted_mean_of_the_chips(tmp_path):
                     images = prep.rs(torch.from_numpy(dn.astype(np.float32))[None], 32)
                     with torch.inference_mode():
                         value = model.query_rs(model.encode_rs(images), [[[x, y]]])[0, 0].numpy()
-                    w = np.prod([dense.ramp(np.array([v]), 0.4)[0] for v in (x, y)])
+                    w = np.prod([walker.ramp(np.array([v]), 0.4)[0] for v in (x, y)])
                     total, weight = total + w * value, weight + w
             got = file.read(window=((row, row + 1), (column, column + 1)))[:, 0, 0]
             np.testing.assert_allclose(got, total / weight, atol=1e-5)
@@ -226,12 +226,12 @@ def test_blend_is_the_weighted_mean_of_the_chips(tmp_path):
 
 def test_ramp():
     x = np.linspace(-1, 1, 2001)
-    weight = dense.ramp(x, 0.25)
+    weight = walker.ramp(x, 0.25)
     assert weight[0] < 1e-5 and weight[-1] < 1e-5 and (weight[np.abs(x) < 0.5] > 1 - 1e-5).all()
-    other = dense.ramp(x - 1.5, 0.25)  # the next chip, a quarter over this one
+    other = walker.ramp(x - 1.5, 0.25)  # the next chip, a quarter over this one
     both = (x >= 0.5) & (x <= 1)
     np.testing.assert_allclose(weight[both] + other[both], 1, atol=1e-5)
-    assert (dense.ramp(x, 0.0) == 1).all()
+    assert (walker.ramp(x, 0.0) == 1).all()
 
 
 # ---------------------------------------------------------------------------- grid
@@ -270,7 +270,7 @@ def test_a_window_is_a_piece_of_the_whole(tmp_path):
 def test_strips_change_nothing(tmp_path, monkeypatch):
     scene, model = write_scene(tmp_path / "a.tif"), make("linear")
     whole = dense.write_cog(model, scene, tmp_path / "w.tif", resolution=2.0, **CHIP)
-    monkeypatch.setattr(dense, "BUFFER_BYTES", 0)
+    monkeypatch.setattr(walker, "BUFFER_BYTES", 0)
     parts = dense.write_cog(model, scene, tmp_path / "p.tif", resolution=2.0, **CHIP)
     with rasterio.open(whole) as a, rasterio.open(parts) as b:
         np.testing.assert_allclose(a.read(), b.read(), atol=1e-5)

@@ -16,7 +16,7 @@ from pyproj import Transformer
 from rasterio.transform import from_origin
 from rasterio.warp import Resampling, reproject
 
-from gairlib import GAIR, GAIRConfig, geo, preprocess
+from gairlib import GAIR, GAIRConfig
 from gairlib.data import scenes
 from gairlib.embed import field
 from gairlib.errors import BadInput
@@ -135,107 +135,11 @@ def test_mercator_round_trip():
     assert np.isclose(overlays.mercator(180.0, 0.0)[0], 20037508.342789244)
 
 
-# ---------------------------------------------------------------------------- field
-
-
-def test_dense_field_of_one_chip_is_the_model_at_its_cells(tmp_path, model):
-    scene = write_scene(tmp_path / "a.tif", size=(32, 32))
-    got = field.dense(model, scene, chip_px=32, chip_m=320.0, resolution=20.0)
-    assert got.values.shape == (16, 16, 32) and got.valid.all() and got.mode == "nili"
-    x = field.cell_centres(16)
-    want = field.read_chip_field(model, scenes.read(scene), x, x)
-    assert np.abs(got.values - want).max() < 1e-5
-    one = torch.tensor([[[x[3], x[9]]]])  # naive: one query, column 3, row 9
-    prep = preprocess.get(model.config.preprocessing)
-    dn = torch.from_numpy(scenes.read(scene).astype(np.float32))[None]
-    with torch.inference_mode():
-        naive = model.query_rs(model.encode_rs(prep.rs(dn, 32)), one)[0, 0]
-    assert np.abs(got.values[9, 3] - naive.numpy()).max() < 1e-5
-
-
-def test_overlapping_chips_cover_and_blend(tmp_path, model):
-    scene = write_scene(tmp_path / "a.tif", np.full((10, 80, 96), 1500))
-    got = field.dense(model, scene, chip_px=32, chip_m=320.0, resolution=10.0)
-    assert got.values.shape[:2] == (80, 96)
-    assert np.isfinite(got.values).all() and np.linalg.norm(got.values, axis=-1).min() > 0
-    # the same chip everywhere: blending must not bring in anything but its own field's range
-    one = field.read_chip_field(
-        model, np.full((10, 32, 32), 1500), field.cell_centres(32), field.cell_centres(32)
-    )
-    assert got.values.min() >= one.min() - 1e-4 and got.values.max() <= one.max() + 1e-4
-
-
-def test_without_blending_tokens_stay_squares(tmp_path, model):
-    scene = write_scene(tmp_path / "a.tif")
-    options = dict(chip_px=32, chip_m=320.0, resolution=10.0, mode="nearest")
-    raw = field.dense(model, scene, **options, blend=False).values
-    patch = 32 // model.encode_rs(torch.zeros(1, 10, 32, 32)).grid.shape[1]
-    assert np.array_equal(raw[:patch, :patch], np.broadcast_to(raw[0, 0], (patch, patch, 32)))
-    # every cell is some chip's own token, to rounding, and blending makes others
-    cells = {tuple(np.round(v, 3)) for v in raw.reshape(-1, 32)}
-    mixed = field.dense(model, scene, **options).values
-    assert len({tuple(np.round(v, 3)) for v in mixed.reshape(-1, 32)}) > len(cells)
-    assert len(cells) <= raw.shape[0] * raw.shape[1] / 2
-
-
-def test_centres_and_finding(tmp_path, model, monkeypatch):
-    scene = write_scene(tmp_path / "a.tif")
-    dense = field.dense(
-        model, scene, chip_px=32, chip_m=320.0, window=(10, 20, 60, 40), resolution=10.0
-    )
-    lon, lat = dense.centres()
-    c, r = scene.to_pixels(lon[7, 5], lat[7, 5])
-    assert np.allclose((c, r), (15.5, 27.5), atol=1e-6)
-    assert np.allclose(dense.transform @ (0, 0), scene.transform @ (10, 20))
-    similarity = np.zeros(dense.valid.shape)
-    similarity[7, 5] = 1.0
-    found = field.find(dense, similarity, lon[7, 15], lat[7, 15])
-    assert abs(found.error_m - 100.0) < 0.6 and found.cosine == 1.0
-    assert 100 < found.guess_m < 600
-    every = geo.haversine(np.stack([lon, lat], -1), np.array([lon[7, 15], lat[7, 15]]))
-    assert found.guess_m == np.median(every)  # of a small field, all cells
-    monkeypatch.setattr(field, "FEW_CELLS", 100)  # of a large one, an even selection
-    thin = field.find(dense, similarity, lon[7, 15], lat[7, 15])
-    assert thin.error_m == found.error_m and abs(thin.guess_m / found.guess_m - 1) < 0.05
-    cosine = dense.similarity(dense.values[7, 5])
-    assert np.isclose(cosine[7, 5], 1.0, atol=1e-5) and np.nanmax(np.abs(cosine)) <= 1 + 1e-5
-
-
-def test_places_without_data_are_left_out(tmp_path, model):
-    values = np.random.default_rng(0).integers(200, 4000, (10, 80, 96))
-    values[:, :, :30] = 0
-    scene = write_scene(tmp_path / "a.tif", values)
-    dense = field.dense(model, scene, chip_px=32, chip_m=320.0)
-    assert not dense.valid[:, :30].any() and dense.valid[:, 30:].all()
-    cosine = dense.similarity(np.ones(32))
-    assert np.isnan(cosine[:, :30]).all()
+def test_similarity_is_clear_without_data():
+    cosine = np.random.default_rng(0).uniform(size=(8, 9))
+    cosine[:, :3] = np.nan
     assert overlays.similarity_rgba(cosine, 0, 1)[..., 3].max() == 255
-    assert overlays.similarity_rgba(cosine, 0, 1)[:, :30].max() == 0
-    with pytest.raises(BadInput, match="no cell with data"):
-        field.find(dense, np.full(dense.valid.shape, np.nan), 141, 36)
-
-
-def test_small_and_large_scenes(tmp_path, model):
-    small = write_scene(tmp_path / "small.tif", size=(20, 24))  # smaller than a chip
-    assert field.dense(model, small, chip_px=32, chip_m=320.0).values.shape[:2] == (20, 24)
-    coarse = field.dense(model, small, chip_px=32, chip_m=320.0, resolution=1000.0)
-    assert coarse.values.shape[:2] == (1, 1)
-    large = write_scene(tmp_path / "large.tif", size=(600, 700))
-    lon, lat = (float(v) for v in large.to_lonlat(690, 10))
-    assert field.window_around(large, lon, lat) == (188, 0, 512, 512)
-    assert field.window_around(small) == (0, 0, 24, 20)
-
-
-def test_colours_are_fixed_and_comparable():
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(12, 10, 6)) * [5, 3, 2, 0.1, 0.1, 0.1]
-    first = field.colours(values)
-    assert np.allclose(np.abs(first.axes), np.eye(6)[:, :3], atol=0.15) and first.axes.max() > 0.9
-    assert (first.axes[np.abs(first.axes).argmax(0), range(3)] > 0).all()
-    turned = values @ np.linalg.qr(rng.normal(size=(6, 6)))[0]  # the same field in another basis
-    like = field.colours(turned, like=(values - first.mean) @ first.axes).rgb(turned)
-    assert np.abs(like.astype(int) - first.rgb(values).astype(int)).max() < 8
-    assert (field.colours(np.ones((4, 4, 6))).rgb(np.ones((4, 4, 6))) == 128).all()
+    assert overlays.similarity_rgba(cosine, 0, 1)[:, :3].max() == 0
 
 
 # ---------------------------------------------------------------------------- page
@@ -455,7 +359,7 @@ def test_one_photo_has_no_neighbour_and_says_so(saved):
 
 def test_a_constant_field_is_named(tmp_path, model):
     scene = write_scene(tmp_path / "a.tif")
-    dense = field.dense(model, scene, chip_px=32, chip_m=320.0)
+    dense = field.dense_field(model, scene, chip_px=32, chip_m=320.0)
     flat = field.Field(
         np.ones_like(dense.values), dense.valid, dense.transform, dense.window, scene, "nili"
     )
@@ -490,7 +394,7 @@ def test_a_constant_field_is_named(tmp_path, model):
 def test_photos_outside_the_window_are_not_looked_for(tmp_path, model):
     scene = write_scene(tmp_path / "a.tif", size=(80, 600))
     photos = photos_at(scene, [5.5, 30.5, 300.5, 590.5], [20.5] * 4)
-    dense = field.dense(model, scene, chip_px=32, chip_m=320.0, window=(0, 0, 80, 80))
+    dense = field.dense_field(model, scene, chip_px=32, chip_m=320.0, window=(0, 0, 80, 80))
     findings = explore.find_all(dense, np.random.default_rng(0).normal(size=(4, 32)), photos)
     assert [f is not None for f in findings] == [True, True, False, False]
     assert explore.missing(dense, photos) == ["2 of 4 photos stand in the part shown."]
@@ -522,15 +426,15 @@ def test_no_data_is_left_clear_and_named(tmp_path, model):
     values = np.random.default_rng(0).integers(200, 4000, (10, 80, 96))
     values[:, :, :24] = 0
     scene = write_scene(tmp_path / "a.tif", values)
-    dense = field.dense(model, scene, chip_px=32, chip_m=320.0)
+    dense = field.dense_field(model, scene, chip_px=32, chip_m=320.0)
     (said,) = explore.missing(dense, pd.DataFrame())
     assert said == "Without data, and left clear: 25% of the area."
-    tokens = field.dense(model, scene, chip_px=32, chip_m=320.0, mode="nearest", blend=False)
+    tokens = field.dense_field(model, scene, chip_px=32, chip_m=320.0, mode="nearest", overlap=0.0)
     for picture in (explore.scene_colours(dense)[0], explore.scene_tokens(tokens, dense)):
         assert not picture[:, :24, 3].any() and picture[:, 24:, 3].all()
 
     empty = write_scene(tmp_path / "b.tif", np.zeros((10, 80, 96)))
-    dense = field.dense(model, empty, chip_px=32, chip_m=320.0)
+    dense = field.dense_field(model, empty, chip_px=32, chip_m=320.0)
     assert explore.missing(dense, pd.DataFrame()) == ["This part of the scene has no data at all."]
     photos = photos_at(empty, [20], [30])
     assert explore.find_all(dense, np.ones((1, 32)), photos) == []
