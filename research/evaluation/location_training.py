@@ -22,6 +22,7 @@ float64 and only its network is run in training; the result is the encoder's own
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from gairlib.errors import BadInput
 from gairlib.location import registry
 from gairlib.location.base import LocationEncoder
 from research.evaluation import splits
+from research.evaluation.fit import batches, fit_network, seeded
 
 
 @dataclass(frozen=True)
@@ -141,13 +143,11 @@ def fit(
     for train, held in splits.folds(groups, settings.folds, seed):
         for one in options:
             start = 1000 * seed + len(fitted.networks)
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(start)
-                network = Network(name, one, settings.dim, outputs)
+            network = seeded(partial(Network, name, one, settings.dim, outputs), start)
             order = torch.Generator().manual_seed(start)
             guess, steps = _train(network, lonlat, target, train, held, settings, order)
             inner[held] += fitted._soft(guess) / len(options)
-            fitted.networks.append(network.eval())
+            fitted.networks.append(network)
             fitted.steps.append(steps)
     fitted.inner = fitted._answer(inner)
     fitted.inner_score = score(y, fitted.inner)
@@ -190,36 +190,22 @@ def _train(network, lonlat, target, train, held, settings, order) -> tuple[Tenso
     """Train in place up to the step that is best on `held`; outputs there [h, T], and the step."""
     with torch.no_grad():
         x, z = network.features(lonlat[train]), network.features(lonlat[held])
-    y, yz = target[train], target[held]
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+    y, rows = target[train], batches(len(train), settings.batch, order)
+
+    def loss() -> Tensor:
+        batch = next(rows)
+        return _loss(network.read(x[..., batch, :]), y[batch])
+
+    step = fit_network(
+        network,
+        loss,
+        steps=settings.steps,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        judge=lambda: float(_loss(network.read(z), target[held])),
+        every=settings.check_every,
+        patience=settings.patience,
+        untrained=True,
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
     with torch.no_grad():
-        outputs = network.read(z)
-    best = (float(_loss(outputs, yz)), 0, outputs, _copy(network))
-    batch = min(settings.batch, len(y))
-    queue = torch.empty(0, dtype=torch.long)
-    for step in range(1, settings.steps + 1):
-        if len(queue) < batch:  # a new pass over the rows, the last uneven part left out
-            queue = torch.randperm(len(y), generator=order)
-        rows, queue = queue[:batch], queue[batch:]
-        optimiser.zero_grad()
-        _loss(network.read(x[..., rows, :]), y[rows]).backward()
-        optimiser.step()
-        schedule.step()
-        if step % settings.check_every and step < settings.steps:
-            continue
-        with torch.no_grad():
-            outputs = network.read(z)
-        error = float(_loss(outputs, yz))
-        if error < best[0]:
-            best = (error, step, outputs, _copy(network))
-        elif step - best[1] >= settings.patience * settings.check_every:
-            break
-    network.load_state_dict(best[3])
-    return best[2], best[1]
-
-
-def _copy(network: nn.Module) -> dict[str, Tensor]:
-    return {k: v.detach().clone() for k, v in network.state_dict().items()}
+        return network.read(z), step

@@ -11,12 +11,15 @@ better for the fifth that this costs it.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+
+from research.evaluation.fit import fit_network, seeded
 
 GRID = 8  # tokens a side
 SIDES = (16, 64)  # pixels, least and most; larger images are averaged down
@@ -116,13 +119,6 @@ def augmented(x: Tensor, upright: bool, order: torch.Generator) -> Tensor:
     return x if upright else torch.rot90(x, int(torch.randint(4, (1,), generator=order)), (-2, -1))
 
 
-def _rate(step: int, s: Schedule) -> float:
-    """Share of the learning rate: up over `warmup` steps, then down a half cosine."""
-    if step < s.warmup:
-        return (step + 1) / s.warmup
-    return 0.5 + 0.5 * float(np.cos(np.pi * (step - s.warmup) / max(s.steps - s.warmup, 1)))
-
-
 def fit_predict(
     images: Tensor,
     labels: np.ndarray,
@@ -151,35 +147,29 @@ def fit_predict(
     def batch(rows) -> Tensor:
         return ((images[torch.as_tensor(rows)] - mean) / std).clamp(-5, 5)
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        outputs = 1 if names is None else len(names)
-        network = CompactViT(images.shape[1], images.shape[-1], outputs).to(device)
-    order = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=s.lr, weight_decay=s.weight_decay, fused=True
-    )
-    rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, s))
+    outputs = 1 if names is None else len(names)
+    network = seeded(partial(CompactViT, images.shape[1], images.shape[-1], outputs), seed)
+    network, order = network.to(device), torch.Generator().manual_seed(seed)
     judged = judge[_known(labels, judge, names)]
-    best, best_state, since = np.inf, None, 0
-    for step in range(1, s.steps + 1):
+
+    def batch_loss() -> Tensor:
         rows = learn[torch.randint(len(learn), (s.batch,), generator=order).numpy()]
-        network.train()
-        optimiser.zero_grad()
         guess = network(augmented(batch(rows), upright, order).to(device))
-        loss(guess, target(rows).to(device)).backward()
-        optimiser.step()
-        rate.step()
-        if step % s.every and step < s.steps:
-            continue
-        found = _forward(network, batch, judged, device)
-        value = float(loss(found, target(judged))) if len(judged) else 0.0
-        if value < best or best_state is None or not len(judged):
-            best, since = value, 0
-            best_state = {k: v.detach().clone() for k, v in network.state_dict().items()}
-        elif (since := since + 1) >= s.patience:
-            break
-    network.load_state_dict(best_state)
+        return loss(guess, target(rows).to(device))
+
+    fit_network(
+        network,
+        batch_loss,
+        steps=s.steps,
+        lr=s.lr,
+        weight_decay=s.weight_decay,
+        warmup=s.warmup,
+        judge=(lambda: float(loss(_forward(network, batch, judged, device), target(judged))))
+        if len(judged)
+        else None,
+        every=s.every,
+        patience=s.patience,
+    )
     found = _forward(network, batch, np.asarray(test), device)
     if names is not None:
         return names[found.argmax(1).numpy()]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_pipeline import SMALL
+from builders.small_run import SMALL
 
 from gairlib.data.dataset import Dataset
 from gairlib.pairs.pairing import pair

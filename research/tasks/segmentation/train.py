@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from gairlib import bands, preprocess
 from gairlib.model import GAIR
+from research.evaluation.fit import batches, fit_network, seeded
 from research.tasks.segmentation.data import IGNORE
 
 
@@ -64,36 +65,30 @@ def fit(
     pixels: the inputs are images, which are turned and mirrored at random with their masks, and
     the head takes the one tensor itself instead of the list.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = head().to(device).train()
-    order = torch.Generator().manual_seed(seed)
+    network, order = seeded(head, seed).to(device), torch.Generator().manual_seed(seed)
     target = torch.from_numpy(masks.astype(np.int64))
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay
-    )
-    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, schedule.steps)
-    rows = torch.empty(0, dtype=torch.long)
-    batch = min(schedule.batch, len(target))
-    for _ in tqdm(range(schedule.steps), desc=type(network).__name__, mininterval=2, leave=False):
-        if len(rows) < batch:
-            rows = torch.randperm(len(target), generator=order)
-        pick, rows = rows[:batch], rows[batch:]
-        x, y = [v[pick].float().to(device) for v in inputs], target[pick].to(device)
+    rows = batches(len(target), schedule.batch, order)
+
+    def loss() -> Tensor:
+        batch = next(rows)
+        x, y = [v[batch].float().to(device) for v in inputs], target[batch].to(device)
         if pixels:
             turn, mirror = torch.randint(4, (1,), generator=order), torch.rand(1, generator=order)
-            x, y = (
-                [torch.rot90(v.flip(-1) if mirror < 0.5 else v, int(turn), (-2, -1)) for v in group]
-                for group in (x, [y])
-            )
-            y = y[0]
-        optimiser.zero_grad()
-        loss = F.cross_entropy(network(x[0] if pixels else x), y, ignore_index=IGNORE)
-        if torch.isfinite(loss):  # a batch of unlabelled tiles has no loss
-            loss.backward()
-            optimiser.step()
-        falling.step()
-    return network.eval()
+            *x, y = [
+                torch.rot90(v.flip(-1) if mirror < 0.5 else v, int(turn), (-2, -1)) for v in (*x, y)
+            ]
+        return F.cross_entropy(network(x[0] if pixels else x), y, ignore_index=IGNORE)
+
+    fit_network(
+        network,
+        loss,
+        steps=schedule.steps,
+        lr=schedule.lr,
+        weight_decay=schedule.weight_decay,
+        fused=False,
+        title=type(network).__name__,
+    )
+    return network
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from test_pipeline import SMALL
+from builders.small_run import SMALL
 
 from gairlib import GAIR
 from gairlib.data.dataset import Dataset

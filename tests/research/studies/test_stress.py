@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from builders.small_run import SMALL
 from matplotlib.figure import Figure
 from pyproj import Transformer
-from test_pipeline import SMALL
 
 from gairlib import GAIR, GAIRConfig, geo, ranks
 from gairlib.data.dataset import Dataset

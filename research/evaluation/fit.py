@@ -1,0 +1,94 @@
+"""One loop for the small supervised trainings: AdamW, a learning rate that falls to zero along a
+half cosine, and where rows are kept aside, the weights of the step that is best on them."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
+from tqdm.auto import tqdm
+
+
+def seeded(create: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A new network whose weights the seed alone decides; the global random state stays."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return create()
+
+
+def batches(n: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
+    """Rows [min(size, n)] without end: pass after pass over n rows in random order, the last
+    uneven part of each left out."""
+    size, rows = min(size, n), torch.empty(0, dtype=torch.long)
+    while True:
+        if len(rows) < size:
+            rows = torch.randperm(n, generator=order)
+        yield rows[:size]
+        rows = rows[size:]
+
+
+def fit_network(
+    network: nn.Module,
+    loss: Callable[[], Tensor],
+    *,
+    steps: int,
+    lr: float,
+    weight_decay: float,
+    warmup: int = 0,
+    fused: bool = True,
+    judge: Callable[[], float] | None = None,
+    every: int = 1,
+    patience: int = 1,
+    untrained: bool = False,
+    title: str = "",
+) -> int:
+    """Train a network in place; the step whose weights it has in the end.
+
+    loss: draws a batch and gives its loss; one that is not finite (a batch without labels) teaches
+    nothing. warmup: steps in which the learning rate rises. fused: AdamW in one kernel: faster, and
+    rounded differently. judge: the network's error on rows
+    kept aside, asked `every` so many steps and at the end; training ends after `patience` of them
+    without a gain, at the best weights. None: all steps are taken. untrained: whether step 0 may be
+    the best. title: of a progress bar, "" for none.
+    """
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=lr, weight_decay=weight_decay, fused=fused
+    )
+    falls = max(steps - warmup, 1)
+
+    def share(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 + 0.5 * float(np.cos(np.pi * (step - warmup) / falls))
+
+    rate = LambdaLR(optimiser, share) if warmup else CosineAnnealingLR(optimiser, steps)
+    best, best_step, weights, since = np.inf, 0, None, 0
+    network.train()
+    bar = tqdm(total=steps, desc=title, mininterval=2, leave=False, disable=not title)
+    for step in range(steps + 1):
+        if step:
+            optimiser.zero_grad()
+            value = loss()
+            if torch.isfinite(value):
+                value.backward()
+                optimiser.step()
+            rate.step()
+            bar.update()
+        if judge is None or (step % every and step < steps) or not (step or untrained):
+            continue
+        network.eval()
+        with torch.no_grad():
+            error = judge()
+        network.train()
+        if error < best:
+            best, best_step, since = error, step, 0
+            weights = {k: v.detach().clone() for k, v in network.state_dict().items()}
+        elif (since := since + 1) >= patience:
+            break
+    bar.close()
+    network.eval()
+    if weights is None:
+        return steps
+    network.load_state_dict(weights)
+    return best_step

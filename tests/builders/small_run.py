@@ -1,0 +1,34 @@
+"""Parameters of a run on the tiny dataset: small chips, a small model, four steps."""
+
+SMALL = {
+    "pair": {"chip_px": 32, "chip_m": 320.0, "max_photos": 4, "repeats_train": 2},
+    "coordbench": {"scenes": 2, "bootstrap": 20},
+    "model": {
+        "changes": {
+            "dim": 32,
+            "rs_size": 32,
+            "rs_patch": 8,
+            "rs_depth": 1,
+            "rs_heads": 2,
+            "sv_size": 32,
+            "sv_options": {
+                "img_size": 32,
+                "patch_size": 8,
+                "embed_dim": 32,
+                "depth": 1,
+                "num_heads": 2,
+            },
+        }
+    },
+    "pretrain": {
+        "init": "",
+        "min_pairs": 5,
+        "steps": 4,
+        "chips_per_batch": 4,
+        "photos_per_chip": 3,
+        "validate_every": 2,
+        "checkpoint_every": 2,
+    },
+    "benchmark": {"seeds": 2, "bootstrap": 50},
+    "tasks": ["sv-green_view", "location-warmth-warmth", "retrieval"],
+}
