@@ -15,8 +15,7 @@ server would not give after several tries is listed in rejected.csv, and the nex
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +25,7 @@ from tqdm.auto import tqdm
 
 from gairlib import files
 from gairlib.data import photos, tables
-from gairlib.data.http_retry import Failed, Getter
+from gairlib.data.http import Failed, Getter
 from gairlib.data.mapillary_images import FIELDS, THUMBS, TILE, row_of, tiles_of
 from gairlib.errors import BadInput, Missing, extra
 
@@ -52,7 +51,6 @@ def fetch_mapillary(
     tries: int = 5,
     timeout: float = 30.0,
     workers: int = 4,
-    sleep: Callable[[float], None] = time.sleep,
     progress: bool = True,
 ) -> dict[str, int]:
     """Fetch the photos in bbox (west, south, east, north; degrees) into folder.
@@ -61,7 +59,7 @@ def fetch_mapillary(
     rejected.csv (photo_id, reason). limit: at most so many images, in the order of tiles from
     south-west and of ids. size: 1024 or 2048 px wide, or "original"; pictures that are there stay,
     whatever their size. start, end: capture dates, ISO 8601. workers: pictures fetched at a time.
-    tries, timeout (seconds), sleep: see http_retry.
+    tries, timeout (seconds): of each request, see `http`.
     Returns counts: listed, fetched, there_before, rejected, photos (rows of the table).
     BadInput: no token or a refused one, a wrong setting; Missing: no network.
     """
@@ -83,7 +81,7 @@ def fetch_mapillary(
     period = {name: value for name, value in period.items() if value}
     (folder / "street").mkdir(parents=True, exist_ok=True)
     with session or requests.Session() as session:
-        getter = Getter(session, tries=tries, timeout=timeout, sleep=sleep)
+        getter = Getter(session, tries=tries, timeout=timeout)
         run = _Run(folder, getter, base_url.rstrip("/"), token, size, period)
         bar = tqdm(desc="Mapillary", total=limit, unit="photo", disable=not progress, mininterval=1)
         with ThreadPoolExecutor(workers) as pool, bar:

@@ -35,17 +35,15 @@ from shapely.geometry import Polygon, box, shape
 
 from gairlib import bands
 from gairlib.data import scene_assets
+from gairlib.data.http import Patience
 from gairlib.data.scene import Scene, is_remote, name_of, outline, transformer
 from gairlib.data.scene_assets import Found, Grid, band_of
 from gairlib.errors import BadInput, Missing, extra
 
 with extra("stac"):
     import pystac
-    from urllib3 import Retry
 
 MARGIN = 20  # pixels added around an item's geometry
-LONGEST_PAUSE = 60.0  # seconds that a server's Retry-After may ask for
-RETRY = (429, 500, 502, 503, 504)  # HTTP answers that may be better next time
 NOT_DATA = {"visual", "thumbnail", "overview", "metadata"}  # roles of assets that are no bands
 
 
@@ -312,14 +310,13 @@ def search_stac(
         from pystac_client import Client
         from pystac_client.stac_api_io import StacApiIO
 
-    patience = _Patience(
-        total=retries, backoff_factor=pause, status_forcelist=RETRY, allowed_methods=None
-    )
     query = {"eo:cloud_cover": {"lte": max_cloud}} if max_cloud is not None else None
     items, rejected = [], []
     try:
         catalogue = Client.open(
-            url, stac_io=StacApiIO(max_retries=patience, timeout=timeout), **client
+            url,
+            stac_io=StacApiIO(max_retries=Patience.of(retries, pause), timeout=timeout),
+            **client,
         )
         asked = catalogue.search(
             collections=collections,
@@ -356,14 +353,6 @@ def search_stac(
         items = [i for i in items if not _cloud(i) > max_cloud]  # unknown, NaN, is not above
     found, bad = from_items(items)
     return found, rejected + bad
-
-
-class _Patience(Retry):
-    """Retries that a server cannot send to sleep for hours."""
-
-    def get_retry_after(self, response):
-        seconds = super().get_retry_after(response)
-        return None if seconds is None else min(seconds, LONGEST_PAUSE)
 
 
 def _unreachable(url: str, problem: Exception) -> str:

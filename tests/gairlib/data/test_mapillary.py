@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 import requests
 from PIL import Image
 
-from gairlib.data import mapillary, mapillary_images, photo_tables
+from gairlib.data import http, mapillary, mapillary_images, photo_tables
 from gairlib.errors import BadInput, Missing
 
 SECRET = "MLY|123|secret"
@@ -129,7 +130,8 @@ def api(monkeypatch):
 def fetch(api, folder, **more):
     waits = more.pop("waits", [])
     settings = {"bbox": BOX, "tries": 3, "timeout": 5.0, "progress": False} | more
-    return mapillary.fetch_mapillary(folder, base_url=api.url, sleep=waits.append, **settings)
+    with patch.object(http.Patience, "wait", waits.append):
+        return mapillary.fetch_mapillary(folder, base_url=api.url, **settings)
 
 
 def rejected(folder) -> dict[str, str]:
@@ -269,10 +271,9 @@ def test_a_wrong_or_missing_token(api, tmp_path, monkeypatch):
 def test_without_a_network_one_sentence_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("MAPILLARY_TOKEN", SECRET)
     waits = []
-    with pytest.raises(Missing, match="no network: http://127.0.0.1:9 cannot be reached"):
-        mapillary.fetch_mapillary(
-            tmp_path, BOX, base_url="http://127.0.0.1:9", sleep=waits.append, progress=False
-        )
+    monkeypatch.setattr(http.Patience, "wait", waits.append)
+    with pytest.raises(Missing, match="http://127.0.0.1:9"):
+        mapillary.fetch_mapillary(tmp_path, BOX, base_url="http://127.0.0.1:9", progress=False)
     assert waits == [1.0, 2.0, 4.0, 8.0]
 
 

@@ -1,10 +1,11 @@
-"""HTTP GET with patience: rate limits, server errors and timeouts are tried again, then told.
+"""HTTP requests with one policy of retries, for catalogues and photo services alike.
 
-Waits double from one second; where the server says how long (Retry-After, RFC 9110 section 10.2.3),
-that is obeyed. No message holds an address, since an address may hold a token.
+`Patience` is urllib3's Retry: rate limits, server errors, timeouts and refused connections are
+tried again; waits double, and where the server says how long (Retry-After, RFC 9110 section
+10.2.3) that is obeyed, up to LONGEST_WAIT. STAC clients take it as it is; `Getter` asks it about
+transfers that break off as well. No message holds an address, since an address may hold a token.
 """
 
-import email.utils
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,32 @@ from gairlib.errors import extra
 
 with extra("stac"):
     import requests
+    from urllib3 import Retry
+    from urllib3.exceptions import MaxRetryError
 
 LONGEST_WAIT = 600.0  # seconds; a server that asks for more is waited for no longer than this
 LARGEST = 200 << 20  # bytes of one answer
+AGAIN = frozenset((408, 425, 429, *range(500, 600)))  # HTTP answers that may be better next time
+
+
+class Patience(Retry):
+    """Up to `total` further tries, after backoff_factor, 2 x, 4 x ... seconds or Retry-After."""
+
+    wait = staticmethod(time.sleep)
+
+    @classmethod
+    def of(cls, retries: int, pause: float = 1.0) -> "Patience":
+        """retries: after the first try; pause: seconds before the first of them."""
+        return cls(
+            total=retries, backoff_factor=pause, status_forcelist=AGAIN, allowed_methods=None
+        )
+
+    def get_backoff_time(self) -> float:
+        return self.backoff_factor * 2.0 ** (len(self.history) - 1)
+
+    def sleep(self, response=None) -> None:
+        asked = None if response is None else self.get_retry_after(response)
+        self.wait(min(asked or self.get_backoff_time(), LONGEST_WAIT))
 
 
 class Failed(Exception):
@@ -29,15 +53,8 @@ class Failed(Exception):
 class Getter:
     """One session's GET requests; `reached` turns true with the first answer of any kind."""
 
-    def __init__(
-        self,
-        session: requests.Session,
-        *,
-        tries: int = 5,
-        timeout: float = 30.0,
-        sleep: Callable[[float], None] = time.sleep,
-    ):
-        self.session, self.tries, self.timeout, self.sleep = session, tries, timeout, sleep
+    def __init__(self, session: requests.Session, *, tries: int = 5, timeout: float = 30.0):
+        self.session, self.patience, self.timeout = session, Patience.of(tries - 1), timeout
         self.reached = False
 
     def json(self, url: str, params: dict, headers: dict) -> dict:
@@ -52,7 +69,7 @@ class Getter:
                 raise Failed("the answer is not a JSON object", again=False)
             return found
 
-        return self._patiently(url, params, headers, read)
+        return self._get(url, params, headers, read)
 
     def file(self, url: str, path: Path) -> None:
         """Write what is at url to path; Failed as above, and then path may hold a part."""
@@ -66,20 +83,20 @@ class Getter:
                         raise Failed(f"more than {LARGEST >> 20} MiB", again=False)
                     target.write(part)
 
-        self._patiently(url, {}, {}, read)
+        self._get(url, {}, {}, read)
 
-    def _patiently(self, url: str, params: dict, headers: dict, read: Callable):
-        for attempt in range(self.tries):
-            wait = 2.0**attempt
+    def _get(self, url: str, params: dict, headers: dict, read: Callable):
+        patience = self.patience
+        while True:
+            raw = None
             try:
                 with self.session.get(
                     url, params=params, headers=headers, timeout=self.timeout, stream=True
                 ) as answer:
-                    self.reached = True
+                    self.reached, raw = True, answer.raw
                     if answer.ok:
                         return read(answer)
                     failure = _failure(answer)
-                    wait = _asked_wait(answer) or wait
             except requests.Timeout as problem:
                 self.reached |= isinstance(problem, requests.ReadTimeout)
                 failure = Failed(f"no answer within {self.timeout:g} seconds", again=True)
@@ -90,10 +107,13 @@ class Getter:
                 failure = Failed(f"request failed ({type(problem).__name__})", again=again)
             except Failed as problem:
                 failure = problem
-            if not failure.again or attempt == self.tries - 1:
-                break
-            self.sleep(min(wait, LONGEST_WAIT))
-        raise failure
+            if not failure.again:
+                raise failure
+            try:
+                patience = patience.increment("GET", response=raw)
+            except MaxRetryError:
+                raise failure from None
+            patience.sleep(raw)
 
 
 def _failure(answer: requests.Response) -> Failed:
@@ -104,16 +124,4 @@ def _failure(answer: requests.Response) -> Failed:
         said = {}
     said = said if isinstance(said, dict) else {}
     name = {429: " (too many requests)"}.get(status, "")
-    return Failed(f"HTTP {status}{name}", status in (408, 425, 429) or status >= 500, status, said)
-
-
-def _asked_wait(answer: requests.Response) -> float:
-    """Seconds of the Retry-After header, as a number or a date; 0 where there is none."""
-    text = answer.headers.get("Retry-After", "").strip()
-    if text.isdigit():
-        return float(text)
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-        return max(0.0, moment.timestamp() - time.time())
-    except (TypeError, ValueError):
-        return 0.0
+    return Failed(f"HTTP {status}{name}", status in AGAIN, status, said)
