@@ -12,8 +12,8 @@
     tables/*.csv            lon, lat, target columns
     landcover/*.tif         class values on a scene's grid, with classes.csv (value, name)
     <name>/<class>/*.jpg    benchmark of images in class folders, such as eurosat_rgb
-    pangaea/<set>/          published benchmarks in their own layouts (research.tasks.published), also
-                            geobench/ and placepulse/
+    pangaea/<set>/          published benchmarks in their own layouts, also geobench/ and
+                            placepulse/ (research.tasks.published)
     dataset.json            optional: name, synthetic, ...
 
 Any part may be absent. What cannot be used is skipped row by row and listed in `rejected` with its

@@ -10,8 +10,8 @@ kind, item and reason; one bad item is one row of it.
 Items are read with pystac and odc-stac (`odc.stac.parse_item`: which assets are rasters, their
 absolute addresses, grids and nodata; items of all STAC versions), so a scene whose item carries the
 projection extension is known without opening a file; otherwise a header is read. Pixels are read by
-`gairlib.data.scene_reader` on the scene's own grid, not by `odc.stac.load`, which plans each chip and
-opens each band's file anew, while a reader holds the open files and their decoded tiles. On the
+`gairlib.data.scene_reader` on the scene's own grid, not by `odc.stac.load`, which plans each chip
+and opens each band's file anew, while a reader holds the open files and their decoded tiles. On the
 same windows of the same local COGs both give the same values (a test), and the time of both is
 measured in `research.speed.scene_reading`.
 

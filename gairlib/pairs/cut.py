@@ -3,7 +3,7 @@
 Photos are taken in a seeded random order; one that has no chip yet gets one at a random offset (see
 `placement`), and others inside it share it, until every photo has a chip or a reason. The part
 depends on the scene, its photos and the settings alone; it appears under its name only when it is
-whole. Its files are those that `pairs_store.assemble` reads, and failed.parquet: photos without a
+whole. Its files are those that `store.assemble` reads, and failed.parquet: photos without a
 chip, with the reason in `_why`, which may try their next scene.
 """
 
@@ -24,7 +24,8 @@ from gairlib.data.photos import VIEW_YAWS
 from gairlib.data.scene import Scene, outline
 from gairlib.data.scene_reader import Chip, Reader
 from gairlib.errors import BadInput, Missing
-from gairlib.pairs import near_duplicates, photo_encoding, placement
+from gairlib.pairs import placement
+from gairlib.pairs.photo_store import encode_photo
 from gairlib.pairs.store import MANIFEST
 
 NEAR_DUPLICATE = "near-duplicate of another photo, dropped by option"
@@ -62,7 +63,7 @@ def cut(
 ) -> int:
     """Write the part folder of one scene's photos; returns how many of them were paired.
 
-    street: prepared rows (see `pairing_input`). rounds: chips for each photo. others: boxes of the
+    street: prepared rows (see `input`). rounds: chips for each photo. others: boxes of the
     chips of other splits (`placement.box_of`). tile: number of the share of a crowded scene.
     """
     if part.is_dir():  # made before an interruption
@@ -161,7 +162,7 @@ class _Cut:
                     self.failed[i] = str(problem).replace(f"{self.s.photos_root}/", "")
         at = np.flatnonzero(usable)
         across, down = self.scene.pixel_metres(self.scene.width / 2, self.scene.height / 2)
-        first = near_duplicates.first_alike(
+        first = placement.near_duplicates(
             self.column[at] * across, self.row[at] * down, self.street["heading"].to_numpy()[at]
         )
         self.alike[at] = np.where(first < 0, -1, at[first])
@@ -295,11 +296,7 @@ class _Cut:
         with (folder / "photos.bin").open("wb") as file:
             for path, yaw in zip(unique["path"], unique["view_yaw"]):
                 lengths.append(
-                    file.write(
-                        photo_encoding.encoded(
-                            Path(self.s.photos_root) / path, yaw, self.s.photo_px
-                        )
-                    )
+                    file.write(encode_photo(Path(self.s.photos_root) / path, yaw, self.s.photo_px))
                 )
         pd.DataFrame(
             {"photo_id": unique["photo_id"], "bytes": np.array(lengths, np.int64)}

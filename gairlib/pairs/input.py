@@ -1,14 +1,20 @@
 """The photo table on its way into pairing: which photos may be placed, and in which scenes.
 
-A table is taken in chunks; for each, `prepare` writes one file a split with the photos that lie in
-some scene, and one with those that are rejected. A photo keeps the scenes that it could use in
-order of preference: nearest in time to the photo where both dates are known, then least cloudy
+A table is taken in chunks; for each, `prepare_chunk` writes one file a split with the photos that
+lie in some scene, and one with those that are rejected. A photo keeps the scenes that it could use
+in order of preference: nearest in time to the photo where both dates are known, then least cloudy
 (unknown last), then by id.
 
 Ids that stand more than once are found over all chunks by 64-bit hashes, a share of the range of
 hashes at a time, so that memory stays bounded; the first that lies in a scene is kept.
+
+A reason to reject names its row's values ("lon 200.1, lat 3.0: not a position; ..."). To be
+counted, it is brought to its kind: what is in front of the last colon, in quotes or in closing
+brackets goes.
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +29,7 @@ from gairlib.data.photo_tables import chunks, id_hashes
 from gairlib.data.scene import Scene
 from gairlib.data.tables import PHOTO_COLUMNS
 from gairlib.errors import BadInput
-from gairlib.pairs import placement, rejections
+from gairlib.pairs import placement
 from gairlib.pairs.join import Footprints
 
 OUTSIDE = "outside every scene"
@@ -34,6 +40,7 @@ CANDIDATES = 32  # scenes kept for a photo
 TOGETHER = 50_000  # photos joined at a time: each may lie in scores of scenes of one tile
 NEAR_DEG = 1e-4  # added around footprints: their edges are straight between outline points
 DAY = 86_400.0
+REJECTED = pa.schema([("row", pa.int64()), ("photo_id", pa.string()), ("reason", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ def days(when: pd.Series) -> np.ndarray:
     return np.where(plain, number / 1000.0, seconds.astype(float)) / DAY
 
 
-def pieces(street: pd.DataFrame | tuple | str | Path, rows: int) -> Iterator[tuple]:
+def photo_chunks(street: pd.DataFrame | tuple | str | Path, rows: int) -> Iterator[tuple]:
     """(photos, reasons) of the photo table `rows` rows at a time; see `pairing.pair`."""
     if isinstance(street, str | Path):
         yield from chunks(street, rows)
@@ -95,7 +102,7 @@ def pieces(street: pd.DataFrame | tuple | str | Path, rows: int) -> Iterator[tup
         yield frame.iloc[start : start + rows], reasons.iloc[start : start + rows]
 
 
-def checked(street: pd.DataFrame) -> pd.DataFrame:
+def check_table(street: pd.DataFrame) -> pd.DataFrame:
     """A table given in memory: BadInput unless ids are unique and positions are valid."""
     missing = [c for c in PHOTO_COLUMNS if c not in street]
     if missing:
@@ -108,7 +115,7 @@ def checked(street: pd.DataFrame) -> pd.DataFrame:
     return street.reset_index(drop=True)
 
 
-def prepare(
+def prepare_chunk(
     work: Path,
     number: int,
     frame: pd.DataFrame,
@@ -152,7 +159,7 @@ def prepare(
     hashes = _hash_and_row(ids[located], row[located])
     np.save(work / f"in/ids-{number:06d}.npy", np.sort(hashes, order=("hash", "row")))
     # Last: it says that the chunk is done.
-    rejections.write(
+    write_rejections(
         work / f"rejected/in-{number:06d}.parquet",
         row[lost],
         ids[lost],
@@ -213,8 +220,7 @@ def _arrow(frame: pd.DataFrame) -> pa.Table:
 
 def double_rows(work: Path, at_once: int = 4_000_000) -> np.ndarray:
     """Rows in some scene whose id stands in an earlier such row too, sorted; int64."""
-    files = sorted((work / "in").glob("ids-*.npy"))
-    parts = [np.load(f, mmap_mode="r") for f in files]
+    parts = [np.load(f, mmap_mode="r") for f in sorted((work / "in").glob("ids-*.npy"))]
     total = sum(map(len, parts))
     shares = max(1, -(-total // at_once))
     edges = [int(k * 2**64 / shares) for k in range(shares)] + [2**64]
@@ -247,9 +253,46 @@ def reject_doubles(work: Path, rows: np.ndarray) -> None:
         if found
         else pd.DataFrame({"_row": np.array([], np.int64), "photo_id": np.array([], object)})
     )
-    rejections.write(
+    write_rejections(
         work / "rejected/in-doubles.parquet",
         frame["_row"].to_numpy(np.int64),
         frame["photo_id"].to_numpy(object),
         np.full(len(frame), DOUBLE, object),
     )
+
+
+def reason_kind(reason: str) -> str:
+    """The kind of a reason, the same for all rows with the same fault."""
+    reason = re.sub(r"\s*\([^()]*\)\s*$", "", reason)
+    reason = re.sub(r"'[^']*'", "'...'", reason)
+    return reason.rsplit(": ", 1)[-1]
+
+
+def count_reasons(reasons: pd.Series) -> Counter:
+    """Kinds of reasons, counted; every distinct reason is looked at once."""
+    found: Counter = Counter()
+    for reason, n in reasons.value_counts().items():
+        found[reason_kind(reason)] += int(n)
+    return found
+
+
+def write_rejections(path: Path, row: np.ndarray, photo_id: np.ndarray, reason: np.ndarray) -> None:
+    """A table of rejected photos; a photo without an id is named by its row in the photo table."""
+    ids = [f"row {r}" if i is None or i != i else str(i) for r, i in zip(row, photo_id)]
+    table = pa.table(
+        [pa.array(row, pa.int64()), pa.array(ids, pa.string()), pa.array(reason, pa.string())],
+        schema=REJECTED,
+    )
+    with files.atomic_write(path) as part:
+        pq.write_table(table, part)
+
+
+def join_rejections(tables: list[Path], target: Path) -> Counter:
+    """All tables in one file, one after the other in bounded memory; returns the counts by kind."""
+    total: Counter = Counter()
+    with pq.ParquetWriter(target, REJECTED) as writer:
+        for table in tables:
+            for batch in pq.ParquetFile(table).iter_batches(batch_size=100_000):
+                writer.write_batch(batch)
+                total += count_reasons(batch.column("reason").to_pandas())
+    return total

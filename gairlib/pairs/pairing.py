@@ -5,15 +5,15 @@ the photo into the chip by linear interpolation in a lon/lat box, in float32. He
 is found on the scene's own grid and its `xy` comes from the chip's CRS and transform in float64
 (geo.chip_xy); chips are cut, not warped; one chip serves up to `max_photos` photos.
 
-Three steps, each made of independent tasks that Dask runs (`pool`), each leaving files in a work
+Three steps, each made of independent tasks that Dask runs (`work`), each leaving files in a work
 folder, so that memory is bounded whatever the number of photos, and an interrupted run goes on
 where it stopped and ends in the same bytes:
 
-1. `pairing_input`: the table chunk by chunk: checks, split, scenes that a photo could use.
-2. `pairing_cut`: photos, brought together by scene (`pairing_shuffle`), get their chips. Test chips
+1. `input`: the table chunk by chunk: checks, split, scenes that a photo could use.
+2. `cut`: photos, brought together by scene (`shuffle`), get their chips. Test chips
    are placed first, then val, then train, each clear of those before; a photo that finds no chip
    in its best scene goes on to its next.
-3. `pairs_store.assemble`: the parts become one sharded Zarr store and a manifest.
+3. `store.assemble`: the parts become one sharded Zarr store and a manifest.
 
 Every photo that goes in is paired or rejected with a reason. The result depends on the photos, the
 scenes and the settings alone, not on the order of either.
@@ -33,15 +33,20 @@ from gairlib import files
 from gairlib.data.photos import VIEW_YAWS
 from gairlib.data.scene import Scene
 from gairlib.errors import BadInput
-from gairlib.pairs import input as pairing_input
-from gairlib.pairs import placement, rejections, shuffle, store
-from gairlib.pairs.cut import Settings, cut, expand_views
-from gairlib.pairs.input import SceneTable
-from gairlib.pairs.pairing_work import Work, fingerprint
-from gairlib.pairs.store import Pairs, load
-from gairlib.pairs.work import Pool
-
-__all__ = ["Pairs", "expand_views", "load", "pair"]
+from gairlib.pairs import placement, shuffle, store
+from gairlib.pairs.cut import Settings, cut
+from gairlib.pairs.input import (
+    SceneTable,
+    check_table,
+    double_rows,
+    join_rejections,
+    photo_chunks,
+    prepare_chunk,
+    reject_doubles,
+    write_rejections,
+)
+from gairlib.pairs.store import Pairs
+from gairlib.pairs.work import Pool, WorkFolder, fingerprint
 
 ROWS = 200_000  # of the photo table in a chunk
 
@@ -91,13 +96,13 @@ def pair(
     splits, metres. spherical: "views" (four perspective views) or "skip". near_duplicates: "keep"
     (named in the manifest and counted) or "drop". tries: random offsets drawn for each chip.
 
-    scheduler, workers: see `pool.Pool`. rows: of the table in one chunk. BadInput where a setting
+    scheduler, workers: see `work.Pool`. rows: of the table in one chunk. BadInput where a setting
     or the table is wrong.
     """
     placement.check_settings(chip_px, chip_m, max_photos, margin)
     _check_options(spherical, near_duplicates, max_photos, street)
     if isinstance(street, pd.DataFrame):
-        street = pairing_input.checked(street)
+        street = check_table(street)
     scenes = sorted(scenes, key=lambda s: s.id)
     settings = Settings(
         chip_px,
@@ -121,7 +126,7 @@ def pair(
     }
     temporary = tempfile.TemporaryDirectory(prefix="pairs-") if folder is None else None
     folder = Path(temporary.name) / "pairs" if folder is None else Path(folder)
-    state = Work(
+    state = WorkFolder(
         work or folder.with_name(folder.name + ".work"),
         fingerprint(choices | {"rows": rows}, street, scenes),
     )
@@ -161,18 +166,20 @@ def _check_options(spherical: str, near: str, max_photos: int, street) -> None:
 
 
 class _Run:
-    """The steps of one pairing; what each leaves behind is in its Work folder."""
+    """The steps of one pairing; what each leaves behind is in the work folder."""
 
-    def __init__(self, work: Work, pool: Pool, bar: tqdm, scenes: list[Scene], settings: Settings):
+    def __init__(
+        self, work: WorkFolder, pool: Pool, bar: tqdm, scenes: list[Scene], settings: Settings
+    ):
         self.work, self.pool, self.bar = work, pool, bar
         self.scenes, self.settings = scenes, settings
         self.table = SceneTable.of(scenes)
         self.photos_in = 0
 
     def read(self, street, rows: int, spherical: str, block_deg: float) -> None:
-        """The whole table through `pairing_input.prepare`, and ids that stand more than once."""
+        """The whole table through `input.prepare_chunk`, and ids that stand more than once."""
         folder = self.work.folder
-        source = pairing_input.pieces(street, rows)
+        source = photo_chunks(street, rows)
 
         def tasks():
             for number, (frame, reasons) in enumerate(source):
@@ -191,12 +198,12 @@ class _Run:
                         self.settings.seed,
                     )
 
-        for _ in self.pool.map(pairing_input.prepare, tasks(), ahead=1):
+        for _ in self.pool.map(prepare_chunk, tasks(), ahead=1):
             pass  # what a chunk gives is in its files
         doubles = folder / "doubles.npy"
         if not doubles.exists():
-            found = pairing_input.double_rows(folder)
-            pairing_input.reject_doubles(folder, found)
+            found = double_rows(folder)
+            reject_doubles(folder, found)
             with files.atomic_write(doubles) as part, part.open("wb") as file:
                 np.save(file, found)
         self.doubles = np.load(doubles)
@@ -208,14 +215,14 @@ class _Run:
         folder = self.work.folder
         order = len(placement.SPLITS) - 1 - placement.SPLITS.index(split)
         others = self._boxes(order)
-        files, rank = sorted((folder / "in").glob(f"{split}-*.parquet")), 0
-        while files:
-            groups = shuffle.by_scene(files, rank, self.doubles, self.work.scratch)
+        waiting, rank = sorted((folder / "in").glob(f"{split}-*.parquet")), 0
+        while waiting:
+            groups = shuffle.by_scene(waiting, rank, self.doubles, self.work.scratch)
             parts: list[Path] = []
             tasks = self._tasks(groups, parts, f"{order}-{rank:03d}", split, rounds, others)
             for paired in self.pool.map(cut, tasks):
                 self.bar.update(paired)
-            files = self._hand_on(sorted(parts), split, rank)
+            waiting = self._reject_or_retry(sorted(parts), split, rank)
             rank += 1
 
     def _tasks(self, groups, parts: list[Path], name: str, split: str, rounds: int, others):
@@ -234,8 +241,8 @@ class _Run:
                 tile,
             )
 
-    def _hand_on(self, parts: list[Path], split: str, rank: int) -> list[Path]:
-        """Reject the failed photos that have no further scene; files that hold others."""
+    def _reject_or_retry(self, parts: list[Path], split: str, rank: int) -> list[Path]:
+        """Reject failed photos that have no further scene; the files that hold the others."""
         further = []
         for number, part in enumerate(parts):
             if not pq.ParquetFile(part / "failed.parquet").metadata.num_rows:
@@ -245,7 +252,7 @@ class _Run:
             done = failed[last]
             if len(done):
                 name = f"rejected/{split}-{rank:03d}-{number:06d}.parquet"
-                rejections.write(
+                write_rejections(
                     self.work.folder / name,
                     done["_row"].to_numpy(),
                     done["photo_id"].to_numpy(object),
@@ -266,7 +273,7 @@ class _Run:
         """Parts, rejections and counts as one folder of pairs."""
         work = self.work.folder
         target = work / "rejected.parquet"
-        counts = rejections.join(sorted((work / "rejected").glob("*.parquet")), target)
+        counts = join_rejections(sorted((work / "rejected").glob("*.parquet")), target)
         every = sorted(p for p in (work / "parts").iterdir() if p.is_dir() and p.suffix != ".part")
         paired = sum(int((p / "paired").read_text()) for p in every)
         if self.photos_in != paired + sum(counts.values()):

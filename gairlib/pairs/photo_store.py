@@ -5,8 +5,15 @@ photo i is photo_bytes[photo_start[i] : photo_start[i] + photo_size[i]]. Inner c
 shards of 64 MiB keep the number of files small, and any Zarr reader fetches a photo with one or
 two of them; on a local disk exactly its own bytes are read (`shards`). Bytes decode through
 `photos.decode_into`; of a spherical photo its views are stored, already cut.
+
+A file's own bytes are kept where nothing has to be cut or shrunk, so nothing is lost and nothing is
+encoded twice. Views out of spherical photos, and photos that shall be stored at the size the model
+reads, are written as JPEG of quality 92 without subsampling of colour; a smaller store reads
+faster, since decoding takes time by the pixel.
 """
 
+import io
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +22,7 @@ import pandas as pd
 import torch
 import xarray as xr
 import zarr
+from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 from zarr.core.dtype import VariableLengthUTF8
@@ -26,6 +34,23 @@ from gairlib.pairs import shards
 INNER_BYTES = 64 << 10
 READ_BYTES = 16 << 20
 INDEX_ROWS = 1 << 16
+QUALITY = 92  # of JPEG
+
+
+def encode_photo(path: str | Path, view_yaw: float | None = None, size: int = 0) -> bytes:
+    """JPEG or PNG bytes of a photo (`view_yaw`: of that view out of a spherical one).
+
+    size: edge in pixels that it is squashed to, as the published preprocessing does; 0: as it is.
+    Raises Missing or BadInput naming the file.
+    """
+    cut = view_yaw is not None and math.isfinite(view_yaw)
+    path = Path(path)
+    if not cut and not size and path.suffix.lower() in (".jpg", ".jpeg", ".png"):
+        return path.read_bytes()
+    image = Image.fromarray(photos.load(path, view_yaw=view_yaw, size=size or None))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=QUALITY, subsampling=0)
+    return buffer.getvalue()
 
 
 class Writer:

@@ -4,6 +4,10 @@ A photo must lie in its chip and need not be at its centre: chips are drawn at r
 photo, so that positions spread over the chip and the model cannot learn "the photo is in the
 middle". Of several draws the one that holds most photos without a chip is preferred: photos that
 share a chip are encoded once and are each other's hard negatives.
+
+Street-level collections hold bursts (a car at a traffic light) and the same drive twice; such
+photos show the same and, in one batch, are each other's false negatives. `near_duplicates` finds
+them, so that they can be counted or dropped.
 """
 
 import hashlib
@@ -18,6 +22,8 @@ from gairlib.errors import BadInput
 
 SPLITS = ("train", "val", "test")
 SHARES = (0.8, 0.1, 0.1)  # of spatial blocks, in the order of SPLITS
+PLACE_M = 2.0  # photos this close, and
+HEADING_DEG = 10.0  # turned by no more than this, show the same
 METRES_PER_DEGREE = 110_500.0  # of latitude, at least; a degree is taken for a little too short
 
 
@@ -131,6 +137,47 @@ def near(others: np.ndarray, box: tuple, buffer_m: float) -> np.ndarray:
 def overlaps(box: tuple, others: np.ndarray, buffer_m: float = 0.0) -> bool:
     """Whether a box shares ground with, or comes within buffer_m metres of, any of the others."""
     return bool(len(near(others, box, buffer_m)))
+
+
+def near_duplicates(
+    x: np.ndarray,
+    y: np.ndarray,
+    heading: np.ndarray,
+    place_m: float = PLACE_M,
+    heading_deg: float = HEADING_DEG,
+) -> np.ndarray:
+    """For each photo the earlier photo that it nearly duplicates, or -1; int64 [n].
+
+    x, y [n]: position in metres. heading [n]: degrees, NaN unknown; two unknown headings count as
+    the same, an unknown and a known one as different. Photos are taken in the given order: one
+    stands for itself unless an earlier one that does lies within place_m and heading_deg; so a
+    long row of close photos is thinned out, not reduced to its first, and however many photos
+    stand on one spot, each is compared with few.
+    """
+    found = np.full(len(x), -1, np.int64)
+    standing: dict[tuple[int, int], list[int]] = {}  # square of place_m -> photos
+    cells = np.floor(np.column_stack([x, y]) / place_m).astype(np.int64).tolist()
+    x, y, heading = (np.asarray(v, float).tolist() for v in (x, y, heading))
+    around = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    for k, (column, row) in enumerate(cells):
+        earlier = [
+            i
+            for dc, dr in around
+            for i in standing.get((column + dc, row + dr), ())
+            if math.hypot(x[i] - x[k], y[i] - y[k]) <= place_m
+            and _same_heading(heading[i], heading[k], heading_deg)
+        ]
+        if earlier:
+            found[k] = min(earlier)
+        else:
+            standing.setdefault((column, row), []).append(k)
+    return found
+
+
+def _same_heading(a: float, b: float, limit: float) -> bool:
+    if math.isnan(a) or math.isnan(b):
+        return math.isnan(a) and math.isnan(b)
+    return abs((a - b + 180.0) % 360.0 - 180.0) <= limit
 
 
 def check_settings(chip_px: int, chip_m: float, max_photos: int, margin: float) -> None:

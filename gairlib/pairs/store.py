@@ -7,7 +7,7 @@
 
 The store is Zarr format 3, sharded, with names of dimensions: `xarray.open_zarr` is all it takes.
 Each chip is an inner chunk of its own, since training draws them in random order; some hundreds
-of them make a shard, a file. `assemble` streams the parts of a pairing (`pairs_parts`) through
+of them make a shard, a file. `assemble` streams the parts of a pairing (`parts`) through
 memory a shard at a time; the same parts give the same bytes. A folder of pairs is complete or not
 there: it is written beside its place and renamed.
 """
@@ -30,9 +30,8 @@ from zarr.core.dtype import VariableLengthUTF8
 
 from gairlib import bands, geo
 from gairlib.errors import BadInput, Missing
-from gairlib.pairs import parts as pairs_parts
 from gairlib.pairs import shards
-from gairlib.pairs.manifest_writer import ManifestWriter, joined_schema
+from gairlib.pairs.parts import CHIP_COLUMNS, ManifestWriter, Part, joined_schema, open_part
 from gairlib.pairs.photo_store import Photos, Writer
 
 FILES = ("pairs.zarr", "manifest.parquet", "rejected.parquet", "report.json")
@@ -77,7 +76,7 @@ class Pairs:
     """Photos placed in chips.
 
     chips: `chips` uint16 (chip, band, y, x), harmonised DN; the columns of
-    pairs_parts.CHIP_COLUMNS by chip; by pair, in the manifest's order, xy (pair, 2) in [-1, 1],
+    CHIP_COLUMNS by chip; by pair, in the manifest's order, xy (pair, 2) in [-1, 1],
     pair_chip and pair_photo; photos as `photo_store` says. After `load` all stay on disk until
     they are indexed.
     manifest: one row a (photo or view, chip); x, y in [-1, 1], to the east and to the south; photo
@@ -174,7 +173,7 @@ def assemble(
     settings: dict,
     rejected: str | Path | pd.DataFrame,
 ) -> Pairs:
-    """Put part folders (`pairs_parts`), in the order given, into one folder of pairs.
+    """Put part folders (`parts`), in the order given, into one folder of pairs.
 
     chip_px: a chip's edge in pixels. report: becomes report.json and must add up (`_check`).
     settings: kept as attributes of the store. rejected: photo_id, reason, as a table or a Parquet
@@ -182,7 +181,7 @@ def assemble(
     that are not ours. BadInput or Missing names the part that is wrong; then `folder` is as before.
     """
     folder = Path(folder)
-    found = [pairs_parts.look(p) for p in parts]
+    found = [open_part(p) for p in parts]
     _check(report, chips=sum(p.chips for p in found), pairs=sum(p.pairs for p in found))
     fresh = _fresh(folder)
     try:
@@ -208,7 +207,7 @@ def assemble(
     return load(folder)
 
 
-def _write_store(parts: list[pairs_parts.Part], folder: Path, chip_px: int, settings: dict) -> None:
+def _write_store(parts: list[Part], folder: Path, chip_px: int, settings: dict) -> None:
     """pairs.zarr and manifest.parquet in one pass over the parts."""
     chips, pairs = sum(p.chips for p in parts), sum(p.pairs for p in parts)
     group = zarr.create_group(folder / "pairs.zarr", zarr_format=3, attributes=settings)
@@ -221,7 +220,7 @@ def _write_store(parts: list[pairs_parts.Part], folder: Path, chip_px: int, sett
         for part in parts:
             pixels = part.pixels()
             if pixels.shape[1:] != (len(bands.BANDS), chip_px, chip_px):
-                raise part.wrong(
+                raise part.error(
                     f"chips.npy has chips of {pixels.shape[1:]}, not "
                     f"{(len(bands.BANDS), chip_px, chip_px)}"
                 )
@@ -274,7 +273,7 @@ def _columns(group: zarr.Group, chips: int, pairs: int, px: int) -> dict[str, sh
             attributes={"description": about} if about else None,
         )
 
-    for name, kind in pairs_parts.CHIP_COLUMNS.items():
+    for name, kind in CHIP_COLUMNS.items():
         tail, dtype = (kind, np.float64) if isinstance(kind, tuple) else ((), kind)
         small(name, (chips, *tail), dtype, DIMS.get(name, ("chip",)), ABOUT.get(name, ""))
     small(

@@ -66,7 +66,7 @@ def make_chip(rng: np.random.Generator) -> np.ndarray:
 
 
 def write_part(folder: Path, chips: list[np.ndarray], encoded: list[bytes]) -> None:
-    """A part folder (`pairs_parts`) with PHOTOS_PER_CHIP photos for each chip."""
+    """A part folder (`gairlib.pairs.parts`) with PHOTOS_PER_CHIP photos for each chip."""
     folder.mkdir(parents=True)
     n, rng = len(chips), np.random.default_rng(1)
     np.save(folder / "chips.npy", np.stack(chips))

@@ -17,9 +17,10 @@ from builders.small_photos import SMALL, chip_outline, random_table, table
 from gairlib.data import scenes
 from gairlib.data.scene import Scene
 from gairlib.errors import BadInput
-from gairlib.pairs import input as pairing_input
-from gairlib.pairs import near_duplicates, rejections, shuffle
+from gairlib.pairs import shuffle
+from gairlib.pairs.input import DOUBLE, count_reasons
 from gairlib.pairs.pairing import pair
+from gairlib.pairs.placement import near_duplicates
 from gairlib.pairs.work import Pool
 
 
@@ -78,7 +79,7 @@ def test_a_table_on_disk_gives_what_the_same_table_in_memory_gives(three, tmp_pa
     same = ["photo_id", "x", "y", "chip", "split"]
     pd.testing.assert_frame_equal(read.manifest[same], inside.manifest[same])
     why = read.rejected.set_index("photo_id")["reason"]
-    assert why["p003"] == pairing_input.DOUBLE and "numbers in degrees" in why["x"]
+    assert why["p003"] == DOUBLE and "numbers in degrees" in why["x"]
     assert "leaves the dataset folder" in why["z"]
     report = read.report
     assert report["photos_in"] == len(street) + 4
@@ -216,7 +217,7 @@ def test_near_duplicates_against_trying_every_pair():
     rng = np.random.default_rng(0)
     x, y = rng.uniform(0, 25, (2, 200))
     heading = np.where(rng.random(200) < 0.2, np.nan, rng.integers(0, 8, 200) * 6.0)
-    found = near_duplicates.first_alike(x, y, heading)
+    found = near_duplicates(x, y, heading)
     standing = []
     for k in range(200):
         alike = [
@@ -294,7 +295,7 @@ def test_reasons_are_counted_by_kind():
             "path '/y' leaves the folder",
         ]
     )
-    assert rejections.count(reasons) == {
+    assert count_reasons(reasons) == {
         "not a position; lon is in [-180, 180], lat in [-90, 90]": 2,
         "the image is damaged or cut short": 2,
         "path '...' leaves the folder": 2,

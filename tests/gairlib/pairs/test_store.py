@@ -14,8 +14,8 @@ import xarray as xr
 import zarr
 
 from gairlib.errors import BadInput, Missing
-from gairlib.pairs import manifest_writer, photo_store, shards
-from gairlib.pairs import parts as pairs_parts
+from gairlib.pairs import parts as part_files
+from gairlib.pairs import photo_store, shards
 from gairlib.pairs import store as pairs_store
 
 PX = 8
@@ -98,7 +98,7 @@ def small(monkeypatch):
     monkeypatch.setattr(photo_store, "READ_BYTES", 1100)
     monkeypatch.setattr(photo_store, "INDEX_ROWS", 4)
     monkeypatch.setattr(pairs_store, "ROWS", 3)
-    monkeypatch.setattr(manifest_writer, "ROWS", 7)
+    monkeypatch.setattr(part_files, "GROUP_ROWS", 7)
 
 
 def assemble(parts, folder, lost=NOBODY, **report):
@@ -132,7 +132,7 @@ def test_store_holds_what_the_parts_held(parts, small, tmp_path):
     np.testing.assert_array_equal(
         store["footprint"].values.reshape(17, -1), np.stack(about["footprint"]).reshape(17, -1)
     )
-    assert store["footprint"].shape == (17, pairs_parts.CORNERS, 2)
+    assert store["footprint"].shape == (17, part_files.CORNERS, 2)
     assert store["scene_datetime"].values[5] == "" and store["scene_datetime"].values[0] != ""
     for name in ("scene_id", "band"):  # text of a type that the format's documents describe
         kind = zarr.open_array(tmp_path / f"pairs/pairs.zarr/{name}", mode="r").metadata
@@ -353,9 +353,9 @@ def test_columns_that_differ_between_parts_find_one_type(parts, small, tmp_path)
 )
 def test_types_are_joined(tmp_path, one, two, joined, values):
     tables = [pa.table({"c": pa.array([v], t)}) for v, t in zip(values, (one, two))]
-    schema = manifest_writer.joined_schema([t.schema for t in tables], {})
+    schema = part_files.joined_schema([t.schema for t in tables], {})
     assert schema.field("c").type == joined
-    with manifest_writer.ManifestWriter(tmp_path / "a.parquet", schema) as file:
+    with part_files.ManifestWriter(tmp_path / "a.parquet", schema) as file:
         for table in tables:
             file.add(table)
     back = pq.read_table(tmp_path / "a.parquet")["c"].to_pylist()
