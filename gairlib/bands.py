@@ -20,33 +20,19 @@ from gairlib.errors import BadInput
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 
-# Mean and standard deviation of the published pretraining data, in DN, in the order of BANDS.
-MEAN = np.array(
+# Mean and standard deviation of each band in the published pretraining data, in DN: float64 [10]
+MEAN, STD = np.transpose(
     [
-        1172.9397,
-        1378.0846,
-        1509.3327,
-        1750.0275,
-        2073.2758,
-        2207.3283,
-        2245.1629,
-        2284.6384,
-        2231.7283,
-        1899.1932,
-    ]
-)
-STD = np.array(
-    [
-        706.6250,
-        720.1862,
-        783.1424,
-        707.1962,
-        714.2782,
-        748.1827,
-        852.3585,
-        762.0849,
-        690.0165,
-        669.9036,
+        (1172.9397, 706.6250),  # B02
+        (1378.0846, 720.1862),  # B03
+        (1509.3327, 783.1424),  # B04
+        (1750.0275, 707.1962),  # B05
+        (2073.2758, 714.2782),  # B06
+        (2207.3283, 748.1827),  # B07
+        (2245.1629, 852.3585),  # B08
+        (2284.6384, 762.0849),  # B8A
+        (2231.7283, 690.0165),  # B11
+        (1899.1932, 669.9036),  # B12
     ]
 )
 

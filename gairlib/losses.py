@@ -29,7 +29,6 @@ def info_nce(
     temperature: float | Tensor,
     extra_keys: Float[Tensor, "m d"] | None = None,
     exclude: Bool[Tensor, "n k"] | None = None,
-    symmetric: bool = True,
     chunk_size: int | None = None,
 ) -> dict[str, Tensor]:
     """Mean cross-entropy of each query's own key among all keys: {"loss", "accuracy"} scalars.
@@ -37,9 +36,9 @@ def info_nce(
     Key i is query i's positive. Inputs are taken as given: the caller normalises. `extra_keys` are
     further negatives in the query-to-key direction only. True in `exclude` [N, N+M] takes that
     pair out of the softmax; its first N columns, transposed, serve the key-to-query direction; its
-    diagonal must be False (checked on the CPU). `symmetric` averages both directions, loss and
-    accuracy (share of rows whose positive is the largest). `chunk_size` rows at a time bounds
-    memory to chunk_size x (N + M) logits and changes nothing else.
+    diagonal must be False (checked on the CPU). Both directions are averaged, loss and accuracy
+    (share of rows whose positive is the largest). `chunk_size` rows at a time bounds memory to
+    chunk_size x (N + M) logits and changes nothing else.
     """
     n, m = len(queries), 0 if extra_keys is None else len(extra_keys)
     _check(queries, keys, extra_keys, exclude, n, m, chunk_size)
@@ -49,7 +48,7 @@ def info_nce(
         scale = torch.as_tensor(1.0 / temperature, dtype=dtype, device=q.device)
         all_keys = k if extra_keys is None else torch.cat([k, extra_keys.to(dtype)])
         step = min(chunk_size or n, n)
-        loss, accuracy = _InfoNCE.apply(q, all_keys, scale, exclude, symmetric, step)
+        loss, accuracy = _InfoNCE.apply(q, all_keys, scale, exclude, step)
     return {"loss": loss, "accuracy": accuracy}
 
 
@@ -64,13 +63,7 @@ class _InfoNCE(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx,
-        q: Tensor,
-        keys: Tensor,
-        scale: Tensor,
-        exclude: Tensor | None,
-        symmetric: bool,
-        chunk: int,
+        ctx, q: Tensor, keys: Tensor, scale: Tensor, exclude: Tensor | None, chunk: int
     ) -> tuple[Tensor, Tensor]:
         n, indices = len(q), torch.arange(len(q), device=q.device)
         # of each row and of each column: its largest logit, and the sum of exp(logit - largest)
@@ -85,20 +78,18 @@ class _InfoNCE(torch.autograd.Function):
             row_sum[rows] = (logits - row_max[rows, None]).exp_().sum(1)
             positive[rows] = logits.diagonal(start)[: rows.stop - start]
             hits += (index == indices[rows]).sum()
-            if symmetric:
-                square = logits[:, :n]
-                largest, index = square.max(0)
-                owner = torch.where(largest > column_max, index + start, owner)
-                largest = torch.maximum(largest, column_max)
-                column_sum *= (column_max - largest).exp()
-                column_sum += (square - largest).exp_().sum(0)
-                column_max = largest
+            square = logits[:, :n]
+            largest, index = square.max(0)
+            owner = torch.where(largest > column_max, index + start, owner)
+            largest = torch.maximum(largest, column_max)
+            column_sum *= (column_max - largest).exp()
+            column_sum += (square - largest).exp_().sum(0)
+            column_max = largest
         loss = (row_sum.log() + (row_max - positive)).sum()
-        if symmetric:
-            loss = (loss + (column_sum.log() + (column_max - positive)).sum()) / 2
-            hits = (hits + (owner == indices).sum()) / 2
+        loss = (loss + (column_sum.log() + (column_max - positive)).sum()) / 2
+        hits = (hits + (owner == indices).sum()) / 2
         ctx.save_for_backward(q, keys, scale, exclude, row_max, row_sum, column_max, column_sum)
-        ctx.symmetric, ctx.chunk = symmetric, chunk
+        ctx.chunk = chunk
         accuracy = hits / n
         ctx.mark_non_differentiable(accuracy)
         return loss / n, accuracy
@@ -108,20 +99,19 @@ class _InfoNCE(torch.autograd.Function):
     def backward(ctx, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         q, keys, scale, exclude, *largest_and_sum = ctx.saved_tensors
         row_max, row_sum, column_max, column_sum = largest_and_sum
-        n, directions = len(q), 2 if ctx.symmetric else 1
+        n = len(q)
         dq, dkeys = torch.empty_like(q), torch.zeros_like(keys)
         for start in range(0, n, ctx.chunk):
             rows = slice(start, min(start + ctx.chunk, n))
             logits = _logits(q[rows], keys, scale, exclude, rows)
-            columns = (logits[:, :n] - column_max).exp_() if ctx.symmetric else None
+            columns = (logits[:, :n] - column_max).exp_()
             slope = logits.sub_(row_max[rows, None]).exp_().div_(row_sum[rows, None])
-            if columns is not None:
-                slope[:, :n].addcdiv_(columns, column_sum)
-            slope.diagonal(start)[: rows.stop - start].sub_(directions)
+            slope[:, :n].addcdiv_(columns, column_sum)
+            slope.diagonal(start)[: rows.stop - start].sub_(2)  # the positive, in both directions
             dq[rows] = slope @ keys
             dkeys.addmm_(slope.mT, q[rows])
-        share = gradient / (n * directions)
-        return dq * (share * scale), dkeys * (share * scale), (q * dq).sum() * share, *(None,) * 3
+        share = gradient / (2 * n)
+        return dq * (share * scale), dkeys * (share * scale), (q * dq).sum() * share, None, None
 
 
 def _logits(q: Tensor, keys: Tensor, scale: Tensor, exclude: Tensor | None, rows: slice) -> Tensor:
@@ -191,28 +181,17 @@ def incl(
     local: Float[Tensor, "... d"],
     *,
     temperature: float | Tensor,
-    lonlat: Float[Tensor, "... 2"] | None = None,
-    exclude_metres: float | None = None,
     exclude: Bool[Tensor, "n n"] | None = None,
-    symmetric: bool = True,
     chunk_size: int | None = None,
 ) -> dict[str, Tensor]:
     """Implicit neural contrastive learning (GAIR eq. 8): photo against the field where it stands.
 
     sv and local [..., D] of the same photos, e.g. [B, Q, D]; normalised here. Photos of the same
-    chip are the useful hard negatives, but those within `exclude_metres` see the same place.
-    `exclude` [N, N] takes further pairs out.
+    chip are the useful hard negatives; True in `exclude` [N, N] takes out those that see the same
+    place (`exclude_near`).
     """
     q, k = (F.normalize(v.reshape(-1, v.shape[-1]), dim=-1) for v in (sv, local))
-    if exclude_metres is not None:
-        if lonlat is None:
-            raise BadInput("incl: exclude_metres needs the photos' lonlat.")
-        points = lonlat.reshape(-1, 2)
-        near = exclude_near(points, points, exclude_metres)
-        exclude = near if exclude is None else exclude | near
-    return info_nce(
-        q, k, temperature=temperature, exclude=exclude, symmetric=symmetric, chunk_size=chunk_size
-    )
+    return info_nce(q, k, temperature=temperature, exclude=exclude, chunk_size=chunk_size)
 
 
 def in_chip(
@@ -256,7 +235,6 @@ def secl(
     lonlat: Float[Tensor, "... 2"] | None = None,
     queue_lonlat: Float[Tensor, "m 2"] | None = None,
     exclude_metres: float | None = None,
-    symmetric: bool = True,
     chunk_size: int | None = None,
 ) -> dict[str, Tensor]:
     """Spatially explicit contrastive learning (GAIR eq. 9): photo against its coordinates.
@@ -276,11 +254,5 @@ def secl(
         others = points if queue is None else torch.cat([points, as_float64(queue_lonlat)])
         exclude = exclude_near(points, others, exclude_metres)
     return info_nce(
-        q,
-        k,
-        temperature=temperature,
-        extra_keys=queue,
-        exclude=exclude,
-        symmetric=symmetric,
-        chunk_size=chunk_size,
+        q, k, temperature=temperature, extra_keys=queue, exclude=exclude, chunk_size=chunk_size
     )

@@ -1,6 +1,6 @@
 """From digital numbers and 8-bit photos to what the encoders take; chosen by name in the config.
 
-- "published": exactly the published form (spec section 2): RS clipped to m +- 2s, truncated to
+- "published": exactly what the published code does: RS clipped to m +- 2s, truncated to
   8 bits, bicubic; SV standardised on 0-255 pixels, squashed bicubic; no antialiasing, overshoot
   kept.
 - "gairlib": RS standardised with the same m and s, soft-limited at +-4 (clouds and roofs keep
@@ -22,20 +22,17 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gairlib.bands import BANDS, canonical, find
+from gairlib.bands import BANDS, MEAN, STD, canonical, find
 from gairlib.errors import BadInput
 from gairlib.geo import checkable
 
-# Mean m and standard deviation s of each band, in digital numbers, as published
-RS_MEAN = (1172.9397, 1378.0846, 1509.3327, 1750.0275, 2073.2758)
-RS_MEAN += (2207.3283, 2245.1629, 2284.6384, 2231.7283, 1899.1932)
-RS_STD = (706.6250, 720.1862, 783.1424, 707.1962, 714.2782)
-RS_STD += (748.1827, 852.3585, 762.0849, 690.0165, 669.9036)
+# Photos on 0-255 pixels, as published; RS statistics are in gairlib.bands
 SV_MEAN = (135.47184384, 142.28621995, 145.12271992)
 SV_STD = (59.19978436, 59.35279219, 72.02295734)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -216,7 +213,7 @@ def check_rgb(rgb: Any) -> Tensor:
     return x
 
 
-def _constants(values: tuple[float, ...], like: Tensor) -> Tensor:
+def _constants(values: Sequence[float] | np.ndarray, like: Tensor) -> Tensor:
     return torch.tensor(values, dtype=torch.float64).to(like)[:, None, None]
 
 
@@ -240,7 +237,7 @@ class Published:
     def normalise(self, dn: Tensor, size: int) -> Float[Tensor, "b 10 size size"]:
         """`rs` without its checks, for values that have been through check_dn or to_dn."""
         x = dn.to(torch.float64)  # the truncation sees rounding of the last digit
-        m, s = _constants(RS_MEAN, x), _constants(RS_STD, x)
+        m, s = _constants(MEAN, x), _constants(STD, x)
         x = ((x - (m - 2 * s)) / (4 * s)).clamp(0, 1)
         return _resize((x * 255).trunc().float() / 255, size, "bicubic")
 
@@ -263,7 +260,7 @@ class Ours:
     def normalise(self, dn: Tensor, size: int) -> Float[Tensor, "b 10 size size"]:
         """`rs` without its checks, for values that have been through check_dn or to_dn."""
         x = dn.float()
-        z = (x - _constants(RS_MEAN, x)) / _constants(RS_STD, x)
+        z = (x - _constants(MEAN, x)) / _constants(STD, x)
         z = z / (1 + (z / SOFT_LIMIT) ** 2).sqrt()
         shrink = size < min(x.shape[-2:])
         return _resize(z, size, "bilinear", antialias=shrink)

@@ -111,3 +111,12 @@ def test_eurosat_scale_on_tiles_that_exist_in_both_forms(name):
     slope = np.polyfit(chips[0, :3].ravel(), dn.ravel(), 1)[0]
     assert abs(slope - 1) < 0.01
     assert np.abs(chips[0, :3] - dn).mean() < 40
+
+
+def test_the_published_statistics():
+    mean = "1172.9397 1378.0846 1509.3327 1750.0275 2073.2758 2207.3283 2245.1629 2284.6384"
+    std = "706.6250 720.1862 783.1424 707.1962 714.2782 748.1827 852.3585 762.0849"
+    mean, std = f"{mean} 2231.7283 1899.1932", f"{std} 690.0165 669.9036"
+    assert bands.MEAN.tolist() == [float(v) for v in mean.split()]
+    assert bands.STD.tolist() == [float(v) for v in std.split()]
+    assert bands.MEAN.dtype == bands.STD.dtype == np.float64
