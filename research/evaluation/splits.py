@@ -18,6 +18,7 @@ known about a region that was not seen (Roberts et al. 2017, Ecography 40:913-92
 """
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.model_selection import StratifiedKFold
 
@@ -53,6 +54,13 @@ def groups(lonlat: ArrayLike, degrees: float | None) -> np.ndarray:
 def name(degrees: float | None) -> str:
     """How results call a split: "random" or "10° blocks"."""
     return "random" if degrees is None else f"{degrees:g}° blocks"
+
+
+def sites_of(rows: pd.DataFrame) -> np.ndarray:
+    """What counts as one place for the rows of a manifest [n]: the site where all have one, else
+    the scene."""
+    named = "site" in rows and rows["site"].notna().all()
+    return rows["site" if named else "scene_id"].astype(str).to_numpy(dtype=str)
 
 
 def fold_numbers(groups: ArrayLike, folds: int, seed: int) -> np.ndarray:

@@ -6,11 +6,13 @@ from gairlib.model import GAIR
 from gairlib.train.batches import PairBatches
 from gairlib.train.validation import ranks_of_photos
 from research.evaluation import stats
+from research.evaluation.splits import sites_of
 
 
 @torch.inference_mode()
 def intervals(model: GAIR, data: PairBatches) -> dict[str, float]:
-    """95% intervals of `gairlib.train.validation.validate`'s recalls, in [0, 1], by a bootstrap over the split's sites.
+    """95% intervals of `gairlib.train.validation.validate`'s recalls, in [0, 1], by a bootstrap
+    over the split's sites.
 
     Returns `val_sites`, and `val_recall_at_<k>_low` and `_high` for k 1 and 10 where there are
     sites enough (`stats.MIN_CLUSTERS`). Photos that name no site go by their scene.
@@ -19,8 +21,7 @@ def intervals(model: GAIR, data: PairBatches) -> dict[str, float]:
     ranks, photo_ids = ranks_of_photos(model, data, model.config, next(model.parameters()).device)
     model.train(trains)
     rows = data.rows.drop_duplicates("photo_id").set_index("photo_id").loc[photo_ids]
-    named = "site" in rows and rows["site"].notna().all()
-    codes, sites = stats.encode_clusters(rows["site" if named else "scene_id"])
+    codes, sites = stats.encode_clusters(sites_of(rows))
     found = {"val_sites": sites}
     if sites < stats.MIN_CLUSTERS:
         return found

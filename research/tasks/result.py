@@ -1,34 +1,21 @@
-"""One benchmark: from a task, a dataset folder and a checkpoint to rows and a headline number.
+"""What a benchmark found: rows, paired differences, a headline number, and what its task is.
 
-    data, model, pairs = Dataset("data"), "outputs/pretrain/model", "outputs/pair"
-    result = benchmarks.run("rs-landcover", data, model, pairs)
-    result.save("outputs/benchmark/rs-landcover", "metrics/benchmark/rs-landcover.json")
-
-A task that the dataset cannot run gives a result with status "skipped" and the reason; an unknown
-task name or a broken file is an error. All intervals are 95% bootstraps over sites, blocks or
-images (`research.evaluation.stats`), never over rows.
+All intervals are 95% bootstraps over sites, blocks or images (`research.evaluation.stats`), never
+over rows.
 """
 
-import inspect
 import json
 import math
-import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from gairlib.data.dataset import Dataset
-from gairlib.errors import BadInput, Skipped
-from gairlib.model import GAIR
 from research.evaluation import geographic_bias
 from research.evaluation.geographic_bias import COLUMNS as REGIONS
 from research.evaluation.table import COMPARISON_COLUMNS, LOWER, OURS, RANDOM, ROW_COLUMNS
-from research.tasks import benchmark_location, probing, published_weights, registry
 
 BLIND = ("majority", "mean", "chance", "random point")  # what knows nothing of the input
-UNUSED = "benchmark.weights: not used by this task"
 
 
 @dataclass(frozen=True)
@@ -293,86 +280,3 @@ def _unit(unit: str) -> str:
 
 def _interval(value: float, low: float, high: float) -> str:
     return f"{value:.3g}" + (f" [{low:.3g}, {high:.3g}]" if math.isfinite(low) else "")
-
-
-def run(
-    task: str,
-    dataset: Dataset,
-    checkpoint: str | Path,
-    pairs_folder: str | Path,
-    *,
-    seeds: int = 3,
-    bootstrap: int = 1000,
-    device: str = "cpu",
-    block_degrees: Sequence[float] = (10.0,),
-    extra: probing.Options = probing.Options(),
-) -> Result:  # noqa: B008
-    """Run one task with frozen encoders; see the module's header.
-
-    block_degrees: the blocked splits of location tasks (finer ones where a table is too small).
-    extra: encoders to train, and others' weights to compare with, on tasks with a linear probe; a
-    note tells where weights are not used. pairs_folder is read by retrieval and rs-street-* only.
-    Raises BadInput for an unknown task name, encoder or block size or fewer than one seed or draw,
-    Missing for an absent checkpoint, weights file or pairs folder.
-    """
-    if seeds < 1 or bootstrap < 1:
-        raise BadInput(f"seeds={seeds}, bootstrap={bootstrap}: both must be 1 or more")
-    if not re.fullmatch(r"[\w.-]+", task):
-        raise BadInput(f"task {task!r}: letters, digits, dash, dot and underscore only")
-    if not all(d > 0 and abs(180 / d - round(180 / d)) < 1e-6 for d in block_degrees):
-        raise BadInput(f"benchmark.block_degrees={list(block_degrees)}: sizes that divide 180")
-    published_weights.check(extra.weights)
-    benchmark_location.names(extra.location_encoders)
-    model = GAIR.from_pretrained(checkpoint)
-    why = registry.reason(task, dataset)
-    if why:
-        return Result(task, dataset.name, dataset.synthetic, status="skipped", reason=why)
-    if family := registry.family(task):
-        how = dict(pairs_folder=pairs_folder, seeds=seeds, device=device)
-        if "extra" in inspect.signature(family.run).parameters:
-            how["extra"] = extra
-        try:
-            table, mainline, notes, example = family.run(task, dataset, model, **how)
-        except Skipped as why:
-            return Result(task, dataset.name, dataset.synthetic, status="skipped", reason=str(why))
-        shown = {encoder for _, _, encoder in table.entries}
-        if extra.weights and not shown & {published_weights.NAMES[key] for key in extra.weights}:
-            notes = [*notes, UNUSED]
-        regions = example.pop("regions", pd.DataFrame(columns=REGIONS))
-        if len(regions):
-            notes = [*notes, *geographic_bias.sentences(regions, mainline[0][1])]
-        return Result(
-            task,
-            dataset.name,
-            table.synthetic,
-            rows=table.rows(bootstrap),
-            comparison=table.comparison(bootstrap),
-            mainline=mainline,
-            notes=notes,
-            example=example,
-            regions=regions,
-        )
-    data = registry.load(task, dataset, pairs_folder, block_degrees)
-    table, images, regions = probing.run(
-        data, dataset, model, seeds=seeds, device=device, extra=extra
-    )
-    gaps = benchmark_location.against_neighbours(table, bootstrap)
-    judged = probing.mainline(data)
-    notes = [
-        *data.notes,
-        *benchmark_location.sentences(gaps, judged),
-        *geographic_bias.sentences(regions, judged[0][1]),
-    ]
-    result = Result(
-        task,
-        dataset.name,
-        data.synthetic,
-        rows=table.rows(bootstrap),
-        comparison=table.comparison(bootstrap),
-        notes=notes,
-        mainline=judged,
-        regions=regions,
-        neighbours=gaps,
-    )
-    result.example = {"data": data, "images": images}
-    return result

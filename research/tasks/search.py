@@ -67,22 +67,6 @@ def medoid(lonlat) -> np.ndarray:
     return lonlat[apart.mean(1).argmin()]
 
 
-def margins(left, right, groups) -> np.ndarray:
-    """Cosine with the match minus mean cosine with the rows of other groups: [n].
-
-    left, right [n, D], row i matches row i. NaN throughout where there is one group only.
-    """
-    left, right = retrieval.unit(left), retrieval.unit(right)
-    names, codes = np.unique(np.asarray(groups), return_inverse=True)
-    sums = np.zeros((len(names), right.shape[1]))
-    np.add.at(sums, codes, right)
-    counts = np.bincount(codes)
-    others = (len(right) - counts)[codes]
-    own = (left * right).sum(1)
-    rest = (left * (sums.sum(0) - sums[codes])).sum(1)  # sum of cosines, without a matrix [n, n]
-    return np.where(others > 0, own - rest / np.maximum(others, 1), np.nan)
-
-
 def gap(left, right) -> float:
     """Modality gap: distance between the centres of two sets of unit vectors (Liang et al. 2022);
     0 for the same cloud, at most 2."""

@@ -1,23 +1,114 @@
-"""What a benchmark is: one class in one file, which says everything that others need to know of it.
+"""What a benchmark is: one class in one file, which says all that others need to know of it.
 
-A new benchmark is a subclass of `Task` (of `ProbeTask` for a probe on labelled rows, see
-`research.tasks.probing`) in a file of its own, named in `research.tasks.registry`. Its question,
-claim and subject stand in the report and on the scoreboard, its kind chooses the figures; nothing
-is ever read out of its name or out of a label's wording:
+A new benchmark is a subclass of `Task` in a file of its own, named in `research.tasks.registry`;
+for a probe on labelled rows it is a `research.tasks.probing.ProbeTask`, which needs `available` and
+`load` only. Its question, claim and subject stand in the report and on the scoreboard, its kind
+chooses the figures; nothing is ever read out of its name or out of a label's wording:
 
-    task.question                    "Does the photo tell its weather?"            report, scoreboard
-    task.claim                       "telling weather from a photo"                scoreboard
-    result.kind                      "probe", "segmentation", "retrieval"          figures
-    result.splits[name].held_out     "site", "block", "row", ...                   scoreboard, figures
+    task.question                  "Does the photo tell its weather?"         report, scoreboard
+    task.claim                     "telling weather from a photo"             scoreboard
+    result.kind                    "probe", "segmentation", "retrieval", ...  figures
+    result.splits[name].held_out   "site", "block", "row", ...                scoreboard
 
 The same fields stand in the saved record of a result (`Result.save`: result.json).
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import pandas as pd
 
 from gairlib.data.dataset import Dataset
-from research.tasks.result import Result
+from gairlib.errors import BadInput, Missing, Skipped
+from gairlib.model import GAIR
+from research.evaluation import geographic_bias
+from research.evaluation.location_training import Settings
+from research.evaluation.table import Table
+from research.tasks import trained
+from research.tasks.result import REGIONS, Result, Split
+
+# others' weights that `benchmark.weights` may name -> the encoder's name in results
+PUBLISHED = {
+    "gair": "GAIR, published",
+    "geoclip": "GeoCLIP",
+    "satclip": "SatCLIP",
+    "croma": "CROMA",
+}
+UNUSED = "benchmark.weights: not used by this task"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every task is run with (params.yaml, section `benchmark`).
+
+    checkpoint: folder of the trained model; pairs: folder that pairing wrote (read by retrieval and
+    rs-street-* only). seeds: probe seeds, and random initialisations. bootstrap: draws.
+    block_degrees: the blocked splits of location tasks, sizes that divide 180. location_encoders:
+    names of the registry, trained end to end on location tasks, or "all"; settings: how; on
+    trained_seeds assignments of folds. weights: others' published weights, project -> file.
+
+    Raises BadInput for fewer than one seed or draw, unknown encoders, projects or block sizes,
+    Missing for a weights file that is not there.
+    """
+
+    checkpoint: str | Path = "outputs/pretrain/model"
+    pairs: str | Path = "outputs/pair"
+    seeds: int = 3
+    bootstrap: int = 1000
+    device: str = "cpu"
+    block_degrees: Sequence[float] = (10.0,)
+    location_encoders: Sequence[str] | str = ()
+    trained_seeds: int = 1
+    settings: Settings = trained.QUICK
+    weights: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1 or self.bootstrap < 1:
+            raise BadInput(
+                f"seeds={self.seeds}, bootstrap={self.bootstrap}: both must be 1 or more"
+            )
+        if not all(d > 0 and abs(180 / d - round(180 / d)) < 1e-6 for d in self.block_degrees):
+            raise BadInput(
+                f"benchmark.block_degrees={list(self.block_degrees)}: sizes that divide 180"
+            )
+        for key, path in self.weights.items():
+            if key not in PUBLISHED:
+                raise BadInput(
+                    f"benchmark.weights: {key!r} is unknown; there are {', '.join(PUBLISHED)}"
+                )
+            if not path or not Path(path).is_file():
+                raise Missing(
+                    f"benchmark.weights.{key}: there is no file {path!r}; name a weights "
+                    "file, or leave the key out"
+                )
+        trained.names(self.location_encoders)
+
+    @cached_property
+    def model(self) -> GAIR:
+        """The model of `checkpoint`; Missing where there is none."""
+        return GAIR.from_pretrained(self.checkpoint)
+
+
+DEFAULTS = Options()
+
+
+@dataclass
+class Measured:
+    """What a task's `measure` gives. judged: (key in the metrics file, split, metric), the headline
+    first. example: what the figures show. regions: errors by region (`geographic_bias`). kind:
+    where it is another than the task's."""
+
+    table: Table
+    judged: list[tuple[str, str, str]]
+    splits: Sequence[Split]
+    notes: list[str]
+    example: dict[str, Any]
+    regions: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=REGIONS))
+    kind: str = ""
 
 
 class Task(ABC):
@@ -29,8 +120,8 @@ class Task(ABC):
         photo"); a split of a retrieval task has a claim of its own (`Split.claim`).
     subject: what is encoded: "photo", "chip", "place" (coordinates) or "pair".
     held_out: what the test rows do not share with training: "site", "block", "city", "published
-        split" or None. What a result held out is `Split.held_out`, as data may name no sites.
-    kind: "probe", "segmentation" or "retrieval".
+        split", "row" or None. What a result held out is `Split.held_out`: data may name no sites.
+    kind: "probe", "segmentation", "retrieval" (photo and chip), "geolocalisation" (coordinates).
     """
 
     name: str
@@ -38,16 +129,66 @@ class Task(ABC):
     claim: str
     subject: ClassVar[str]
     held_out: ClassVar[str | None]
-    kind: str
+    kind: ClassVar[str]
+
+    @classmethod
+    def instances(cls, dataset: Dataset) -> Iterable[Self]:
+        """The tasks of this class that this folder might run: one, or one a column or set."""
+        return [cls()]
+
+    @classmethod
+    def named(cls, name: str) -> Self | None:
+        """A task of this class that the folder does not list, such as a column that is not there;
+        None where the name is of another form."""
+        return None
+
+    @classmethod
+    def worth_running(cls, tasks: list[Self], dataset: Dataset) -> list[Self]:
+        """Those of `tasks`, which all can run, that run by default."""
+        return tasks
 
     @abstractmethod
     def available(self, dataset: Dataset) -> str | None:
         """None where the folder can run this task, else the reason why not."""
 
     @abstractmethod
-    def load(self, dataset: Dataset, options):
-        """Examples, labels and splits."""
+    def load(self, dataset: Dataset, options: Options = DEFAULTS) -> Any:
+        """Examples, labels and splits; for retrieval the pairs that ask."""
 
     @abstractmethod
-    def run(self, dataset: Dataset, options) -> Result:
-        """Frozen encoders, trained heads or a search, baselines: every number of the task."""
+    def measure(self, dataset: Dataset, options: Options) -> Measured:
+        """Every number of the task. May raise Skipped."""
+
+    def run(self, dataset: Dataset, options: Options = DEFAULTS) -> Result:
+        """Frozen encoders, trained heads or a search, and baselines, with intervals. A task that
+        the folder cannot run gives a result with status "skipped" and the reason."""
+        about = {k: getattr(self, k) for k in ("question", "claim", "subject", "kind")}
+        about |= {"task": self.name, "dataset": dataset.name, "synthetic": dataset.synthetic}
+        if why := self.available(dataset):
+            return Result(**about, status="skipped", reason=why)
+        try:
+            found = self.measure(dataset, options)
+        except Skipped as why:
+            return Result(**about, status="skipped", reason=str(why))
+        table, draws, headline = found.table, options.bootstrap, found.judged[0][1]
+        gaps = trained.against_neighbours(table, draws)
+        notes = [*found.notes, *trained.sentences(gaps, found.judged)]
+        if options.weights and not _shown(table) & {PUBLISHED[key] for key in options.weights}:
+            notes.append(UNUSED)
+        notes += geographic_bias.sentences(found.regions, headline)
+        about |= {"synthetic": table.synthetic, "kind": found.kind or self.kind}
+        return Result(
+            **about,
+            splits={split.name: split for split in found.splits},
+            rows=table.rows(draws),
+            comparison=table.comparison(draws),
+            mainline=found.judged,
+            notes=notes,
+            example=found.example,
+            regions=found.regions,
+            neighbours=gaps,
+        )
+
+
+def _shown(table: Table) -> set[str]:
+    return {encoder for _, _, encoder in table.entries}

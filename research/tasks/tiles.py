@@ -1,34 +1,31 @@
-"""The remote-sensing tasks: land cover of tiles, EuroSAT in RGB, and street labels from above.
+"""Land cover of tiles: `rs-landcover`, the dominant class, and `rs-built_up`, the share built up.
 
-`rs-street-<column>`: what a photo is labelled with (its visible green, its buildings) is guessed
-from the chip alone, read at the photo's position: the local embedding must know what a street
-looks like. No photo is used.
-
-`rs-landcover`: each scene is cut into 64-px tiles (640 m) every 32 px; the label is the class that
-covers most of the tile. Tiles overlap, so only whole sites are held out and resampled.
-
-`rs-built_up`: the share of the same tiles that is built up, a number in [0, 1].
-
-`rs-eurosat`: 64-px RGB JPEGs in folders named by class. The missing bands are filled with the
-training mean by the band adapter; no coordinates are given, so folds are random and stratified, and
-the bootstrap is over images: its intervals are optimistic about new places.
+Each scene is cut into 64-px tiles (640 m) every 32 px. Tiles overlap, so only whole sites are held
+out and resampled.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from gairlib import bands, geo
+from gairlib import geo
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
-from gairlib.data.photos import IMAGES
+from gairlib.data.tables import read as read_table
 from gairlib.errors import BadInput
-from gairlib.pairs import store
-from research.evaluation.splits import stratified
-from research.tasks import registry
-from research.tasks.task_labels import MIN_CLASS, MIN_ROWS, check_split, label_kind, labelled
+from research.tasks.data import TaskData, site_schemes
+from research.tasks.labels import MIN_CLASS, check_split, labelled
+from research.tasks.probing import ProbeTask
+from research.tasks.task import DEFAULTS, Options
+
+TILE_PX, TILE_STRIDE, TILE_M = 64, 32, 640.0
+
+
+def no_maps(dataset: Dataset) -> str | None:
+    """None where two scenes have a map in landcover/, else the reason why not."""
+    covered = sum(
+        (dataset.folder / "landcover" / f"{s.id}.tif").is_file() for s in dataset.scenes()
+    )
+    return None if covered >= 2 else f"landcover/ holds maps for {covered} scenes, two are needed"
 
 
 def scene_sites(dataset: Dataset) -> tuple[dict[str, str], dict[str, str]]:
@@ -87,10 +84,8 @@ def _tiles(dataset: Dataset, label_of, empty) -> tuple[np.ndarray, pd.DataFrame]
         if found is None:
             continue
         cover, classes = found
-        for chip, transform in scenes.tiles(
-            scene, registry.TILE_PX, registry.TILE_M, registry.TILE_STRIDE
-        ):
-            label = label_of(window_of(cover, scene, transform, registry.TILE_PX), classes)
+        for chip, transform in scenes.tiles(scene, TILE_PX, TILE_M, TILE_STRIDE):
+            label = label_of(window_of(cover, scene, transform, TILE_PX), classes)
             if label != empty and label == label:
                 chips.append(chip)
                 ((lon, lat),) = geo.chip_lonlat([[0.0, 0.0]], scene.crs, transform, chip.shape[1:])
@@ -101,171 +96,92 @@ def _tiles(dataset: Dataset, label_of, empty) -> tuple[np.ndarray, pd.DataFrame]
     return np.stack(chips), table.assign(row=np.arange(len(table)))
 
 
-def built_up(dataset: Dataset) -> registry.TaskData:
-    """Tiles [n, 10, 64, 64] in DN with the share of their ground that is built up, in [0, 1]."""
-    chips, table = _tiles(dataset, _built_share, "")
-    split = table["split"] if (table["split"] != "").all() else None
-    sites = table["site"].to_numpy(dtype=str)
-    return registry.TaskData(
-        "rs-built_up",
-        "rs",
-        "regression",
-        "built-up share",
-        chips,
-        table["label"].to_numpy(np.float64),
-        sites,
-        "site",
-        registry.site_schemes(split, sites),
-        dataset.synthetic,
-        "10",
-        [],
-        table[["lon", "lat"]].to_numpy(np.float64),
-    )
+class LandCover(ProbeTask):
+    """The class that covers most of a tile."""
 
+    name = "rs-landcover"
+    question = "Does the chip tell its dominant land cover?"
+    claim = "telling the dominant land cover of a chip"
+    subject = "chip"
+    held_out = "site"
 
-def landcover(dataset: Dataset) -> registry.TaskData:
-    """Tiles [n, 10, 64, 64] in DN with the name of their dominant class."""
-    chips, table = _tiles(dataset, _majority, "")
-    notes: list[str] = []
-    table, labels = labelled(
-        table.rename(columns={"label": "landcover"}), "landcover", "classification", "tiles", notes
-    )
-    if table["landcover"].nunique() < 2:
-        raise BadInput(
-            f"{dataset.name}: fewer than two land-cover classes dominate "
-            f"{MIN_CLASS} tiles; rs-landcover needs two"
+    def available(self, dataset: Dataset) -> str | None:
+        return no_maps(dataset)
+
+    def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:
+        """Tiles [n, 10, 64, 64] in DN with the name of their dominant class."""
+        chips, table = _tiles(dataset, _majority, "")
+        notes: list[str] = []
+        table, labels = labelled(
+            table.rename(columns={"label": "landcover"}),
+            "landcover",
+            "classification",
+            "tiles",
+            notes,
         )
-    sites = table["site"].to_numpy(dtype=str)
-    split = table["split"] if (table["split"] != "").all() else None
-    check_split(labels, split, f"{dataset.name}: landcover/, dominant class of tiles")
-    data = chips[table["row"]]
-    return registry.TaskData(
-        "rs-landcover",
-        "rs",
-        "classification",
-        "dominant land cover",
-        data,
-        labels,
-        sites,
-        "site",
-        registry.site_schemes(split, sites),
-        dataset.synthetic,
-        "10",
-        notes,
-        table[["lon", "lat"]].to_numpy(np.float64),
-    )
-
-
-def without_eurosat(dataset: Dataset) -> str:
-    """Why rs-eurosat cannot run, "" where eurosat_rgb/ holds images. Images outside class folders
-    count as well: `eurosat` then says what is wrong with them."""
-    folder = dataset.folder / "eurosat_rgb"
-    loose = folder.is_dir() and any(p.suffix.lower() in IMAGES for p in folder.iterdir())
-    there = loose or "eurosat_rgb" in dataset.benchmarks()
-    return "" if there else "no folder eurosat_rgb/<class>/*.jpg"
-
-
-def eurosat(dataset: Dataset) -> registry.TaskData:
-    """EuroSAT RGB images as chips [n, 10, 64, 64] in DN; missing bands hold the training mean."""
-    folder = dataset.folder / "eurosat_rgb"
-    images, labels = [], []
-    if "eurosat_rgb" not in dataset.benchmarks():
-        raise BadInput(
-            f"{folder}: no class folders with images; EuroSAT's layout is eurosat_rgb/<class>/*.jpg"
-        )
-    for path in sorted(folder.glob("*/*.jp*g")):
-        with Image.open(path) as image:
-            rgb = np.asarray(image.convert("RGB"))
-        if rgb.shape != (registry.TILE_PX, registry.TILE_PX, 3):
+        if table["landcover"].nunique() < 2:
             raise BadInput(
-                f"{path}: {rgb.shape[1]} x {rgb.shape[0]} pixels; EuroSAT images are "
-                f"{registry.TILE_PX} x {registry.TILE_PX}"
+                f"{dataset.name}: fewer than two land-cover classes dominate "
+                f"{MIN_CLASS} tiles; {self.name} needs two"
             )
-        images.append(rgb)
-        labels.append(path.parent.name)
-    if len(set(labels)) < 2 or len(labels) < MIN_ROWS:
-        raise BadInput(
-            f"{folder}: {len(labels)} images in {len(set(labels))} class folders; "
-            f"rs-eurosat needs two classes and {MIN_ROWS} images"
+        split = _split(table)
+        check_split(labels, split, f"{dataset.name}: landcover/, dominant class of tiles")
+        sites = table["site"].to_numpy(dtype=str)
+        return TaskData(
+            self.name,
+            "rs",
+            "classification",
+            "dominant land cover",
+            chips[table["row"]],
+            labels,
+            sites,
+            "site",
+            site_schemes(split, sites),
+            dataset.synthetic,
+            "10",
+            notes,
+            table[["lon", "lat"]].to_numpy(np.float64),
         )
-    chips, present = bands.from_rgb(np.stack(images))
-    labels, rows = np.array(labels), np.arange(len(labels))
-    k = min(registry.FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
-    if k < 2:
-        raise BadInput(f"{folder}: every class folder needs two images or more")
-    scheme = registry.Scheme(
-        f"random stratified, {k} folds", lambda seed: stratified(labels, k, seed), rows
-    )
-    notes = [
-        f"only {', '.join(present)} are given; the other bands hold the training mean",
-        "EuroSAT has no coordinates: random folds, bootstrap over images",
-    ]
-    return registry.TaskData(
-        "rs-eurosat",
-        "rs",
-        "classification",
-        "EuroSAT class",
-        chips,
-        labels,
-        rows.astype(str),
-        "image",
-        [scheme],
-        dataset.synthetic,
-        ",".join(present),
-        notes,
-    )
 
 
-@dataclass(frozen=True)
-class Places:
-    """Positions in chips: row i lies at xy[i] (in [-1, 1]) of chips[chip[i]]."""
+class BuiltUp(ProbeTask):
+    """The share of a tile that is built up."""
 
-    chips: np.ndarray  # [c, 10, px, px] uint16, DN
-    chip: np.ndarray  # [n]
-    xy: np.ndarray  # [n, 2] float64
+    name = "rs-built_up"
+    question = "Does the chip tell how much of it is built up?"
+    claim = "telling the built-up share of a chip"
+    subject = "chip"
+    held_out = "site"
 
-    def __len__(self) -> int:
-        return len(self.chip)
+    def available(self, dataset: Dataset) -> str | None:
+        if why := no_maps(dataset):
+            return why
+        names = read_table(dataset.folder / "landcover" / "classes.csv", ("value", "name"))["name"]
+        if names.astype(str).map(is_built).any():
+            return None
+        return "landcover/classes.csv names no class of buildings (`built` or `building`)"
 
-    def __getitem__(self, row: int) -> np.ndarray:
-        return self.chips[self.chip[row]]
-
-
-def street_from_above(name: str, dataset: Dataset, pairs_folder) -> registry.TaskData:
-    """A label of the paired photos, to be read off their chips. One chip a photo, its first."""
-    column = name.removeprefix("rs-street-")
-    notes = [
-        "features are the RS tokens, read bilinearly where the photo stands; `chip mean` is "
-        "their mean over the chip, by the same encoder"
-    ]
-    pairs = store.load(pairs_folder)
-    rows = pairs.manifest.drop_duplicates("photo_id").reset_index(drop=True)
-    if column not in rows or len(rows) < MIN_ROWS:
-        raise BadInput(
-            f"{name}: {len(rows)} paired photos"
-            + ("" if column in rows else f" without a column `{column}`")
-            + f"; {MIN_ROWS} with that label are needed"
+    def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:
+        """Tiles [n, 10, 64, 64] in DN with the share of ground that is built up, in [0, 1]."""
+        chips, table = _tiles(dataset, _built_share, "")
+        sites = table["site"].to_numpy(dtype=str)
+        return TaskData(
+            self.name,
+            "rs",
+            "regression",
+            "built-up share",
+            chips,
+            table["label"].to_numpy(np.float64),
+            sites,
+            "site",
+            site_schemes(_split(table), sites),
+            dataset.synthetic,
+            "10",
+            [],
+            table[["lon", "lat"]].to_numpy(np.float64),
         )
-    kind = label_kind(rows[column])[0]
-    rows, labels = labelled(rows, column, kind, "photos", notes)
-    if kind == "classification":
-        check_split(labels, rows["split"], f"street.csv, column `{column}`, paired photos")
-    sites, cluster = registry.photo_sites(rows)
-    used, chip = np.unique(rows["chip"].to_numpy(), return_inverse=True)
-    chips = pairs.chips["chips"].isel(chip=used).to_numpy()
-    places = Places(chips, chip, rows[["x", "y"]].to_numpy(np.float64))
-    return registry.TaskData(
-        name,
-        "rs",
-        kind,
-        f"{column} from above",
-        places,
-        labels,
-        sites,
-        cluster,
-        registry.site_schemes(rows["split"], sites),
-        dataset.synthetic,
-        "10",
-        notes,
-        rows[["lon", "lat"]].to_numpy(np.float64),
-    )
+
+
+def _split(table: pd.DataFrame) -> pd.Series | None:
+    """The tiles' split, where every scene has one."""
+    return table["split"] if (table["split"] != "").all() else None

@@ -33,7 +33,7 @@ import numpy as np
 from gairlib.bands import BANDS, MEAN, STD, place
 from gairlib.errors import BadInput
 from research.tasks.published.folders import PARTITION
-from research.tasks.published.reflectance import as_dn
+from research.tasks.published.pictures import as_dn
 
 SPLITS = {"train": "train", "val": "valid", "test": "test"}  # ours: theirs
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
-from gairlib.model import GAIR
 from research.evaluation import features, probes, stats
 from research.evaluation.table import OURS, RANDOM, Table
-from research.tasks.registry import TaskData
+from research.tasks.data import TaskData
+from research.tasks.task import Measured, Options
 
 METRIC = "micro F1"
 THRESHOLDS = np.linspace(0.1, 0.6, 11)
@@ -45,8 +45,9 @@ def majority(y: np.ndarray, train, test) -> np.ndarray:
     return np.repeat([(share > 0.5) | (share == share.max())], len(test), axis=0)
 
 
-def run(data: TaskData, dataset: Dataset, model: GAIR, *, seeds: int, device: str):
-    """(Table, mainline, notes, example), as a family of `research.tasks.registry` gives it."""
+def measure(data: TaskData, dataset: Dataset, options: Options) -> Measured:
+    """All scores of such a set."""
+    model, device = options.model, options.device
     table = Table(data.name, data.modality, data.cluster, dataset.name, data.synthetic)
     (scheme,) = data.schemes
     ((train, test),) = scheme.folds(0)
@@ -70,7 +71,7 @@ def run(data: TaskData, dataset: Dataset, model: GAIR, *, seeds: int, device: st
             normalisation=normalisation,
         )
 
-    for seed in range(seeds):
+    for seed in range(options.seeds):
         untrained = features.of_chips(encode.random_init(model.config, seed), data.inputs, device)
         for encoder, x, normalisation in (
             (OURS, ours, prep),
@@ -82,4 +83,5 @@ def run(data: TaskData, dataset: Dataset, model: GAIR, *, seeds: int, device: st
         add("majority", majority(y, train, test), "none", "none")
     text = np.array(["+".join(map(str, np.flatnonzero(row))) for row in y], dtype=str)
     example = {"data": replace(data, kind="classification", labels=text), "images": None}
-    return table, [("micro_f1", scheme.name, METRIC)], data.notes, example
+    judged = [("micro_f1", scheme.name, METRIC)]
+    return Measured(table, judged, [scheme.split], data.notes, example)

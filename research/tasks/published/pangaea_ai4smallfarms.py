@@ -27,8 +27,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from gairlib import bands
 from gairlib.errors import BadInput
-from research.tasks.published.pictures import Picture, assemble, codes, raster
-from research.tasks.published.reflectance import as_dn
+from research.tasks.published.pictures import Picture, as_dn, assemble, codes, raster
 from research.tasks.segmentation.data import SegmentationData
 
 CLASSES = ("Background", "Crop Field")

@@ -22,8 +22,7 @@ import numpy as np
 
 from gairlib.bands import BANDS
 from gairlib.errors import BadInput
-from research.tasks.published.pictures import SPLITS, Picture, assemble, codes, raster
-from research.tasks.published.reflectance import as_dn
+from research.tasks.published.pictures import SPLITS, Picture, as_dn, assemble, codes, raster
 from research.tasks.segmentation.data import IGNORE, SegmentationData
 
 CLASSES = (

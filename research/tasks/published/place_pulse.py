@@ -26,7 +26,9 @@ comparisons that a model made: where votes are there too, the result says so.
 """
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -34,14 +36,14 @@ import pandas as pd
 from gairlib.data import tables
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Skipped
-from gairlib.model import GAIR
-from research.evaluation.splits import blocks, folds
-from research.tasks import probing, registry
-from research.tasks.published import folders, q_scores
+from research.evaluation.splits import blocks
+from research.tasks.data import PHOTO_BLOCK_DEGREES, TaskData, random_folds, site_blocks
+from research.tasks.labels import MIN_ROWS
+from research.tasks.probing import ProbeTask
+from research.tasks.published import folders
 from research.tasks.published.folders import PICTURES
-from research.tasks.task_labels import MIN_ROWS
+from research.tasks.task import DEFAULTS, Options
 
-PREFIX = "placepulse-"
 ATTRIBUTES = ("safe", "lively", "beautiful", "wealthy", "boring", "depressing")
 STUDIES = {
     "50a68a51fdc9f05596000002": "safe",
@@ -71,19 +73,13 @@ COLUMNS = {
 CHOICES = ("left", "right", "equal")
 MIN_VOTES = 4  # a Q score of fewer is one of a handful of values
 MIN_CITIES = 10
+BLOCK = f"{PHOTO_BLOCK_DEGREES}° block"
+CLUSTERS = {"city": ("cities", "city"), BLOCK: (f"{BLOCK}s", "block")}  # plural, what is held out
 
 
 def _file(folder: Path, names: tuple[str, ...]) -> Path | None:
     places = [folder / n for n in names] + [folder / "metadata" / n for n in names]
     return next((p for p in places if p.exists()), None)
-
-
-def available(dataset: Dataset) -> dict[str, str]:
-    """Task name -> "" where the folder is there and not empty, else the reason. No table is read.
-    What a folder lacks is an error of `load`."""
-    there = folders.place_pulse(dataset.folder) is not None
-    why = "" if there else f"no folder {folders.WHERE['placepulse']}"
-    return dict.fromkeys((f"{PREFIX}{a}" for a in ATTRIBUTES), why)
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -140,7 +136,7 @@ def scores(folder: Path, attribute: str) -> tuple[pd.Series, list[str]]:
             )
         return pd.Series(values.to_numpy(float), frame["location_id"].to_numpy(str)), notes
     frame = votes(ballots, attribute)
-    q, count = q_scores.salesses(frame["left"], frame["right"], frame["choice"])
+    q, count = q_scores(frame["left"], frame["right"], frame["choice"])
     notes = [
         f"Q scores (Salesses et al. 2013) of {len(frame):,} votes in {ballots.name}, photos "
         f"with {MIN_VOTES} votes or more ({int((count >= MIN_VOTES).sum()):,} of {len(q):,})"
@@ -201,67 +197,86 @@ def _placed(found: pd.DataFrame, folder: Path) -> pd.DataFrame:
     return found
 
 
-def load(task: str, dataset: Dataset) -> registry.TaskData:
-    """Photos with the scores of one attribute. Raises Skipped where too few have one, BadInput
-    where the folder lacks pictures or tables."""
-    folder, attribute = folders.place_pulse(dataset.folder), task.removeprefix(PREFIX)
-    if _file(folder, SCORES + VOTES) is None:
-        raise BadInput(f"{folder}: neither {SCORES[0]} nor {', '.join(VOTES)} is there")
-    found = pictures(folder)
-    if not len(found):
-        raise BadInput(f"{folder}: no picture in {' or '.join(f'{n}/' for n in PICTURES)}")
-    score, notes = scores(folder, attribute)
-    found = _placed(found, folder)
-    double = found["photo_id"].duplicated()
-    if double.any():
-        raise BadInput(
-            f"{found['file'][double].iloc[0]}: a second picture of "
-            f"{found['photo_id'][double].iloc[0]}"
+@dataclass(frozen=True)
+class PlacePulse(ProbeTask):
+    """How people judged streets by one attribute."""
+
+    attribute: str
+    subject = "photo"
+    held_out = "city"
+
+    @property
+    def name(self) -> str:
+        return f"placepulse-{self.attribute}"
+
+    @property
+    def question(self) -> str:
+        return f"Does the photo tell how {self.attribute} people find a street?"
+
+    @property
+    def claim(self) -> str:
+        return (
+            f"telling how people judged a street ({self.attribute}) from its photo "
+            "(Place Pulse 2.0)"
         )
-    score = score[~score.index.duplicated()]
-    rows = found[found["photo_id"].isin(score.index)].reset_index(drop=True)
-    if len(rows) < MIN_ROWS:
-        raise Skipped(
-            f"{folder.name}/: {len(rows)} pictures have a score for {attribute!r}; "
-            f"{MIN_ROWS} are needed"
-        )
-    if len(rows) < len(score):
-        notes.append(f"{len(score) - len(rows):,} of {len(score):,} scores have no picture")
-    rows["path"] = [p.relative_to(dataset.folder).as_posix() for p in rows["file"]]
-    labels = score[rows["photo_id"]].to_numpy(float)
-    groups, cluster = _groups(rows)
-    row = np.arange(len(rows))
-    schemes = [
-        registry.Scheme(
-            f"random, {registry.FOLDS} folds", lambda seed: folds(row, registry.FOLDS, seed), row
-        )
-    ]
-    if len(np.unique(groups)) > 1 and cluster != "photo":
-        schemes.append(
-            registry.Scheme(
-                f"{_plural(cluster)}, {registry.FOLDS} folds",
-                lambda seed: folds(groups, registry.FOLDS, seed),
-                groups,
+
+    @classmethod
+    def instances(cls, dataset: Dataset) -> list[Self]:
+        return [cls(attribute) for attribute in ATTRIBUTES]
+
+    def available(self, dataset: Dataset) -> str | None:
+        """None where the folder is there and not empty. No table is read: what a folder lacks is an
+        error of `load`."""
+        there = folders.place_pulse(dataset.folder) is not None
+        return None if there else f"no folder {folders.WHERE['placepulse']}"
+
+    def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:
+        """Photos with the scores of the attribute. Raises Skipped where too few have one, BadInput
+        where the folder lacks pictures or tables."""
+        folder, attribute = folders.place_pulse(dataset.folder), self.attribute
+        if _file(folder, SCORES + VOTES) is None:
+            raise BadInput(f"{folder}: neither {SCORES[0]} nor {', '.join(VOTES)} is there")
+        found = pictures(folder)
+        if not len(found):
+            raise BadInput(f"{folder}: no picture in {' or '.join(f'{n}/' for n in PICTURES)}")
+        score, notes = scores(folder, attribute)
+        found = _placed(found, folder)
+        double = found["photo_id"].duplicated()
+        if double.any():
+            raise BadInput(
+                f"{found['file'][double].iloc[0]}: a second picture of "
+                f"{found['photo_id'][double].iloc[0]}"
             )
+        score = score[~score.index.duplicated()]
+        rows = found[found["photo_id"].isin(score.index)].reset_index(drop=True)
+        if len(rows) < MIN_ROWS:
+            raise Skipped(
+                f"{folder.name}/: {len(rows)} pictures have a score for {attribute!r}; "
+                f"{MIN_ROWS} are needed"
+            )
+        if len(rows) < len(score):
+            notes.append(f"{len(score) - len(rows):,} of {len(score):,} scores have no picture")
+        rows["path"] = [p.relative_to(dataset.folder).as_posix() for p in rows["file"]]
+        labels = score[rows["photo_id"]].to_numpy(float)
+        groups, cluster = _groups(rows)
+        schemes = [random_folds(np.arange(len(rows)))]
+        if len(np.unique(groups)) > 1 and cluster != "photo":
+            plural, held_out = CLUSTERS[cluster]
+            schemes.append(site_blocks(plural, groups, held_out))
+        return TaskData(
+            self.name,
+            "sv",
+            "regression",
+            f"{attribute} (score)",
+            rows,
+            labels,
+            groups,
+            cluster,
+            schemes,
+            dataset.synthetic,
+            "RGB",
+            notes,
         )
-    return registry.TaskData(
-        task,
-        "sv",
-        "regression",
-        f"{attribute} (score)",
-        rows,
-        labels,
-        groups,
-        cluster,
-        schemes,
-        dataset.synthetic,
-        "RGB",
-        notes,
-    )
-
-
-def _plural(cluster: str) -> str:
-    return "cities" if cluster == "city" else f"{cluster}s"
 
 
 def _groups(rows: pd.DataFrame) -> tuple[np.ndarray, str]:
@@ -269,26 +284,37 @@ def _groups(rows: pd.DataFrame) -> tuple[np.ndarray, str]:
     if rows["city"].notna().all() and rows["city"].nunique() >= MIN_CITIES:
         return rows["city"].to_numpy(str), "city"
     if tables.positions(rows[["lon", "lat"]].copy()).isna().all():
-        degrees = registry.PHOTO_BLOCK_DEGREES
-        return blocks(rows[["lon", "lat"]], degrees), f"{degrees}° block"
+        return blocks(rows[["lon", "lat"]], PHOTO_BLOCK_DEGREES), BLOCK
     return rows["photo_id"].to_numpy(str), "photo"
 
 
-def run(
-    task: str,
-    dataset: Dataset,
-    model: GAIR,
-    *,
-    pairs_folder,
-    seeds: int,
-    device: str,
-    extra: probing.Options,
-):
-    """What `research.tasks.registry.FAMILIES` asks of a family; the example also holds the errors by region
-    (`geographic_bias`)."""
-    data = load(task, dataset)
-    table, images, regions = probing.run(
-        data, dataset, model, seeds=seeds, device=device, extra=extra
-    )
-    example = {"data": data, "images": images, "regions": regions}
-    return table, probing.mainline(data), data.notes, example
+def q_scores(left, right, choice) -> tuple[pd.Series, pd.Series]:
+    """Scores of photos from votes on pairs (Salesses et al. 2013, equations 1-2).
+
+    Q by photo id, and its number of votes. left, right: photo ids [n]; choice: "left", "right" or
+    "equal" [n].
+
+    With w wins, l losses and t ties of a photo, W = w / (w + l + t) and L = l / (w + l + t),
+
+        Q = 10/3 (W + mean of W over photos that it beat - mean of L over those it lost to + 1)
+
+    lies in 0..10: a win over a photo that often wins counts for more, a loss to one that often
+    loses against it. A mean over no photo is 0. Each vote counts, so a photo that was beaten twice
+    enters the mean twice. A vote of a photo against itself is left out.
+    """
+    left, right, choice = (np.asarray(v, dtype=object).astype(str) for v in (left, right, choice))
+    real = left != right
+    left, right, choice = left[real], right[real], choice[real]
+    names, codes = np.unique(np.concatenate([left, right]), return_inverse=True)
+    left, right = np.split(codes.reshape(-1), 2)
+    tie = choice == "equal"
+    winner = np.where(choice == "left", left, right)[~tie]
+    loser = np.where(choice == "left", right, left)[~tie]
+    n = len(names)
+    wins, losses = np.bincount(winner, minlength=n), np.bincount(loser, minlength=n)
+    count = np.bincount(left, minlength=n) + np.bincount(right, minlength=n)
+    share_won, share_lost = wins / count, losses / count
+    beaten = np.bincount(winner, weights=share_won[loser], minlength=n) / np.maximum(wins, 1)
+    lost_to = np.bincount(loser, weights=share_lost[winner], minlength=n) / np.maximum(losses, 1)
+    q = 10 / 3 * (share_won + beaten - lost_to + 1)
+    return pd.Series(q, names), pd.Series(count, names)

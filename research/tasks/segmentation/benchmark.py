@@ -7,20 +7,30 @@ head they stand there too, as "gair, UPerNet" and "gair, linear head". Against a
 logistic regression on each pixel's bands and their 3 x 3 means, a small U-Net trained end to end,
 and the commonest class. Linear heads and untrained encoders are repeated for every seed, the dearer
 networks for the first.
+
+mIoU as in PANGAEA (arXiv 2412.04204): intersections and unions are summed over all test pixels,
+then divided class by class, then averaged over classes, all of equal weight. A class that is
+neither true nor predicted anywhere in a draw has no IoU there and is left out of that mean.
 """
+
+from abc import abstractmethod
+from functools import partial
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from gairlib.embed import encode as frozen
+from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
 from gairlib.errors import BadInput
-from gairlib.model import GAIR
 from research.evaluation import stats
+from research.evaluation.stats import Score
 from research.evaluation.table import OURS, RANDOM, Table
-from research.tasks.segmentation import score, train
+from research.tasks.result import Split
+from research.tasks.segmentation import train
 from research.tasks.segmentation.data import IGNORE, SegmentationData, check_classes, load
 from research.tasks.segmentation.heads import LinearHead, UNet, UPerNet
+from research.tasks.task import DEFAULTS, Measured, Options, Task
 
 PIXELS = 20_000  # of the training masks, for the logistic regression
 QUICK = train.Schedule(steps=120)
@@ -30,9 +40,24 @@ LINEAR, UPERNET = "linear", "UPerNet"
 HEADS = {LINEAR: ("", "", ", linear head"), UPERNET: (", UPerNet", "_upernet", ", UPerNet")}
 
 
-def run(data: SegmentationData, model: GAIR, *, seeds: int, device: str, first: str = UPERNET):
-    """(Table, what it is judged by, notes, example) of a data set; heads see the training split.
-    first: the head (LINEAR or UPERNET) whose mIoU is the headline."""
+class SegmentationTask(Task):
+    """A class for every pixel of a chip. first: the head whose mIoU is the headline."""
+
+    kind = "segmentation"
+    subject = "chip"
+    first = UPERNET
+
+    @abstractmethod
+    def load(self, dataset: Dataset, options: Options = DEFAULTS) -> SegmentationData:
+        """Tiles with masks, by split."""
+
+    def measure(self, dataset: Dataset, options: Options) -> Measured:
+        return measure(self.load(dataset, options), options, self.first)
+
+
+def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> Measured:
+    """All scores of a data set; heads see the training split. first: LINEAR or UPERNET."""
+    model, seeds, device = options.model, options.seeds, options.device
     missing = [s for s in ("train", "test") if s not in data.splits]
     if missing:
         raise BadInput(f"{data.name}: no split {missing[0]!r}; it has {', '.join(data.splits)}")
@@ -52,11 +77,11 @@ def run(data: SegmentationData, model: GAIR, *, seeds: int, device: str, first: 
     shown: dict[str, np.ndarray] = {}
 
     def add(encoder: str, probe: str, guess: np.ndarray, normalisation: str) -> None:
-        matrices = score.confusion(truth, guess, codes, count)
+        matrices = confusion(truth, guess, codes, count)
         shown.setdefault(encoder + (", UPerNet" if probe == UPERNET else ""), guess)
         for head, (suffix, _, _) in HEADS.items():
             name = encoder + HEADS[probe][2] if probe in HEADS and probe != head else encoder
-            for metric, make in (("mIoU", score.miou), ("pixel accuracy", score.accuracy)):
+            for metric, make in (("mIoU", miou), ("pixel accuracy", accuracy)):
                 table.add(
                     split,
                     name,
@@ -75,9 +100,9 @@ def run(data: SegmentationData, model: GAIR, *, seeds: int, device: str, first: 
             width = layers[0][-1].shape[-1]
             last = [x[-1:] for x in layers]
             probe = train.fit(
-                lambda: LinearHead(width, count, size),
+                partial(LinearHead, width, count, size),
                 last[0],
-                masks,  # noqa: B023
+                masks,
                 seed=seed,
                 schedule=QUICK,
                 device=device,
@@ -85,9 +110,9 @@ def run(data: SegmentationData, model: GAIR, *, seeds: int, device: str, first: 
             add(encoder, LINEAR, train.predict(probe, last[1], device=device), how)
             if seed == 0:
                 deep = train.fit(
-                    lambda: UPerNet(width, count, size),
+                    partial(UPerNet, width, count, size),
                     layers[0],
-                    masks,  # noqa: B023
+                    masks,
                     seed=seed,
                     schedule=DEEP,
                     device=device,
@@ -96,11 +121,11 @@ def run(data: SegmentationData, model: GAIR, *, seeds: int, device: str, first: 
 
     how = model.config.preprocessing
     heads(OURS, lambda seed: model, repeat=False)
-    heads(RANDOM, lambda seed: frozen.random_init(model.config, seed), repeat=True)
+    heads(RANDOM, lambda seed: encode.random_init(model.config, seed), repeat=True)
     add("pixel bands", "logistic", by_pixel(chips, masks, asked, count), "none")
     pixels = [[train.standardised(x)] for x in (chips, asked)]
     unet = train.fit(
-        lambda: UNet(pixels[0][0].shape[1], count),
+        partial(UNet, pixels[0][0].shape[1], count),
         pixels[0],
         masks,
         seed=0,
@@ -127,7 +152,7 @@ def run(data: SegmentationData, model: GAIR, *, seeds: int, device: str, first: 
         for key, metric in (("miou", "mIoU"), ("pixel_accuracy", "pixel accuracy"))
     ]
     example = {"segmentation": data, "chips": asked, "truth": truth, "guesses": shown}
-    return table, judged, notes, example
+    return Measured(table, judged, [Split(split, data.held_out)], notes, example)
 
 
 def by_pixel(chips: np.ndarray, masks: np.ndarray, asked: np.ndarray, classes: int) -> np.ndarray:
@@ -148,3 +173,38 @@ def by_pixel(chips: np.ndarray, masks: np.ndarray, asked: np.ndarray, classes: i
         for i in range(0, len(asked), 64)
     ]
     return np.concatenate(found).reshape(len(asked), *masks.shape[1:]).astype(np.uint8)
+
+
+# ----------------------------------------------------------------------------------------- scores
+
+
+def confusion(truth: np.ndarray, guess: np.ndarray, codes: np.ndarray, classes: int) -> np.ndarray:
+    """Pixels of masks [n, H, W] by cluster, true and guessed class: [G, K, K]; IGNORE left out."""
+    found = np.zeros((codes.max() + 1, classes * classes))
+    for code, t, g in zip(codes, truth, guess):
+        known = t != IGNORE
+        at = t[known].astype(np.int64) * classes + g[known]
+        found[code] += np.bincount(at, minlength=classes * classes)
+    return found.reshape(-1, classes, classes)
+
+
+def class_iou(matrix: np.ndarray) -> np.ndarray:
+    """Intersection over union [..., K] of confusions [..., K, K]; NaN for absent classes."""
+    both = np.diagonal(matrix, axis1=-2, axis2=-1)
+    union = matrix.sum(-1) + matrix.sum(-2) - both
+    return both / np.where(union > 0, union, np.nan)
+
+
+def miou(matrices: np.ndarray) -> Score:
+    """Mean IoU over classes; matrices [G, K, K] from `confusion`."""
+    return lambda weights: np.nanmean(class_iou(np.tensordot(weights, matrices, 1)), axis=-1)
+
+
+def accuracy(matrices: np.ndarray) -> Score:
+    """Share of the labelled pixels that are right."""
+
+    def score(weights):
+        total = np.tensordot(weights, matrices, 1)  # [R, K, K]
+        return np.trace(total, axis1=-2, axis2=-1) / total.sum((-2, -1))
+
+    return score

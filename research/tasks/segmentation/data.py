@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gairlib import bands as sensor
+from gairlib import bands
 from gairlib.errors import BadInput
 
 IGNORE = 255
@@ -32,7 +32,8 @@ class Tiles:
 class SegmentationData:
     """bands: names of the C bands as `gairlib.bands` knows them; classes: K names; cluster: what
     one of `Tiles.clusters` is ("site", "image"); splits: train, test and, where published, val;
-    split_name: what results call them (published splits may share a place or an event)."""
+    split_name: what results call them, and held_out: what the test tiles share with no training
+    tile (`research.tasks.result.Split`; published splits may share a place or an event)."""
 
     name: str
     bands: tuple[str, ...]
@@ -42,6 +43,7 @@ class SegmentationData:
     synthetic: bool = False
     notes: list[str] = field(default_factory=list)
     split_name: str = "published split"
+    held_out: str = "published split"
 
 
 def load(data: SegmentationData, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +67,7 @@ def load(data: SegmentationData, split: str) -> tuple[np.ndarray, np.ndarray]:
                 f"{data.name}, {name}: label {wrong[0]} in the mask; labels are 0 to "
                 f"{len(data.classes) - 1}, and {IGNORE} where nothing is known"
             )
-        chips.append(sensor.place(image[None], data.bands)[0][0])
+        chips.append(bands.place(image[None], data.bands)[0][0])
         masks.append(mask.astype(np.uint8))
     return np.stack(chips), np.stack(masks)
 

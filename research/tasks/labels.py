@@ -10,6 +10,45 @@ MIN_CLASS = 20  # a class with fewer examples is left out, and the result says s
 MAX_CLASSES = 100
 NUMERIC = 0.9  # of a column's texts that are numbers: then the others are mistakes
 
+# Columns of street.csv and of location tables that are no question to a photo or a place
+NOT_LABELS = frozenset(
+    (
+        # which photo this is
+        *("photo_id", "image_id", "id", "uuid", "orig_id", "path", "url", "sha256", "bytes"),
+        *("sequence", "sequence_id", "sequence_index", "sequence_img_count"),
+        # where and when it was taken
+        *("lon", "lat", "altitude", "geometry", "given_crs", "site", "scene_id", "split"),
+        *("city_id", "osmid", "type_highway", "captured_at", "datetime_local"),
+        # how the camera stood, and what it is
+        *("heading", "compass_angle", "pitch", "roll", "fov", "hFoV", "vFoV", "view_yaw"),
+        *("is_spherical", "projection_type", "width", "height", "camera", "make", "model"),
+        # who it is from
+        *("source", "photo_source", "user_id", "licence", "license", "note"),
+    )
+)
+# What photos were labelled with by hand in Global Streetscapes: each is a question of its own
+ATTRIBUTES = (
+    "weather",
+    "lighting",
+    "lighting_condition",
+    "platform",
+    "view_direction",
+    "glare",
+    "pano_status",
+    "quality",
+    "reflection",
+)
+
+
+def label_columns(table: pd.DataFrame) -> list[str]:
+    """The columns that say what is there, rather than where, when or whence a row is from."""
+    return [column for column in table.columns if column not in NOT_LABELS]
+
+
+def why_no_label(table: pd.DataFrame, column: str) -> str | None:
+    """None where the column can be a target, else the reason why not (`label_kind`)."""
+    return label_kind(table[column])[1] or None
+
 
 def label_kind(values: pd.Series) -> tuple[str, str]:
     """("regression" | "classification", "") or ("", why the column is no target)."""

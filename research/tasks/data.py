@@ -1,0 +1,134 @@
+"""The examples, labels and splits of a probing task.
+
+A task brings its splits as *schemes*. Where the data has a split by site, that split is used, and
+probe seed s trains on its own nine tenths of the training sites. Where it has none, five folds with
+an assignment of its own per seed. Beside both stands a split over rows (flattering: neighbours of
+the test rows are in the training rows): what the representation knows about a place that it has
+not seen is the difference.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from research.evaluation.splits import Folds, blocks, folds
+from research.tasks.result import Split
+
+FOLDS = 5
+TRAIN_SHARE = 0.9  # of the training sites, drawn anew for each probe seed
+FEW = 100  # labels of the few-label split: labels are what a pretrained encoder should save
+PHOTO_BLOCK_DEGREES = 0.1  # about 10 km: a "site" where photos name none
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A way of splitting: folds(seed), and the groups [n] that must not be torn apart in training.
+
+    A row is tested at most once a seed, and the same rows are tested under every seed. held_out and
+    labels: see `research.tasks.result.Split`.
+    """
+
+    name: str
+    folds: Callable[[int], Folds]
+    groups: np.ndarray
+    held_out: str
+    labels: int | None = None
+    degrees: float | None = None  # of spatial blocks; None: no such blocks
+    clusters: np.ndarray | None = None  # what the bootstrap draws [n], where not the task's
+    cluster: str = ""
+
+    @property
+    def split(self) -> Split:
+        """What results keep of it."""
+        return Split(self.name, self.held_out, self.labels)
+
+
+@dataclass
+class TaskData:
+    """Examples of one task. inputs: photo rows (sv), chips in DN [n, 10, px, px] or `Places` (rs),
+    (lon, lat) [n, 2] (location). kind: "regression", "classification" or "multilabel". labels: [n]
+    float or str. clusters: [n] what the bootstrap draws. synthetic: whether the labels are (a
+    synthetic dataset may list `real_tables` in dataset.json).
+    """
+
+    name: str
+    modality: str
+    kind: str
+    target: str
+    inputs: object
+    labels: np.ndarray
+    clusters: np.ndarray
+    cluster: str
+    schemes: list[Scheme]
+    synthetic: bool
+    bands: str = ""
+    notes: list[str] = field(default_factory=list)
+    lonlat: np.ndarray | None = None  # [n, 2] degrees where the examples are, if that is known
+
+
+@dataclass(frozen=True)
+class Places:
+    """Positions in chips: row i lies at xy[i] (in [-1, 1]) of chips[chip[i]]."""
+
+    chips: np.ndarray  # [c, 10, px, px] uint16, DN
+    chip: np.ndarray  # [n]
+    xy: np.ndarray  # [n, 2] float64
+
+    def __len__(self) -> int:
+        return len(self.chip)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.chips[self.chip[row]]
+
+
+def site_folds(split, sites, seed: int, share: float = TRAIN_SHARE) -> Folds:
+    """One fold: test rows as given, training rows of a random `share` of the other sites."""
+    split, sites = np.asarray(split).astype(str), np.asarray(sites).astype(str)
+    test, rest = np.flatnonzero(split == "test"), np.flatnonzero(split != "test")
+    names = np.unique(sites[rest])
+    keep = max(min(len(names), 5), int(round(share * len(names))))
+    chosen = np.random.default_rng(seed).permutation(names)[:keep]
+    return [(rest[np.isin(sites[rest], chosen)], test)]
+
+
+def site_schemes(split: pd.Series | None, sites: np.ndarray) -> list[Scheme]:
+    """By the data's own split where it has a test part, else over sites; and over rows beside it,
+    which flatters (the test rows' own sites are trained on): what a site not seen costs."""
+    rows = np.arange(len(sites))
+    if split is None or not (split == "test").any() or not (split != "test").any():
+        return [random_folds(rows), site_blocks("sites", sites, "site")]
+    names = split.to_numpy(dtype=str)
+
+    def few(seed: int) -> Folds:
+        ((train, test),) = site_folds(names, sites, seed)
+        return [(np.sort(np.random.default_rng(seed).permutation(train)[:FEW]), test)]
+
+    # one draw of test rows for all seeds, as many as the split has
+    drawn = np.full(len(names), "train", dtype="<U5")
+    order = np.random.default_rng(0).permutation(len(names))
+    drawn[order[: int((names == "test").sum())]] = "test"
+    return [
+        Scheme("random rows", lambda seed: site_folds(drawn, rows, seed), rows, "row"),
+        Scheme(f"held-out sites, {FEW} labels", few, sites, "site", FEW),
+        Scheme("held-out sites", lambda seed: site_folds(names, sites, seed), sites, "site"),
+    ]
+
+
+def random_folds(rows: np.ndarray) -> Scheme:
+    """FOLDS folds over rows [n]."""
+    return Scheme(f"random, {FOLDS} folds", lambda seed: folds(rows, FOLDS, seed), rows, "row")
+
+
+def site_blocks(what: str, groups: np.ndarray, held_out: str) -> Scheme:
+    """FOLDS folds over whole groups [n]; `what` they are called, in the plural."""
+    name = f"{what}, {FOLDS} folds"
+    return Scheme(name, lambda seed: folds(groups, FOLDS, seed), groups, held_out)
+
+
+def photo_sites(street: pd.DataFrame) -> tuple[np.ndarray, str]:
+    """What counts as one place for photos: the site, else a block of 0.1 degrees; and its name."""
+    if "site" in street and street["site"].notna().all():
+        return street["site"].astype(str).to_numpy(dtype=str), "site"
+    return blocks(street[["lon", "lat"]], PHOTO_BLOCK_DEGREES), f"{PHOTO_BLOCK_DEGREES}° block"

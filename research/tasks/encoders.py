@@ -1,0 +1,268 @@
+"""What is compared on a probing task: frozen encoders, trained ones, and plain baselines.
+
+"random init" is the same architecture untrained, another initialisation for each probe seed. For
+location, k nearest neighbours and inverse distance weighting use the training rows directly, and a
+ridge on the bare coordinates shows what a straight line through the globe is worth. For photos and
+chips, "ViT, supervised" learns from the same labels with no pretraining.
+
+Other people's published weights are read where their modality fits (GAIR everywhere, GeoCLIP and
+SatCLIP on places, CROMA on chips), through the preprocessing and input size that they were
+published with: chips are resized to 96 px (GAIR; its own grid) or 120 px (CROMA), photos to 224 px.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gairlib import geo, preprocess
+from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
+from gairlib.model import GAIR
+from gairlib.weights.location import load_geoclip, load_satclip
+from gairlib.weights.official import load_official
+from gairlib.weights.vit import load_croma
+from research.evaluation import features, neighbours, probes, supervised
+from research.evaluation.table import OURS, RANDOM
+from research.tasks import trained
+from research.tasks.data import Places, TaskData
+from research.tasks.task import PUBLISHED, Options
+
+SUPERVISED = "ViT, supervised"
+CROMA_PX = 120
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A named way to guess labels: predict(train rows, test rows, scheme, seed) -> guesses.
+    seeds: on how many assignments of folds it runs (None: on all), fewer where it is dear."""
+
+    name: str
+    probe: str
+    predict: Callable
+    bands: str = ""
+    normalisation: str = ""
+    seeds: int | None = None
+
+
+def linear(
+    name: str, data: TaskData, x: np.ndarray | list[np.ndarray], normalisation: str = ""
+) -> Encoder:
+    """A ridge or logistic probe on features x [n, D], or on one such table a seed."""
+
+    def predict(train, test, scheme, seed):
+        table = x[seed] if isinstance(x, list) else x
+        return _probe(data)(
+            table[train], data.labels[train], table[test], scheme.groups[train], seed=seed
+        )[0]
+
+    return Encoder(name, _name_of_probe(data), predict, data.bands, normalisation)
+
+
+def _probe(data: TaskData) -> Callable:
+    return probes.logistic if data.kind == "classification" else probes.ridge
+
+
+def _name_of_probe(data: TaskData) -> str:
+    return "logistic" if data.kind == "classification" else "ridge"
+
+
+def compared(
+    data: TaskData, dataset: Dataset, options: Options
+) -> tuple[list[Encoder], Tensor | None]:
+    """All that is compared on a task, and the photos that were read for it (None for others)."""
+    model, device, images = options.model, options.device, None
+    if data.modality == "sv":
+        images = encode.read_photos(dataset, data.inputs, model.config.sv_size)
+    prep = "" if data.modality == "location" else model.config.preprocessing
+    ours = features.of_task(data, model, images, device)
+    untrained = [
+        features.of_task(data, encode.random_init(model.config, seed), images, device)
+        for seed in range(options.seeds)
+    ]
+    found = [linear(OURS, data, ours, prep), linear(RANDOM, data, untrained, prep)]
+    for name, how, x in published(data, dataset, options):
+        found.append(linear(name, data, x, how))
+    if data.modality == "location":
+        found += [*_by_position(data, data.inputs), *_trained(data, options)]
+    else:
+        found += _plain(data, images, model, device)
+        if data.lonlat is not None:  # neighbours' labels, a rival wherever neighbours are known
+            found += _by_position(data, data.lonlat)
+        found.append(_supervised(data, images, device))
+    return [*found, _constant(data)], images
+
+
+def _plain(data: TaskData, images: Tensor | None, model: GAIR, device: str) -> list[Encoder]:
+    """Statistics of the pixels; where positions are read, also our mean over the chip."""
+    at = data.inputs
+    if isinstance(at, Places):
+        chip = features.of_chips(model, at.chips, device)[at.chip]  # [n, D]
+        colours = features.local_statistics(at.chips, at.chip, at.xy)
+        return [
+            linear("chip mean", data, chip, model.config.preprocessing),
+            linear("colour statistics", data, colours, "none"),
+        ]
+    pixels = at if images is None else images.numpy()
+    coarse = features.thumbnails(pixels, 4 if data.modality == "rs" else 8)
+    return [
+        linear("colour statistics", data, features.colour_statistics(pixels), "none"),
+        linear("raw pixels", data, coarse, "none"),
+    ]
+
+
+def _trained(data: TaskData, options: Options) -> list[Encoder]:
+    """Encoders of the registry, trained end to end (`research.tasks.trained`)."""
+    names = trained.names(options.location_encoders)
+    predictors = trained.predictors(data.inputs, data.labels, names, options.settings)
+    seeds = min(options.seeds, options.trained_seeds)
+    return [Encoder(n, trained.PROBE, predict, seeds=seeds) for n, predict in predictors.items()]
+
+
+def _constant(data: TaskData) -> Encoder:
+    """The commonest label of the training rows, or their mean."""
+    labels = data.kind == "classification"
+
+    def predict(train, test, scheme, seed):
+        return neighbours.constant(data.labels[train], len(test), labels)
+
+    return Encoder("majority" if labels else "mean", "none", predict)
+
+
+def _supervised(data: TaskData, images, device: str) -> Encoder:
+    """A small network from scratch on the photos, chips, or surroundings of positions in chips."""
+    at = data.inputs
+    if images is not None:
+        pixels = images
+    else:
+        pixels = supervised.crops(at.chips, at.chip, at.xy) if isinstance(at, Places) else at
+    shrunk = supervised.shrunk(pixels)
+
+    def predict(train, test, scheme, seed):
+        return supervised.fit_predict(
+            shrunk,
+            data.labels,
+            train,
+            test,
+            scheme.groups,
+            kind=data.kind,
+            upright=data.modality == "sv",
+            seed=seed,
+            device=device,
+        )
+
+    return Encoder(
+        SUPERVISED,
+        "end to end",
+        predict,
+        bands=data.bands,
+        normalisation="training mean and spread",
+        seeds=1,
+    )
+
+
+def _by_position(data: TaskData, lonlat: np.ndarray) -> list[Encoder]:
+    """Guesses from the positions [n, 2] alone."""
+    y, labels, sphere = data.labels, data.kind == "classification", neighbours.sphere(lonlat)
+
+    def near(name):
+        probe, k, power = neighbours.NEIGHBOURS[name]
+
+        def predict(train, test, scheme, seed):
+            return neighbours.by_distance(
+                lonlat[train], y[train], lonlat[test], k=k, power=power, labels=labels
+            )
+
+        return Encoder(name, probe, predict)
+
+    def straight(train, test, scheme, seed):
+        return _probe(data)(sphere[train], y[train], sphere[test], scheme.groups[train], seed=seed)[
+            0
+        ]
+
+    return [
+        near(neighbours.NEAREST),
+        near("inverse distance"),
+        Encoder("coordinates", _name_of_probe(data), straight),
+    ]
+
+
+# ----------------------------------------------------------------------------- published weights
+
+
+def published(
+    data: TaskData, dataset: Dataset, options: Options
+) -> list[tuple[str, str, np.ndarray]]:
+    """(name, preprocessing, features [n, D]) of every encoder that reads this task's inputs."""
+    how, found = "" if data.modality == "location" else "published", []
+    for key, path in options.weights.items():
+        modalities, read = READERS[key]
+        if data.modality in modalities:
+            found.append((PUBLISHED[key], how, read(path, data, dataset, options.device)))
+    return found
+
+
+def _gair(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
+    model, images = load_official(path), None
+    if data.modality == "sv":
+        images = encode.read_photos(dataset, data.inputs, model.config.sv_size)
+    return features.of_task(data, model, images, device)
+
+
+def _geoclip(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
+    return _places(load_geoclip(path).to(device), data.inputs, device)
+
+
+def _satclip(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
+    return _places(load_satclip(path).to(device), data.inputs, device)
+
+
+@torch.inference_mode()
+def _places(encoder, lonlat: np.ndarray, device: str, batch: int = 4096) -> np.ndarray:
+    """(lon, lat) [n, 2] -> float32 [n, D]."""
+    places = geo.as_float64(lonlat)
+    return torch.cat(
+        [
+            encoder(places[i : i + batch].to(device)).float().cpu()
+            for i in range(0, len(places), batch)
+        ]
+    ).numpy()
+
+
+@torch.inference_mode()
+def _croma(path: str, data: TaskData, dataset: Dataset, device: str, batch: int = 32) -> np.ndarray:
+    """Mean tokens of each chip [n, D]; where a task reads positions, the tokens there, bilinear."""
+    encoder = load_croma(path, size=CROMA_PX).to(device)
+    at = data.inputs if isinstance(data.inputs, Places) else None
+    chips = data.inputs if at is None else at.chips
+    prep, parts = preprocess.get("published"), []
+    for start in range(0, len(chips), batch):
+        dn = torch.from_numpy(np.asarray(chips[start : start + batch], dtype=np.float32))
+        got = encoder(prep.rs(dn, CROMA_PX).to(device))
+        if at is None:
+            parts.append(got.pooled.float().cpu())
+            continue
+        for k in range(len(dn)):
+            xy = torch.from_numpy(at.xy[at.chip == start + k]).to(got.grid)[None, None]
+            read = torch.nn.functional.grid_sample(
+                got.grid[k : k + 1].movedim(3, 1), xy, align_corners=False, padding_mode="border"
+            )
+            parts.append(read[0, :, 0].T.float().cpu())
+    values = torch.cat(parts).numpy()
+    if at is None:
+        return values
+    order = np.concatenate([np.flatnonzero(at.chip == c) for c in range(len(chips))])
+    out = np.empty_like(values)
+    out[order] = values
+    return out
+
+
+# project -> (what it reads, its reader)
+READERS: dict[str, tuple[tuple[str, ...], Callable]] = {
+    "gair": (("rs", "sv", "location"), _gair),
+    "geoclip": (("location",), _geoclip),
+    "satclip": (("location",), _satclip),
+    "croma": (("rs",), _croma),
+}

@@ -1,0 +1,88 @@
+"""One encoder's answers to the pairs that retrieval asks about: vectors, and maps over chips."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from gairlib import preprocess, ranks
+from gairlib.embed import encode
+from gairlib.model import GAIR
+from research.evaluation import features, localisation, probes
+from research.tasks.query import Query, photo_colours, place_colours
+
+
+@dataclass
+class Reading:
+    """One encoder's answers: embeddings of photos and places [n, D], each photo's similarity with
+    the P cells of its chip [n, P] and the cells [P, 2] in [-1, 1] (None without positions)."""
+
+    photos: np.ndarray
+    local: np.ndarray
+    maps: np.ndarray | None = None
+    grid: np.ndarray | None = None
+    shown: np.ndarray | None = None  # positions [n, 2] for the figure of an example
+
+    def guesses(self, temperature: float) -> dict[str, np.ndarray]:
+        """Positions [n, 2] by estimator: `disc`, the likeliest disc (the one that is judged),
+        `best`, the most similar cell, and `expected`, the least expected error."""
+        if self.maps is None:
+            return {}
+        return {
+            "disc": localisation.likeliest_disc(self.maps, self.grid, temperature),
+            "best": localisation.best_cell(self.maps, self.grid),
+            "expected": localisation.least_expected_error(self.maps, self.grid, temperature),
+        }
+
+    def fit_temperature(self, query: Query) -> float:
+        """How far these similarities are to be trusted, by the true positions of the query."""
+        return localisation.fit_temperature(self.maps, localisation.cell_of(query.xy, query.cells))
+
+
+@torch.inference_mode()
+def read(
+    model: GAIR, query: Query, *, mode: str | None = None, device: str = "cpu", batch: int = 8
+) -> Reading:
+    """Embeddings of photos and of the places where they stand, and maps of similarity.
+
+    Chips are encoded once; their dense fields are held `batch` at a time.
+    """
+    model = model.to(device).eval()
+    prep = preprocess.get(model.config.preprocessing)
+    photos = encode.encode_photos(model, query.images, device=device)
+    local = np.zeros_like(photos)
+    grid = localisation.cell_centres(query.cells)  # [P, 2]
+    slide = mode != "mean"  # a chip's mean has no position
+    maps = np.zeros((len(photos), len(grid)), np.float32) if slide else None
+    for start in tqdm(range(0, len(query.chips), batch), desc="fields", mininterval=1, leave=False):
+        dn = torch.from_numpy(query.chips[start : start + batch].astype(np.float32))
+        encoded = model.encode_rs(prep.rs(dn, model.config.rs_size).to(device))
+        members = [np.flatnonzero(query.chip_of == start + i) for i in range(len(dn))]
+        slots = max(map(len, members))
+        xy = np.zeros((len(dn), slots, 2))  # an empty slot reads the middle and is dropped
+        for i, rows in enumerate(members):
+            xy[i, : len(rows)] = query.xy[rows]
+        at = model.query_rs(encoded, torch.from_numpy(xy).to(device), mode=mode, normalize=True)
+        for i, rows in enumerate(members):
+            local[rows] = at[i, : len(rows)].float().cpu().numpy()
+        if not slide:
+            continue
+        dense = torch.from_numpy(grid)[None].expand(len(dn), -1, -1).to(device)
+        fields = model.query_rs(encoded, dense, mode=mode, normalize=True).float().cpu().numpy()
+        for i, rows in enumerate(members):
+            maps[rows] = photos[rows] @ fields[i].T  # [k, P]
+    return Reading(photos, local, maps, grid if slide else None)
+
+
+def colour_reading(train: Query, query: Query) -> Reading:
+    """Colour statistics of photos and local RS windows, aligned on the training pairs by CCA."""
+    to_photo, to_place = probes.canonical_pairs(photo_colours(train), place_colours(train))
+    photos, local = to_photo(photo_colours(query)), to_place(place_colours(query))
+    grid = localisation.cell_centres(query.cells)
+    maps = np.zeros((len(photos), len(grid)), np.float32)
+    for chip in range(len(query.chips)):
+        rows = np.flatnonzero(query.chip_of == chip)
+        dense = features.local_statistics(query.chips[chip][None], np.zeros(len(grid), int), grid)
+        maps[rows] = ranks.unit(photos[rows]) @ ranks.unit(to_place(dense)).T
+    return Reading(photos, local, maps, grid)

@@ -1,0 +1,171 @@
+"""Labels of street.csv: `sv-<column>` from the photo, `rs-street-<column>` from the chip above it.
+
+`rs-street-<column>`: what a photo is labelled with (its visible green, its buildings) is guessed
+from the chip alone, read at the photo's position: the local embedding must know what a street
+looks like. No photo is used.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from gairlib.data.dataset import Dataset
+from gairlib.errors import BadInput
+from gairlib.pairs import store
+from research.tasks.data import Places, TaskData, photo_sites, site_schemes
+from research.tasks.labels import (
+    ATTRIBUTES,
+    MIN_ROWS,
+    check_split,
+    label_columns,
+    label_kind,
+    labelled,
+    why_no_label,
+)
+from research.tasks.probing import ProbeTask
+from research.tasks.task import DEFAULTS, Options
+
+
+@dataclass(frozen=True)
+class StreetLabel(ProbeTask):
+    """A column of street.csv; `always`: columns that run by default beside one of each kind."""
+
+    column: str
+    prefix: ClassVar[str]
+    always: ClassVar[Collection[str]] = ()
+    held_out = "site"
+
+    @property
+    def name(self) -> str:
+        return f"{self.prefix}{self.column}"
+
+    @property
+    def label(self) -> str:
+        """The column in words."""
+        return self.column.replace("_", " ")
+
+    @classmethod
+    def instances(cls, dataset: Dataset) -> list[Self]:
+        return [cls(column) for column in label_columns(dataset.street())]
+
+    @classmethod
+    def named(cls, name: str) -> Self | None:
+        return cls(name.removeprefix(cls.prefix)) if name.startswith(cls.prefix) else None
+
+    @classmethod
+    def worth_running(cls, tasks: list[Self], dataset: Dataset) -> list[Self]:
+        street, seen, chosen = dataset.street(), set(), []
+        for task in tasks:
+            kind = label_kind(street[task.column])[0]
+            if kind not in seen or task.column in cls.always:
+                chosen.append(task)
+            seen.add(kind)
+        return chosen
+
+    def available(self, dataset: Dataset) -> str | None:
+        street = dataset.street()
+        if self.column not in label_columns(street):
+            return f"street.csv has no column `{self.column}`"
+        return why_no_label(street, self.column)
+
+
+class Street(StreetLabel):
+    """A label of the photos, from the photos."""
+
+    prefix = "sv-"
+    always = ATTRIBUTES
+    subject = "photo"
+
+    @property
+    def question(self) -> str:
+        return f"Does the photo tell its {self.label}?"
+
+    @property
+    def claim(self) -> str:
+        return f"telling {self.label} from a photo"
+
+    def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:
+        column, notes = self.column, []
+        street = dataset.street()
+        kind = label_kind(street[column])[0]
+        if "is_spherical" in street and street["is_spherical"].any():
+            notes.append(f"{int(street['is_spherical'].sum())} spherical photos left out")
+            street = street[~street["is_spherical"]]
+        street, labels = labelled(street, column, kind, "photos", notes)
+        sites, cluster = photo_sites(street)
+        split = street["split"] if "split" in street else None
+        if kind == "classification":
+            check_split(labels, split, f"street.csv, column `{column}`")
+        return TaskData(
+            self.name,
+            "sv",
+            kind,
+            column,
+            street,
+            labels,
+            sites,
+            cluster,
+            site_schemes(split, sites),
+            dataset.synthetic,
+            "RGB",
+            notes,
+            street[["lon", "lat"]].to_numpy(np.float64),
+        )
+
+
+class StreetFromAbove(StreetLabel):
+    """A label of the paired photos, to be read off their chips. One chip a photo, its first."""
+
+    prefix = "rs-street-"
+    subject = "chip"
+
+    @property
+    def question(self) -> str:
+        return f"Does the chip, read at a photo's position, tell the photo's {self.label}?"
+
+    @property
+    def claim(self) -> str:
+        return f"telling a photo's {self.label} from the chip read at its position"
+
+    def available(self, dataset: Dataset) -> str | None:
+        why = super().available(dataset)
+        return why or (None if len(dataset.scenes()) else "no scenes to read the label from")
+
+    def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:
+        column = self.column
+        notes = [
+            "features are the RS tokens, read bilinearly where the photo stands; `chip mean` is "
+            "their mean over the chip, by the same encoder"
+        ]
+        pairs = store.load(options.pairs)
+        rows = pairs.manifest.drop_duplicates("photo_id").reset_index(drop=True)
+        if column not in rows or len(rows) < MIN_ROWS:
+            raise BadInput(
+                f"{self.name}: {len(rows)} paired photos"
+                + ("" if column in rows else f" without a column `{column}`")
+                + f"; {MIN_ROWS} with that label are needed"
+            )
+        kind = label_kind(rows[column])[0]
+        rows, labels = labelled(rows, column, kind, "photos", notes)
+        if kind == "classification":
+            check_split(labels, rows["split"], f"street.csv, column `{column}`, paired photos")
+        sites, cluster = photo_sites(rows)
+        used, chip = np.unique(rows["chip"].to_numpy(), return_inverse=True)
+        chips = pairs.chips["chips"].isel(chip=used).to_numpy()
+        return TaskData(
+            self.name,
+            "rs",
+            kind,
+            f"{column} from above",
+            Places(chips, chip, rows[["x", "y"]].to_numpy(np.float64)),
+            labels,
+            sites,
+            cluster,
+            site_schemes(rows["split"], sites),
+            dataset.synthetic,
+            "10",
+            notes,
+            rows[["lon", "lat"]].to_numpy(np.float64),
+        )
