@@ -9,7 +9,7 @@ from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
 from research.evaluation import stats
 from research.figures import style
-from research.tasks import registry
+from research.tasks.data import photo_sites
 
 KINDS = {"chips": style.BLUE, "photos": style.ORANGE, "places": style.GREEN}
 
@@ -39,7 +39,7 @@ def summary(chips, photos, places) -> dict[str, float]:
             "cosine_random_photo_place": round(float(random.mean()), 4),
         }
         where = photos.assign(lon=photos.geometry.x, lat=photos.geometry.y)
-        codes, sites = stats.encode_clusters(registry.photo_sites(where)[0])
+        codes, sites = stats.encode_clusters(photo_sites(where)[0])
         if sites >= stats.MIN_CLUSTERS:
             spread = stats.cluster_bootstrap([stats.mean(true, codes)], sites)
             numbers |= {

@@ -69,7 +69,7 @@ def prepare(
     params["root"] = os.path.relpath(root, run)
     params["data"]["folder"] = os.path.relpath(folder.resolve(), run.resolve())
     params["pretrain"]["init"] = os.path.join(params["root"], "outputs/pretrain/model")
-    params["tasks"] = registry.default_for(dataset)
+    params["tasks"] = [task.name for task in registry.default_for(dataset)]
     for section in SAMPLE_ONLY:
         params.pop(section, None)
     if change is not None:

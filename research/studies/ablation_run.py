@@ -35,8 +35,9 @@ from gairlib.pairs import store
 from gairlib.pairs.store import Pairs
 from gairlib.train import loop, plan
 from research.evaluation import localisation
-from research.tasks import retrieval as benchmark_retrieval
-from research.tasks.retrieval import GUESSES, Query, gather
+from research.tasks.query import Query, gather
+from research.tasks.reading import read
+from research.tasks.retrieval import GUESSES
 
 SPLIT = "val"  # the test sites are for the benchmarks alone
 KS = (1, 10)
@@ -76,7 +77,7 @@ def answers(query: Query, photos, local, places) -> pd.DataFrame:
 
 def evaluate(model: GAIR, query: Query, device: str = "cpu") -> pd.DataFrame:
     """`answers` of a model, with `error_m` unless its mode has no positions ("mean")."""
-    reading = benchmark_retrieval.read(model, query, device=device)
+    reading = read(model, query, device=device)
     lonlat = query.rows[["lon", "lat"]].to_numpy(np.float64)
     with torch.inference_mode():
         places = model.encode_location(torch.from_numpy(lonlat).to(device), normalize=True)

@@ -28,7 +28,10 @@ from gairlib.torchgeo_adapter import LocationEncoderLike, SceneEncoder
 from research.evaluation import neighbours, probes, stats
 from research.maps.explore import chip_at
 from research.tasks import registry
-from research.tasks.probing import Encoder, guesses
+from research.tasks.data import TaskData
+from research.tasks.encoders import Encoder
+from research.tasks.location import Location
+from research.tasks.probing import guesses
 
 NEIGHBOURS = 5
 NEAREST = "5 nearest rows"  # reads the training rows' labels by distance: no encoder at all
@@ -44,14 +47,10 @@ class SphereEncoder(LocationEncoderLike):
         return neighbours.sphere(np.stack([lon, lat], 1))
 
 
-def questions(dataset: Dataset) -> list[str]:
+def questions(dataset: Dataset) -> list[Location]:
     """The location tasks that the folder's tables hold: all numbers, and countries."""
-    named = [name for name in registry.default_for(dataset) if name.startswith("location-")]
-    return [
-        name
-        for name in named
-        if name.endswith("-country") or registry.load(name, dataset).kind == "regression"
-    ]
+    tasks = [task for task in registry.default_for(dataset) if isinstance(task, Location)]
+    return [t for t in tasks if t.column == "country" or t.load(dataset).kind == "regression"]
 
 
 def evaluate(
@@ -62,8 +61,8 @@ def evaluate(
     encoders: name -> anything with encode(lon, lat). NEAREST is added as a reference.
     """
     rows = []
-    for name in questions(dataset):
-        data = registry.load(name, dataset)
+    for task in questions(dataset):
+        data = task.load(dataset)
         lon, lat = data.inputs.T
         readers = [_probe(data, label, e.encode(lon, lat)) for label, e in encoders.items()]
         readers.append(_nearest(data))
@@ -81,7 +80,7 @@ def evaluate(
                 found = stats.cluster_bootstrap([score], clusters, draws=bootstrap)
                 rows.append(
                     (
-                        name.removeprefix("location-"),
+                        f"{task.table}-{task.column}",
                         data.target,
                         "R2" if regression else "accuracy",
                         reader.name,
@@ -98,7 +97,7 @@ def evaluate(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _probe(data: registry.TaskData, name: str, features: np.ndarray) -> Encoder:
+def _probe(data: TaskData, name: str, features: np.ndarray) -> Encoder:
     """Ridge for numbers, nearest neighbours in feature space for classes."""
 
     def predict(train, test, scheme, seed):
@@ -111,7 +110,7 @@ def _probe(data: registry.TaskData, name: str, features: np.ndarray) -> Encoder:
     return Encoder(name, "ridge" if data.kind == "regression" else "5-NN", predict)
 
 
-def _nearest(data: registry.TaskData) -> Encoder:
+def _nearest(data: TaskData) -> Encoder:
     lonlat, y = data.inputs, data.labels
     labels = data.kind != "regression"
 

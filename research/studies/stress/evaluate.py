@@ -33,7 +33,7 @@ from research.studies import ablation, ablation_run
 from research.studies.stress import levels as stresses
 from research.studies.stress import perturb
 from research.studies.stress.levels import Level
-from research.tasks.retrieval import held_out
+from research.tasks.query import held_out
 
 BATCH = 32  # chips
 GALLERIES = ("site", "all")

@@ -23,7 +23,8 @@ from research.figures import studies as figures
 from research.pipeline import commit, notebook
 from research.studies import ablation
 from research.studies.stress import curves, evaluate, findings, levels, perturb
-from research.tasks import retrieval as benchmark_retrieval
+from research.tasks import query as pair_query
+from research.tasks.reading import read
 
 ROOT = Path(__file__).resolve().parents[3]
 TORONTO = np.array([[-79.38, 43.65], [151.2, -33.9], [10.75, 59.9]])
@@ -114,7 +115,7 @@ def made(paired):
     """(rows, scenes, boxes, levels, usable) of the test site."""
     dataset, folder = paired
     pairs = store.load(folder)
-    rows, _ = benchmark_retrieval.held_out(pairs.manifest)
+    rows, _ = pair_query.held_out(pairs.manifest)
     scenes = {s.id: s for s in dataset.scenes()}
     boxes = levels.own_boxes(pairs, rows, scenes)
     return rows, scenes, boxes, *levels.make(rows, boxes, scenes, WANTED, 0)
@@ -210,10 +211,10 @@ def test_without_stress_it_is_the_plain_retrieval(answered, paired):
     model, _, answer = answered
     dataset, folder = paired
     pairs = store.load(folder)
-    rows, label = benchmark_retrieval.held_out(pairs.manifest)
-    query = benchmark_retrieval.gather(pairs, dataset, rows, label, model.config.sv_size)
+    rows, label = pair_query.held_out(pairs.manifest)
+    query = pair_query.gather(pairs, dataset, rows, label, model.config.sv_size)
     for mode in ("nili", "bilinear"):
-        plain = benchmark_retrieval.read(model, query, mode=mode)
+        plain = read(model, query, mode=mode)
         expected = ranks.match_ranks(plain.photos, plain.local)
         for stress, level in (("none", 0), ("noise", 0)):
             (got,) = [

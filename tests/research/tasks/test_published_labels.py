@@ -20,15 +20,11 @@ from gairlib.weights import official
 from research.evaluation import geographic_bias, stats
 from research.figures import benchmarks as figures
 from research.figures import examples as example_figures
-from research.tasks import probing, registry
-from research.tasks import result as benchmarks
-from research.tasks.published import (
-    geobench,
-    geobench_files,
-    geobench_multilabel,
-    place_pulse,
-    q_scores,
-)
+from research.tasks import data as examples
+from research.tasks import registry
+from research.tasks.published import geobench, geobench_files, geobench_multilabel, place_pulse
+from research.tasks.published.place_pulse import PlacePulse
+from research.tasks.task import UNUSED, Options
 
 TINY = GAIRConfig(
     dim=16,
@@ -138,9 +134,9 @@ def test_labels_come_from_json_and_a_pickle_is_refused_in_words(tmp_path):
 
 def test_a_set_without_its_partition_is_an_error_and_no_skip(tmp_path, checkpoint):
     (small.geobench(tmp_path, "m-eurosat") / "default_partition.json").unlink()
-    assert registry.reason("geobench-m-eurosat", Dataset(tmp_path)) == ""
+    assert geobench.GeoBench("m-eurosat").available(Dataset(tmp_path)) is None
     with pytest.raises(BadInput, match="m-eurosat/default_partition.json: this file"):
-        benchmarks.run("geobench-m-eurosat", Dataset(tmp_path), checkpoint, None)
+        registry.run("geobench-m-eurosat", Dataset(tmp_path), Options(checkpoint, None))
 
 
 @pytest.mark.parametrize(
@@ -169,25 +165,21 @@ def test_split_is_the_published_one_and_few_labels_come_from_its_training_part(t
     assert len(train) == 165 and len(test) == 110
     assert [data.inputs.ids[i] for i in test[:2]] == ["id_0220", "id_0221"]
     ((some, same),) = few.folds(1)
-    assert len(some) == registry.FEW and set(some) < set(train) and (same == test).all()
+    assert len(some) == examples.FEW and set(some) < set(train) and (same == test).all()
     assert not np.array_equal(some, few.folds(2)[0][0])
 
 
 def test_classification_runs_end_to_end_and_is_solved_by_its_brightness(tmp_path, checkpoint):
     small.geobench(tmp_path, "m-eurosat")
     torch.save(random_state(croma_shapes(16, 1)), tmp_path / "croma.pt")
-    extra = probing.Options(weights={"croma": str(tmp_path / "croma.pt")})
-    result = benchmarks.run(
+    weights = {"croma": str(tmp_path / "croma.pt")}
+    result = registry.run(
         "geobench-m-eurosat",
         Dataset(tmp_path),
-        checkpoint,
-        None,
-        seeds=2,
-        bootstrap=50,
-        extra=extra,
+        Options(checkpoint, None, seeds=2, bootstrap=50, weights=weights),
     )
     assert result.row("published split", "CROMA", "accuracy") is not None
-    assert benchmarks.UNUSED not in result.notes
+    assert UNUSED not in result.notes
     assert result.status == "ran" and result.headline["metric"] == "accuracy"
     assert result.row("published split", "colour statistics", "accuracy").value == 1.0
     assert result.headline["n"] == 12 and result.headline["chance"] == 0.5
@@ -208,17 +200,13 @@ def test_micro_f1_is_that_of_scikit_learn_and_weights_count():
 
 def test_several_labels_are_guessed_and_scored_by_micro_f1(tmp_path, checkpoint):
     small.geobench(tmp_path, "m-bigearthnet", kind="multilabel", count=90)
-    extra = probing.Options(weights={"croma": str(checkpoint / "config.json")})
-    result = benchmarks.run(
+    weights = {"croma": str(checkpoint / "config.json")}
+    result = registry.run(
         "geobench-m-bigearthnet",
         Dataset(tmp_path),
-        checkpoint,
-        None,
-        seeds=2,
-        bootstrap=50,
-        extra=extra,
+        Options(checkpoint, None, seeds=2, bootstrap=50, weights=weights),
     )
-    assert benchmarks.UNUSED in result.notes
+    assert UNUSED in result.notes
     assert result.headline["metric"] == geobench_multilabel.METRIC
     by_colour = result.row("published split", "colour statistics", "micro F1").value
     assert by_colour > result.headline["chance"]
@@ -276,19 +264,19 @@ def test_q_scores_equal_the_formula_and_lie_in_0_to_10():
     names = np.array(list("abcdefg"))
     left, right = names[rng.integers(0, 7, (2, 200))]
     choice = np.array(["left", "right", "equal"])[rng.integers(0, 3, 200)]
-    q, count = q_scores.salesses(left, right, choice)
+    q, count = place_pulse.q_scores(left, right, choice)
     real = left != right
     expected, total = naive(list(zip(left[real], right[real], choice[real])))
     assert np.allclose(q[list(expected)], list(expected.values()))
     assert count[list(total)].tolist() == list(total.values())
     assert q.between(0, 10).all()
-    q, _ = q_scores.salesses(["a"], ["b"], ["left"])
+    q, _ = place_pulse.q_scores(["a"], ["b"], ["left"])
     assert q["a"] > 5 > q["b"]
 
 
 def test_votes_become_scores_photos_and_cities(tmp_path):
     small.place_pulse(tmp_path)
-    data = place_pulse.load("placepulse-safe", Dataset(tmp_path))
+    data = PlacePulse("safe").load(Dataset(tmp_path))
     assert len(data.labels) == 40 and data.cluster == "city" and len(set(data.clusters)) == 10
     order = np.argsort(data.inputs["photo_id"].to_numpy())
     inner = data.labels[order][6:-6]
@@ -298,12 +286,12 @@ def test_votes_become_scores_photos_and_cities(tmp_path):
     assert not set(data.clusters[train]) & set(data.clusters[test])
     assert data.inputs["path"][0].startswith("placepulse/images/") and data.kind == "regression"
     with pytest.raises(Skipped, match="0 pictures have a score for 'lively'"):
-        place_pulse.load("placepulse-lively", Dataset(tmp_path))
+        PlacePulse("lively").load(Dataset(tmp_path))
 
 
 def test_published_scores_win_and_the_doubt_about_them_is_told(tmp_path):
     small.place_pulse(tmp_path, cities=2, qscores=True)
-    data = place_pulse.load("placepulse-safe", Dataset(tmp_path))
+    data = PlacePulse("safe").load(Dataset(tmp_path))
     order = np.argsort(data.inputs["photo_id"].to_numpy())
     assert np.allclose(data.labels[order], np.linspace(1, 9, 40))
     assert data.cluster == "0.1° block" and any("by a model" in note for note in data.notes)
@@ -333,7 +321,7 @@ def test_the_other_layout_takes_positions_from_the_votes(tmp_path):
         for k, name in enumerate(("lat", "long", "place_name")):
             table[f"{name}_{side}"] = [about[v][k] for v in votes[side]]
     table.to_csv(root / "votes_clean.csv", index=False)
-    data = place_pulse.load("placepulse-safe", Dataset(tmp_path))
+    data = PlacePulse("safe").load(Dataset(tmp_path))
     assert len(data.labels) == 40 and data.cluster == "city"
     first = data.inputs.iloc[0]
     assert (first["lat"], first["lon"], first["city"]) == about[first["photo_id"]]
@@ -364,23 +352,23 @@ def test_bad_tables_are_named(tmp_path, name, text, why):
     root = small.place_pulse(tmp_path)
     (root / name).write_text(text)
     with pytest.raises(BadInput, match=why):
-        place_pulse.load("placepulse-safe", Dataset(tmp_path))
+        PlacePulse("safe").load(Dataset(tmp_path))
 
 
 def test_place_pulse_without_pictures_or_tables_is_an_error_and_an_empty_folder_none(tmp_path):
     (tmp_path / "placepulse").mkdir()
-    assert "no folder" in registry.reason("placepulse-safe", Dataset(tmp_path))
+    assert "no folder" in PlacePulse("safe").available(Dataset(tmp_path))
     (tmp_path / "placepulse").rmdir()
     root = small.place_pulse(tmp_path)
     (root / "images").rename(tmp_path / "elsewhere")
     for make in (lambda: None, (root / "images").mkdir):  # without the folder, then with no photo
         make()
-        assert registry.reason("placepulse-safe", Dataset(tmp_path)) == ""
+        assert PlacePulse("safe").available(Dataset(tmp_path)) is None
         with pytest.raises(BadInput, match="placepulse: no picture in images/ or final_photo_dat"):
-            place_pulse.load("placepulse-safe", Dataset(tmp_path))
+            PlacePulse("safe").load(Dataset(tmp_path))
     (root / "votes.tsv").unlink()
     with pytest.raises(BadInput, match="placepulse: neither qscores.tsv nor votes.tsv"):
-        place_pulse.load("placepulse-safe", Dataset(tmp_path))
+        PlacePulse("safe").load(Dataset(tmp_path))
 
 
 def test_place_pulse_runs_end_to_end(tmp_path, checkpoint, monkeypatch):
@@ -388,17 +376,19 @@ def test_place_pulse_runs_end_to_end(tmp_path, checkpoint, monkeypatch):
     Image.new("RGB", (8, 8)).save(root / "images/unknown.jpg")  # a picture without a score
     monkeypatch.setattr(official, "load_official", lambda path: encode.random_init(TINY, 3))
     monkeypatch.setattr(geographic_bias, "MIN_ROWS", 4)  # photos of each city
-    extra = probing.Options(weights={"gair": str(checkpoint / "config.json")})
-    result = benchmarks.run(
-        "placepulse-safe", Dataset(tmp_path), checkpoint, None, seeds=2, bootstrap=50, extra=extra
+    weights = {"gair": str(checkpoint / "config.json")}
+    result = registry.run(
+        "placepulse-safe",
+        Dataset(tmp_path),
+        Options(checkpoint, None, seeds=2, bootstrap=50, weights=weights),
     )
     assert result.row("cities, 5 folds", "GAIR, published", "R2") is not None
-    assert benchmarks.UNUSED not in result.notes
+    assert UNUSED not in result.notes
     assert result.regions["region"].nunique() == 10 and figures.bias(result) is not None
     assert any("the worst tenth of 10 regions" in note for note in result.notes)
     assert result.status == "ran" and result.headline["metric"] == "R2"
     assert result.headline["split"] == "cities, 5 folds" and result.headline["clusters"] == 10
     assert result.row("random, 5 folds", "colour statistics", "R2").value > 0
     assert example_figures.example(result)
-    found = benchmarks.run("placepulse-safe", Dataset(tmp_path.parent), checkpoint, None)
+    found = registry.run("placepulse-safe", Dataset(tmp_path.parent), Options(checkpoint, None))
     assert found.status == "skipped" and "placepulse" in found.reason

@@ -14,17 +14,18 @@ from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.errors import BadInput
 from research.tasks import inventory, probing, registry
-from research.tasks import result as benchmarks
-from research.tasks.published import geobench_segmentation, pangaea, pictures
+from research.tasks.published import geobench, pictures
+from research.tasks.published.pangaea import Pangaea
 from research.tasks.segmentation.data import IGNORE
 from research.tasks.segmentation.data import load as placed
+from research.tasks.task import UNUSED, Options
 
 SETS = ("sen1floods11", "hlsburnscars", "mados", "ai4smallfarms")
 
 
 def load(folder, name: str, size: int = 16):
     getattr(small, name)(folder)
-    return pangaea.load(f"pangaea-{name}", Dataset(folder), size)
+    return Pangaea(name).tiles(Dataset(folder), size)
 
 
 def read(part):
@@ -129,12 +130,12 @@ def test_ai4smallfarms_pairs_masks_by_number_and_takes_the_name_val(tmp_path):
     (root / "validate").rename(root / "val")
     for path in (root / "train/masks").glob("*.tif"):
         path.rename(path.with_name(path.stem + "_mask.tif"))
-    data = pangaea.load("pangaea-ai4smallfarms", Dataset(tmp_path), 16)
+    data = Pangaea("ai4smallfarms").tiles(Dataset(tmp_path), 16)
     chips, masks = read(data.splits["train"])
     assert ((chips[:, 0] == 2200) == (masks == 1))[masks != IGNORE].all()
     (root / "train/masks/1_vietnam_mask.tif").unlink()
     with pytest.raises(BadInput, match="mask of 1_vietnam.tif"):
-        pangaea.load("pangaea-ai4smallfarms", Dataset(tmp_path), 16)
+        Pangaea("ai4smallfarms").tiles(Dataset(tmp_path), 16)
 
 
 # ---------------------------------------------------------------------------------------- refusals
@@ -155,7 +156,7 @@ def test_a_label_out_of_range_names_its_file(tmp_path, name, path, label):
     mask[3, 3] = label
     small.write(tmp_path / "pangaea" / name / path, mask)
     with pytest.raises(BadInput, match=f"{path.split('/')[-1]}.*label {label} is out of range"):
-        pangaea.load(f"pangaea-{name}", Dataset(tmp_path), 16)
+        Pangaea(name).tiles(Dataset(tmp_path), 16)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_a_missing_file_is_named(tmp_path, name, lost, why):
     getattr(small, name)(tmp_path)
     (tmp_path / "pangaea" / name / lost).unlink()
     with pytest.raises(BadInput, match=why):
-        pangaea.load(f"pangaea-{name}", Dataset(tmp_path), 16)
+        Pangaea(name).tiles(Dataset(tmp_path), 16)
 
 
 def test_a_class_that_a_split_lacks_is_an_error(tmp_path):
@@ -191,7 +192,7 @@ def test_a_class_that_a_split_lacks_is_an_error(tmp_path):
         np.zeros((40, 40), np.int16),
     )
     with pytest.raises(BadInput, match="flood_handlabeled: class 'Water' has no pixel .*'val'"):
-        pangaea.load("pangaea-sen1floods11", Dataset(tmp_path), 16)
+        Pangaea("sen1floods11").tiles(Dataset(tmp_path), 16)
 
 
 def test_other_bands_scales_and_rows_are_refused(tmp_path):
@@ -199,19 +200,19 @@ def test_other_bands_scales_and_rows_are_refused(tmp_path):
     hand = root / "data/flood_events/HandLabeled"
     small.write(hand / "S2Hand/Ghana_1_S2Hand.tif", np.zeros((12, 40, 40), np.int16))
     with pytest.raises(BadInput, match="Ghana_1_S2Hand.tif: 12 bands"):
-        read(pangaea.load("pangaea-sen1floods11", Dataset(tmp_path), 16).splits["train"])
+        read(Pangaea("sen1floods11").tiles(Dataset(tmp_path), 16).splits["train"])
     small.write(hand / "S2Hand/Ghana_1_S2Hand.tif", np.zeros((13, 20, 40), np.int16))
     with pytest.raises(BadInput, match="Ghana_1_LabelHand.tif: 40 x 40 px, but its image"):
-        read(pangaea.load("pangaea-sen1floods11", Dataset(tmp_path), 16).splits["train"])
+        read(Pangaea("sen1floods11").tiles(Dataset(tmp_path), 16).splits["train"])
     table = root / "splits/flood_handlabeled/flood_test_data.csv"
     table.write_text("Spain_5_S1Hand.tif\n")
     with pytest.raises(BadInput, match="flood_test_data.csv row 1"):
-        pangaea.load("pangaea-sen1floods11", Dataset(tmp_path), 16)
+        Pangaea("sen1floods11").tiles(Dataset(tmp_path), 16)
     root = small.hlsburnscars(tmp_path)
     path = next((root / "training").glob("*merged.tif"))
     small.write(path, np.full((6, 40, 40), 2300, np.int16))
     with pytest.raises(BadInput, match="values up to 2300.*reflectance"):
-        read(pangaea.load("pangaea-hlsburnscars", Dataset(tmp_path), 16).splits["train"])
+        read(Pangaea("hlsburnscars").tiles(Dataset(tmp_path), 16).splits["train"])
 
 
 def test_missing_folders_are_reasons_and_present_ones_are_listed(tmp_path):
@@ -240,7 +241,7 @@ def test_missing_folders_are_reasons_and_present_ones_are_listed(tmp_path):
 
 def test_geobench_segmentation_reads_masks_bands_and_scale(tmp_path):
     root = small.geobench(tmp_path, "m-cashew-plant", kind="segmentation", side=24)
-    data = geobench_segmentation.load("m-cashew-plant", Dataset(tmp_path), 16)
+    data = geobench.segmentation("m-cashew-plant", Dataset(tmp_path), 16)
     chips, masks = placed(data, "test")
     assert len(chips) == 12 * 4 and data.bands == bands.BANDS and len(data.classes) == 7
     inside = chips[:, bands.BANDS.index("B8A")][masks == 1]
@@ -251,7 +252,7 @@ def test_geobench_segmentation_reads_masks_bands_and_scale(tmp_path):
 
 def test_geobench_without_a_scale_is_brought_onto_the_training_statistics(tmp_path):
     small.geobench(tmp_path, "m-SA-crop-type", kind="segmentation", scale=0.01)
-    data = geobench_segmentation.load("m-SA-crop-type", Dataset(tmp_path), 16)
+    data = geobench.segmentation("m-SA-crop-type", Dataset(tmp_path), 16)
     chips, masks = read(data.splits["train"])
     red = chips[:, 2]  # 10 and 30 around a mean of 20 with a spread of 10
     assert np.allclose(red[masks == 1], bands.MEAN[2] + bands.STD[2], atol=5)
@@ -263,16 +264,16 @@ def test_geobench_masks_out_of_range_and_missing_classes_are_named(tmp_path):
     with h5py.File(root / "id_0003.hdf5", "a") as file:
         file["label"][0, 0] = 9
     with pytest.raises(BadInput, match="id_0003.hdf5: label 9 is out of range"):
-        geobench_segmentation.load("m-cashew-plant", Dataset(tmp_path), 16)
+        geobench.segmentation("m-cashew-plant", Dataset(tmp_path), 16)
     with h5py.File(root / "id_0003.hdf5", "a") as file:
         file["label"][0, 0] = 4
     with pytest.raises(BadInput, match="default_partition.json: class 'residential' has no pixel"):
-        geobench_segmentation.load("m-cashew-plant", Dataset(tmp_path), 16)
+        geobench.segmentation("m-cashew-plant", Dataset(tmp_path), 16)
     parts = json.loads((root / "default_partition.json").read_text())
     parts["valid"] = []
     (root / "default_partition.json").write_text(json.dumps(parts))
     with pytest.raises(BadInput, match="default_partition.json.*'valid'"):
-        geobench_segmentation.load("m-cashew-plant", Dataset(tmp_path), 16)
+        geobench.segmentation("m-cashew-plant", Dataset(tmp_path), 16)
 
 
 @pytest.mark.parametrize("name", ["m-nz-cattle", "m-of-ours"])
@@ -280,7 +281,7 @@ def test_255_is_ignored_and_no_class(tmp_path, name):
     root = small.geobench(tmp_path, name, kind="segmentation")
     with h5py.File(root / "id_0003.hdf5", "a") as file:
         file["label"][0, 0] = 255
-    data = geobench_segmentation.load(name, Dataset(tmp_path), 16)
+    data = geobench.segmentation(name, Dataset(tmp_path), 16)
     assert data.classes == ("class 0", "class 1")
     assert (read(data.splits["train"])[1] == IGNORE).sum() == 1
 
@@ -291,7 +292,7 @@ def test_a_label_beyond_the_published_number_of_classes_is_refused(tmp_path):
         with h5py.File(name, "a") as file:
             file["label"][0, 0] = 2
     with pytest.raises(BadInput, match="id_0000.hdf5: label 2 is out of range; .* 0..1"):
-        geobench_segmentation.load("m-nz-cattle", Dataset(tmp_path), 16)
+        geobench.segmentation("m-nz-cattle", Dataset(tmp_path), 16)
 
 
 # -------------------------------------------------------------------------------------- end to end
@@ -314,17 +315,13 @@ def test_a_set_of_pangaea_runs_and_reports_miou_by_cluster(tmp_path, monkeypatch
     )
     encode.random_init(config, 7).save_pretrained(tmp_path / "model")
     weights = {"croma": str(tmp_path / "model/config.json")}  # any file: it is not read
-    result = benchmarks.run(
+    result = registry.run(
         "pangaea-ai4smallfarms",
         Dataset(tmp_path),
-        tmp_path / "model",
-        None,
-        seeds=1,
-        bootstrap=20,
-        extra=probing.Options(weights=weights),
+        Options(tmp_path / "model", None, seeds=1, bootstrap=20, weights=weights),
     )
     assert result.status == "ran" and result.headline["metric"] == "mIoU, UPerNet"
-    assert result.headline["split"] == "published split" and benchmarks.UNUSED in result.notes
+    assert result.headline["split"] == "published split" and UNUSED in result.notes
     assert result.mainline[0][0] == "miou_upernet"
     assert result.headline["cluster"] == "tile" and result.headline["clusters"] == 2
     assert result.row(result.headline["split"], "pixel bands", "mIoU").value > 0.95

@@ -10,7 +10,13 @@ from PIL import Image
 
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
-from research.tasks import registry, task_labels, tiles
+from research.tasks import data as examples
+from research.tasks import labels as columns
+from research.tasks import registry
+from research.tasks.eurosat import EuroSAT
+from research.tasks.street import StreetFromAbove
+from research.tasks.task import Options
+from research.tasks.tiles import LandCover
 
 
 @pytest.fixture()
@@ -43,12 +49,12 @@ def test_held_out_keeps_the_test_rows_and_draws_training_sites_by_seed():
     split = np.where(np.isin(sites, ["s00", "s01"]), "test", "train")
     chosen = []
     for seed in range(3):
-        ((train, test),) = registry.held_out(split, sites, seed)
+        ((train, test),) = examples.site_folds(split, sites, seed)
         assert set(sites[test]) == {"s00", "s01"} and len(test) == 6
         assert len(train) == 18 * 3 and len(set(sites[train])) == 18
         chosen.append(tuple(sorted(set(sites[train]))))
     assert len(set(chosen)) == 3
-    assert chosen[0] == tuple(sorted(set(sites[registry.held_out(split, sites, 0)[0][0]])))
+    assert chosen[0] == tuple(sorted(set(sites[examples.site_folds(split, sites, 0)[0][0]])))
 
 
 @pytest.mark.parametrize(
@@ -64,18 +70,20 @@ def test_held_out_keeps_the_test_rows_and_draws_training_sites_by_seed():
     ],
 )
 def test_label_kinds(values, kind, why):
-    found, reason = task_labels.label_kind(pd.Series(values))
+    found, reason = columns.label_kind(pd.Series(values))
     assert found == kind and why in reason and bool(kind) != bool(reason)
 
 
 def test_available_says_what_runs_and_why_not(tiny, folder):
     found = registry.available(Dataset(tiny))
-    assert found["sv-green_view"] == found["location-warmth-warmth"] == found["retrieval"] == ""
+    able = ("sv-green_view", "location-warmth-warmth", "retrieval")
+    assert all(found[name] is None for name in able)
     assert "landcover" in found["rs-landcover"] and "eurosat" in found["rs-eurosat"]
     assert not any(n in found for n in ("sv-heading", "sv-site", "sv-split", "sv-path"))
     rich = Dataset(folder)
-    assert registry.available(rich)["rs-landcover"] == registry.available(rich)["rs-eurosat"] == ""
-    assert registry.default_for(rich) == [
+    found = registry.available(rich)
+    assert found["rs-landcover"] is None and found["rs-eurosat"] is None
+    assert [task.name for task in registry.default_for(rich)] == [
         "rs-landcover",
         "rs-eurosat",
         "sv-green_view",
@@ -86,9 +94,9 @@ def test_available_says_what_runs_and_why_not(tiny, folder):
         "retrieval",
         "segmentation-landcover",
     ]
-    assert "no column `mood`" in registry.reason("sv-mood", rich)
+    assert "no column `mood`" in registry.get("sv-mood", rich).available(rich)
     with pytest.raises(BadInput, match="unknown task 'landcover'"):
-        registry.reason("landcover", rich)
+        registry.get("landcover", rich).available(rich)
 
 
 def test_an_empty_folder_runs_nothing(tmp_path):
@@ -97,9 +105,9 @@ def test_an_empty_folder_runs_nothing(tmp_path):
 
 def test_landcover_needs_tiles_enough_and_names_them_by_majority(folder, monkeypatch):
     with pytest.raises(BadInput, match="fewer than two land-cover classes"):
-        registry.load("rs-landcover", Dataset(folder))
-    monkeypatch.setattr(task_labels, "MIN_CLASS", 2)
-    data = registry.load("rs-landcover", Dataset(folder))
+        LandCover().load(Dataset(folder))
+    monkeypatch.setattr(columns, "MIN_CLASS", 2)
+    data = LandCover().load(Dataset(folder))
     assert data.inputs.shape == (12, 10, 64, 64) and data.inputs.dtype == np.uint16
     assert data.labels.tolist() == ["grass", "paved"] * 6  # west tile, east tile, two rows
     assert [s.name for s in data.schemes] == ["random, 5 folds", "sites, 5 folds"]
@@ -108,7 +116,7 @@ def test_landcover_needs_tiles_enough_and_names_them_by_majority(folder, monkeyp
         + "".join(f"{s},scenes/{s}.tif,{s}\n" for s in ("bern", "quito", "perth"))
     )
     (folder / "sites.csv").write_text("site,split\nbern,train\nquito,val\nperth,test\n")
-    data = registry.load("rs-landcover", Dataset(folder))
+    data = LandCover().load(Dataset(folder))
     assert [s.name for s in data.schemes] == [
         "random rows",
         "held-out sites, 100 labels",
@@ -121,8 +129,6 @@ def test_landcover_needs_tiles_enough_and_names_them_by_majority(folder, monkeyp
 @pytest.mark.parametrize("dtype, value", [("uint8", 7), ("uint16", 300), ("int16", -1)])
 @pytest.mark.parametrize("task", ["rs-landcover", "rs-built_up", "segmentation-landcover"])
 def test_a_land_cover_value_that_has_no_name_is_an_error(folder, task, dtype, value):
-    from research.tasks.segmentation import landcover
-
     path = folder / "landcover/bern.tif"
     (folder / "landcover/classes.csv").write_text("value,name\n1,grass\n2,built-up\n")
     with rasterio.open(path) as source:
@@ -130,30 +136,29 @@ def test_a_land_cover_value_that_has_no_name_is_an_error(folder, task, dtype, va
     values[0, 30, 30] = value
     with rasterio.open(path, "w", **profile) as file:
         file.write(values)
-    load = landcover.load if task.startswith("segm") else lambda data: registry.load(task, data)
     with pytest.raises(BadInput, match=f"bern.tif: the value {value} has no name.* lists 1, 2"):
-        load(Dataset(folder))
+        registry.get(task, Dataset(folder)).load(Dataset(folder))
 
 
 def test_eurosat_reads_folders_and_names_a_wrong_file(folder):
-    data = registry.load("rs-eurosat", Dataset(folder))
+    data = EuroSAT().load(Dataset(folder))
     assert data.inputs.shape == (24, 10, 64, 64) and set(data.labels) == {"Forest", "River"}
     assert data.bands == "B02,B03,B04" and data.cluster == "image"
     for train, test in data.schemes[0].folds(0):
         assert {"Forest", "River"} == set(data.labels[test]) and not set(train) & set(test)
     Image.new("RGB", (32, 64)).save(folder / "eurosat_rgb/River/odd.jpg")
     with pytest.raises(BadInput, match="odd.jpg: 32 x 64 pixels"):
-        registry.load("rs-eurosat", Dataset(folder))
+        EuroSAT().load(Dataset(folder))
 
 
 def test_eurosat_without_class_folders_is_an_error_and_an_empty_folder_none(tmp_path):
     folder = tmp_path / "eurosat_rgb"
     folder.mkdir()
-    assert "no folder" in tiles.without_eurosat(Dataset(tmp_path))
+    assert "no folder" in EuroSAT().available(Dataset(tmp_path))
     Image.new("RGB", (64, 64)).save(folder / "Forest_1.jpg")
-    assert tiles.without_eurosat(Dataset(tmp_path)) == ""
+    assert EuroSAT().available(Dataset(tmp_path)) is None
     with pytest.raises(BadInput, match="eurosat_rgb: no class folders with images"):
-        tiles.eurosat(Dataset(tmp_path))
+        EuroSAT().load(Dataset(tmp_path))
 
 
 def test_location_restricts_to_classes_with_enough_rows_and_says_so(folder):
@@ -162,7 +167,7 @@ def test_location_restricts_to_classes_with_enough_rows_and_says_so(folder):
     pd.DataFrame(
         {"lon": rng.uniform(-180, 180, 81), "lat": rng.uniform(-60, 60, 81), "country": country}
     ).to_csv(folder / "tables/towns.csv", index=False)
-    data = registry.load("location-towns-country", Dataset(folder))
+    data = registry.get("location-towns-country", Dataset(folder)).load(Dataset(folder))
     assert set(data.labels) == {"Chile", "Ghana"} and len(data.inputs) == 75
     assert "2 of 3 classes" in data.notes[0] and "75 of 81" in data.notes[0]
     assert [s.name for s in data.schemes] == ["random, 5 folds", "10° blocks, 5 folds"]
@@ -172,10 +177,10 @@ def test_location_restricts_to_classes_with_enough_rows_and_says_so(folder):
 def test_few_labels_are_a_hundred_rows_of_training_sites(tmp_path):
     split = np.array(["train"] * 300 + ["test"] * 50)
     sites = np.array([f"s{i % 12}" for i in range(300)] + ["t"] * 50)
-    rows, few, full = registry.site_schemes(pd.Series(split), sites)
+    rows, few, full = examples.site_schemes(pd.Series(split), sites)
     ((train, test),) = few.folds(0)
     ((everything, _),) = full.folds(0)
-    assert len(train) == registry.FEW and len(test) == 50
+    assert len(train) == examples.FEW and len(test) == 50
     assert set(train) <= set(everything) and not set(train) & set(test)
     assert set(few.folds(0)[0][0]) != set(few.folds(1)[0][0])
     # beside them a split over rows, whose test rows have neighbours in training
@@ -189,15 +194,15 @@ def test_few_labels_are_a_hundred_rows_of_training_sites(tmp_path):
 
 def test_one_text_among_numbers_is_named(folder):
     values = pd.Series([*map(str, range(40)), "n/a"])
-    kind, why = task_labels.label_kind(values)
+    kind, why = columns.label_kind(values)
     assert kind == "" and "row 40 holds 'n/a'" in why
-    assert task_labels.label_kind(values[:40])[1]  # texts all the same: numbers come as numbers
+    assert columns.label_kind(values[:40])[1]  # texts all the same: numbers come as numbers
 
 
 def test_infinite_labels_are_left_out_and_counted():
     notes = []
     table = pd.DataFrame({"x": [1.0, np.inf, 2.0, np.nan]})
-    rows, labels = task_labels.labelled(table, "x", "regression", "rows", notes)
+    rows, labels = columns.labelled(table, "x", "regression", "rows", notes)
     assert labels.tolist() == [1.0, 2.0] and len(rows) == 2 and notes[0].startswith("1 rows")
 
 
@@ -205,9 +210,9 @@ def test_infinite_labels_are_left_out_and_counted():
 def test_a_class_that_a_split_lacks_is_an_error_that_names_it(part, labels):
     split = pd.Series(["train"] * 6 + ["test"] * 3)
     with pytest.raises(BadInput, match=f"street.csv.*class 'b' has no {part} rows"):
-        task_labels.check_split(np.array(list(labels)), split, "street.csv, column `x`")
-    task_labels.check_split(np.array(list("aabbabaab")), split, "street.csv")
-    task_labels.check_split(np.array(list(labels)), None, "street.csv")
+        columns.check_split(np.array(list(labels)), split, "street.csv, column `x`")
+    columns.check_split(np.array(list("aabbabaab")), split, "street.csv")
+    columns.check_split(np.array(list(labels)), None, "street.csv")
 
 
 def test_a_column_whose_name_makes_no_stage_is_listed_with_the_reason(folder):
@@ -216,7 +221,8 @@ def test_a_column_whose_name_makes_no_stage_is_listed_with_the_reason(folder):
     )
     dataset = Dataset(folder)
     assert "rename the column" in registry.available(dataset)["location-t-mean temp"]
-    assert "location-t-mean temp" not in registry.default_for(dataset)
+    names = [task.name for task in registry.default_for(dataset)]
+    assert "location-t-mean temp" not in names
 
 
 def test_street_labels_are_read_at_the_photos_position(tiny, tmp_path):
@@ -225,7 +231,6 @@ def test_street_labels_are_read_at_the_photos_position(tiny, tmp_path):
     from gairlib.data.dataset import Dataset
     from gairlib.embed import encode
     from gairlib.pairs.pairing import pair
-    from research.tasks import tiles
 
     dataset = Dataset(tiny)
     pair(
@@ -237,7 +242,7 @@ def test_street_labels_are_read_at_the_photos_position(tiny, tmp_path):
         seed=0,
         progress=False,
     ).save(tmp_path)
-    data = tiles.street_from_above("rs-street-green_view", dataset, tmp_path)
+    data = StreetFromAbove("green_view").load(dataset, Options(pairs=tmp_path))
     at = data.inputs
     assert len(at) == len(data.labels) == 36 and at[0].shape == (10, 32, 32)
     model = GAIR(GAIRConfig(rs_size=32, rs_patch=8, rs_depth=1))
@@ -313,9 +318,9 @@ def test_attributes_of_global_streetscapes_are_all_tasks_by_default(tiny, tmp_pa
             shutil.copy(folder / f"street/{name}.jpeg", folder / f"street/{name}-{i}.jpeg")
     many.to_csv(folder / "streetscapes/contextual.csv", index=False)
     more.to_csv(folder / "streetscapes/metadata_common_attributes.csv", index=False)
-    chosen = registry.default_for(Dataset(folder))
+    chosen = [task.name for task in registry.default_for(Dataset(folder))]
     assert {n.removeprefix("sv-") for n in chosen} == attributes - {"weather"}
-    data = registry.load("sv-platform", Dataset(folder))
+    data = registry.get("sv-platform", Dataset(folder)).load(Dataset(folder))
     assert data.kind == "classification" and set(data.labels) == {"first", "second"}
 
 
@@ -337,5 +342,6 @@ def test_attributes_and_places_of_location_tables_are_default_other_texts_are_no
             "c": 1,
         }
     ).to_csv(folder / "tables/labels.csv", index=False)
-    chosen = [n for n in registry.default_for(Dataset(folder)) if n.startswith("location-labels")]
+    names = [task.name for task in registry.default_for(Dataset(folder))]
+    chosen = [name for name in names if name.startswith("location-labels")]
     assert chosen == ["location-labels-country", "location-labels-weather"]

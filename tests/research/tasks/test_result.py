@@ -17,8 +17,10 @@ from research.evaluation import stats
 from research.evaluation.table import Table
 from research.figures import benchmarks as figures
 from research.figures import examples as example_figures
-from research.tasks import result as benchmarks
-from research.tasks import retrieval
+from research.tasks import registry, retrieval
+from research.tasks.query import Query, chip_size_m, gather, held_out
+from research.tasks.reading import Reading
+from research.tasks.task import Options
 
 SMALL = GAIRConfig(
     dim=16,
@@ -126,7 +128,9 @@ def test_a_class_in_few_sites_gets_no_interval():
 
 
 def test_location_task_finds_that_neighbours_know_a_smooth_field(dataset, checkpoint, tmp_path):
-    result = benchmarks.run("location-warmth-warmth", dataset, checkpoint, "nowhere", **QUICK)
+    result = registry.run(
+        "location-warmth-warmth", dataset, Options(checkpoint, "nowhere", **QUICK)
+    )
     r = result.rows[(result.rows.seed == "mean") & (result.rows.metric == "R2")]
     assert set(r.split) == {"random, 5 folds", "10° blocks, 5 folds"}
     value = r.set_index(["split", "encoder"])["value"]
@@ -170,7 +174,7 @@ def test_location_task_finds_that_neighbours_know_a_smooth_field(dataset, checkp
 def test_street_task_learns_a_plain_colour_and_claims_no_interval_from_one_site(
     dataset, checkpoint
 ):
-    result = benchmarks.run("sv-green_view", dataset, checkpoint, "nowhere", **QUICK)
+    result = registry.run("sv-green_view", dataset, Options(checkpoint, "nowhere", **QUICK))
     r = result.rows[(result.rows.seed == "mean") & (result.rows.metric == "R2")]
     assert set(r.split) == {"random rows", "held-out sites, 100 labels", "held-out sites"}
     r = r[r.split == "held-out sites"]
@@ -191,7 +195,7 @@ def test_street_task_learns_a_plain_colour_and_claims_no_interval_from_one_site(
 
 
 def test_retrieval_end_to_end_on_one_held_out_site(dataset, checkpoint, pairs):
-    result = benchmarks.run("retrieval", dataset, checkpoint, pairs, **QUICK)
+    result = registry.run("retrieval", dataset, Options(checkpoint, pairs, **QUICK))
     r = result.rows[result.rows.seed == "mean"].set_index(["split", "encoder", "metric"])["value"]
     site, chip = "held-out sites, within site", "held-out sites, within chip"
     assert r[site, "chance", "recall@1"] == pytest.approx(1 / 12)
@@ -208,13 +212,13 @@ def test_retrieval_end_to_end_on_one_held_out_site(dataset, checkpoint, pairs):
 
 def test_a_model_that_knows_the_answer_is_scored_as_one(dataset, pairs):
     loaded = store.load(pairs)
-    rows, label = retrieval.held_out(loaded.manifest)
-    query = retrieval.gather(loaded, dataset, rows, label, 32)
+    rows, label = held_out(loaded.manifest)
+    query = gather(loaded, dataset, rows, label, 32)
     assert query.cells == 32 and np.allclose(query.size_m, 640, atol=1.5)
     table = Table("retrieval", "sv-rs", "site", "d", True)
-    score = retrieval._Scorer(table, query, 0)
+    score = retrieval.PairScorer(table, query, 0)
     known = np.eye(len(rows))
-    score.ranks("gair", retrieval.Reading(known, known), probe="p")
+    score.both_ways("gair", Reading(known, known), probe="p")
     score.positions("gair", query.xy, probe="p")
     score.positions("off by 32 m", query.xy + [0.1, 0.0], probe="p")
     got = table.rows(20).set_index(["encoder", "metric", "split"])["value"]
@@ -230,7 +234,7 @@ def test_zero_and_three_pairs_are_reported(dataset, checkpoint, tmp_path):
     street = dataset.street()
     far = street.assign(lon=street["lon"] + 5)
     pair(far, dataset.scenes(), folder=tmp_path / "zero", progress=False)
-    result = benchmarks.run("retrieval", dataset, checkpoint, tmp_path / "zero", **QUICK)
+    result = registry.run("retrieval", dataset, Options(checkpoint, tmp_path / "zero", **QUICK))
     assert result.status == "skipped" and result.reason.startswith("0 pairs")
     result.save(tmp_path / "out", tmp_path / "m.json")
     assert json.loads((tmp_path / "m.json").read_text()) == {"ran": 0}
@@ -239,7 +243,7 @@ def test_zero_and_three_pairs_are_reported(dataset, checkpoint, tmp_path):
 
     three = street.groupby("site").head(1).drop(columns=["split", "site"])
     pair(three, dataset.scenes(), folder=tmp_path / "three", progress=False)
-    result = benchmarks.run("retrieval", dataset, checkpoint, tmp_path / "three", **QUICK)
+    result = registry.run("retrieval", dataset, Options(checkpoint, tmp_path / "three", **QUICK))
     assert result.headline["split"] == "all pairs, none held out, all photos"
     assert result.rows.low.isna().all()  # three places support no interval
     assert not result.rows.split.str.contains("within site").any()  # nobody to be confused with
@@ -251,22 +255,22 @@ def test_zero_and_three_pairs_are_reported(dataset, checkpoint, tmp_path):
 
 
 def test_what_cannot_run_is_skipped_or_named(dataset, checkpoint, tmp_path):
-    result = benchmarks.run("rs-eurosat", dataset, checkpoint, "nowhere", **QUICK)
+    result = registry.run("rs-eurosat", dataset, Options(checkpoint, "nowhere", **QUICK))
     assert result.status == "skipped" and "eurosat_rgb" in result.reason
     assert result.headline == {} and result.metrics() == {"ran": 0}
     assert isinstance(example_figures.example(result), Figure)
     with pytest.raises(BadInput, match="unknown task"):
-        benchmarks.run("sleep", dataset, checkpoint, "nowhere")
+        registry.run("sleep", dataset, Options(checkpoint, "nowhere"))
     with pytest.raises(BadInput, match="letters, digits"):
-        benchmarks.run("../x", dataset, checkpoint, "nowhere")
+        registry.run("../x", dataset, Options(checkpoint, "nowhere"))
     with pytest.raises(BadInput, match="seeds=0"):
-        benchmarks.run("retrieval", dataset, checkpoint, "nowhere", seeds=0)
+        registry.run("retrieval", dataset, Options(checkpoint, "nowhere", seeds=0))
     with pytest.raises(Missing):
-        benchmarks.run("retrieval", dataset, tmp_path / "absent", "nowhere")
+        registry.run("retrieval", dataset, Options(tmp_path / "absent", "nowhere"))
 
 
 def test_chip_sizes_are_metres_on_the_ground_in_any_crs():
-    utm = retrieval.chip_size_m("EPSG:32632", (10, 0, 500_000, 0, -10, 5_200_000), 64)
+    utm = chip_size_m("EPSG:32632", (10, 0, 500_000, 0, -10, 5_200_000), 64)
     np.testing.assert_allclose(utm, 640 / 0.9996, rtol=1e-4)  # on the central meridian
-    degrees = retrieval.chip_size_m("EPSG:4326", (1e-4, 0, 10, 0, -1e-4, 60), 64)
+    degrees = chip_size_m("EPSG:4326", (1e-4, 0, 10, 0, -1e-4, 60), 64)
     assert degrees[0] == pytest.approx(degrees[1] / 2, rel=0.01)  # at 60 degrees north

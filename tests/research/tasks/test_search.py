@@ -18,9 +18,12 @@ from research.evaluation.table import Table
 from research.figures import benchmarks as figures
 from research.figures import examples as example_figures
 from research.figures import retrieval as retrieval_figures
-from research.tasks import places, registry, retrieval
-from research.tasks import result as benchmarks
+from research.tasks import geolocalisation as places
+from research.tasks import registry, scoring
 from research.tasks import search as finding
+from research.tasks.query import Query, gather
+from research.tasks.retrieval import Retrieval
+from research.tasks.task import Options
 
 SMALL = GAIRConfig(
     dim=16,
@@ -32,6 +35,7 @@ SMALL = GAIRConfig(
     decoder_hidden=(16,),
     sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2},
 )
+TASKS = ("retrieval-sv-location", "retrieval-rs-location")
 QUICK = dict(seeds=2, bootstrap=20)
 GEOD = Geod(ellps="WGS84")
 
@@ -58,8 +62,8 @@ def pairs(dataset, tmp_path_factory):
 @pytest.fixture(scope="module")
 def results(dataset, checkpoint, pairs):
     return {
-        t: benchmarks.run(t, dataset, checkpoint, pairs, **QUICK)
-        for t in ("retrieval", *places.TASKS)
+        t: registry.run(t, dataset, Options(checkpoint, pairs, **QUICK))
+        for t in ("retrieval", *TASKS)
     }
 
 
@@ -117,8 +121,8 @@ def test_margins_equal_the_full_matrix(seed):
     a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b))
     cosine = a @ b.T
     expected = [cosine[i, i] - cosine[i, groups != groups[i]].mean() for i in range(15)]
-    np.testing.assert_allclose(finding.margins(3 * a, b, groups), expected, atol=1e-5)
-    assert np.isnan(finding.margins(a, b, np.zeros(15))).all()
+    np.testing.assert_allclose(scoring.margins(3 * a, b, groups), expected, atol=1e-5)
+    assert np.isnan(scoring.margins(a, b, np.zeros(15))).all()
     assert finding.gap(a, 2 * a) == pytest.approx(0, abs=1e-6)
     assert finding.gap(a[:1], -a[:1]) == pytest.approx(2, abs=1e-6)
 
@@ -195,7 +199,7 @@ def planted():
             "photo_id": [str(i) for i in range(10)],
         }
     )
-    query = retrieval.Query(
+    query = Query(
         rows,
         "held-out sites",
         np.zeros((1, 10, 4, 4)),
@@ -210,11 +214,11 @@ def planted():
 def test_an_encoder_that_knows_the_answer_is_scored_as_one():
     query, where = planted()
     table = Table("t", "sv-location", "site", "d", True)
-    score = places._Scorer(table, query, "sv", where, 0)
+    score = places.PlaceScorer(table, query, "photo", where, 0)
     known = np.eye(12)
     score.both_ways("gair", known[:10], known, probe="p")
     score.both_ways("of the other site", np.roll(known[:10], 5, 0), known, probe="p")
-    score.margin("gair", known[:10], known[:10], probe="p")
+    score.margin(score.forward, "gair", known[:10], known[:10], dict(probe="p"))
     got = table.rows(5).set_index(["encoder", "split", "metric"])["value"]
     for split in (score.forward, score.world, score.back):
         assert got["gair", split, "recall@1"] == 1 and got["gair", split, "median rank"] == 1
@@ -229,8 +233,8 @@ def test_an_encoder_that_knows_the_answer_is_scored_as_one():
 def test_nearest_colours_are_those_of_the_same_photo(dataset, pairs):
     loaded = store.load(pairs)
     rows = loaded.manifest.drop_duplicates("photo_id").reset_index(drop=True)
-    train = retrieval.gather(loaded, dataset, rows, "train", 32)
-    few = retrieval.gather(loaded, dataset, rows[5:9].reset_index(drop=True), "q", 32)
+    train = gather(loaded, dataset, rows, "train", 32)
+    few = gather(loaded, dataset, rows[5:9].reset_index(drop=True), "q", 32)
     for modality in ("sv", "rs"):
         got = places.nearest_colours(few, train, modality)
         np.testing.assert_allclose(got, rows.loc[5:8, ["lon", "lat"]])
@@ -254,14 +258,14 @@ def test_few_pairs_one_site_and_no_training_split(dataset, checkpoint, tmp_path)
     for n in (0, 1):
         some = street.assign(lon=street["lon"] + 5) if n == 0 else street[:1]
         pair(some, dataset.scenes(), folder=tmp_path / str(n), progress=False)
-        for task in places.TASKS:
-            result = benchmarks.run(task, dataset, checkpoint, tmp_path / str(n), **QUICK)
+        for task in TASKS:
+            result = registry.run(task, dataset, Options(checkpoint, tmp_path / str(n), **QUICK))
             assert result.status == "skipped" and result.reason.startswith(f"{n} pairs")
             assert retrieval_figures.curves(result) == {}
     lone = street.groupby("site").head(1).drop(columns=["split", "site"])
     pair(lone, dataset.scenes(), folder=tmp_path / "lone", progress=False)
-    for task in places.TASKS:  # three photos, alone at their places, none of them for training
-        result = benchmarks.run(task, dataset, checkpoint, tmp_path / "lone", **QUICK)
+    for task in TASKS:  # three photos, alone at their places, none of them for training
+        result = registry.run(task, dataset, Options(checkpoint, tmp_path / "lone", **QUICK))
         assert result.status == "ran" and result.rows.low.isna().all()
         assert "medoid of the training sites" not in set(result.rows.encoder)
         assert result.mainline[0][0] == "hit_within_200_km"  # ten of three are no finding
@@ -273,11 +277,9 @@ def test_few_pairs_one_site_and_no_training_split(dataset, checkpoint, tmp_path)
 
 
 def test_task_names_reach_their_module(dataset, tmp_path):
-    assert registry.family("retrieval") is retrieval
-    assert registry.family("retrieval-rs-location") is places
-    assert registry.available(dataset)["retrieval-sv-location"] == ""
-    assert "needs scenes" in places.available(Dataset(tmp_path))["retrieval-sv-location"]
+    assert isinstance(registry.get("retrieval", dataset), Retrieval)
+    assert isinstance(registry.get("retrieval-rs-location", dataset), places.ChipLocation)
+    assert registry.available(dataset)["retrieval-sv-location"] is None
+    assert "needs scenes" in places.PhotoLocation().available(Dataset(tmp_path))
     with pytest.raises(BadInput, match="retrieval-sv-location, retrieval-rs-location"):
-        places.run("retrieval-x", dataset, None, pairs_folder="x", seeds=1, device="cpu")
-    with pytest.raises(BadInput, match="unknown task"):
-        registry.reason("retrieval-x", dataset)
+        registry.get("retrieval-x", dataset)

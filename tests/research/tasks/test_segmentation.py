@@ -11,9 +11,11 @@ from gairlib.errors import BadInput
 from research.evaluation import stats
 from research.figures import examples as example_figures
 from research.figures import style
-from research.tasks import result as benchmarks
-from research.tasks.segmentation import benchmark, heads, landcover, score, train
+from research.tasks import registry
+from research.tasks.segmentation import benchmark, heads, train
 from research.tasks.segmentation.data import IGNORE, SegmentationData, Tiles, check_classes, load
+from research.tasks.segmentation.landcover import LandCoverSegmentation
+from research.tasks.task import Options
 from tests.conftest import write_tiny
 
 
@@ -46,9 +48,9 @@ def test_miou_is_what_counting_by_hand_gives():
     truth[rng.random(truth.shape) < 0.2] = IGNORE
     codes = np.array([0, 0, 1, 1, 2, 2])
     weights = np.array([[1, 1, 1], [2, 0, 1], [0, 3, 0]], float)
-    matrices = score.confusion(truth, guess, codes, 3)
+    matrices = benchmark.confusion(truth, guess, codes, 3)
     for w, miou, accuracy in zip(
-        weights, score.miou(matrices)(weights), score.accuracy(matrices)(weights)
+        weights, benchmark.miou(matrices)(weights), benchmark.accuracy(matrices)(weights)
     ):
         t = np.concatenate([truth[codes == k].ravel() for k in range(3) for _ in range(int(w[k]))])
         g = np.concatenate([guess[codes == k].ravel() for k in range(3) for _ in range(int(w[k]))])
@@ -59,10 +61,12 @@ def test_miou_is_what_counting_by_hand_gives():
 
 def test_a_class_that_is_nowhere_is_left_out_and_ignored_pixels_do_not_count():
     truth = np.array([[[0, 1], [IGNORE, 1]]])
-    matrices = score.confusion(truth, np.array([[[0, 1], [2, 1]]]), np.array([0]), 3)
-    assert score.miou(matrices)(np.ones((1, 1)))[0] == 1.0
-    matrices = score.confusion(truth, np.array([[[2, 1], [0, 1]]]), np.array([0]), 3)
-    assert score.miou(matrices)(np.ones((1, 1)))[0] == pytest.approx(1 / 3)  # 0, 1 and a false 2
+    matrices = benchmark.confusion(truth, np.array([[[0, 1], [2, 1]]]), np.array([0]), 3)
+    assert benchmark.miou(matrices)(np.ones((1, 1)))[0] == 1.0
+    matrices = benchmark.confusion(truth, np.array([[[2, 1], [0, 1]]]), np.array([0]), 3)
+    assert benchmark.miou(matrices)(np.ones((1, 1)))[0] == pytest.approx(
+        1 / 3
+    )  # 0, 1 and a false 2
 
 
 # ------------------------------------------------------------------------------------------- data
@@ -173,8 +177,10 @@ def test_the_samples_task_from_end_to_end(mapped, embedded, monkeypatch):
     fast = train.Schedule(steps=3, batch=2)
     monkeypatch.setattr(benchmark, "QUICK", fast)
     monkeypatch.setattr(benchmark, "DEEP", fast)
-    result = benchmarks.run(
-        landcover.NAME, mapped, embedded[2] / "model", None, seeds=2, bootstrap=20
+    result = registry.run(
+        LandCoverSegmentation.name,
+        mapped,
+        Options(embedded[2] / "model", None, seeds=2, bootstrap=20),
     )
     assert result.status == "ran" and result.headline["metric"] == "mIoU"
     mean = result.rows[result.rows.seed == "mean"].set_index(["encoder", "metric"])["value"]
@@ -212,7 +218,7 @@ def test_the_samples_task_from_end_to_end(mapped, embedded, monkeypatch):
 
 
 def test_tiles_lie_on_their_map(mapped):
-    data = landcover.load(mapped)
+    data = LandCoverSegmentation().load(mapped)
     assert data.classes == ("grass", "low buildings")
     assert set(data.splits["test"].clusters) == {"perth"}
     image, mask = data.splits["train"].read(0)
@@ -221,17 +227,17 @@ def test_tiles_lie_on_their_map(mapped):
 
 
 def test_the_share_that_is_built_up(mapped):
-    from research.tasks import registry
-
-    assert registry.reason("rs-built_up", mapped) == ""
-    data = registry.load("rs-built_up", mapped)
+    assert registry.get("rs-built_up", mapped).available(mapped) is None
+    data = registry.get("rs-built_up", mapped).load(mapped)
     assert data.kind == "regression" and 0 <= data.labels.min() < data.labels.max() <= 1
     image = data.inputs[0]
     assert data.labels[0] == pytest.approx((image[0] > 1000).mean(), abs=0.02)
 
 
 def test_a_folder_without_maps_says_so(tiny, embedded):
-    result = benchmarks.run(landcover.NAME, Dataset(tiny), embedded[2] / "model", None)
+    result = registry.run(
+        LandCoverSegmentation.name, Dataset(tiny), Options(embedded[2] / "model", None)
+    )
     assert result.status == "skipped" and "landcover/ holds maps for 0 scenes" in result.reason
 
 
@@ -255,5 +261,5 @@ def test_every_class_has_a_colour_of_its_own():
 
 def test_stats_take_the_scores():
     matrices = np.stack([np.eye(2) * 3, np.ones((2, 2)), np.eye(2), np.eye(2), np.eye(2)])
-    got = stats.cluster_bootstrap([score.miou(matrices)], 5, draws=50)
+    got = stats.cluster_bootstrap([benchmark.miou(matrices)], 5, draws=50)
     assert 0 <= got.low <= got.value <= got.high <= 1

@@ -17,9 +17,10 @@ from research.evaluation.location_training import Settings
 from research.evaluation.neighbours import NEAREST
 from research.evaluation.table import Table
 from research.figures import benchmarks as figures
-from research.tasks import benchmark_location, probing, published_weights, registry
-from research.tasks import result as benchmarks
-from research.tasks.tiles import Places
+from research.tasks import encoders, location, registry, trained
+from research.tasks.data import Places, TaskData
+from research.tasks.street import Street
+from research.tasks.task import Options
 from research.tasks.trained import CHOSEN, PROBE
 
 SMALL = GAIRConfig(
@@ -41,18 +42,21 @@ def result(tiny, tmp_path_factory):
     encode.random_init(SMALL, 9).save_pretrained(folder)
     satclip = folder / "satclip.pt"
     torch.save(satclip_state(4, hidden=16, dim=8), satclip)
-    extra = probing.Options(("xyz", "wrap"), 1, {"satclip": str(satclip)}, QUICK)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(geographic_bias, "MIN_ROWS", 1)  # 226 blocks hold the 300 rows
-        return benchmarks.run(
+        return registry.run(
             "location-warmth-warmth",
             Dataset(tiny),
-            folder,
-            "nowhere",
-            seeds=2,
-            bootstrap=30,
-            block_degrees=(10.0, 20.0),
-            extra=extra,
+            Options(
+                folder,
+                "nowhere",
+                seeds=2,
+                bootstrap=30,
+                block_degrees=(10.0, 20.0),
+                location_encoders=("xyz", "wrap"),
+                weights={"satclip": str(satclip)},
+                settings=QUICK,
+            ),
         )
 
 
@@ -98,26 +102,26 @@ def test_the_chosen_encoder_is_one_of_the_trained_ones_in_every_fold():
     rng = np.random.default_rng(0)
     lonlat = np.stack([rng.uniform(-180, 180, 120), rng.uniform(-60, 60, 120)], 1)
     y = np.where(lonlat[:, 1] > 0, "north", "south")
-    found = benchmark_location.predictors(lonlat, y, ["xyz", "wrap"], QUICK)
-    scheme = registry._blocked(lonlat, 20.0, 10.0)
+    found = trained.predictors(lonlat, y, ["xyz", "wrap"], QUICK)
+    scheme = location.blocked(lonlat, 20.0, 10.0)
     for train, test in scheme.folds(0):
         guess = {name: f(train, test, scheme, 0) for name, f in found.items()}
         assert any((guess[CHOSEN] == guess[name]).all() for name in ("xyz", "wrap"))
 
 
 def test_encoder_names_and_block_sizes_are_checked(tiny):
-    assert len(benchmark_location.names("all")) > 10
-    assert benchmark_location.names(["xyz", "xyz"]) == ["xyz"]
+    assert len(trained.names("all")) > 10
+    assert trained.names(["xyz", "xyz"]) == ["xyz"]
     with pytest.raises(BadInput, match="'sphere'"):
-        benchmark_location.names(["sphere"])
+        trained.names(["sphere"])
     with pytest.raises(BadInput, match="list of encoder names"):
-        benchmark_location.names("some")
+        trained.names("some")
     with pytest.raises(BadInput, match="divide 180"):
-        benchmarks.run("location-warmth-warmth", Dataset(tiny), "x", "y", block_degrees=[7.0])
+        registry.run("location-warmth-warmth", Dataset(tiny), Options(block_degrees=[7.0]))
     near = np.random.default_rng(0).uniform(0, 9, (200, 2))
-    assert registry.block_sizes(near, [10.0]) == [0.5]
+    assert location.block_sizes(near, [10.0]) == [0.5]
     world = np.random.default_rng(0).uniform(-80, 80, (500, 2))
-    assert registry.block_sizes(world, [2, 10, 20]) == [2.0, 20.0, 10.0]
+    assert location.block_sizes(world, [2, 10, 20]) == [2.0, 20.0, 10.0]
 
 
 # ------------------------------------------------------------------------------ errors by region
@@ -167,50 +171,50 @@ def test_the_figure_and_the_files_of_a_result(result, tmp_path):
 def test_croma_reads_chips_and_positions(tmp_path):
     path = tmp_path / "croma.pt"
     torch.save(random_state(croma_shapes(16, 1)), path)
+    croma = Options(weights={"croma": str(path)})
     rng = np.random.default_rng(0)
     chips = rng.integers(200, 4000, (3, 10, 32, 32)).astype(np.uint16)
     xy = rng.uniform(-1, 1, (5, 2))
 
     def data(inputs, n):
-        return registry.TaskData(
+        return TaskData(
             "t", "rs", "regression", "y", inputs, np.zeros(n), np.arange(n), "site", [], True
         )
 
-    (row,) = published_weights.tables(data(chips, 3), {"croma": path}, None, "cpu")
+    (row,) = encoders.published(data(chips, 3), None, croma)
     assert row[:2] == ("CROMA", "published") and row[2].shape == (3, 16)
     chip = np.array([2, 0, 0, 1, 2])
-    (row,) = published_weights.tables(
-        data(Places(chips, chip, xy), 5), {"croma": path}, None, "cpu"
-    )
+    (row,) = encoders.published(data(Places(chips, chip, xy), 5), None, croma)
     one = Places(chips[[2]], np.zeros(1, int), xy[:1])
-    (alone,) = published_weights.tables(data(one, 1), {"croma": path}, None, "cpu")
+    (alone,) = encoders.published(data(one, 1), None, croma)
     np.testing.assert_allclose(row[2][0], alone[2][0], atol=1e-5)
-    location = registry.TaskData(
+    location = TaskData(
         "t", "location", "regression", "y", xy, np.zeros(5), np.arange(5), "block", [], True
     )
-    assert published_weights.tables(location, {"croma": path}, None, "cpu") == []
+    assert encoders.published(location, None, croma) == []
 
 
 def test_weights_that_are_not_there_are_named(tmp_path):
     with pytest.raises(Missing, match="benchmark.weights.geoclip"):
-        published_weights.check({"geoclip": str(tmp_path / "absent.pt")})
+        Options(weights={"geoclip": str(tmp_path / "absent.pt")})
     with pytest.raises(BadInput, match="'dinov9'"):
-        published_weights.check({"dinov9": "x"})
+        Options(weights={"dinov9": "x"})
 
 
 def test_training_of_the_registry_has_two_names():
-    assert benchmark_location.settings("quick") == benchmark_location.QUICK
-    full = benchmark_location.settings("full")
-    assert full.folds > benchmark_location.QUICK.folds
+    assert trained.settings("quick") == trained.QUICK
+    full = trained.settings("full")
+    assert full.folds > trained.QUICK.folds
     with pytest.raises(BadInput, match="benchmark.trained is 'fast'; there are quick, full"):
-        benchmark_location.settings("fast")
+        trained.settings("fast")
 
 
-def test_photos_and_chips_have_their_neighbours_labels_as_a_rival(tiny):
+def test_photos_and_chips_have_their_neighbours_labels_as_a_rival(tiny, tmp_path):
     """The tiny world is green in the west: over rows, neighbours know it; over sites nobody does"""
-    data = registry.load("sv-green_view", Dataset(tiny))
+    data = Street("green_view").load(Dataset(tiny))
     assert data.lonlat.shape == (len(data.labels), 2)
-    found, _ = probing.encoders(data, Dataset(tiny), GAIR(SMALL), 1, "cpu", probing.Options())
+    GAIR(SMALL).save_pretrained(tmp_path)
+    found, _ = encoders.compared(data, Dataset(tiny), Options(tmp_path, seeds=1))
     assert {NEAREST, "inverse distance", "coordinates"} <= {e.name for e in found}
 
 
