@@ -1,4 +1,4 @@
-"""How far the recalls of a training run's validation are to be trusted: intervals over its sites."""
+"""How far the recalls of a training run's validation are to be trusted: intervals over sites."""
 
 import torch
 

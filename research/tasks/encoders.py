@@ -21,8 +21,8 @@ from gairlib import geo, preprocess
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.model import GAIR
+from gairlib.weights import official
 from gairlib.weights.location import load_geoclip, load_satclip
-from gairlib.weights.official import load_official
 from gairlib.weights.vit import load_croma
 from research.evaluation import features, neighbours, probes, supervised
 from research.evaluation.table import OURS, RANDOM
@@ -205,7 +205,7 @@ def published(
 
 
 def _gair(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
-    model, images = load_official(path), None
+    model, images = official.load_official(path), None
     if data.modality == "sv":
         images = encode.read_photos(dataset, data.inputs, model.config.sv_size)
     return features.of_task(data, model, images, device)

@@ -13,7 +13,7 @@ from gairlib.config import GAIRConfig
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.errors import BadInput
-from research.tasks import inventory, probing, registry
+from research.tasks import inventory, registry
 from research.tasks.published import geobench, pictures
 from research.tasks.published.pangaea import Pangaea
 from research.tasks.segmentation.data import IGNORE
@@ -225,7 +225,7 @@ def test_missing_folders_are_reasons_and_present_ones_are_listed(tmp_path):
     dataset = Dataset(tmp_path)
     found = registry.available(dataset)
     runs = ("pangaea-mados", "geobench-m-cashew-plant", "placepulse-safe")
-    assert [found[name] for name in runs] == ["", "", ""]
+    assert [found[name] for name in runs] == [None, None, None]
     assert found["pangaea-sen1floods11"] and dataset.benchmarks() == {}
     for empty in ("pangaea/sen1floods11", "geobench/classification_v1.0", "geobench/x/m-eurosat"):
         (tmp_path / empty).mkdir(parents=True)

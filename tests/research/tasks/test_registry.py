@@ -8,8 +8,11 @@ import pytest
 import rasterio
 from PIL import Image
 
+from gairlib import GAIR, GAIRConfig
 from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
 from gairlib.errors import BadInput
+from gairlib.pairs.pairing import pair
 from research.tasks import data as examples
 from research.tasks import labels as columns
 from research.tasks import registry
@@ -227,11 +230,6 @@ def test_a_column_whose_name_makes_no_stage_is_listed_with_the_reason(folder):
 
 def test_street_labels_are_read_at_the_photos_position(tiny, tmp_path):
     """The tiny world is green in the west: the local read knows, the chip's mean does not."""
-    from gairlib import GAIR, GAIRConfig
-    from gairlib.data.dataset import Dataset
-    from gairlib.embed import encode
-    from gairlib.pairs.pairing import pair
-
     dataset = Dataset(tiny)
     pair(
         dataset.street(),
@@ -240,8 +238,9 @@ def test_street_labels_are_read_at_the_photos_position(tiny, tmp_path):
         chip_m=320.0,
         max_photos=6,
         seed=0,
+        folder=tmp_path,
         progress=False,
-    ).save(tmp_path)
+    )
     data = StreetFromAbove("green_view").load(dataset, Options(pairs=tmp_path))
     at = data.inputs
     assert len(at) == len(data.labels) == 36 and at[0].shape == (10, 32, 32)

@@ -18,7 +18,7 @@ from research.evaluation.table import Table
 from research.figures import benchmarks as figures
 from research.figures import examples as example_figures
 from research.tasks import registry, retrieval
-from research.tasks.query import Query, chip_size_m, gather, held_out
+from research.tasks.query import chip_size_m, gather, held_out
 from research.tasks.reading import Reading
 from research.tasks.task import Options
 
