@@ -67,14 +67,14 @@ EUROSAT_SCALE = 2750.0  # DN at 255 in EuroSAT's RGB JPEGs
 
 
 def canonical(name: str | None) -> str | None:
-    """A band's name in the spec's form: "b2", "B2", "B02", "blue" -> "B02"; None if it is none."""
+    """A band's name as in BANDS: "b2", "B2", "B02", "blue" -> "B02"; None if it is none."""
     text = (name or "").strip()
     if text.lower() in ALIASES:
         return ALIASES[text.lower()]
-    found = re.fullmatch(r"[Bb]0*(\d{1,2})([Aa]?)", text)
-    if not found:
+    match = re.fullmatch(r"[Bb]0*(\d{1,2})([Aa]?)", text)
+    if not match:
         return None
-    number, a = int(found[1]), found[2].upper()
+    number, a = int(match[1]), match[2].upper()
     if a:
         return "B8A" if number == 8 else None
     return f"B{number:02d}" if 1 <= number <= 12 else None

@@ -64,14 +64,14 @@ def ranks(similarity, match=None, *, tie: float = TIE) -> Ranks:
     return Ranks(better, tied, np.full(len(similarity), similarity.shape[1]))
 
 
-def recall_at_k(found: Ranks, k: int) -> float:
+def recall_at_k(ranking: Ranks, k: int) -> float:
     """Share of queries whose match is among the best k (ties by expectation)."""
-    return float(found.recall_at(k).mean())
+    return float(ranking.recall_at(k).mean())
 
 
-def median_rank(found: Ranks) -> float:
+def median_rank(ranking: Ranks) -> float:
     """Median over queries of the mean rank of the match, from 1."""
-    return float(np.median(found.rank()))
+    return float(np.median(ranking.rank()))
 
 
 def match_ranks(query, gallery, groups=None, *, chunk: int = 1024, tie: float = TIE) -> Ranks:
@@ -100,7 +100,7 @@ def match_ranks(query, gallery, groups=None, *, chunk: int = 1024, tie: float = 
         for start in range(0, len(rows), chunk):
             part = rows[start : start + chunk]
             similarity = query[part] @ gallery[rows].T  # [c, m]
-            found = ranks(similarity, start + np.arange(len(part)), tie=tie)
-            better[part], tied[part] = found.better, found.tied
+            ranking = ranks(similarity, start + np.arange(len(part)), tie=tie)
+            better[part], tied[part] = ranking.better, ranking.tied
             size[part] = len(rows)
     return Ranks(better, tied, size)

@@ -124,12 +124,12 @@ class RSEncoder(nn.Module):
         """
         wanted = depths(len(self.blocks), count)
         x, (b, h, w) = self._start(images)
-        bias, found = self._bias(x, h, w), {0: x}
+        bias, by_depth = self._bias(x, h, w), {0: x}
         for number, block in enumerate(self.blocks, 1):
             x = block(x, attn_mask=bias)
-            found[number] = x
-        found[len(self.blocks)] = self.norm(x)
-        return [found[d].reshape(b, h, w, x.shape[-1]) for d in wanted]
+            by_depth[number] = x
+        by_depth[len(self.blocks)] = self.norm(x)
+        return [by_depth[d].reshape(b, h, w, x.shape[-1]) for d in wanted]
 
     def _start(self, images: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
         """Embedded patches [B, N, width], and (B, h, w)."""

@@ -139,10 +139,10 @@ class CoordBenchEncoder(_bench("coordbench.models", "LocationEncoder", LocationE
             )
         lonlat = torch.from_numpy(np.stack([lon, lat], 1))  # [N, 2] float64
         with torch.inference_mode():
-            found = self.model.to(self.device).encode_location(
+            vectors = self.model.to(self.device).encode_location(
                 lonlat.to(self.device), normalize=self.normalize
             )
-        return found.float().cpu().numpy()
+        return vectors.float().cpu().numpy()
 
 
 # --------------------------------------------------------------------------------------- images
@@ -162,10 +162,11 @@ class _Backbone(nn.Module):
 
     def forward(self, chips: Tensor) -> Float[Tensor, "b k"]:
         """Preprocessed chips -> the mean of the tokens, or the unit vector of the shared space."""
-        found = self.rs(chips.to(self.rs.embed.weight.dtype))
+        features = self.rs(chips.to(self.rs.embed.weight.dtype))
         if self.features == "backbone":
-            return found.backbone
-        mean = found.grid.mean((1, 2)) if self.field is None else self.field.mean(found.grid)
+            return features.backbone
+        grid = features.grid
+        mean = grid.mean((1, 2)) if self.field is None else self.field.mean(grid)
         return nn.functional.normalize(mean, dim=-1)
 
 

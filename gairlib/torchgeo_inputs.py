@@ -160,10 +160,10 @@ def check_statistics(
     bands: Sequence[Any], names: Sequence[str | None], unit: str, offset: float | None
 ) -> None:
     """What the training split's statistics give away: names out of step, an offset left in."""
-    for spec, name in zip(bands, names):
-        if name and canonical(name) == "B10" and float(spec.mean) * UNITS[unit] > CIRRUS_DN:
+    for band, name in zip(bands, names):
+        if name and canonical(name) == "B10" and float(band.mean) * UNITS[unit] > CIRRUS_DN:
             raise BadInput(
-                f"bands: {name} has a mean of {float(spec.mean):g}, but cirrus (B10) sees no "
+                f"bands: {name} has a mean of {float(band.mean):g}, but cirrus (B10) sees no "
                 "ground and stays near 10 DN: names and channels are out of step. GeoBench V1's "
                 "m-eurosat is such a data set, its channels are layout='eurosat-ms'."
             )

@@ -1,4 +1,4 @@
-"""Reading checkpoints, strictly: what `official` and `converters` have in common.
+"""Reading checkpoints, strictly: what all loaders have in common.
 
 A file is read with `weights_only` or as safetensors, so that no code in it runs; wrappers that
 training tools put around a state dict come off; and every tensor is accounted for by name: missing,
@@ -121,8 +121,8 @@ def shape(state: Mapping[str, Tensor], name: str, axes: int, source: str, what: 
 
 def count(state: Mapping[str, Tensor], prefix: str) -> int:
     """1 + the highest number behind the prefix; a gap shows up later as missing tensors."""
-    found = {k[len(prefix) :].split(".")[0] for k in state if k.startswith(prefix)}
-    return 1 + max((int(n) for n in found if n.isdigit()), default=-1)
+    numbers = {k[len(prefix) :].split(".")[0] for k in state if k.startswith(prefix)}
+    return 1 + max((int(n) for n in numbers if n.isdigit()), default=-1)
 
 
 def both(name: str, *weight: int, bias: bool = True) -> dict[str, tuple[int, ...]]:

@@ -93,12 +93,12 @@ def initialise(
                 f"init_towers: {name}: {source!r}; the towers are {', '.join(TOWERS)}, and each "
                 f"takes {FORM}."
             )
-    found: dict[str, Weights | str] = {}
+    sought: dict[str, Weights | str] = {}  # a file, or why there is none
     for name in TOWERS:
-        found[name] = _find(name, sources.get(name, ""), hub, required)
+        sought[name] = _find(name, sources.get(name, ""), hub, required)
     fitted: dict[str, Fitted] = {}
     with torch.random.fork_rng(devices=[]):  # the converters build encoders, which draws
-        for name, weights in found.items():
+        for name, weights in sought.items():
             if isinstance(weights, Weights):
                 try:
                     fitted[name] = _FIT[name](model, weights.path)
@@ -106,7 +106,7 @@ def initialise(
                     raise BadInput(f"init_towers.{name}: {error}") from None
     own = model.state_dict()  # shares memory with the model
     start = Start([], {})
-    for name, weights in found.items():
+    for name, weights in sought.items():
         source = sources.get(name, "")
         record: dict[str, Any]
         if isinstance(weights, str):
