@@ -1,8 +1,7 @@
-"""Gathers what the stages left behind and writes one index page: reports/index.html.
+"""One index page of all that the stages left behind: reports/index.html.
 
-Reads the runner's records (reports/*.json), the metrics, the figures and tables under outputs/ and
-the dataset folder. Whatever is absent is left out or listed as skipped, so the page can be built at
-any time. `research.reports.html` turns the result into a page.
+Whatever is absent is left out or listed as skipped, so the page can be built at any time. The page
+is templates/report.html.
 """
 
 import shutil
@@ -12,27 +11,29 @@ from pathlib import Path
 import pandas as pd
 
 from gairlib.data.dataset import Dataset
-from gairlib.errors import BadInput
-from research.pipeline.offline import external_loads
 from research.pipeline.records import read
 from research.reports import gallery as report_gallery
 from research.reports import html
-from research.reports.words import label, number, quantity, with_interval
-from research.tasks import inventory, registry
+from research.reports.gather import Run, TaskRecord
+from research.reports.gather import gather as gather_run
+from research.reports.scoreboard.lines import Line, lines
+from research.reports.verdicts import LOSES, TIE, WINS
+from research.reports.words import Amount, label, number, quantity
+from research.tasks import inventory
 
-# stage -> (number of its notebook, its figure, keys of its headline numbers; the first one there is
-# shown large, with its interval where the metrics hold one)
+# stage -> (page, its figure, keys of its headline numbers; the first one there is shown large, with
+# its interval where the metrics hold one)
 STAGES = {
-    "world": (10, "sites", ("sites",)),
-    "inspect": (11, "scenes", ("scenes", "photos")),
-    "pair": (20, "pairs", ("paired", "pairs", "photos_in")),
-    "pretrain": (30, "curves", ("val_recall_at_1", "steps")),
-    "embed": (40, "one_space", ("cosine_true_photo_place", "chips")),
-    "explore": (50, "similarity", ("median_error_m", "photos")),
-    "coordbench": (65, "splits", ("fall_from_random_rows_to_blocks", "tasks")),
-    "scoreboard": (68, "", ("lines", "tasks")),
+    "world": ("10-world", "sites", ("sites",)),
+    "inspect": ("11-inspect", "scenes", ("scenes", "photos")),
+    "pair": ("20-pair", "pairs", ("paired", "pairs", "photos_in")),
+    "pretrain": ("30-pretrain", "curves", ("val_recall_at_1", "steps")),
+    "embed": ("40-embed", "one_space", ("cosine_true_photo_place", "chips")),
+    "explore": ("50-explore", "similarity", ("median_error_m", "photos")),
+    "coordbench": ("65-coordbench", "splits", ("fall_from_random_rows_to_blocks", "tasks")),
+    "scoreboard": ("68-scoreboard", "", ("lines", "tasks")),
 }
-BENCHMARK = (60, "scores", ())
+OWN = "70-report"
 # Pages beside the stages' own, linked where they are there: title, what, path in the run's folder,
 # and the name of its copy: a reports folder that is sent to someone holds every page it links.
 MAP = "map.html"
@@ -57,7 +58,6 @@ PAGES = (
         "stress.html",
     ),
 )
-OWN = "70-report"
 
 
 @dataclass
@@ -69,13 +69,12 @@ class Card:
     group: str  # "stage" or "benchmark"
     figure: Path | None = None
     headline: str = ""  # "Validation recall@1"
-    value: str = ""  # "14.2% [12.1, 16.0]"
+    value: Amount = Amount()
     note: str = ""  # what to compare with
     page: str = ""  # a name in the reports folder, as is `map`
     map: str = ""
     parameters: dict = field(default_factory=dict)
     numbers: dict = field(default_factory=dict)
-    status: str = "ran"
     data: str = ""  # "synthetic" or "real" where it differs from the dataset's
 
 
@@ -88,7 +87,7 @@ class Report:
     description: str
     weights: dict
     cards: list[Card]
-    results: pd.DataFrame  # one row a task: the headlines
+    lines: list[Line]  # the headline of each benchmark that ran
     rows: pd.DataFrame  # every encoder, split and metric
     inventory: pd.DataFrame
     skipped: list[tuple[str, str]]  # what, why
@@ -100,36 +99,35 @@ class Report:
 
     def results_table(self) -> pd.DataFrame:
         """The headlines, formatted."""
-        columns = "task metric value untrained baseline chance verdict".split()
-        found = []
-        for h in self.results.to_dict("records"):
-            unit = f" {h['unit']}" if h.get("unit") else ""
-            best = h.get("best_baseline") or ""
-            best_value = number(h.get("best_baseline_value"))
-            found.append(
-                [
-                    h["task"],
-                    f"{h['metric']} ({h['split']})",
-                    with_interval(h["value"], h.get("low"), h.get("high")) + unit,
-                    number(h.get("baseline_value")),
-                    f"{best_value} ({best})" if best else "",
-                    number(h.get("chance")),
-                    h.get("verdict") or "",
-                ]
+        rows = [
+            (
+                x.task,
+                f"{x.metric} ({x.split.name})",
+                str(x.amount),
+                number(x.random.value) if x.random else "",
+                f"{number(x.best.value)} ({x.best.name})" if x.best else "",
+                number(x.blind.value) if x.blind else "",
+                x.random.verdict if x.random else "",
             )
-        return pd.DataFrame(found, columns=columns)
+            for x in self.lines
+        ]
+        columns = "task metric value untrained baseline chance verdict".split()
+        return pd.DataFrame(rows, columns=columns)
 
     def stages_table(self) -> pd.DataFrame:
         """One row a card: stage, headline, value."""
-        rows = [(c.name, c.headline, c.value) for c in self.cards]
+        rows = [(c.name, c.headline, str(c.value)) for c in self.cards]
         return pd.DataFrame(rows, columns=["stage", "measure", "value"])
 
     def skipped_table(self) -> pd.DataFrame:
         """Parts and tasks that did not run: part, why."""
         return pd.DataFrame(self.skipped, columns=["part", "why"])
 
-
-# ---------------------------------------------------------------------------- reading
+    def rejections(self) -> pd.DataFrame:
+        """Rejected rows by kind and reason, most frequent first."""
+        groups = self.rejected.groupby(["kind", "reason"], sort=False)["item"]
+        counts = groups.agg(rows="size", first="first").reset_index()
+        return counts.sort_values("rows", ascending=False)
 
 
 def provenance(checkpoint: str | Path) -> str:
@@ -146,45 +144,29 @@ def gather(
     reports: str | Path = "reports",
 ) -> Report:
     """Read everything that there is. No stage needs to have run."""
-    outputs, metrics, reports = Path(outputs), Path(metrics), Path(reports)
-    records = {r.get("html", ""): r for r in map(read, sorted(reports.glob("*.json")))}
-    results = {
-        p.parent.name: read(p) for p in sorted((outputs / "benchmark").glob("*/result.json"))
-    }
-    cards = []
-    for name, (nr, figure, keys) in STAGES.items():
-        record = records.get(f"{nr}-{name}.html", {})
-        numbers = _flat(read(metrics / f"{name}.json"))
-        if record or numbers:
-            cards.append(_card(name, "stage", record, numbers, outputs / name, figure, keys))
-    for name, result in results.items():
-        record = records.get(f"{BENCHMARK[0]}-{name}.html", {})
-        numbers = _flat(read(metrics / "benchmark" / f"{name}.json"))
-        folder = outputs / "benchmark" / name
-        card = _card(name, "benchmark", record, numbers, folder, BENCHMARK[1], ())
-        cards.append(_judged(card, result))
-    there = [
-        (title, what, _page(path, outputs, reports), name) for title, what, path, name in PAGES
-    ]
+    run = gather_run(dataset, outputs=outputs, metrics=metrics, reports=reports)
+    headlines = {x.task: x for x in lines(run) if x.headline}
+    benchmarks = [t for t in run.benchmarks if t.name in headlines]
+    there = [(title, what, _page(path, run), name) for title, what, path, name in PAGES]
     there = [page for page in there if page[2].is_file()]
+    cards = [_stage(name, run) for name in STAGES if _has_run(name, run)]
     for card in cards:
         card.map = MAP if card.name == "explore" and MAP in (p[3] for p in there) else ""
-    headlines = [{"task": n, **r["headline"]} for n, r in results.items() if r.get("headline")]
     return Report(
         dataset=dataset.name,
         synthetic=dataset.synthetic,
         description=str(dataset.about.get("description", "")),
-        weights=read(outputs / "pretrain/provenance.json"),
-        cards=cards,
-        results=pd.DataFrame(headlines),
-        rows=_rows(outputs / "benchmark"),
+        weights=read(run.outputs / "pretrain/provenance.json"),
+        cards=cards + [_benchmark(t, headlines.get(t.name), run) for t in run.benchmarks],
+        lines=[headlines[t.name] for t in benchmarks],
+        rows=_rows(run),
         inventory=inventory.count(dataset),
-        skipped=_skipped(dataset, results),
-        rejected=_rejected(dataset, outputs),
-        pairing=read(outputs / "pair/report.json"),
-        gallery=report_gallery.pictures(dataset, outputs / "pair"),
+        skipped=_skipped(run),
+        rejected=_rejected(run),
+        pairing=read(run.outputs / "pair/report.json"),
+        gallery=report_gallery.pictures(dataset, run.outputs / "pair"),
         pages=[(title, what, name) for title, what, _, name in there],
-        copies={name: path for _, _, path, name in there if path.parent != reports},
+        copies={name: path for _, _, path, name in there if path.parent != run.reports},
     )
 
 
@@ -199,14 +181,15 @@ def build(
     return write(gather(dataset, outputs=outputs, metrics=metrics, reports=reports), reports)
 
 
+def page(report: Report) -> str:
+    """Report -> HTML text."""
+    kind = "synthetic" if report.synthetic else "real"
+    return html.render("report.html", report=report, kind=kind, own=OWN)
+
+
 def write(report: Report, reports: str | Path) -> Path:
     """Write the page and the copies that it links; BadInput if it would need a network."""
-    path = Path(reports) / "index.html"
-    page = html.page(report)
-    if loads := external_loads(page):
-        raise BadInput(f"{path}: the page would need a network for {loads[0]}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    path = html.write(page(report), Path(reports) / "index.html")
     for name, original in report.copies.items():
         copy = path.with_name(name)
         copy.unlink(missing_ok=True)  # it may be a link into DVC's cache
@@ -217,126 +200,115 @@ def write(report: Report, reports: str | Path) -> Path:
 def conclusions(report: Report) -> str:
     """What the report holds, in Markdown, for whatever data it is."""
     kind = "synthetic" if report.synthetic else "real"
-    lines = [
+    said = [
         f"`{report.dataset}` ({kind} data), weights {report.weights.get('source', 'unknown')}: "
-        f"{len(report.results)} benchmarks ran, {len(report.skipped)} parts were skipped, "
+        f"{len(report.lines)} benchmarks ran, {len(report.skipped)} parts were skipped, "
         f"{len(report.rejected)} rows were rejected."
     ]
-    if len(report.results):
-        verdicts = report.results["verdict"].fillna("").value_counts()
-        lines.append(
+    if report.lines:
+        verdicts = [x.random.verdict for x in report.lines if x.random]
+        said.append(
             "Against the same encoder untrained, beyond the 95% interval: "
-            f"{verdicts.get('wins', 0)} better, {verdicts.get('loses', 0)} worse, "
-            f"{verdicts.get('tie', 0)} undecided."
+            f"{verdicts.count(WINS)} better, {verdicts.count(LOSES)} worse, "
+            f"{verdicts.count(TIE)} undecided."
         )
-    return "\n\n".join(lines)
+    return "\n\n".join(said)
 
 
-def _card(name, group, record, numbers, folder: Path, figure: str, keys) -> Card:
+# ---------------------------------------------------------------------------- cards
+
+
+def _card(name: str, group: str, page: str, folder: Path, figure: str, run: Run) -> Card:
+    record = run.records.get(page, {})
+    metrics = run.metrics.get(name if group == "stage" else f"benchmark/{name}", {})
     figures = sorted((folder / "figures").glob("*.png")) or sorted(folder.glob("*.png"))
-    chosen = next((f for f in figures if f.stem == figure), figures[0] if figures else None)
-    card = Card(
+    return Card(
         name,
         record.get("title") or name,
         group,
-        chosen,
-        numbers=numbers,
+        next((f for f in figures if f.stem == figure), figures[0] if figures else None),
+        numbers=_flat(metrics),
         page=record.get("html", ""),
         parameters=record.get("parameters", {}),
     )
+
+
+def _has_run(stage: str, run: Run) -> bool:
+    return bool(run.records.get(STAGES[stage][0]) or run.metrics.get(stage))
+
+
+def _stage(name: str, run: Run) -> Card:
+    page, figure, keys = STAGES[name]
+    card = _card(name, "stage", page, run.outputs / name, figure, run)
+    numbers = card.numbers
     key = next((k for k in keys if k in numbers), next(iter(numbers), None))
-    notes = []
-    if key is not None:
-        card.headline, card.value = label(key), quantity(key, numbers)
-        if f"{key.removesuffix('_m')}_low_m" in numbers or f"{key}_low" in numbers:
-            notes.append("in brackets: 95% interval")
+    if key is None:
+        return card
+    card.headline, card.value = label(key), quantity(key, numbers)
+    notes = ["in brackets: 95% interval"] if card.value.ends else []
     if key == "median_error_m":
         notes.append(f"a random point: {numbers['median_guess_m']:.0f} m")
     if key == "cosine_true_photo_place":
         notes.append(f"a random pair: {number(numbers.get('cosine_random_photo_place'))}")
-    if name == "scoreboard" and any(k.endswith(".wins") for k in numbers):
-        of = {
-            k: sum(v for n, v in numbers.items() if n.endswith(f".{k}"))
-            for k in ("wins", "ties", "losses", "no_interval", "baseline_ahead")
-        }
+    counts = [m for m in run.metrics.get(name, {}).values() if isinstance(m, dict) and "wins" in m]
+    if name == "scoreboard" and counts:
+        keys = ("wins", "ties", "losses", "no_interval", "baseline_ahead")
+        wins, ties, losses, none, ahead = (sum(m[k] for m in counts) for k in keys)
         card.headline = f"{numbers['lines']} lines against the untrained encoder"
-        card.value = f"{of['wins']} ahead, {of['ties']} level, {of['losses']} behind"
-        notes = [f"{of['no_interval']} without an interval"] if of["no_interval"] else []
-        notes.append(f"another method ahead beyond its interval: {of['baseline_ahead']}")
+        card.value = Amount(f"{wins} ahead, {ties} level, {losses} behind")
+        notes = [f"{none} without an interval"] if none else []
+        notes.append(f"another method ahead beyond its interval: {ahead}")
     card.note = "; ".join(notes)
     return card
 
 
-def _judged(card: Card, result: dict) -> Card:
-    """Put a benchmark's own question, headline and kind of data on its card."""
-    card.status, card.data = result.get("status", "ran"), result.get("data", "")
-    card.title = question(card.name)
-    h = result.get("headline") or {}
-    if card.status != "ran" or not h:
-        card.headline, card.value = "skipped", result.get("reason", "")
+def _benchmark(task: TaskRecord, line: Line | None, run: Run) -> Card:
+    """A benchmark's own question, headline and kind of data on its card."""
+    folder = run.outputs / "benchmark" / task.name
+    card = _card(task.name, "benchmark", task.page, folder, "scores", run)
+    card.title, card.data = task.question or task.name, task.data
+    if line is None:
+        card.headline, card.value = "skipped", Amount(task.reason)
         return card
-    unit = f" {h['unit']}" if h.get("unit") else ""
-    card.headline = f"{h['metric']} ({h['split']})"
-    card.value = with_interval(h["value"], h.get("low"), h.get("high")) + unit
-    notes = [f"the same encoder untrained {number(h.get('baseline_value'))}{unit}"]
-    if h.get("best_baseline") and h["best_baseline"] != h.get("baseline"):
-        best = number(h.get("best_baseline_value"))
-        notes.append(f"best baseline {best} ({h['best_baseline']})")
-    if known := number(h.get("chance")):
-        notes.append(f"{h.get('chance_name', 'chance')} {known}")
+    card.headline, card.value = f"{line.metric} ({line.split.name})", line.amount
+    notes = []
+    if line.random:
+        notes.append(f"the same encoder untrained {number(line.random.value)}{line.amount.unit}")
+    if line.best:
+        notes.append(f"best baseline {number(line.best.value)} ({line.best.name})")
+    if line.blind:
+        notes.append(f"{line.blind.name} {number(line.blind.value)}")
     card.note = "; ".join(notes)
     return card
 
 
-def question(task: str) -> str:
-    """What a benchmark asks, in plain words."""
-    known = {
-        "retrieval": "Do a photo and the RS field find each other?",
-        "retrieval-sv-location": "Do a photo and its coordinates find each other?",
-        "retrieval-rs-location": "Do the RS field and its coordinates find each other?",
-        "rs-landcover": "Does the chip tell its dominant land cover?",
-        "rs-built_up": "Does the chip tell how much of it is built up?",
-        "segmentation-landcover": "Do the chip's tokens tell the land cover of every pixel?",
-        "rs-eurosat": "Does the chip tell its EuroSAT class?",
-    }
-    families = {
-        "rs-street-": "Does the chip, read at a photo's position, tell the photo's {}?",
-        "sv-": "Does the photo tell its {}?",
-        "location-": "Do coordinates alone tell {}?",
-    }
-    for start, sentence in families.items():
-        if task.startswith(start):
-            return sentence.format(task.removeprefix(start).replace("_", " ").replace("-", ": "))
-    return known.get(task, task)
+# ---------------------------------------------------------------------------- reading
 
 
-def _rows(folder: Path) -> pd.DataFrame:
-    found = [pd.read_parquet(p) for p in sorted(folder.glob("*/rows.parquet"))]
-    found = [f[f["seed"] == "mean"] for f in found if len(f)]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+def _rows(run: Run) -> pd.DataFrame:
+    """The means over seeds of the benchmarks' rows, the columns that the page shows."""
+    columns = "task split metric encoder probe value low high unit n cluster clusters".split()
+    rows = run.rows[run.rows["seed"].astype(str) == "mean"]
+    return rows.loc[rows["task"].isin([t.name for t in run.benchmarks]), columns]
 
 
-def _skipped(dataset: Dataset, results: dict) -> list[tuple[str, str]]:
-    parts = inventory.count(dataset)
-    absent = parts[parts["note"].str.startswith("absent")]
-    found = [(row.part, row.note) for row in absent.itertuples()]
-    found += [
-        (name, str(r.get("reason"))) for name, r in results.items() if r.get("status") == "skipped"
+def _skipped(run: Run) -> list[tuple[str, str]]:
+    parts = inventory.count(run.dataset)
+    absent = parts[parts["count"] == 0]
+    why_not = "can run on this data; not in the list of tasks of this run"
+    return [
+        *zip(absent["part"], absent["note"]),
+        *run.skipped,
+        *run.absent(),
+        *((name, why_not) for name in run.not_listed()),
     ]
-    told = {name for name, _ in found}
-    for name, why in registry.available(dataset).items():
-        if why and name not in told:
-            found.append((name, why))
-        elif not why and name not in results:
-            found.append((name, "can run on this data; not in the list of tasks of this run"))
-    return found
 
 
-def _rejected(dataset: Dataset, outputs: Path) -> pd.DataFrame:
+def _rejected(run: Run) -> pd.DataFrame:
     """Rows of the folder that were left out; of photos pairing has the last word, if it has run."""
     columns = ["kind", "item", "reason"]
-    found = pd.DataFrame(dataset.rejected, columns=columns)
-    path = outputs / "pair/rejected.parquet"
+    found = pd.DataFrame(run.dataset.rejected, columns=columns)
+    path = run.outputs / "pair/rejected.parquet"
     if not path.is_file():
         return found
     photos = pd.read_parquet(path).rename(columns={"photo_id": "item"}).assign(kind="photo")
@@ -354,7 +326,8 @@ def _flat(numbers: dict, before: str = "") -> dict:
     return found
 
 
-def _page(address: str, outputs: Path, reports: Path) -> Path:
+def _page(address: str, run: Run) -> Path:
     """Where a page of PAGES lies: below the given folders, or beside the outputs folder."""
     first, _, rest = address.partition("/")
-    return {"reports": reports, "outputs": outputs}.get(first, outputs.parent / first) / rest
+    known = {"reports": run.reports, "outputs": run.outputs}
+    return known.get(first, run.outputs.parent / first) / rest

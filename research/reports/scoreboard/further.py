@@ -6,10 +6,11 @@ import math
 import pandas as pd
 
 from research.evaluation.table import OURS
-from research.reports.scoreboard.lines import LOSES, NONE, TIE, WINS, Against, Line, Part
+from research.reports import verdicts
+from research.reports.scoreboard.lines import Against, Line, Part
+from research.reports.verdicts import OPPOSITE, TIE, WORDS
 from research.reports.words import number, with_interval
-from research.studies.ablation_table import BY_NAME
-from research.studies.stress.curves import LINEAR, MLP
+from research.studies.ablation_table import BY_NAME, Metric
 
 # what an ablation's variants say about the field; its base reads it by linear NILI
 FIELD = {
@@ -19,11 +20,12 @@ FIELD = {
     "mode-bicubic": ("Bicubic reading of the tokens", "linear NILI"),
     "mode-mean": ("The chip's mean", "linear NILI"),
 }
-WHY_MLP = (
-    "Why the MLP does not beat the linear decoder (likely, not tested): {steps} of few "
-    "photos are a short training for it, and the linear decoder already reads the 3 x 3 "
-    "tokens around a place."
-)
+IN = {  # verdict -> a sentence's middle, from what is compared to the metrics
+    verdicts.WINS: "is better than {} in",
+    verdicts.LOSES: "is worse than {}, beyond the interval, in",
+    verdicts.TIE: "does not differ from {} beyond the interval in",
+    verdicts.NONE: "has no interval against {} in",
+}
 CONSTANTS = ("best constant", "chip centre", "a training position")  # guesses that look at nothing
 
 
@@ -45,22 +47,16 @@ def ablation(found: dict) -> Part:
     if len(variants) < 2:
         part.sentences = ["No ablation was run on this data (`make ablate` runs it on the sample)."]
         return part
-    rows = []
-    for name, values in variants.items():
-        for key, v in values.items():
-            if isinstance(v, dict) and v.get("difference") is not None and key in BY_NAME:
-                rows.append(
-                    {
-                        "variant": name,
-                        "metric": BY_NAME[key].label,
-                        "mean": v["mean"],
-                        "difference": v["difference"],
-                        "low": v["low"],
-                        "high": v["high"],
-                        "verdict": _direction(v, BY_NAME[key].lower),
-                    }
-                )
-    part.table = pd.DataFrame(rows)
+    part.table = pd.DataFrame(
+        {
+            "variant": name,
+            "metric": metric.label,
+            **{k: v[k] for k in ("mean", "difference", "low", "high")},
+            "verdict": WORDS[verdict],
+        }
+        for name, values in variants.items()
+        for metric, v, verdict in _judged(values)
+    )
     part.sentences = [
         f"{found.get('dataset', 'this folder')} ({found.get('data', 'unknown')} data), "
         f"{found.get('steps', '?')} steps, {len(found.get('seeds', []))} seeds, "
@@ -76,43 +72,36 @@ def ablation(found: dict) -> Part:
     return part
 
 
-def _direction(v: dict, lower: bool) -> str:
-    if v.get("low") is None or v.get("high") is None:
-        return ""
-    if v["low"] <= 0 <= v["high"]:
-        return "tie"
-    return "better" if (v["difference"] < 0) == lower else "worse"
+def _judged(values: dict) -> list[tuple[Metric, dict, str]]:
+    """(metric, its numbers, verdict) of a variant's metrics that have a difference to the base."""
+    return [
+        (BY_NAME[key], v, verdicts.of(v["low"], v["high"], BY_NAME[key].lower))
+        for key, v in values.items()
+        if key in BY_NAME and isinstance(v, dict) and v.get("difference") is not None
+    ]
 
 
 def _field(name: str, values: dict, found: dict) -> str:
     """Whether a decoder or reading beats the base, metric by metric; and why it may not be seen."""
     what, base = FIELD[name]
     said: dict[str, list[str]] = {}
-    for key, v in values.items():
-        if isinstance(v, dict) and v.get("difference") is not None and key in BY_NAME:
-            metric = BY_NAME[key]
-            interval = (
-                ""
-                if v.get("low") is None
-                else f" [{metric.show(v['low'], True)}, {metric.show(v['high'], True)}]"
-            )
-            said.setdefault(_direction(v, metric.lower), []).append(
-                f"{metric.label} {metric.show(v['difference'], True)}{interval}"
-            )
-    words = {
-        "better": f"is better than {base} in",
-        "worse": f"is worse than {base}, beyond the interval, in",
-        "tie": f"does not differ from {base} beyond the interval in",
-        "": f"has no interval against {base} in",
-    }
-    text = f"{what} " + "; it ".join(f"{words[k]} {', '.join(v)}" for k, v in said.items()) + "."
-    if "tie" in said and not {"better", "worse"} & set(said):
+    for metric, v, verdict in _judged(values):
+        ends = (
+            ""
+            if v["low"] is None
+            else f" [{metric.show(v['low'], True)}, {metric.show(v['high'], True)}]"
+        )
+        shown = f"{metric.label} {metric.show(v['difference'], True)}{ends}"
+        said.setdefault(verdict, []).append(shown)
+    text = f"{what} " + "; it ".join(
+        f"{IN[k].format(base)} {', '.join(v)}" for k, v in said.items()
+    )
+    text += "."
+    if set(said) <= {TIE, verdicts.NONE} and TIE in said:
         text += (
             f" A smaller gain could not be seen with {found.get('photos', '?')} photos at "
             f"{found.get('sites', '?')} sites and {found.get('steps', '?')} steps."
         )
-    if name == "decoder-mlp" and said and set(said) != {"better"}:
-        text += " " + WHY_MLP.format(steps=f"{found.get('steps', '?')} steps")
     return text
 
 
@@ -125,74 +114,48 @@ def stress(found: dict) -> Part:
     if not found:
         part.sentences = ["No stress test was run on this data."]
         return part
-    rows = []
-    for trained, levels in found.get("trained", {}).items():
-        for name, v in levels.items():
-            keys = (
-                ("difference", "difference_low", "difference_high")
-                if ("difference" in v)
-                else ("mean", "low", "high")
-            )
-            value, low, high = (math.nan if v.get(k) is None else v[k] for k in keys)
-            rows.append(
-                {
-                    "trained": trained,
-                    "stress": name,
-                    "number": keys[0],
-                    "value": value,
-                    "low": low,
-                    "high": high,
-                }
-            )
-            if keys[0] == "mean":
-                part.sentences.append(
-                    f"Trained as {trained}, places as they are: "
-                    f"{with_interval(value, low, high)} recall@10 within a site."
-                )
-    part.table = pd.DataFrame(rows)
-    costs = part.table[part.table["number"] == "difference"] if rows else part.table
-    for trained, of in costs.groupby("trained", sort=False) if len(costs) else ():
-        sure = of[of["high"] < 0]
-        said = (
-            ", ".join(
-                f"{r.stress} ({with_interval(r.value, r.low, r.high)})" for r in sure.itertuples()
-            )
-            or "none"
+    rows = [
+        {"trained": trained, "stress": name, **_level(v)}
+        for trained, levels in found.get("trained", {}).items()
+        for name, v in levels.items()
+    ]
+    part.table = pd.DataFrame(rows, columns="trained stress number value low high".split())
+    for r in part.table[part.table["number"] == "mean"].itertuples():
+        part.sentences.append(
+            f"Trained as {r.trained}, places as they are: "
+            f"{with_interval(r.value, r.low, r.high)} recall@10 within a site."
         )
+    costs = part.table[part.table["number"] == "difference"]
+    for trained, of in costs.groupby("trained", sort=False):
+        sure = of[of["high"] < 0].itertuples()
+        said = [f"{r.stress} ({with_interval(r.value, r.low, r.high)})" for r in sure]
         part.sentences.append(
             f"Trained as {trained}, of {len(of)} levels these cost recall beyond "
-            f"the interval: {said}."
+            f"the interval: {', '.join(said) or 'none'}."
         )
     part.sentences += [_gap(gap) for gap in found.get("gaps", [])]
-    if "gaps" not in found:
-        part.sentences.append(
-            "The file holds no paired differences between modes; `make ablate` adds them."
-        )
     return part
+
+
+def _level(v: dict) -> dict:
+    """A level's difference to the unstressed one, or the mean of that one itself."""
+    of = "difference" if "difference" in v else "mean"
+    keys = (of, *(f"{of}_{end}" if of == "difference" else end for end in ("low", "high")))
+    numbers = (math.nan if v.get(k) is None else v[k] for k in keys)
+    return {"number": of, **dict(zip(("value", "low", "high"), numbers))}
 
 
 def _gap(gap: dict) -> str:
     """One mode of training against another, unstressed; `gap`: an entry of stress.json's `gaps`."""
-    value, low, high = (
-        100 * gap[k] if gap[k] is not None else math.nan for k in ("difference", "low", "high")
+    verdict = verdicts.of(gap["low"], gap["high"])
+    ends = (
+        "" if verdict == verdicts.NONE else f" [{100 * gap['low']:+.1f}, {100 * gap['high']:+.1f}]"
     )
-    word = (
-        "is not told apart, without an interval, from"
-        if math.isnan(low) or math.isnan(high)
-        else "does not differ beyond the interval from"
-        if low <= 0 <= high
-        else "is better than"
-        if value > 0
-        else "is worse than"
+    return (
+        f"Places as they are: trained as {gap['first']}, the model "
+        f"{IN[verdict].format('trained as ' + gap['second'])} recall@10 within a site: "
+        f"{100 * gap['difference']:+.1f}{ends} percentage points."
     )
-    ends = "" if math.isnan(low) or math.isnan(high) else f" [{low:+.1f}, {high:+.1f}]"
-    text = (
-        f"Places as they are: trained as {gap['first']} {word} trained as {gap['second']}, "
-        f"recall@10 within a site {value:+.1f}{ends} percentage points."
-    )
-    if (gap["first"], gap["second"]) == (MLP, LINEAR) and not low > 0:
-        text += " " + WHY_MLP.format(steps="a few hundred steps")
-    return text
 
 
 # ------------------------------------------------------------------ own readings, the space itself
@@ -201,11 +164,10 @@ def _gap(gap: dict) -> str:
 def readings(found: list[Line]) -> Part:
     """Our model read in other ways, each against its own mode, and metres against half a guess."""
     part = Part("The field, read in other ways", source="comparison.csv of each benchmark stage")
-    words = {WINS: "worse", LOSES: "better", TIE: "undecided", NONE: "no interval"}
-    rows = [
+    part.table = pd.DataFrame(
         {
             "task": x.task,
-            "split": x.split,
+            "split": x.split.name,
             "metric": x.metric,
             "reading": a.name,
             "value": a.value,
@@ -213,19 +175,16 @@ def readings(found: list[Line]) -> Part:
             "ours minus reading": a.difference,
             "low": a.low,
             "high": a.high,
-            "reading is": words[a.verdict],
+            "reading is": WORDS[OPPOSITE[a.verdict]],
         }
         for x in found
         for a in x.own
-    ]
-    part.table = pd.DataFrame(rows)
-    for name in dict.fromkeys(r["reading"] for r in rows):
-        said = [r["reading is"] for r in rows if r["reading"] == name]
-        counts = ", ".join(
-            f"{word} in {said.count(word)}" for word in words.values() if word in said
-        )
+    )
+    for name, of in part.table.groupby("reading", sort=False) if len(part.table) else ():
+        count = of["reading is"].value_counts()
+        said = ", ".join(f"{word} in {count[word]}" for word in WORDS.values() if word in count)
         part.sentences.append(
-            f"{name}: against our own reading, of {len(said)} judged numbers, {counts}."
+            f"{name}: against our own reading, of {len(of)} judged numbers, {said}."
         )
     for x in found:
         if x.metric.startswith("localisation error") and x.blind:
@@ -254,16 +213,9 @@ def localisation(
 
 def constant(x: Line, a: Against) -> str:
     """Whether the judged guess, the likeliest disc, beats one that looks at nothing."""
-    word = {
-        WINS: "better, beyond the interval",
-        LOSES: "worse, beyond the interval",
-        TIE: "no difference beyond the interval",
-        NONE: "no interval",
-    }[a.verdict]
     return (
         f"Localisation, {OURS} (the likeliest disc) against {a.name}: {number(x.value)} m "
-        f"against {number(a.value)} m in the median, difference "
-        f"{with_interval(a.difference, a.low, a.high)} m: {word}."
+        f"against {number(a.value)} m in the median, difference {a.amount} m: {WORDS[a.verdict]}."
     )
 
 

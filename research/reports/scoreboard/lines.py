@@ -6,31 +6,36 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from research.evaluation.table import LOWER, OURS, RANDOM
-from research.reports.scoreboard.tables import COORDBENCH, Tables
-from research.tasks.result import BLIND
-
-WINS, TIE, LOSES, NONE = "wins", "tie", "loses", ""
+from research.reports import verdicts
+from research.reports.gather import Run, TaskRecord
+from research.reports.words import Amount, amount
+from research.tasks.result import BLIND, Split
 
 
 @dataclass(frozen=True)
 class Against:
-    """A baseline: its value, and gair minus it with its 95% interval; verdict "" without one."""
+    """A baseline: its value, and gair minus it with its 95% interval and verdict."""
 
     name: str
     value: float
     difference: float = math.nan
     low: float = math.nan
     high: float = math.nan
-    verdict: str = NONE
+    verdict: str = verdicts.NONE
+
+    @property
+    def amount(self) -> Amount:
+        """The difference, as it is written."""
+        return amount(self.difference, self.low, self.high)
 
 
 @dataclass
 class Line:
     """Values are as in the long format. `others`: all encoders but ours, best first."""
 
-    task: str
+    record: TaskRecord
+    split: Split
     modality: str
-    split: str
     metric: str
     unit: str
     value: float
@@ -39,42 +44,52 @@ class Line:
     n: int
     clusters: int
     cluster: str
-    dataset: str
     data: str
-    headline: bool  # the first of what its task is judged by
-    random: Against | None
-    blind: Against | None
-    best: Against | None  # the best other encoder, blind guesses and untrained ones left out
+    headline: bool = False  # the first of what its task is judged by
+    random: Against | None = None
+    blind: Against | None = None
+    best: Against | None = None  # the best other encoder, blind guesses and untrained ones left out
     others: list[Against] = field(default_factory=list)
     own: list[Against] = field(default_factory=list)  # other readings of our own model
 
     @property
+    def task(self) -> str:
+        return self.record.name
+
+    @property
+    def amount(self) -> Amount:
+        """The value with its interval and unit, as it is written."""
+        return amount(self.value, self.low, self.high, self.unit)
+
+    @property
     def lower(self) -> bool:
+        """Whether smaller values are better."""
         return self.metric.startswith(LOWER)
 
     @property
     def question(self) -> str:
         """ "good", "alignment" or "space": which of the three questions this line answers."""
-        if "-" not in self.modality:
+        if not self.split.query:
             return "good"
-        # "localisation error, great circle" is over the whole world
-        near = "within" in self.split or self.metric == "localisation error"
-        return "alignment" if near else "space"
-
-    @property
-    def stage(self) -> str:
-        """The DVC stage that made it."""
-        return "coordbench" if self.task.startswith(COORDBENCH) else f"benchmark@{self.task}"
+        return "alignment" if self.split.gallery in ("chip", "site") else "space"
 
     @property
     def held_out(self) -> str:
-        """What the split says about new places: "new places", "same places", "as published" or
-        "not held out"."""
-        if "none held out" in self.split:
-            return "not held out"
-        if self.split.startswith("published split"):
-            return "as published"  # which may share a place or an event
-        return "same places" if self.split.startswith("random") else "new places"
+        """What the split says about new places: "new places", "same places", "as published" (which
+        may share a place or an event) or "not held out"."""
+        known = {"row": "same places", "published split": "as published", None: "not held out"}
+        return known.get(self.split.held_out, "new places")
+
+    @property
+    def status(self) -> str:
+        """What became of "pretraining helps here": "supported" (beyond the interval better than
+        untrained and than every other baseline), "partly" (than untrained, and not than every other
+        one), "no claim" or "refuted"."""
+        verdict = self.random.verdict if self.random else verdicts.NONE
+        if verdict != verdicts.WINS:
+            return "refuted" if verdict == verdicts.LOSES else "no claim"
+        every = all(a.verdict == verdicts.WINS for a in self.others)
+        return "supported" if every else "partly"
 
 
 @dataclass
@@ -87,87 +102,65 @@ class Part:
     source: str = ""  # file, stage, command, commit
 
 
-def lines(tables: Tables) -> list[Line]:
+def lines(run: Run) -> list[Line]:
     """All judged (task, split, metric), tasks by name, each task's headline first."""
-    mean = tables.rows[tables.rows["seed"].astype(str) == "mean"]
+    mean = run.rows[run.rows["seed"].astype(str) == "mean"]
+    ours = run.comparisons[run.comparisons["encoder"] == OURS]
     found = []
-    for task in mean["task"].unique():
-        of_task = mean[mean["task"] == task]
-        gaps = tables.comparisons[
-            (tables.comparisons["task"] == task) & (tables.comparisons["encoder"] == OURS)
-        ]
-        for i, (split, metric) in enumerate(_judged(of_task, tables.results.get(task, {}))):
+    for name in mean["task"].unique():
+        of_task, gaps = mean[mean["task"] == name], ours[ours["task"] == name]
+        for split, metric in _judged(run.tasks[name], of_task):
             rows = of_task[(of_task["split"] == split) & (of_task["metric"] == metric)]
             part = gaps[(gaps["split"] == split) & (gaps["metric"] == metric)]
-            found.append(_line(rows, part, headline=i == 0))
+            headline = not found or found[-1].task != name
+            found.append(_line(run.tasks[name], split, rows, part, headline))
     return found
 
 
-def _judged(rows: pd.DataFrame, result: dict) -> list[tuple[str, str]]:
-    """(split, metric) as result.json names them; where it does not, the headline's metric in every
-    split that ours has, the headline first."""
+def _judged(record: TaskRecord, rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """(split, metric) of what the record is judged by, as far as there is a row of ours."""
     ours = rows[rows["encoder"] == OURS]
-    have = list(dict.fromkeys(zip(ours["split"], ours["metric"])))
-    named = [(split, metric) for _, split, metric in result.get("mainline", [])]
-    if named:
-        return [pair for pair in named if pair in have]
-    head = result.get("headline") or {}
-    first = (head.get("split"), head.get("metric"))
-    metric = head.get("metric") or (have[0][1] if have else "")
-    return sorted((h for h in have if h[1] == metric), key=lambda pair: pair != first)
+    have = set(zip(ours["split"], ours["metric"]))
+    return [pair for pair in record.judged if pair in have]
 
 
-def _line(rows: pd.DataFrame, gaps: pd.DataFrame, headline: bool) -> Line:
+def _line(
+    record: TaskRecord, split: str, rows: pd.DataFrame, gaps: pd.DataFrame, headline: bool
+) -> Line:
     ours = rows[rows["encoder"] == OURS].iloc[0]
-    by_name = {g["baseline"]: g for g in gaps.to_dict("records")}
-    found = []
-    for r in rows[rows["encoder"] != OURS].to_dict("records"):
-        g = by_name.get(r["encoder"], {})
-        verdict = g.get("verdict")
-        found.append(
-            Against(
-                r["encoder"],
-                float(r["value"]),
-                _number(g.get("difference")),
-                _number(g.get("low")),
-                _number(g.get("high")),
-                verdict if verdict in (WINS, TIE, LOSES) else NONE,
-            )
-        )
+    gaps = gaps.set_index("baseline")
+    found = [_against(r, gaps) for r in rows[rows["encoder"] != OURS].to_dict("records")]
     lower = str(ours["metric"]).startswith(LOWER)
     found.sort(key=lambda a: (math.isnan(a.value), a.value if lower else -a.value))
-    own = [a for a in found if a.name.startswith(OURS)]
     others = [a for a in found if not a.name.startswith(OURS)]
-    trained = [a for a in others if a.name != RANDOM and a.name not in BLIND]
-    first = {
-        name: next((a for a in others if a.name in names), None)
-        for name, names in (("random", (RANDOM,)), ("blind", BLIND))
-    }
-    text = {
-        k: _text(ours[k])
-        for k in ("task", "modality", "split", "metric", "unit", "cluster", "dataset", "data")
-    }
     return Line(
-        **text,
-        value=float(ours["value"]),
-        low=_number(ours["low"]),
-        high=_number(ours["high"]),
-        n=int(ours["n"]),
-        clusters=int(ours["clusters"]),
-        headline=headline,
-        **first,
-        best=trained[0] if trained else None,
+        record,
+        record.splits.get(split, Split(split, None)),
+        ours["modality"],
+        ours["metric"],
+        ours["unit"] or "",
+        *(float(ours[k]) for k in ("value", "low", "high")),
+        int(ours["n"]),
+        int(ours["clusters"]),
+        ours["cluster"],
+        ours["data"],
+        headline,
+        random=_first(others, lambda a: a.name == RANDOM),
+        blind=_first(others, lambda a: a.name in BLIND),
+        best=_first(others, lambda a: a.name not in (RANDOM, *BLIND)),
         others=others,
-        own=own,
+        own=[a for a in found if a.name.startswith(OURS)],
     )
 
 
-def _number(value) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
+def _against(row: dict, gaps: pd.DataFrame) -> Against:
+    name, value = row["encoder"], float(row["value"])
+    if name not in gaps.index:
+        return Against(name, value)
+    gap = gaps.loc[name]
+    numbers = (float(gap[k]) for k in ("difference", "low", "high"))
+    return Against(name, value, *numbers, verdicts.known(gap["verdict"]))
 
 
-def _text(value) -> str:
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
+def _first(others: list[Against], fits) -> Against | None:
+    return next(filter(fits, others), None)

@@ -11,7 +11,9 @@ import pandas as pd
 
 from gairlib.location import registry
 from research.evaluation.neighbours import NEAREST
-from research.reports.scoreboard.lines import LOSES, NONE, TIE, WINS, Part
+from research.reports import verdicts
+from research.reports.scoreboard.lines import Part
+from research.reports.verdicts import LOSES, WINS
 from research.reports.words import number, with_interval
 from research.tasks.trained import CHOSEN, PROBE
 
@@ -78,7 +80,6 @@ def _row(part: pd.DataFrame, same: pd.DataFrame, gaps: pd.DataFrame) -> dict:
     near = _on_the_same(same, row["encoder"])
     c = gaps[gaps["encoder"] == row["encoder"]]
     gap = c.iloc[0] if len(c) else {}
-    verdict = gap.get("verdict")
     return {
         "encoder": row["encoder"],
         "trained": len(single),
@@ -91,7 +92,7 @@ def _row(part: pd.DataFrame, same: pd.DataFrame, gaps: pd.DataFrame) -> dict:
         "difference": gap.get("difference", row["value"] - near["value"]),
         "difference low": gap.get("low", math.nan),
         "difference high": gap.get("high", math.nan),
-        "verdict": verdict if verdict in (WINS, TIE, LOSES) else NONE,
+        "verdict": verdicts.known(gap.get("verdict")),
         "best by test score": single.loc[single["value"].idxmax(), "encoder"]
         if len(single)
         else "",
@@ -127,11 +128,10 @@ def _beats(split: str, metric: str, rows: list[dict]) -> list[str]:
         f"{split}, {len(rows)} {KINDS[metric]} {tables}: {who} is ahead of distance-weighted "
         f"5-NN by value on {ahead}, beyond the interval on {sure}."
     )
-    words = {TIE: "undecided", LOSES: "behind beyond the interval", NONE: "no interval"}
     rest = [
         f"{r['task']} ({number(r['value'])} against {number(r['5-NN'])}, "
         + with_interval(r["difference"], r["difference low"], r["difference high"])
-        + f", {words[r['verdict']]})"
+        + f", {verdicts.WORDS[r['verdict']]})"
         for r in rows
         if r["verdict"] != WINS
     ]

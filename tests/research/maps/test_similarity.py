@@ -8,6 +8,7 @@ import torch
 
 from gairlib import GAIR, GAIRConfig, inr
 from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
 from gairlib.errors import BadInput
 from research.figures import inr as figures
 from research.maps import similarity
@@ -78,3 +79,35 @@ def test_maps(tiny):
     flat = replace(made[0], cosine=np.full_like(made[0].cosine, 0.3))
     figure = figures.similarities([flat, *made[1:]], (photo.lon, photo.lat))
     assert "0.30 everywhere" in figure.axes[0].get_xlabel()  # a constant field has no best place
+
+
+def test_similarity_maps_say_what_their_colours_and_rings_mean(tiny):
+    """A colour bar a panel, a legend, a black ring below the white one, ticks that do not meet."""
+    dataset = Dataset(tiny)
+    sv = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 1}
+    size = {"dim": 16, "rs_size": 32, "rs_patch": 8, "rs_depth": 1, "rs_heads": 2, "sv_size": 32}
+    model = encode.random_init(GAIRConfig.preset("small", **size, sv_options=sv), 0)
+    scene, row = dataset.scene("quito"), dataset.street().query("site == 'quito'").iloc[0]
+    vector = encode.photos(model, dataset, dataset.street().query("site == 'quito'"))[0]
+    lonlat = (row.lon, row.lat)
+    drawn = similarity.maps(
+        similarity.readings(model),
+        scene,
+        vector,
+        lonlat,
+        chip_px=32,
+        chip_m=320.0,
+        sides={10.0: 320.0, 5.0: 160.0},
+    )
+    figure = figures.similarities(drawn, lonlat)
+    panels = [a for a in figure.axes if a.get_images() and a.get_title(loc="left")]
+    bars = [a for a in figure.axes if a.get_ylabel() == "cosine similarity"]
+    assert len(panels) == len(drawn) == len(bars)
+    (legend,) = figure.legends
+    assert [t.get_text() for t in legend.get_texts()] == ["truth", "most similar"]
+    for axis in panels:
+        rings = [line for line in axis.lines if line.get_markerfacecolor() == "none"]
+        assert [r.get_markeredgecolor() for r in rings] == ["black", "white"]
+        assert rings[0].get_markeredgewidth() > rings[1].get_markeredgewidth()
+        sides = [t.get_horizontalalignment() for t in axis.get_xticklabels()]
+        assert sides == ["left", "right"]

@@ -258,3 +258,11 @@ def test_large_pictures_become_webp_and_keep_their_size_and_colours():
     with Image.open(io.BytesIO(base64.b64decode(content))) as image:
         assert kind == "webp" and image.size == (400, 400)
         assert np.abs(np.asarray(image.convert("RGB"), float) - smooth).mean() < 6
+
+
+def test_importing_the_runner_is_quick():
+    """It runs before every stage: neither torch nor a plotting library may come with it."""
+    heavy = "{'torch', 'matplotlib', 'papermill'}"
+    code = f"import sys, research.pipeline.notebook; print({heavy} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

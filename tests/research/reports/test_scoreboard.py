@@ -7,90 +7,20 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from builders.benchmark_results import put, skip
 
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.location import registry as location
+from gairlib.location import base
 from research.evaluation.neighbours import NEAREST
 from research.evaluation.table import COMPARISON_COLUMNS, OURS, RANDOM, ROW_COLUMNS
 from research.pipeline.offline import external_loads
-from research.reports.scoreboard import board, claims, further, page
+from research.reports import verdicts
+from research.reports.gather import TaskRecord, gather
+from research.reports.scoreboard import board, claims, further, location_encoders, page
 from research.reports.scoreboard.lines import Against, Line
-from research.reports.scoreboard.location_encoders import counts
-from research.reports.scoreboard.location_encoders import section as trained_encoders
-from research.reports.scoreboard.tables import gather
+from research.tasks.result import Split
 from research.tasks.trained import CHOSEN, PROBE
-
-NAN = float("nan")
-
-
-def put(
-    folder, task, modality, metric, encoders, split="held-out sites", mainline=True, neighbours=()
-):
-    """encoders: name -> (value, verdict of ours against it, probe). neighbours: (encoder,
-    difference to 5-NN, low, high, verdict)."""
-    rows, gaps = [], []
-    for name, (value, verdict, probe) in encoders.items():
-        sure = verdict != ""
-        for seed in ("mean", "0"):
-            rows.append(
-                dict.fromkeys(ROW_COLUMNS, "")
-                | {
-                    "task": task,
-                    "modality": modality,
-                    "split": split,
-                    "encoder": name,
-                    "probe": probe,
-                    "n": 40,
-                    "seed": seed,
-                    "metric": metric,
-                    "value": value,
-                    "low": value - 0.1 if sure else NAN,
-                    "high": value + 0.1 if sure else NAN,
-                    "clusters": 9,
-                    "cluster": "site",
-                    "n_train": 100,
-                    "dataset": "d",
-                    "data": "synthetic",
-                }
-            )
-        if name != OURS:
-            gap = encoders[OURS][0] - value
-            gaps.append(
-                dict(
-                    zip(
-                        COMPARISON_COLUMNS,
-                        (
-                            task,
-                            split,
-                            metric,
-                            "",
-                            OURS,
-                            name,
-                            gap,
-                            gap - 0.01 if sure else NAN,
-                            gap + 0.01 if sure else NAN,
-                            "higher",
-                            verdict,
-                            9,
-                            1,
-                        ),
-                    )
-                )
-            )
-    folder = folder / "benchmark" / task
-    folder.mkdir(parents=True)
-    pd.DataFrame(rows).to_parquet(folder / "rows.parquet")
-    pd.DataFrame(gaps, columns=COMPARISON_COLUMNS).to_csv(folder / "comparison.csv", index=False)
-    near = [
-        (task, split, metric, "", name, NEAREST, gap, low, high, "higher", verdict, 9, 1)
-        for name, gap, low, high, verdict in neighbours
-    ]
-    pd.DataFrame(near, columns=COMPARISON_COLUMNS).to_csv(folder / "neighbours.csv", index=False)
-    result = {"status": "ran", "dataset": "d"}
-    if mainline:
-        result["mainline"] = [["key", split, metric]]
-    (folder / "result.json").write_text(json.dumps(result))
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +48,6 @@ def found(tiny, tmp_path_factory):
         "rs",
         "accuracy",
         base | {RANDOM: (0.8, "loses", "x"), "U-Net": (0.6, "tie", "trained")},
-        mainline=False,
     )
     put(
         out,
@@ -131,7 +60,9 @@ def found(tiny, tmp_path_factory):
             "chance": (0.1, "", "none"),
             "gair, chip mean": (0.4, "", "c"),
         },
-        split="all pairs, none held out, all photos",
+        split=Split(
+            "all photos", None, query="photo", target="chip", gallery="held out", claim="finding"
+        ),
     )
     put(
         out,
@@ -146,13 +77,10 @@ def found(tiny, tmp_path_factory):
             "rff": (0.5, "loses", PROBE),
             CHOSEN: (0.8, "loses", PROBE),
         },
-        split="random, 5 folds",
+        split=Split("random, 5 folds", "row"),
         neighbours=[(OURS, -0.1, -0.2, -0.05, "loses"), (CHOSEN, 0.1, 0.05, 0.15, "wins")],
     )
-    (out / "benchmark/rs-eurosat").mkdir()
-    (out / "benchmark/rs-eurosat/result.json").write_text(
-        json.dumps({"status": "skipped", "reason": "no folder eurosat_rgb"})
-    )
+    skip(out, "rs-eurosat", "no folder eurosat_rgb")
     (folder / "reports").mkdir()
     (folder / "reports/60-sv-green_view.json").write_text(
         json.dumps({"html": "60-sv-green_view.html"})
@@ -202,34 +130,12 @@ def test_long_format_holds_every_row_and_its_source(found, tmp_path):
 )
 def test_claims_follow_from_the_verdicts(found, task, status, said):
     x = line(found, task)
-    assert claims.status(x) == status and said in claims.claim(x)
+    assert x.status == status and said in claims.claim(x)
 
 
-@pytest.mark.parametrize(
-    "task, split, said",
-    [
-        (
-            "segmentation-landcover",
-            "held-out sites",
-            "telling the land cover of each pixel of a chip",
-        ),
-        ("pangaea-mados", "test", "segmenting the chips of PANGAEA's mados"),
-        ("placepulse-lively", "x", "telling how people judged a street (lively) from its photo"),
-        (
-            "retrieval-sv-location",
-            "held-out sites, photo to location, world gallery",
-            "finding the coordinates that belong to a photo, among places all over the world",
-        ),
-        (
-            "retrieval-rs-location",
-            "held-out sites, location to RS",
-            "finding the chip and the position in it that belongs to coordinates, among all held-out",
-        ),
-        ("retrieval", "held-out sites, within chip", "finding where in its chip a photo was taken"),
-    ],
-)
-def test_the_subject_of_a_claim_says_what_is_done(task, split, said):
-    assert claims.subject(SimpleNamespace(task=task, split=split)).startswith(said)
+def test_a_claim_begins_with_what_the_split_does_else_the_task(found):
+    assert claims.claim(line(found, "retrieval")).startswith("Finding: ")
+    assert claims.claim(line(found, "sv-green_view")).startswith("Telling sv-green_view: ")
 
 
 def test_losses_are_sentences_and_only_where_there_are_some(found):
@@ -242,13 +148,14 @@ def test_losses_are_sentences_and_only_where_there_are_some(found):
     assert "no folder eurosat_rgb" in found.conclusions()
 
 
-def test_what_the_folder_has_no_data_for_is_listed_by_family(found):
-    absent = dict(found.absent)
-    assert absent["pangaea-*, 4 tasks"] == "no folder pangaea/<set>"
-    assert "rs-eurosat" not in " ".join(absent)  # it is among the skipped ones of the run
+def test_what_the_folder_has_no_data_for_is_listed_by_reason(found):
+    named = [name for names, _ in found.absent for name in names.split(", ")]
+    assert "pangaea-mados" in named and len(named) == len(set(named))
+    assert not {"rs-eurosat", "sv-green_view"} & set(named)  # in this run's list
+    reasons = [why for _, why in found.absent]
+    assert len(reasons) == len(set(reasons))
     html = page.page(found)
-    assert f"not in this folder ({1 + len(absent)})" in html and "pangaea-*, 4 tasks" in html
-    assert "pangaea-*, 4 tasks" in found.conclusions()
+    assert f"not in this folder ({1 + len(found.absent)})" in html and "pangaea-mados" in html
 
 
 def test_questions_and_places(found):
@@ -264,7 +171,7 @@ def test_registry_counts_against_the_chosen_encoder_not_the_best_by_test_score(f
     assert part.table["difference"].iloc[0] == pytest.approx(0.1)
     assert part.table["verdict"].tolist() == ["wins"]  # of neighbours.csv: gair's own loses
     assert "by value on 1, beyond the interval on 1" in part.sentences[0]
-    assert f"of 2 trained encoders, of {len(location.names())} in the" in part.sentences[0]
+    assert f"of 2 trained encoders, of {len(base.names())} in the" in part.sentences[0]
 
 
 def tables(found, split="10° blocks, 5 folds"):
@@ -309,7 +216,7 @@ def tables(found, split="10° blocks, 5 folds"):
 
 
 def test_registry_takes_verdicts_from_the_paired_differences_to_neighbours():
-    part = trained_encoders(
+    part = location_encoders.section(
         *tables(
             [
                 ("location-t-win", "R2", 0.8, 0.6, 0.5, "wins"),
@@ -327,12 +234,12 @@ def test_registry_takes_verdicts_from_the_paired_differences_to_neighbours():
     assert said.startswith("10° blocks, 5 folds, 5 regression tables: the best of 2 trained enc")
     assert "by value on 3, beyond the interval on 1." in said
     assert "It does not beat 5-NN on location-t-tie (0.7 against 0.6, 0.1 [-0.9, 1.1], " in said
-    assert "location-t-lose (0.3 against 0.6, -0.3 [-0.31, -0.29], behind beyond the int" in said
+    assert "location-t-lose (0.3 against 0.6, -0.3 [-0.31, -0.29], worse)" in said
     assert "location-t-old (0.7 against 0.6, 0.1, no interval)" in said and "-win" not in said
     assert "location-t-lights holds hardly any signal for neighbours" in signal
     assert "-0.08 [-0.2, 0.02]" in signal
     assert "1 classification table:" in classes and "does not beat" not in classes
-    assert counts(part.table) == {
+    assert location_encoders.counts(part.table) == {
         "10° blocks, 5 folds, regression": {
             "tasks": 5,
             "ahead": 3,
@@ -354,13 +261,13 @@ def test_other_block_sizes_and_a_single_encoder_are_sentences_of_their_own():
         [("location-c-value", "R2", 0.5, 0.6, 0.5, "loses")], "0.5° blocks, 5 folds"
     )
     fine = fine[~fine["encoder"].isin(["rff", CHOSEN])]
-    part = trained_encoders(
+    part = location_encoders.section(
         pd.concat([rows, fine]), pd.concat([near, near_fine.assign(encoder="xyz")])
     )
     assert len(part.sentences) == 2  # one encoder alone is not the best by test score of several
     assert part.sentences[1].startswith("0.5° blocks, 5 folds, 1 regression table: the one train")
     fine = tables([("location-c-value", "R2", 0.5, 0.6, 0.5, "loses")])[0]
-    part = trained_encoders(fine[fine["encoder"] != CHOSEN], near)
+    part = location_encoders.section(fine[fine["encoder"] != CHOSEN], near)
     assert "flatters" in part.sentences[-1] and part.table["encoder"].tolist() == ["xyz"]
 
 
@@ -371,9 +278,9 @@ def of(verdicts, metric="R2", unit=""):
         for i, (name, v) in enumerate(verdicts.items())
     ]
     return Line(
-        "sv-x",
+        TaskRecord("sv-x", "benchmark@sv-x", "60-sv-x"),
+        Split("held-out sites", "site"),
         "sv",
-        "held-out sites",
         metric,
         unit,
         0.6,
@@ -382,13 +289,10 @@ def of(verdicts, metric="R2", unit=""):
         40,
         9,
         "site",
-        "d",
         "real",
-        True,
-        others[0],
-        None,
-        others[1],
-        others,
+        random=others[0],
+        best=others[1],
+        others=others,
     )
 
 
@@ -403,7 +307,7 @@ def of(verdicts, metric="R2", unit=""):
 )
 def test_supported_takes_a_win_over_every_baseline(verdicts, status, said):
     x = of(dict(zip((RANDOM, "A", "B", "C"), verdicts)))
-    assert claims.status(x) == status and said in claims.claim(x)
+    assert x.status == status and said in claims.claim(x)
     assert ("Level" in claims.claim(x)) == ("tie" in verdicts[2:])
 
 
@@ -427,10 +331,8 @@ def test_ablation_says_whether_mlp_beats_linear():
     ):
         text = said(**{"decoder-mlp": {"place_recall_at_10": values}})
         assert word in text and ("A smaller gain" in text) == (values is tie)
-        assert ("already reads the 3 x 3 tokens" in text) == (values is not v)
     mixed = said(**{"decoder-mlp": {"place_recall_at_10": worse, "site_recall_at_10": tie}})
-    assert "A smaller gain" not in mixed and "200 steps" in mixed
-    assert "3 x 3" not in said(**{"mode-bilinear": {"place_recall_at_10": worse}})
+    assert "A smaller gain" not in mixed
     assert "No ablation" in further.ablation({}).sentences[0]
 
 
@@ -451,16 +353,15 @@ def test_stress_costs_are_told_mode_by_mode():
     assert len(part.table) == 3 and "of 2 levels" in part.sentences[1]
     assert "noise 100 (-0.2 [-0.3, -0.1])" in part.sentences[1]
     assert "noise 25" not in part.sentences[1]
-    assert "no paired differences between modes" in part.sentences[-1]  # an earlier file
 
 
 @pytest.mark.parametrize(
     "value, low, high, word",
     [
-        (0.031, 0.01, 0.05, "trained as MLP NILI is better than trained as linear NILI"),
+        (0.031, 0.01, 0.05, "is better than trained as linear NILI"),
         (-0.035, -0.065, -0.006, "is worse than"),
-        (0.01, -0.02, 0.04, "does not differ beyond"),
-        (0.01, None, None, "without an interval"),
+        (0.01, -0.02, 0.04, "does not differ from"),
+        (0.01, None, None, "has no interval against"),
     ],
 )
 def test_modes_are_set_against_one_another(value, low, high, word):
@@ -473,9 +374,6 @@ def test_modes_are_set_against_one_another(value, low, high, word):
     }
     (said,) = further.stress({"trained": {}, "gaps": [gap]}).sentences
     assert word in said and f"{100 * value:+.1f}" in said
-    assert ("already reads the 3 x 3 tokens" in said) == ("better" not in word)
-    other = further.stress({"trained": {}, "gaps": [gap | {"second": "bilinear"}]}).sentences[0]
-    assert "3 x 3" not in other
 
 
 def test_localisation_is_set_against_guesses_that_look_at_nothing():
@@ -490,9 +388,9 @@ def test_localisation_is_set_against_guesses_that_look_at_nothing():
     x.blind = x.others[-1]
     said = further.readings([x]).sentences
     assert "likeliest disc) against best constant: 0.6 m against 0.39 m in the median, " in said[1]
-    assert "0.2 [0.1, 0.3] m: better, beyond the interval" in said[1]
-    assert "chip centre" in said[2] and "no difference beyond the interval" in said[2]
-    assert "a training position" in said[3] and "worse, beyond the interval" in said[3]
+    assert "0.2 [0.1, 0.3] m: better" in said[1]
+    assert "chip centre" in said[2] and "undecided" in said[2]
+    assert "a training position" in said[3] and "worse" in said[3]
     assert len(said) == 4  # the random point has the first sentence
     x.metric, x.unit, x.others = "localisation error, great circle", "km", x.others[-1:]
     assert "0.6 [0.5, 0.7] km in the median" in further.readings([x]).sentences[0]
@@ -521,25 +419,64 @@ def test_nothing_has_run(tiny, tmp_path):
     assert len(pd.read_parquet(tmp_path / "out/results.parquet")) == 0
 
 
-def test_tasks_of_an_earlier_run_are_left_out_and_torn_files_named(found, tmp_path):
+def test_tasks_of_an_earlier_run_are_left_out_and_torn_files_named(tiny, tmp_path):
+    folders = dict(outputs=tmp_path, metrics=tmp_path / "m", reports=tmp_path / "r")
     put(tmp_path, "sv-old", "sv", "R2", {OURS: (0.1, "tie", "x")})
-    assert not len(gather(tmp_path, ["sv-new"]).rows)
+    assert not len(gather(Dataset(tiny), **folders, tasks=["sv-new"]).rows)
+    assert len(gather(Dataset(tiny), **folders).rows)
     (tmp_path / "benchmark/sv-old/result.json").write_text("{")
-    with pytest.raises(BadInput, match="dvc repro benchmark@sv-old"):
-        gather(tmp_path)
+    with pytest.raises(BadInput, match="sv-old/result.json"):
+        gather(Dataset(tiny), **folders)
 
 
 @pytest.mark.parametrize(
-    "split, says",
+    "held_out, says",
     [
-        ("held-out sites", "new places"),
-        ("10° blocks, 5 folds", "new places"),
-        ("random rows", "same places"),
-        ("random, 5 folds", "same places"),
+        ("site", "new places"),
+        ("block", "new places"),
+        ("row", "same places"),
         ("published split", "as published"),
-        ("published split, 100 labels", "as published"),
-        ("all pairs, none held out, within chip", "not held out"),
+        (None, "not held out"),
     ],
 )
-def test_what_a_split_says_of_new_places(split, says):
-    assert Line.held_out.fget(SimpleNamespace(split=split)) == says
+def test_what_a_split_says_of_new_places(held_out, says):
+    assert Line.held_out.fget(SimpleNamespace(split=Split("x", held_out))) == says
+
+
+@pytest.mark.parametrize(
+    "gallery, question",
+    [("", "good"), ("chip", "alignment"), ("site", "alignment"), ("world", "space")],
+)
+def test_which_question_a_split_answers(gallery, question):
+    split = Split("x", "site", query="photo" if gallery else "", gallery=gallery)
+    assert Line.question.fget(SimpleNamespace(split=split)) == question
+
+
+def test_a_verdict_follows_from_the_interval_and_the_better_direction():
+    assert [verdicts.of(*ends) for ends in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1))] == [
+        "wins",
+        "loses",
+        "tie",
+    ]
+    assert verdicts.of(0.1, 0.2, lower=True) == "loses"
+    assert verdicts.of(None, None) == verdicts.of(float("nan"), 1.0) == verdicts.known(None) == ""
+
+
+def test_coordbench_has_the_columns_of_the_other_tasks(tiny, tmp_path):
+    head = "task,target,metric,encoder,split,value,low,high,n,clusters,cluster,synthetic"
+    (tmp_path / "coordbench").mkdir()
+    rows = [
+        f'cities-rain,rain_mm,R2,"{encoder}",{split},{value},,,10,4,10° block,True'
+        for encoder, value in (("GAIR", 0.5), ("GAIR, untrained", 0.7))
+        for split in ("random", "blocked")
+    ]
+    (tmp_path / "coordbench/rows.csv").write_text("\n".join([head, *rows]))
+    found = board.build(Dataset(tiny), outputs=tmp_path, metrics=tmp_path, reports=tmp_path)
+    assert [(x.split.name, x.held_out) for x in found.lines] == [
+        ("random, 5 folds", "same places"),
+        ("blocks, 5 folds", "new places"),
+    ]
+    assert {x.record.stage for x in found.lines} == {"coordbench"}
+    x = found.lines[0]
+    assert (x.value, x.random.value, x.random.verdict, x.status) == (0.5, 0.7, "", "no claim")
+    assert "rain mm" in claims.claim(x) and np.isnan(x.low) and x.data == "synthetic"

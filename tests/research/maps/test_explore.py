@@ -1,0 +1,60 @@
+"""The exploration notebook's choices of scene and photo, and its numbers."""
+
+import numpy as np
+import pytest
+
+from gairlib.data.dataset import Dataset
+from gairlib.embed.field import Finding
+from gairlib.errors import BadInput
+from gairlib.pairs.pairing import pair
+from research.maps import explore
+
+
+@pytest.fixture(scope="module")
+def dataset(tiny):
+    return Dataset(tiny)
+
+
+@pytest.fixture(scope="module")
+def manifest(dataset):
+    photos, scenes = dataset.photo_table(), dataset.scenes()
+    root = dataset.folder
+    return pair(photos, scenes, photos_root=root, chip_px=32, chip_m=320.0, progress=False).manifest
+
+
+def test_choices_of_scene_and_photo(manifest, dataset):
+    assert explore.choose_scene(dataset, manifest).id == "perth"  # the test site
+    assert explore.choose_scene(dataset, manifest[manifest["split"] != "test"]).id == "bern"
+    assert explore.choose_scene(dataset, manifest.iloc[:0]).id == "bern"
+    assert explore.choose_scene(dataset, manifest, "quito").id == "quito"
+    with pytest.raises(BadInput, match="no scene 'rome'"):
+        explore.choose_scene(dataset, manifest, "rome")
+    photos = explore.scene_photos(manifest, dataset.scene("perth"))
+    assert len(photos) == 12 and photos["photo_id"].is_unique
+    assert explore.choose_photo(photos, "perth-03") == 3
+    assert explore.choose_photo(photos, seed=1) == explore.choose_photo(photos, seed=1)
+    assert explore.choose_photo(photos.iloc[:0]) is None
+    with pytest.raises(BadInput, match="12 paired photos"):
+        explore.choose_photo(photos, "bern-00")
+
+
+def test_summary_and_conclusions_hold_for_any_outcome(dataset):
+    class Stub:
+        valid = np.ones((4, 5), bool)
+
+    scene = dataset.scenes()[0]
+    assert explore.summary([], Stub, None) == {"photos": 0, "field_cells": 20}
+    said = explore.conclusions({"photos": 0, "field_cells": 20}, scene, dataset, "trained here")
+    assert "no photo" in said
+    for errors, word in (
+        ([10, 20, 30] * 9, "better than"),
+        ([900] * 27, "worse than"),
+        ([10, 900] * 13, "not clearly different"),
+    ):
+        findings = [Finding(0, 0, 0.5, float(e), 300.0) for e in errors]
+        numbers = explore.summary(findings, Stub, 0)
+        assert numbers["median_error_m"] == np.median(errors)
+        assert word in explore.conclusions(numbers, scene, dataset, "trained here")
+    numbers = explore.summary(findings[:1], Stub, 0)
+    assert "median_error_low_m" not in numbers  # one photo has no interval
+    assert "1 photo the" in explore.conclusions(numbers, scene, dataset, "trained here")
