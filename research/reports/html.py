@@ -18,8 +18,7 @@ from research.maps.overlays import data_uri
 from research.pipeline import templates
 from research.pipeline.offline import external_loads
 from research.pipeline.page import QUALITY
-from research.reports.scoreboard import claims
-from research.reports.scoreboard.lines import Line
+from research.reports.lines import Line
 from research.reports.verdicts import WORDS
 from research.reports.words import number, with_interval
 
@@ -31,9 +30,7 @@ def render(name: str, **values) -> str:
     """A template of this package, filled in."""
     environment = templates.environment("research.reports")
     environment.filters |= {
-        "claim": claims.claim,
         "frame": frame,
-        "losses": claims.losses,
         "number": number,
         "picture": picture,
         "plain": plain,

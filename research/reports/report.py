@@ -16,7 +16,7 @@ from research.reports import gallery as report_gallery
 from research.reports import html
 from research.reports.gather import Run, TaskRecord
 from research.reports.gather import gather as gather_run
-from research.reports.scoreboard.lines import Line, lines
+from research.reports.lines import Line, lines
 from research.reports.verdicts import LOSES, TIE, WINS
 from research.reports.words import Amount, label, number, quantity
 from research.tasks import inventory

@@ -1,6 +1,6 @@
 """Every result of every task in one place: what is claimed, what is not, and where it came from.
 
-`lines` sets each judged number beside its baselines, `claims` turns comparisons into sentences,
+`claims` turns the comparisons of a line (`research.reports.lines`) into sentences,
 `location_encoders` sets trained location encoders against neighbours, `further` reads the ablation
 and the stress tests, `board` puts them together, `page` writes reports/scoreboard.html.
 """

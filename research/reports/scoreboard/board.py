@@ -9,8 +9,8 @@ import pandas as pd
 
 from gairlib.data.dataset import Dataset
 from research.reports.gather import Run, gather
+from research.reports.lines import Line, Part, lines
 from research.reports.scoreboard import claims, further
-from research.reports.scoreboard.lines import Line, Part, lines
 from research.reports.scoreboard.location_encoders import counts
 from research.reports.scoreboard.location_encoders import section as location_encoders
 from research.reports.verdicts import LOSES, NONE, TIE, WINS

@@ -6,7 +6,7 @@ none; where another method is better beyond its interval, that is a sentence of 
 
 import math
 
-from research.reports.scoreboard.lines import Against, Line
+from research.reports.lines import Against, Line
 from research.reports.verdicts import LOSES, NONE, TIE, WINS
 from research.reports.words import number, with_interval
 

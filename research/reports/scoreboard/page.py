@@ -7,7 +7,7 @@ from pathlib import Path
 
 from research.reports import html
 from research.reports.scoreboard.board import Board
-from research.reports.scoreboard.claims import QUESTIONS
+from research.reports.scoreboard.claims import QUESTIONS, claim, losses
 
 COLUMNS = (  # head, whether it sorts by number
     ("Task", False),
@@ -37,6 +37,8 @@ def page(board: Board) -> str:
     return html.render(
         "scoreboard.html",
         board=board,
+        claim=claim,
+        losses=losses,
         kind="synthetic" if board.run.dataset.synthetic else "real",
         columns=COLUMNS,
         statuses=STATUS,

@@ -11,7 +11,7 @@ from jinja2 import UndefinedError
 
 from research.reports import html
 from research.reports.gather import TaskRecord
-from research.reports.scoreboard.lines import Against, Line
+from research.reports.lines import Against, Line
 from research.tasks.result import Split
 
 LINE = Line(

@@ -11,14 +11,14 @@ from builders.benchmark_results import put, skip
 
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.location import base
+from gairlib.location import registry
 from research.evaluation.neighbours import NEAREST
 from research.evaluation.table import COMPARISON_COLUMNS, OURS, RANDOM, ROW_COLUMNS
 from research.pipeline.offline import external_loads
 from research.reports import verdicts
 from research.reports.gather import TaskRecord, gather
+from research.reports.lines import Against, Line
 from research.reports.scoreboard import board, claims, further, location_encoders, page
-from research.reports.scoreboard.lines import Against, Line
 from research.tasks.result import Split
 from research.tasks.trained import CHOSEN, PROBE
 
@@ -171,7 +171,7 @@ def test_registry_counts_against_the_chosen_encoder_not_the_best_by_test_score(f
     assert part.table["difference"].iloc[0] == pytest.approx(0.1)
     assert part.table["verdict"].tolist() == ["wins"]  # of neighbours.csv: gair's own loses
     assert "by value on 1, beyond the interval on 1" in part.sentences[0]
-    assert f"of 2 trained encoders, of {len(base.names())} in the" in part.sentences[0]
+    assert f"of 2 trained encoders, of {len(registry.names())} in the" in part.sentences[0]
 
 
 def tables(found, split="10° blocks, 5 folds"):

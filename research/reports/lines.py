@@ -1,4 +1,5 @@
-"""One line of the scoreboard: a task under one split and metric, beside its baselines."""
+"""One judged number, a task under one split and metric, beside its baselines: a line of the report
+and of the scoreboard."""
 
 import math
 from dataclasses import dataclass, field
