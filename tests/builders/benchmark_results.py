@@ -13,16 +13,7 @@ NAN = float("nan")
 SITES = Split("held-out sites", "site")
 
 
-def put(
-    folder,
-    task,
-    modality,
-    metric,
-    encoders,
-    *,
-    split=SITES,
-    neighbours=(),
-):
+def put(folder, task, modality, metric, encoders, *, split=SITES, neighbours=()):
     """A benchmark's folder as its stage leaves it, below `folder`/benchmark.
 
     encoders: name -> (value, verdict of ours against it, probe). neighbours: (encoder, difference
