@@ -268,13 +268,13 @@ class Dataset:
             self._reject("photo", f"row {i + 2}" if pd.isna(label) else label, reasons[i])
         return frame[reasons.isna()].reset_index(drop=True)
 
-    def photo(self, row: Mapping, fov: float = 90.0, size: int | None = None) -> np.ndarray:
+    def photo(self, row: Mapping, size: int | None = None) -> np.ndarray:
         """The picture of a row of `street()` or of a manifest: uint8 RGB [H, W, 3], upright.
 
         A finite `view_yaw` in the row asks for that perspective view out of a spherical photo.
         """
         yaw = row.get("view_yaw")
-        return photos.load(self.inside(row["path"]), view_yaw=yaw, fov=fov, size=size)
+        return photos.load(self.inside(row["path"]), view_yaw=yaw, size=size)
 
     # ------------------------------------------------------------------ tables and benchmarks
 

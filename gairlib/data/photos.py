@@ -1,10 +1,10 @@
 """Reads street-level photos: upright, as RGB, and out of 360-degree panoramas as perspective views.
 
-Every reading goes through `load` (a file) or `decode` (its bytes, as a pairs store keeps them), so
-that EXIF orientation, colour modes and refusal of what is broken or oversized are the same
-everywhere. Spherical (equirectangular) photos are cut on the fly: a
-view is an ordinary pinhole picture whose optical axis is `view_yaw` degrees clockwise of the
-panorama's centre column; nothing is written to disk.
+Every reading goes through `load` (a file) or `decode_into` (its bytes, as a pairs store keeps
+them), so that EXIF orientation, colour modes and refusal of what is broken or oversized are the
+same everywhere. Spherical (equirectangular) photos are cut on the fly: a view is an ordinary
+pinhole picture whose optical axis is `view_yaw` degrees clockwise of the panorama's centre column;
+nothing is written to disk.
 """
 
 import io
@@ -43,18 +43,16 @@ def load(
     return view.copy()
 
 
-def decode(data: bytes, name: str = "photo", size: int | None = None) -> np.ndarray:
-    """An encoded photo (JPEG, PNG, ...) as uint8 RGB [H, W, 3], by the rules of `load`.
-
-    name: what errors call it. Raises BadInput.
-    """
-    return np.asarray(_from_bytes(data, name, size)).copy()
-
-
 def decode_into(out: np.ndarray, data: bytes, name: str = "photo") -> None:
-    """`decode` at the size of `out`, uint8 [3, S, S], which it fills: colours as planes, the way
-    networks take them. Turning an array afterwards costs a third of the decoding itself."""
-    image = _from_bytes(data, name, out.shape[-1])
+    """Fill `out`, uint8 [3, S, S], with an encoded photo (JPEG, PNG, ...) by the rules of `load`.
+
+    Colours come as planes, the way networks take them: to turn an array afterwards costs a third of
+    the decoding itself. name: what errors call it. Raises BadInput.
+    """
+    if not data:
+        raise BadInput(f"{name}: empty (0 bytes)")
+    with _identified(io.BytesIO(data), name) as image:
+        image = _sized(image, name, out.shape[-1])
     for plane, colour in zip(out, "RGB"):
         plane[...] = np.frombuffer(image.tobytes("raw", colour), np.uint8).reshape(plane.shape)
 
@@ -133,13 +131,6 @@ def _identified(source: Path | io.BytesIO, path: str | Path) -> Image.Image:
         image.close()
         raise BadInput(f"{path}: 16- or 32-bit values; a photo must have 8 bits a channel")
     return image
-
-
-def _from_bytes(data: bytes, name: str, size: int | None) -> Image.Image:
-    if not data:
-        raise BadInput(f"{name}: empty (0 bytes)")
-    with _identified(io.BytesIO(data), name) as image:
-        return _sized(image, name, size)
 
 
 def _sized(image: Image.Image, path: str | Path, size: int | None) -> Image.Image:

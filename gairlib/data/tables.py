@@ -133,11 +133,11 @@ def no_reasons(index: pd.Index) -> pd.Series:
 
 def first_of(*reasons: pd.Series) -> pd.Series:
     """Row by row the first reason that there is, None where there is none."""
-    told = no_reasons(reasons[0].index)
+    first = no_reasons(reasons[0].index)
     for later in reversed(reasons):
         rows = later.notna()
-        told[rows] = later[rows]
-    return told
+        first[rows] = later[rows]
+    return first
 
 
 def photo_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:

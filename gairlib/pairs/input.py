@@ -40,6 +40,7 @@ CANDIDATES = 32  # scenes kept for a photo
 TOGETHER = 50_000  # photos joined at a time: each may lie in scores of scenes of one tile
 NEAR_DEG = 1e-4  # added around footprints: their edges are straight between outline points
 DAY = 86_400.0
+HASHES = 4_000_000  # of ids, sorted at a time
 REJECTED = pa.schema([("row", pa.int64()), ("photo_id", pa.string()), ("reason", pa.string())])
 
 
@@ -218,11 +219,11 @@ def _arrow(frame: pd.DataFrame) -> pa.Table:
         return pa.Table.from_pandas(frame, preserve_index=False)
 
 
-def double_rows(work: Path, at_once: int = 4_000_000) -> np.ndarray:
+def double_rows(work: Path) -> np.ndarray:
     """Rows in some scene whose id stands in an earlier such row too, sorted; int64."""
     parts = [np.load(f, mmap_mode="r") for f in sorted((work / "in").glob("ids-*.npy"))]
     total = sum(map(len, parts))
-    shares = max(1, -(-total // at_once))
+    shares = max(1, -(-total // HASHES))
     edges = [int(k * 2**64 / shares) for k in range(shares)] + [2**64]
     found = []
     for low, high in zip(edges[:-1], edges[1:]):

@@ -139,24 +139,18 @@ def overlaps(box: tuple, others: np.ndarray, buffer_m: float = 0.0) -> bool:
     return bool(len(near(others, box, buffer_m)))
 
 
-def near_duplicates(
-    x: np.ndarray,
-    y: np.ndarray,
-    heading: np.ndarray,
-    place_m: float = PLACE_M,
-    heading_deg: float = HEADING_DEG,
-) -> np.ndarray:
+def near_duplicates(x: np.ndarray, y: np.ndarray, heading: np.ndarray) -> np.ndarray:
     """For each photo the earlier photo that it nearly duplicates, or -1; int64 [n].
 
     x, y [n]: position in metres. heading [n]: degrees, NaN unknown; two unknown headings count as
     the same, an unknown and a known one as different. Photos are taken in the given order: one
-    stands for itself unless an earlier one that does lies within place_m and heading_deg; so a
+    stands for itself unless an earlier one that does lies within PLACE_M and HEADING_DEG; so a
     long row of close photos is thinned out, not reduced to its first, and however many photos
     stand on one spot, each is compared with few.
     """
     found = np.full(len(x), -1, np.int64)
-    standing: dict[tuple[int, int], list[int]] = {}  # square of place_m -> photos
-    cells = np.floor(np.column_stack([x, y]) / place_m).astype(np.int64).tolist()
+    standing: dict[tuple[int, int], list[int]] = {}  # square of PLACE_M -> photos
+    cells = np.floor(np.column_stack([x, y]) / PLACE_M).astype(np.int64).tolist()
     x, y, heading = (np.asarray(v, float).tolist() for v in (x, y, heading))
     around = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
     for k, (column, row) in enumerate(cells):
@@ -164,8 +158,8 @@ def near_duplicates(
             i
             for dc, dr in around
             for i in standing.get((column + dc, row + dr), ())
-            if math.hypot(x[i] - x[k], y[i] - y[k]) <= place_m
-            and _same_heading(heading[i], heading[k], heading_deg)
+            if math.hypot(x[i] - x[k], y[i] - y[k]) <= PLACE_M
+            and _same_heading(heading[i], heading[k])
         ]
         if earlier:
             found[k] = min(earlier)
@@ -174,10 +168,10 @@ def near_duplicates(
     return found
 
 
-def _same_heading(a: float, b: float, limit: float) -> bool:
+def _same_heading(a: float, b: float) -> bool:
     if math.isnan(a) or math.isnan(b):
         return math.isnan(a) and math.isnan(b)
-    return abs((a - b + 180.0) % 360.0 - 180.0) <= limit
+    return abs((a - b + 180.0) % 360.0 - 180.0) <= HEADING_DEG
 
 
 def check_settings(chip_px: int, chip_m: float, max_photos: int, margin: float) -> None:

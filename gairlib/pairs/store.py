@@ -102,11 +102,6 @@ class Pairs:
             self._rejected = pd.read_parquet(self.folder / "rejected.parquet")
         return self._rejected
 
-    @property
-    def rejected_counts(self) -> dict[str, int]:
-        """How many photos were rejected, by reason; no table is read."""
-        return self.report["rejected"]
-
     def photos(self) -> Photos | None:
         """The stored photos; None where the pairs were made without."""
         if self.chips.sizes.get("photo", 0) == 0:

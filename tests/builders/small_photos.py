@@ -1,11 +1,16 @@
-"""Photo tables on the grid of a small 10-m UTM scene, and settings to pair them with."""
+"""Photo tables on the grid of small 10-m UTM scenes, the scenes, and settings to pair with."""
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyproj
 from affine import Affine
-from builders.small_files import ORIGIN, UTM
+from builders.small_files import ORIGIN, UTM, ramp, write_scene
 from shapely.geometry import Polygon
+
+from gairlib.data import scenes
+from gairlib.data.scene import Scene
 
 TO_LONLAT = pyproj.Transformer.from_crs(UTM, "EPSG:4326", always_xy=True)
 SMALL = {"chip_px": 32, "chip_m": 320.0, "progress": False}
@@ -28,3 +33,13 @@ def chip_outline(chips, i) -> Polygon:
     """A chip's ground, in the metres of the UTM zone."""
     t, px = Affine(*chips["transform"].values[i]), chips.sizes["x"]
     return Polygon([t @ c for c in ((0, 0), (px, 0), (px, px), (0, px))])
+
+
+def write_three_scenes(folder: Path) -> list[Scene]:
+    """Two scenes that overlap by half, and one apart."""
+    made = []
+    for name, shift in (("a", 0), ("b", 640), ("c", 40_000)):
+        path = folder / f"{name}.tif"
+        write_scene(path, ramp(10, 128, 128), origin=(ORIGIN[0] + shift, ORIGIN[1]))
+        made.append(scenes.open_scene(path, row={"processing_baseline": "3.0"}))
+    return made

@@ -1,3 +1,5 @@
+"""Photos and chips paired: geometry, splits, reasons, what is saved."""
+
 from pathlib import Path
 
 import numpy as np
@@ -7,20 +9,18 @@ import pytest
 from affine import Affine
 from builders.small_files import ORIGIN, ramp, write_photo, write_scene
 from builders.small_photos import SMALL, TO_LONLAT, chip_outline, random_table, table
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gairlib import geo
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
-from gairlib.data.scene import Scene, outline
 from gairlib.errors import BadInput, Missing
-from gairlib.pairs import placement, store
+from gairlib.pairs import store
 from gairlib.pairs.cut import expand_views
-from gairlib.pairs.input import SceneTable
 from gairlib.pairs.pairing import pair
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
 REAL = ROOT.parent / "shared/real"
 
 
@@ -192,81 +192,6 @@ def test_chips_of_different_splits_never_overlap(scene):
         for j in range(i):
             if names[i] != names[j]:
                 assert a.intersection(shapes[j]).area < 1e-6
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.floats(-180, 180), st.floats(-85, 85)), min_size=1, max_size=40))
-def test_blocks_split_alike_and_whatever_else_is_there(points):
-    lon, lat = np.array(points).T
-    split = placement.split_by_block(lon, lat, 0.5, seed=3)
-    assert set(split) <= set(placement.SPLITS)
-    for i in range(len(points)):
-        alone = placement.split_by_block(lon[i : i + 1], lat[i : i + 1], 0.5, seed=3)
-        assert alone[0] == split[i]
-        same = (np.floor(lon / 0.5) == np.floor(lon[i] / 0.5)) & (
-            np.floor(lat / 0.5) == np.floor(lat[i] / 0.5)
-        )
-        assert len(set(split[same])) == 1
-
-
-def test_block_shares():
-    lon, lat = np.meshgrid(np.arange(0, 10, 0.1) + 0.05, np.arange(0, 10, 0.1) + 0.05)
-    split = placement.split_by_block(lon.ravel(), lat.ravel(), 0.1, seed=0)
-    for name, share in zip(placement.SPLITS, placement.SHARES):
-        assert (split == name).mean() == pytest.approx(share, abs=0.02)
-
-
-def test_candidate_scenes_agree_with_trying_every_scene():
-    rng = np.random.default_rng(2)
-    found = []
-    for i, (zone, x) in enumerate([(60, 770_000), (1, 160_000), (31, 400_000), (31, 405_000)]):
-        t = Affine(10, 0, x, 0, -10, 1_000_000)
-        crs = f"EPSG:{32600 + zone}"
-        found.append(
-            Scene(
-                f"s{i}",
-                Path("s.tif"),
-                crs,
-                t,
-                1000,
-                1000,
-                tuple(range(1, 11)),
-                "named",
-                0,
-                "stac",
-                cloud_cover=10.0 - i,
-                footprint=outline(t, crs, 1000, 1000),
-            )
-        )
-    lon, lat = [], []
-    for s in found:
-        for _ in range(50):
-            a, b = s.to_lonlat(rng.uniform(-200, 1200), rng.uniform(-200, 1200))
-            lon.append(geo.wrap_lon(float(a)))
-            lat.append(float(b))
-    lon, lat = np.array(lon), np.array(lat)
-    photo, scene = SceneTable.of(found).candidates(lon, lat, np.full(len(lon), np.nan))
-    for i in range(len(lon)):
-        inside = []
-        for k, s in enumerate(found):
-            to = pyproj.Transformer.from_crs("EPSG:4326", s.crs, always_xy=True)
-            x, y = to.transform(lon[i], lat[i])
-            if 0 <= (x - s.transform.c) / 10 <= 1000 and 0 <= (s.transform.f - y) / 10 <= 1000:
-                inside.append(k)
-        inside.sort(key=lambda k: found[k].cloud_cover)
-        # Outlines are a hair wider than the scenes: a photo just outside is told apart on the grid.
-        near = [k for k in scene[photo == i].tolist() if k not in inside]
-        assert [k for k in scene[photo == i].tolist() if k in inside] == inside
-        for k in near:
-            column, row = found[k].to_pixels(lon[i], lat[i])
-            assert -3 < column < 1003 and -3 < row < 1003
-
-
-def test_overlap_of_boxes_goes_round_the_antimeridian():
-    others = np.array([[179.9, 0.2, 10.0, 11.0]])
-    assert placement.overlaps((-179.9, 0.1, 10.5, 10.6), others)
-    assert not placement.overlaps((-179.5, 0.1, 10.5, 10.6), others)
-    assert not placement.overlaps((179.9, 0.1, 11.0, 12.0), others)  # a shared edge is no overlap
 
 
 def test_spherical_photos_become_four_views(scene):

@@ -261,7 +261,7 @@ def test_rejected_rows_as_a_table_or_a_file(parts, tmp_path):
     for found in (pairs, again):
         assert found.rejected["photo_id"].isna().tolist() == [False, True]
         assert found.rejected["reason"].tolist() == ["far", "no id"]
-        assert found.rejected_counts == {"far": 1, "no id": 1}
+        assert found.report["rejected"] == {"far": 1, "no id": 1}
     with pytest.raises(BadInput, match="2 photos rejected, but 0 are listed"):
         assemble(parts[:1], tmp_path / "one", **counts)
     assert pairs_store.load(tmp_path / "one").report == counts  # as it was before
