@@ -20,7 +20,7 @@ import yaml
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.pairs import store
-from gairlib.train import loop, plan
+from gairlib.train import loop, prepare
 from gairlib.train.engine import Engine
 
 PAIRS, OUT, CHECKPOINTS = "outputs/pair", "outputs/pretrain", "outputs/checkpoints/pretrain"
@@ -59,14 +59,14 @@ def run(values: dict) -> dict:
     ranks, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     rank = int(os.environ.get("RANK", 0))
     section = values["pretrain"] | {"devices": local, "nodes": ranks // local}
-    options, engine = plan.settings(section)
+    options, engine = prepare.settings(section)
     paths = values.get("paths", {})
     dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))
     pairs = store.load(paths.get("pairs", PAIRS))
-    model, todo = plan.start(pairs, values["model"], section, required=ranks > 1)
-    if not todo.train:
-        raise BadInput(f"nothing to train: {todo.sentence}")
-    batches = plan.batches(pairs, dataset, model.config, options, share=(rank, ranks))
+    model, plan = prepare.build_model(pairs, values["model"], section, required=ranks > 1)
+    if not plan.train:
+        raise BadInput(f"nothing to train: {plan.sentence}")
+    batches = prepare.batches(pairs, dataset, model.config, options, share=(rank, ranks))
     return loop.pretrain(
         model,
         batches["train"],
@@ -75,7 +75,7 @@ def run(values: dict) -> dict:
         options,
         checkpoints=paths.get("checkpoints", CHECKPOINTS),
         engine=engine,
-        begun=plan.beginning(todo),
+        initial_weights=prepare.initial_weights(plan),
         finish=False,
     )
 

@@ -7,10 +7,18 @@ started by torchrun, one a device, on one machine or many:
 
 The notebook does the same for `devices` > 1 and then goes on from the last checkpoint. What only
 sharding needs is imported where it is used: it takes seconds, and most runs have one device.
+
+Ctrl-C, the stop button of JupyterLab and the end of a batch job's time arrive as signals. Raised in
+the middle of an optimiser's step they would leave weights that belong to no step, so a first one
+ends the step that is running (`catch_stop_signals`).
 """
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -140,3 +148,38 @@ def sharded(value: Tensor) -> bool:
 def full(value: Tensor) -> Tensor:
     """A tensor as it is, or gathered from its shards (then every rank has to call)."""
     return value.full_tensor() if sharded(value) else value
+
+
+class StopRequest:
+    """True once somebody has asked to stop."""
+
+    def __init__(self) -> None:
+        self.made = False
+
+    def __bool__(self) -> bool:
+        return self.made
+
+
+@contextmanager
+def catch_stop_signals(catch: bool = True) -> Iterator[StopRequest]:
+    """Within it a first SIGINT or SIGTERM is noted; a second one interrupts at once.
+
+    Yields an object that is true once a signal has come. With catch=False, and in a thread other
+    than the main one, where Python allows no handlers, signals do what they did before.
+    """
+    request = StopRequest()
+    if not catch or threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    def note(number, frame):
+        if request.made:
+            raise KeyboardInterrupt
+        request.made = True
+
+    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -54,14 +54,14 @@ def backward(
             outputs.append(_encode(model, part, queued if i == last else queued[:0]))
 
     sv, local, here, field = (torch.cat([o[k] for o in outputs]).detach() for k in (0, 1, 2, 5))
-    everyone = _Everyone(fabric, inputs)
-    sv, local, here = (everyone.rows(v) for v in (sv, local, here))
-    field = everyone.rows(field, everyone.chips)
+    ranks = _AllRanks(fabric, inputs)
+    sv, local, here = (ranks.gather(v) for v in (sv, local, here))
+    field = ranks.gather(field, ranks.chips)
     leaves = Embeddings(sv, local, here, outputs[-1][3].detach(), outputs[-1][4].detach(), field)
     leaves = Embeddings(*(leaf.float().requires_grad_() for leaf in leaves))
-    lonlat = everyone.rows(inputs.lonlat)
-    near = everyone.rows(inputs.near_field(options.field_exclude_m).byte()).bool()
-    chip = everyone.rows(inputs.chip + fabric.global_rank * len(inputs.chips))
+    lonlat = ranks.gather(inputs.lonlat)
+    near = ranks.gather(inputs.near_field(options.field_exclude_m).byte()).bool()
+    chip = ranks.gather(inputs.chip + fabric.global_rank * len(inputs.chips))
     found = terms(
         leaves, lonlat=lonlat, chip=chip, near_field=near, queued_lonlat=queued, options=options
     )
@@ -71,8 +71,8 @@ def backward(
     *photos, queue, temperatures, fields = (
         leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for leaf in leaves
     )
-    photos = [everyone.own(g) * fabric.world_size for g in photos]
-    fields = everyone.own(fields, everyone.chips) * fabric.world_size
+    photos = [ranks.own_part(g) * fabric.world_size for g in photos]
+    fields = ranks.own_part(fields, ranks.chips) * fabric.world_size
     start = begin = 0
     for i, part in enumerate(parts):
         if keep_graph:
@@ -115,10 +115,10 @@ def _reseed(seed: int, rank: int, part: int) -> None:
     torch.manual_seed((seed + GOLDEN * (1 + 4096 * rank + part)) % 2**63)
 
 
-class _Everyone:
+class _AllRanks:
     """Rows of all ranks, in rank order. Ranks hold equally many chips, but not photos.
 
-    photos, chips: how many each rank holds. Rows are those of photos unless it is said.
+    photos, chips: how many each rank holds. counts: rows of each rank, default `photos`.
     """
 
     def __init__(self, fabric: Any, inputs: Inputs) -> None:
@@ -128,8 +128,8 @@ class _Everyone:
             self.photos = fabric.all_gather(count).flatten().tolist()
         self.chips = [len(inputs.chips)] * fabric.world_size
 
-    def rows(self, own: Tensor, counts: list[int] | None = None) -> Tensor:
-        """Those of all ranks from this rank's; they travel padded to the longest."""
+    def gather(self, own: Tensor, counts: list[int] | None = None) -> Tensor:
+        """All ranks' rows from this rank's own; they travel padded to the longest."""
         if self.fabric.world_size == 1:
             return own
         counts = counts or self.photos
@@ -137,7 +137,7 @@ class _Everyone:
         padded[: len(own)] = own
         return torch.cat([r[:n] for r, n in zip(self.fabric.all_gather(padded), counts)])
 
-    def own(self, rows: Tensor, counts: list[int] | None = None) -> Tensor:
-        """This rank's rows from those of all."""
+    def own_part(self, rows: Tensor, counts: list[int] | None = None) -> Tensor:
+        """This rank's rows from all ranks'."""
         counts, rank = counts or self.photos, self.fabric.global_rank
         return rows[sum(counts[:rank]) : sum(counts[: rank + 1])]

@@ -15,7 +15,6 @@ checkpoint to bit-identical weights (on CPU).
 import json
 import shutil
 import time
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -23,14 +22,12 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gairlib.errors import BadInput
+from gairlib.errors import BadInput, extra
 from gairlib.model import GAIR
 from gairlib.train import checkpoint, gradient_cache, inputs
 from gairlib.train.batches import PairBatches
-from gairlib.train.coordinate_queue import CoordinateQueue
-from gairlib.train.curves import Curves
-from gairlib.train.engine import Engine, full
-from gairlib.train.interrupts import deferred
+from gairlib.train.engine import Engine, StopRequest, catch_stop_signals, full
+from gairlib.train.objective import CoordinateQueue
 from gairlib.train.options import PretrainOptions, adamw, learning_rate, limit_queue
 from gairlib.train.validation import validate
 
@@ -51,34 +48,36 @@ SPEED = ("pairs_per_second", "seconds", "waited_seconds", "device", "ranks")
 
 def pretrain(
     model: GAIR,
-    train: PairBatches,
+    batches: PairBatches,
     validation: PairBatches | None,
     out: str | Path,
     options: PretrainOptions,
     *,
     checkpoints: str | Path,
     engine: Engine | None = None,
-    begun: str = "",
+    initial_weights: str = "",
     progress: bool = True,
     finish: bool = True,
 ) -> dict:
     """Trains in place and writes `out/model` and `out/live`; returns a summary of plain numbers.
 
-    train: the batches of this rank (`share`); validation: all of them, on each rank. Goes on from
-    the newest checkpoint of the same run (same config, options, pairs and `begun`, which says what
-    weights it began with) below `checkpoints`; they are removed when training is complete. A loss
-    that is not finite stops the run with the step and the photos of that batch; the last good
-    checkpoint stays. A checkpoint that cannot be written (a full disk) is said and tried again
-    later.
+    batches: this rank's share of the training batches; validation: all of them, on each rank.
+    Goes on from the newest checkpoint of the same run below `checkpoints`: same config, options,
+    pairs and `initial_weights` (any name of the weights that `model` starts from, such as
+    `prepare.initial_weights` gives). Raises BadInput at a loss that is not finite, with the step and
+    the photos of its batch; the last good checkpoint stays. A checkpoint that cannot be written (a
+    full disk) is reported, and tried again at the next one.
 
-    finish=False, and several ranks in any case, leave a checkpoint of the last step and nothing
-    else: the same call in a single process then writes what is to be written.
+    finish: write `out/model` after the last step and remove the checkpoints. With finish=False, or
+    with several ranks, the run ends at a checkpoint of its last step instead; the same call in one
+    process with finish=True goes on from there, trains nothing and writes the model.
     """
     engine = engine or Engine()
-    run = _Run(model, train, validation, Path(out), options, Path(checkpoints), engine, begun)
+    folders = {"out": Path(out), "checkpoints": Path(checkpoints)}
+    run = _Run(model, batches, validation, options, engine, initial_weights, **folders)
     # ranks would hear of a signal at different steps; they go on from their last checkpoint
-    with deferred() if engine.ranks == 1 else nullcontext(False) as asked:
-        run.loop(asked, progress)
+    with catch_stop_signals(engine.ranks == 1) as stop:
+        run.loop(stop, progress)
     return run.finish() if finish and engine.ranks == 1 else run.leave()
 
 
@@ -88,28 +87,30 @@ class _Run:
     def __init__(
         self,
         model: GAIR,
-        train: PairBatches,
+        batches: PairBatches,
         validation: PairBatches | None,
-        out: Path,
         options: PretrainOptions,
-        checkpoints: Path,
         engine: Engine,
-        begun: str,
+        initial_weights: str,
+        *,
+        out: Path,
+        checkpoints: Path,
     ):
-        self.model, self.train, self.validation, self.options = model, train, validation, options
+        self.model, self.options = model, options
+        self.batches, self.validation = batches, validation
         self.out, self.checkpoints = out, checkpoints
         torch.manual_seed(options.seed)
         self.fabric = engine.fabric(options.precision)
         self.wrapped, self.optimiser = engine.setup(
             self.fabric, model, lambda m: adamw(m, options), parts=options.gradient_parts
         )
-        self.queue = CoordinateQueue(limit_queue(options, len(train)), self.fabric.device)
+        self.queue = CoordinateQueue(limit_queue(options, len(batches)), self.fabric.device)
         self.identity = checkpoint.fingerprint(
             options.identity(),
             model.config.to_dict(),
-            train.chips,
-            begun,
-            [list(map(str, train.rows[c])) for c in ("photo_id", "x", "y")],
+            batches.chips,
+            initial_weights,
+            [list(map(str, batches.rows[c])) for c in ("photo_id", "x", "y")],
         )
         self.step, self.history = 0, []
         found = self.fabric.broadcast(checkpoint.latest(self.checkpoints, self.identity))
@@ -127,7 +128,7 @@ class _Run:
 
     # ---- the loop
 
-    def loop(self, asked, progress: bool) -> None:
+    def loop(self, stop: StopRequest, progress: bool) -> None:
         """From where the run stands to its last step; a request to stop ends it between two."""
         options, began = self.options, time.monotonic()
         if self.fabric.is_global_zero:
@@ -150,10 +151,10 @@ class _Run:
                     bar.update()
                     self.step = step + 1
                     if self.step < options.steps and (
-                        asked or self.step % options.checkpoint_every == 0
+                        stop or self.step % options.checkpoint_every == 0
                     ):
                         self._save()
-                    if asked and self.step < options.steps:
+                    if stop and self.step < options.steps:
                         raise KeyboardInterrupt
                 self.waited = ahead.waited
         finally:
@@ -169,10 +170,10 @@ class _Run:
             config=self.model.config,
             options=self.options,
             device=self.fabric.device,
-            share=self.train.share,
+            share=self.batches.share,
         )
         return inputs.Ahead(
-            lambda step: make(self.train.batch(step), step=step),
+            lambda step: make(self.batches.batch(step), step=step),
             range(self.start, self.options.steps),
             ahead=int(self.fabric.device.type != "cpu"),
             device=self.fabric.device,
@@ -221,7 +222,7 @@ class _Run:
         step = int(self.bad)
         if step < 0:
             return
-        ids = self.train.batch(step).photo_ids
+        ids = self.batches.batch(step).photo_ids
         raise BadInput(
             f"the loss is not finite at step {step} (gradient norm {float(norm):.3g}); the last "
             f"good checkpoint is {checkpoint.latest(self.checkpoints, self.identity) or 'none'}; "
@@ -270,8 +271,8 @@ class _Run:
         last = {k: v for row in self.history for k, v in row.items()}
         return {
             "steps": self.options.steps,
-            "train_photos": len(self.train),
-            "train_chips": self.train.chips,
+            "train_photos": len(self.batches),
+            "train_chips": self.batches.chips,
             "pairs_per_second": round(self.pairs_seen / max(self.seconds, 1e-9), 1),
             "seconds": round(self.seconds, 1),
             "waited_seconds": round(self.waited, 1),
@@ -280,3 +281,29 @@ class _Run:
             "ranks": self.fabric.world_size,
             "queue": self.queue.size,
         } | {k: last[k] for k in SUMMARY if k in last}
+
+
+class Curves:
+    """Training curves as DVCLive writes them (`dvc plots show`), rebuilt from the history.
+
+    One file a metric below `folder`, with the steps at which it was logged.
+    """
+
+    def __init__(self, folder: Path, history: list[dict]):
+        with extra("train"):
+            from dvclive import Live
+
+        self.live = Live(str(folder), save_dvc_exp=False, report=None, dvcyaml=None)
+        for row in history:
+            self.log(row)
+
+    def log(self, row: dict) -> None:
+        """A row of the history: `step` and numbers by name."""
+        self.live.step = row["step"]
+        for key, value in row.items():
+            if key != "step":
+                self.live.log_metric(key, value)
+        self.live.make_summary()
+
+    def close(self) -> None:
+        self.live.end()

@@ -26,11 +26,10 @@ import yaml
 from torch import Tensor
 
 from gairlib import GAIR, GAIRConfig, geo
-from gairlib.train import gradient_cache, inputs, plan
+from gairlib.train import gradient_cache, inputs, prepare
 from gairlib.train.batches import Batch
-from gairlib.train.coordinate_queue import CoordinateQueue
 from gairlib.train.engine import Engine
-from gairlib.train.objective import Embeddings, terms
+from gairlib.train.objective import CoordinateQueue, Embeddings, terms
 from gairlib.train.options import PretrainOptions, adamw, learning_rate, parameter_groups
 from research import speed
 
@@ -61,7 +60,7 @@ def sample(quick: bool) -> tuple[GAIRConfig, PretrainOptions]:
         section = section | {"chips_per_batch": 4, "photos_per_chip": 3}
     else:
         config = GAIRConfig.preset(values["model"]["preset"], **values["model"]["changes"])
-    return config, plan.settings(section)[0]
+    return config, prepare.settings(section)[0]
 
 
 def draw(seed: int, config: GAIRConfig, chips: int, photos: int) -> Batch:

@@ -31,7 +31,7 @@ from gairlib.config import GAIRConfig
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.files import sha256
-from gairlib.train import checkpoint, plan
+from gairlib.train import checkpoint, prepare
 from research.imports import code_hash
 from research.pipeline import notebook, stages
 
@@ -171,7 +171,7 @@ def plan_runs(
         for variant in variants:
             values = values_of(base, variant, steps=steps, seed=seed)
             try:
-                options, _ = plan.settings(values["pretrain"])
+                options, _ = prepare.settings(values["pretrain"])
                 model = values["model"]
                 config = GAIRConfig.preset(model.get("preset", "small"), **model["changes"])
             except BadInput as problem:

@@ -33,7 +33,7 @@ from gairlib.files import atomic_write
 from gairlib.model import GAIR
 from gairlib.pairs import store
 from gairlib.pairs.store import Pairs
-from gairlib.train import loop, plan
+from gairlib.train import loop, prepare
 from research.evaluation import localisation
 from research.tasks.query import Query, gather
 from research.tasks.reading import read
@@ -110,12 +110,12 @@ def run(values: dict, pairs_folder: str, work: str | Path, keep: str | Path = ""
     work = Path(work)
     dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))
     pairs = store.load(pairs_folder)
-    options, engine = plan.settings(values["pretrain"])
-    model, todo = plan.start(pairs, values["model"], values["pretrain"])[:2]
-    if not todo.train:
-        raise BadInput(f"nothing to train: {todo.sentence}")
+    options, engine = prepare.settings(values["pretrain"])
+    model, plan = prepare.build_model(pairs, values["model"], values["pretrain"])[:2]
+    if not plan.train:
+        raise BadInput(f"nothing to train: {plan.sentence}")
     query = validation_query(pairs, dataset, model.config.sv_size)  # before an hour is spent
-    data = plan.batches(pairs, dataset, model.config, options)["train"]
+    data = prepare.batches(pairs, dataset, model.config, options)["train"]
     summary = loop.pretrain(
         model,
         data,

@@ -16,7 +16,7 @@ from gairlib import GAIR, GAIRConfig
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.pairs.pairing import pair
-from gairlib.train import checkpoint, loop, plan
+from gairlib.train import checkpoint, loop, prepare
 from gairlib.train.engine import Engine
 from gairlib.train.options import PretrainOptions, learning_rate, limit_queue
 
@@ -63,7 +63,7 @@ def run_training(tiny, out, options=OPTIONS, model=None):
     torch.set_num_threads(1)  # sums of two threads differ in the last bit from those of one
     torch.manual_seed(0)
     model = model or GAIR(CONFIG)
-    data = plan.batches(pairs, dataset, CONFIG, options)
+    data = prepare.batches(pairs, dataset, CONFIG, options)
     return loop.pretrain(
         model,
         data["train"],
@@ -168,7 +168,7 @@ def test_nan_stops_with_step_and_photos(tiny, tmp_path):
 
 def test_batches_are_a_function_of_the_step_and_serve_every_chip(tiny):
     dataset, pairs = pair_up(tiny)
-    data = plan.batches(pairs, dataset, CONFIG, OPTIONS)["train"]
+    data = prepare.batches(pairs, dataset, CONFIG, OPTIONS)["train"]
     for step in (0, 7):
         one, two = data.batch(step), data.batch(step)
         assert torch.equal(one.chips, two.chips) and torch.equal(one.photos, two.photos)
@@ -181,13 +181,13 @@ def test_batches_are_a_function_of_the_step_and_serve_every_chip(tiny):
 def test_few_pairs_take_the_given_weights_and_say_so(tiny, tmp_path):
     _, pairs = pair_up(tiny)
     GAIR(CONFIG).save_pretrained(tmp_path / "weights")
-    todo = plan.make_plan(pairs, init=str(tmp_path / "weights"), min_pairs=1000)
-    assert not todo.train and "nothing is trained" in todo.sentence
-    assert plan.make_plan(pairs, init="", min_pairs=5).train
+    plan = prepare.make_plan(pairs, init=str(tmp_path / "weights"), min_pairs=1000)
+    assert not plan.train and "nothing is trained" in plan.sentence
+    assert prepare.make_plan(pairs, init="", min_pairs=5).train
     with pytest.raises(BadInput, match="min_pairs asks for 1000"):
-        plan.make_plan(pairs, init="", min_pairs=1000)
+        prepare.make_plan(pairs, init="", min_pairs=1000)
     with pytest.raises(Missing, match="no model.safetensors"):
-        plan.make_plan(pairs, init=str(tmp_path / "nothing"), min_pairs=5)
+        prepare.make_plan(pairs, init=str(tmp_path / "nothing"), min_pairs=5)
 
 
 def test_learning_rate_rises_then_falls_to_zero():

@@ -13,7 +13,7 @@ from test_train import CONFIG, OPTIONS, pair_up
 
 from gairlib import GAIRConfig
 from gairlib.errors import BadInput
-from gairlib.train import __main__, loop, plan
+from gairlib.train import __main__, loop, prepare
 from gairlib.train.engine import Engine
 from research.pipeline import stages
 
@@ -41,10 +41,10 @@ def values(tiny, tmp_path):
 
 
 def finish(dataset, pairs, values, folder):
-    options, engine = plan.settings(values["pretrain"])
+    options, engine = prepare.settings(values["pretrain"])
     torch.set_num_threads(1)
-    model, todo = plan.start(pairs, values["model"], values["pretrain"])
-    data = plan.batches(pairs, dataset, model.config, options)
+    model, plan = prepare.build_model(pairs, values["model"], values["pretrain"])
+    data = prepare.batches(pairs, dataset, model.config, options)
     return loop.pretrain(
         model,
         data["train"],
@@ -53,7 +53,7 @@ def finish(dataset, pairs, values, folder):
         options,
         checkpoints=folder / "checkpoints",
         engine=engine.alone(),
-        begun=plan.beginning(todo),
+        initial_weights=prepare.initial_weights(plan),
         progress=False,
     )
 
@@ -71,7 +71,7 @@ def test_two_processes_train_what_one_does(values, tmp_path, monkeypatch):
     first, second = (
         load_file(tmp_path / p / "model/model.safetensors") for p in ("alone/out", "out")
     )
-    start = plan.start(pairs, values["model"], values["pretrain"])[0].state_dict()
+    start = prepare.build_model(pairs, values["model"], values["pretrain"])[0].state_dict()
     for name, value in first.items():
         learnt = float((value - start[name]).abs().max())
         assert float((second[name] - value).abs().max()) <= 0.05 * learnt + 1e-6, name
@@ -95,20 +95,20 @@ def test_command_line_says_what_is_wrong(tmp_path, capsys):
 
 def test_unknown_keys_of_the_section_are_named():
     with pytest.raises(BadInput, match="unknown key learning_rate"):
-        plan.settings({"learning_rate": 1.0})
-    options, engine = plan.settings({"steps": 3, "devices": 2, "init": ""})
+        prepare.settings({"learning_rate": 1.0})
+    options, engine = prepare.settings({"steps": 3, "devices": 2, "init": ""})
     assert options.steps == 3 and engine.ranks == 2
 
 
-def test_checkpoints_of_another_beginning_are_not_resumed(values, tmp_path):
+def test_checkpoints_of_other_initial_weights_are_not_resumed(values, tmp_path):
     _, pairs, values = values
-    model, todo = plan.start(pairs, values["model"], values["pretrain"])
+    model, plan = prepare.build_model(pairs, values["model"], values["pretrain"])
     model.save_pretrained(tmp_path / "weights")
     other = values["pretrain"] | {"init": str(tmp_path / "weights")}
-    again, begun = plan.start(pairs, values["model"], other)
-    assert begun.train and again.config == model.config
-    assert plan.beginning(begun) != plan.beginning(todo)
-    assert len(json.loads(plan.beginning(begun))["init"]) == 64
+    again, other_plan = prepare.build_model(pairs, values["model"], other)
+    assert other_plan.train and again.config == model.config
+    assert prepare.initial_weights(other_plan) != prepare.initial_weights(plan)
+    assert len(json.loads(prepare.initial_weights(other_plan))["init"]) == 64
 
 
 def test_the_preset_of_the_published_size_fits_the_pipeline(tmp_path):
@@ -116,7 +116,7 @@ def test_the_preset_of_the_published_size_fits_the_pipeline(tmp_path):
     params = yaml.safe_load((root / "params.yaml").read_text())
     shutil.copy(root / "presets/base.yaml", tmp_path / "params.local.yaml")
     stages._merge(params, tmp_path / "params.local.yaml")
-    options, _ = plan.settings(params["pretrain"])
+    options, _ = prepare.settings(params["pretrain"])
     config = GAIRConfig.preset(params["model"]["preset"], **params["model"]["changes"])
     assert (config.dim, config.sv_size, config.rs_size) == (768, 224, params["pair"]["chip_px"])
     assert options.chips_per_batch * options.photos_per_chip == 16_384

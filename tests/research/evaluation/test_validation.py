@@ -6,7 +6,7 @@ import torch
 from gairlib import GAIR, GAIRConfig
 from gairlib.data.dataset import Dataset
 from gairlib.pairs.pairing import pair
-from gairlib.train import plan
+from gairlib.train import prepare
 from gairlib.train.validation import validate
 from research.evaluation.validation import intervals
 from research.reports import report
@@ -30,8 +30,8 @@ def small_run(dataset, sites: int):
         "small", dim=16, rs_size=32, rs_patch=8, rs_depth=1, rs_heads=2, sv_size=32, sv_options=sv
     )
     torch.manual_seed(0)
-    options, _ = plan.settings({"chips_per_batch": 4, "photos_per_chip": 3})
-    return GAIR(config), plan.batches(paired, dataset, config, options)["val"]
+    options, _ = prepare.settings({"chips_per_batch": 4, "photos_per_chip": 3})
+    return GAIR(config), prepare.batches(paired, dataset, config, options)["val"]
 
 
 def test_recall_on_validation_sites_has_an_interval_over_sites(dataset):

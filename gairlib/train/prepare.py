@@ -1,4 +1,4 @@
-"""What pretraining does with the pairs at hand: train, start from other weights, or take them.
+"""From params.yaml to what pretraining needs: options, the model with its first weights, batches.
 
 A handful of pairs cannot train a model. With fewer than `min_pairs` training pairs the weights in
 `init` (for runs on a user's own data: the sample's checkpoint) are taken as they are, and the
@@ -26,10 +26,10 @@ from gairlib.train.loop import SPEED
 from gairlib.train.options import PretrainOptions
 from gairlib.weights.towers import TOWERS, initialise
 
-BEGINNING = ("init", "init_towers", "min_pairs")  # what a run starts from
+INITIAL_WEIGHTS = ("init", "init_towers", "min_pairs")  # keys: what a run starts from
 _OPTIONS = tuple(f.name for f in fields(PretrainOptions))
 _ENGINE = tuple(f.name for f in fields(Engine))
-SETTINGS = (*BEGINNING, *_OPTIONS, *_ENGINE)  # every key of the section `pretrain`
+SETTINGS = (*INITIAL_WEIGHTS, *_OPTIONS, *_ENGINE)  # every key of the section `pretrain`
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def settings(section: Mapping[str, Any]) -> tuple[PretrainOptions, Engine]:
     )
 
 
-def start(
+def build_model(
     pairs: Pairs, model: Mapping[str, Any], section: Mapping[str, Any], *, required: bool = False
 ) -> tuple[GAIR, Plan]:
     """The model as training begins, and the plan.
@@ -110,25 +110,25 @@ def start(
     required: a hub that does not answer is an error, so that all ranks begin alike.
     """
     sources = section.get("init_towers") or {}
-    todo = make_plan(
+    plan = make_plan(
         pairs,
         init=section.get("init", ""),
         min_pairs=section.get("min_pairs", 1),
         init_towers=sources,
     )
-    if todo.init:
-        return GAIR.from_pretrained(todo.init), todo
+    if plan.init:
+        return GAIR.from_pretrained(plan.init), plan
     torch.manual_seed(section.get("seed", 0))
     built = GAIR(GAIRConfig.preset(model.get("preset", "small"), **model.get("changes", {})))
     if not any(sources.values()) and set(sources) <= set(TOWERS):
-        return built, todo
-    begun = initialise(built, sources, required=required)
-    sentence = " ".join([todo.sentence, *begun.sentences])
-    return built, replace(todo, sentence=sentence, towers=begun.provenance)
+        return built, plan
+    loaded = initialise(built, sources, required=required)
+    sentence = " ".join([plan.sentence, *loaded.sentences])
+    return built, replace(plan, sentence=sentence, towers=loaded.provenance)
 
 
-def beginning(plan: Plan) -> str:
-    """What weights a run begins with, by content: checkpoints of another beginning are not its."""
+def initial_weights(plan: Plan) -> str:
+    """What weights a run starts from, by content: a checkpoint of other ones is not resumed."""
     files = {tower: record.get("sha256") for tower, record in plan.towers.items()}
     if plan.init:
         files["init"] = sha256(Path(plan.init) / "model.safetensors")
@@ -159,7 +159,7 @@ def batches(
     }
 
 
-def take_as_is(model: GAIR, out: str | Path) -> dict:
+def keep_initial_weights(model: GAIR, out: str | Path) -> dict:
     """Writes the weights that were loaded from `init` as this run's model; no training."""
     out = Path(out)
     shutil.rmtree(out / "live", ignore_errors=True)

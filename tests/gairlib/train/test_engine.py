@@ -6,16 +6,16 @@ import threading
 
 import pytest
 
-from gairlib.train.interrupts import deferred
+from gairlib.train.engine import catch_stop_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_first_is_noted_second_interrupts(number):
     before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt), deferred() as asked:
-        assert not asked
+    with pytest.raises(KeyboardInterrupt), catch_stop_signals() as stop:
+        assert not stop
         os.kill(os.getpid(), number)
-        assert asked
+        assert stop
         os.kill(os.getpid(), number)
         pytest.fail("the second signal did nothing")
     assert signal.getsignal(number) is before
@@ -25,8 +25,8 @@ def test_another_thread_may_use_it_without_handlers():
     seen = []
 
     def work():
-        with deferred() as asked:
-            seen.append(bool(asked))
+        with catch_stop_signals() as stop:
+            seen.append(bool(stop))
 
     thread = threading.Thread(target=work)
     thread.start()
