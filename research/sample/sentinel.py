@@ -15,8 +15,8 @@ from scipy.ndimage import gaussian_filter
 from research.sample import spectra
 from research.sample.climate import greenness, may_snow
 from research.sample.layout import CELL, MARGIN, World
-from research.sample.light import at_solar_hour, shadow_mask, sun_position
 from research.sample.noise import grid_noise
+from research.sample.sky import at_solar_hour, shadow_mask, sun_position
 
 PIXELS = 192
 _PAD = int(MARGIN / CELL)

@@ -1,14 +1,14 @@
-"""Weather, light and sky of one photo: what the air does to what the camera sees."""
+"""The sun over a site, its shadows, and the weather, light and sky of one photo."""
 
 import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from research.sample import spectra
 from research.sample.climate import greenness, may_snow
-from research.sample.light import sun_position
+from research.sample.layout import CELL
 from research.sample.noise import fractal
 from research.sample.rays import Camera
 from research.sample.sites import Site
@@ -126,3 +126,40 @@ def sky_colour(air: Air, u: np.ndarray, v: np.ndarray, cam: Camera) -> np.ndarra
     if air.weather == "clear" and air.lighting != "night":
         sky = sky + (halo * min(air.direct + 0.2, 1))[..., None] * air.sun_colour
     return sky
+
+
+# ---------------------------------------------------------------------------------- the sun
+
+
+def sun_position(lon: float, lat: float, when: datetime) -> tuple[float, float]:
+    """(elevation, azimuth) in radians, azimuth clockwise from north; to about a degree.
+    `when` is UTC. The equation of time is left out."""
+    day = when.timetuple().tm_yday
+    tilt = math.radians(23.44) * math.sin(2 * math.pi * (day - 80) / 365.0)
+    hour = math.radians(15.0 * (when.hour + when.minute / 60 + lon / 15 - 12))
+    phi = math.radians(lat)
+    up = math.sin(phi) * math.sin(tilt) + math.cos(phi) * math.cos(tilt) * math.cos(hour)
+    east = -math.cos(tilt) * math.sin(hour)
+    north = math.cos(phi) * math.sin(tilt) - math.sin(phi) * math.cos(tilt) * math.cos(hour)
+    return math.asin(max(-1.0, min(1.0, up))), math.atan2(east, north) % (2 * math.pi)
+
+
+def at_solar_hour(lon: float, day: datetime, hour: float) -> datetime:
+    """UTC time of a local solar hour on a day, whole minutes."""
+    minutes = round((hour - lon / 15.0) * 60)
+    return datetime(day.year, day.month, day.day) + timedelta(minutes=minutes)
+
+
+def shadow_mask(height: np.ndarray, elevation: float, azimuth: float) -> np.ndarray:
+    """Which cells lie in shadow: bool, the shape of `height` (m on the 2.5 m grid)."""
+    reach = min(float(height.max()) / max(math.tan(elevation), 0.05), 260.0)
+    di, dj = -math.cos(azimuth), math.sin(azimuth)  # rows grow to the south
+    shade = np.zeros(height.shape, bool)
+    n, m = height.shape
+    for k in range(1, int(reach / CELL) + 1):
+        i, j = round(k * di), round(k * dj)
+        drop = k * CELL * math.tan(elevation)
+        a = slice(max(0, -i), n - max(0, i)), slice(max(0, -j), m - max(0, j))
+        b = slice(max(0, i), n - max(0, -i)), slice(max(0, j), m - max(0, -j))
+        shade[a] |= height[b] - drop > height[a] + 0.5
+    return shade

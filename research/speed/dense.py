@@ -24,7 +24,7 @@ from rasterio.windows import Window
 from gairlib import GAIR, GAIRConfig, bands
 from gairlib.data import scenes
 from gairlib.embed import dense, pca
-from research import speed
+from research.speed import measure
 
 FULL, QUICK = 10_980, 96  # pixels a side
 PART = 549  # ... of the window on which the decoders are compared
@@ -105,7 +105,7 @@ def run(quick: bool = False, side: int | None = None) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         scene, out = f"{folder}/scene.tif", f"{folder}/field.tif"
         make_scene(scene, side)
-        whole = speed.peak("research.speed.dense:write", scene, out, "linear", None)
+        whole = measure.peak("research.speed.dense:write", scene, out, "linear", None)
         result = {
             "side_px": side,
             "pixels": side**2,
@@ -116,7 +116,9 @@ def run(quick: bool = False, side: int | None = None) -> dict:
             "whole_peak_bytes": whole["peak_bytes"],
         }
         for decoder in ("linear", "mlp"):
-            done = speed.peak("research.speed.dense:write", scene, out, decoder, [0, 0, part, part])
+            done = measure.peak(
+                "research.speed.dense:write", scene, out, decoder, [0, 0, part, part]
+            )
             result[f"window_{decoder}_pixels_per_second"] = part**2 / done["value"]["seconds"]
             result[f"window_{decoder}_peak_bytes"] = done["peak_bytes"]
     result["window_px"] = part

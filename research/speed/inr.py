@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gairlib import inr
-from research import speed
+from research.speed import measure
 
 FULL = (65_536, 12, 768)  # queries, tokens a side, D
 QUICK = (512, 4, 16)
@@ -109,7 +109,7 @@ def run(quick: bool = False) -> dict:
             "mlp_ours": lambda: mlp(grid, xy),
             "linear_sketch": lambda: sketch(linear, grid, xy),
         }
-        seconds = speed.side_by_side(fast, repeat=1 if quick else 5)
+        seconds = measure.side_by_side(fast, repeat=1 if quick else 5)
         slow = {}
         for name, decode in (("linear", linear.linear), ("mlp", partial(correction, mlp))):
             start = time.perf_counter()  # once: tens of seconds
@@ -118,7 +118,7 @@ def run(quick: bool = False) -> dict:
     finally:
         torch.set_num_threads(threads)
     slow["mlp"] += slow["linear"]
-    alone = speed.peak("research.speed.inr:ours_alone", *size)
+    alone = measure.peak("research.speed.inr:ours_alone", *size)
     both = seconds["linear_direct"] + seconds["mlp_direct"]
     return {
         **dict(zip(("queries", "tokens_a_side", "dim"), size)),

@@ -28,7 +28,7 @@ from scipy.spatial import cKDTree
 
 from gairlib.data.scene import outline
 from gairlib.pairs.join import Footprints
-from research import speed
+from research.speed import measure
 
 SEED = 7
 CITIES = 3_000
@@ -141,7 +141,7 @@ def run(quick: bool = False) -> dict:
     size = QUICK if quick else FULL
     result: dict = {"points": size[0], "footprints": size[1]}
     for name in ("ours", "strtree"):
-        done = speed.peak(f"research.speed.join:{name}", *size)
+        done = measure.peak(f"research.speed.join:{name}", *size)
         result |= {f"{name}_{key}": value for key, value in done["value"].items()}
         result[f"{name}_peak_bytes"] = done["peak_bytes"]
     result["same_pairs"] = result["ours_checksum"] == result["strtree_checksum"]

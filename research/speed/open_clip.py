@@ -38,7 +38,7 @@ from gairlib import GAIR, GAIRConfig, losses
 from gairlib.train import inputs
 from gairlib.train.inputs import Inputs
 from gairlib.train.options import PretrainOptions
-from research import speed as bench
+from research.speed import measure as bench
 from research.speed import pretraining
 
 THREADS = 2

@@ -19,8 +19,7 @@ from affine import Affine
 from pyproj import Transformer
 
 from gairlib import bands, geo
-from research import speed
-from research.speed import join
+from research.speed import join, measure
 
 FULL, QUICK = 10_000_000, 20_000
 SCENES, EDGE = 8, 512
@@ -115,7 +114,7 @@ def run(quick: bool = False) -> dict:
     ):
         with tempfile.TemporaryDirectory() as folder:
             write_world(Path(folder) / "world", photos)
-            done = speed.peak("research.speed.pairing:paired", str(Path(folder) / "world"))
+            done = measure.peak("research.speed.pairing:paired", str(Path(folder) / "world"))
         counts = done["value"]
         if counts["photos_in"] != photos or counts["paired"] + counts["rejected"] != photos:
             raise RuntimeError(f"of {photos} photos {counts} are accounted for")

@@ -7,7 +7,7 @@ training (forward and backward) and a reading without gradients.
 import torch
 
 from gairlib.sv import SVEncoder
-from research import speed
+from research.speed import measure
 
 FULL = (128, 64, [32, 64, 128, 256])  # photos, pixels a side, channels
 QUICK = (2, 32, [8, 8, 16, 16])
@@ -35,7 +35,7 @@ def _measure(photos: int, side: int, channels: list[int], repeats: int) -> dict:
     def ours():
         return encoder(images)
 
-    found = speed.side_by_side(
+    found = measure.side_by_side(
         {"plain": lambda: plain().sum().backward(), "ours": lambda: ours().sum().backward()},
         repeats,
     )
@@ -46,7 +46,7 @@ def _measure(photos: int, side: int, channels: list[int], repeats: int) -> dict:
     }
     encoder.eval()
     with torch.inference_mode():
-        found = speed.side_by_side({"plain": plain, "ours": ours}, repeats)
+        found = measure.side_by_side({"plain": plain, "ours": ours}, repeats)
         apart = float((plain() - ours()).abs().max())
     return {k: round(v, 3) for k, v in numbers.items()} | {
         "read_plain_s": round(found["plain"], 3),

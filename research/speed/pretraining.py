@@ -31,7 +31,7 @@ from gairlib.train.batches import Batch
 from gairlib.train.engine import Engine
 from gairlib.train.objective import CoordinateQueue, Embeddings, terms
 from gairlib.train.options import PretrainOptions, adamw, learning_rate, parameter_groups
-from research import speed
+from research.speed import measure
 
 THREADS = 2
 BATCHES = 6  # different ones, met in turn
@@ -43,7 +43,7 @@ QUEUE = 384  # a quarter of the sample's 1,536 training photos
 
 def sample(quick: bool) -> tuple[GAIRConfig, PretrainOptions]:
     """The sample's model and options; in small where `quick` is asked for."""
-    values = yaml.safe_load((speed.RESULTS.parents[1] / "params.yaml").read_text())
+    values = yaml.safe_load((measure.RESULTS.parents[1] / "params.yaml").read_text())
     section = values["pretrain"]
     if quick:
         config = GAIRConfig.preset(
@@ -228,7 +228,7 @@ def race(loops: dict, batches: list[Batch], first: int, repeat: int) -> dict[str
             loop.step(first + k, batch)
 
     blocks = {name: partial(block, loop) for name, loop in loops.items()}
-    seconds = speed.rounds(blocks, repeat, first_in_turn=True)
+    seconds = measure.rounds(blocks, repeat, first_in_turn=True)
     rates = {f"{name}_photos_per_second": photos / median(s) for name, s in seconds.items()}
     rounds = [a / b for a, b in zip(seconds["plain"], seconds["ours"])]  # of the same minute
     return rates | {"ratio": median(rounds)}
@@ -281,7 +281,7 @@ def shares(ours: Ours, batch: Batch, repeat: int) -> dict[str, float]:
         "losses": through(loss),
         "optimiser": ours.update,  # with the gradients that the towers have just left
     }
-    middle = speed.side_by_side(parts, repeat)
+    middle = measure.side_by_side(parts, repeat)
     return {f"share_{name}": s / sum(middle.values()) for name, s in middle.items()}
 
 

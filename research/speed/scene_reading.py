@@ -37,7 +37,7 @@ from gairlib.data.scene import Scene
 from gairlib.data.scene_reader import Reader
 from gairlib.data.scenes import open_scene
 from gairlib.pairs import placement
-from research.speed import timed
+from research.speed.measure import timed
 
 TILE = 512
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from gairlib.location.spherical_harmonics import real_harmonics
-from research.speed import peak
+from research.speed.measure import peak
 
 HERE = "research.speed.spherical_harmonics"
 

@@ -262,8 +262,8 @@ def test_mlp_takes_at_most_a_chunk_at_a_time(monkeypatch):
 
 
 def test_bench_compares_equal_things(monkeypatch):
-    from research import speed as measure
     from research.speed import inr as bench
+    from research.speed import measure as measure
 
     monkeypatch.setattr(measure, "peak", lambda name, *v: measure.call(name, list(v)))  # in here
     found = bench.run(quick=True)

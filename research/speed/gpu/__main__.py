@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from research.speed.gpu import PARTS, RESULTS, Sizes, attempt, machine, table, write
+from research.speed.gpu import machine
+from research.speed.gpu.record import PARTS, RESULTS, Sizes, attempt, table, write
 
 
 def measure(part: str, sizes: Sizes, device: torch.device) -> dict:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from gairlib.train.engine import Engine
-from research.speed.gpu import Sizes, machine, reached
+from research.speed.gpu import machine
+from research.speed.gpu.record import Sizes, reached
 from research.speed.gpu.steps import Stepper, random_inputs
 from research.speed.gpu.utilisation import options_for
 

@@ -18,7 +18,8 @@ import torch
 from gairlib.train import inputs
 from gairlib.train.batches import Batch
 from gairlib.train.engine import Engine
-from research.speed.gpu import Failed, Sizes, attempt, flops, machine, reached
+from research.speed.gpu import flops, machine
+from research.speed.gpu.record import Failed, Sizes, attempt, reached
 from research.speed.gpu.steps import Stepper, random_inputs
 from research.speed.gpu.utilisation import options_for
 

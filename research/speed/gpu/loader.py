@@ -24,7 +24,8 @@ from gairlib.train import inputs
 from gairlib.train.batches import PairBatches
 from gairlib.train.engine import Engine
 from research.speed import batch_reading
-from research.speed.gpu import Failed, Sizes, attempt, machine, reached
+from research.speed.gpu import machine
+from research.speed.gpu.record import Failed, Sizes, attempt, reached
 from research.speed.gpu.steps import Stepper
 from research.speed.gpu.utilisation import mode, options_for
 

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gairlib.train.engine import Engine
-from research.speed.gpu import Failed, Sizes, reached
 from research.speed.gpu.exactness import TARGET, deviation, gradients
+from research.speed.gpu.record import Failed, Sizes, reached
 from research.speed.gpu.steps import Stepper, random_inputs
 from research.speed.gpu.utilisation import options_for
 

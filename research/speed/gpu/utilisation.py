@@ -19,7 +19,8 @@ from gairlib.model import GAIR
 from gairlib.train.engine import Engine
 from gairlib.train.objective import Embeddings, terms
 from gairlib.train.options import PretrainOptions
-from research.speed.gpu import Failed, Sizes, attempt, flops, machine, product_rate, reached
+from research.speed.gpu import flops, machine, product_rate
+from research.speed.gpu.record import Failed, Sizes, attempt, reached
 from research.speed.gpu.steps import Stepper, places, random_inputs
 
 TARGET = 0.45

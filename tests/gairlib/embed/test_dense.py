@@ -393,10 +393,10 @@ def test_sample_is_the_field_at_places_with_data(tmp_path):
 
 
 def test_bench_runs_small(monkeypatch):
-    from research import speed
     from research.speed import dense as measured
+    from research.speed import measure
 
-    monkeypatch.setattr(speed, "peak", lambda name, *v: speed.call(name, list(v)))  # in here
+    monkeypatch.setattr(measure, "peak", lambda name, *v: measure.call(name, list(v)))  # in here
     found = measured.run(quick=True)
     assert found["pixels"] == measured.QUICK**2 and 0 < found["whole_peak_bytes"] < 4 * 2**30
     assert found["window_mlp_pixels_per_second"] > 0 and found["whole_file_bytes"] > 10**5

@@ -17,14 +17,13 @@ from pyproj import Transformer
 from gairlib.errors import BadInput
 from research.sample import (
     learnability,
-    light,
     noise,
     photos,
-    places,
     rays,
     render,
     sentinel,
     sites,
+    sky,
     spectra,
     write,
 )
@@ -82,7 +81,7 @@ def test_cities_are_real_and_spread():
         "climate",
     ]
     assert table["elevation"].between(-450, 6000).all() and table["elevation"].median() < 500
-    assert set(table["climate"].dropna()) <= set(places.GROUPS.values())
+    assert set(table["climate"].dropna()) <= set(sites.GROUPS.values())
     assert table["lon"].between(-180, 180).all() and table["lat"].between(-90, 90).all()
     assert table["continent"].value_counts(normalize=True).max() < 0.4
     pd.testing.assert_frame_equal(table, sites.cities_table(rows=100))
@@ -90,11 +89,11 @@ def test_cities_are_real_and_spread():
 
 def test_elevation_and_climate_of_known_places():
     lon, lat = [86.92, -74.0, 37.62, 31.24, 103.8, -160.0], [27.99, 40.71, 55.75, 30.05, 1.3, -20.0]
-    height = places.elevation(lon, lat)
+    height = sites.elevations(lon, lat)
     assert height[0] > 4000 and (abs(height[1:5]) < 300).all()
     want = ["polar", "temperate", "continental", "arid", "tropical", None]  # the last: open sea
-    assert places.climate(lon, lat) == want
-    assert places.climate([-179.99, 180.0], [68.9, 68.9])[0] is not None  # across the antimeridian
+    assert sites.climates(lon, lat) == want
+    assert sites.climates([-179.99, 180.0], [68.9, 68.9])[0] is not None  # across the antimeridian
 
 
 # ---------------------------------------------------------------------------- parts
@@ -114,18 +113,18 @@ def test_hash_is_uniform():
 
 def test_sun_stands_where_it_should():
     # Equinox, local noon on the equator: overhead. At 45 N: to the south, 45 degrees up.
-    noon = light.at_solar_hour(30.0, datetime(2021, 3, 21), 12.0)
-    assert light.sun_position(30.0, 0.0, noon)[0] > math.radians(88)
-    up, azimuth = light.sun_position(30.0, 45.0, noon)
+    noon = sky.at_solar_hour(30.0, datetime(2021, 3, 21), 12.0)
+    assert sky.sun_position(30.0, 0.0, noon)[0] > math.radians(88)
+    up, azimuth = sky.sun_position(30.0, 45.0, noon)
     assert abs(math.degrees(up) - 45) < 1.5 and abs(math.degrees(azimuth) - 180) < 2
-    morning = light.at_solar_hour(30.0, datetime(2021, 3, 21), 7.0)
-    assert 80 < math.degrees(light.sun_position(30.0, 45.0, morning)[1]) < 110  # in the east
+    morning = sky.at_solar_hour(30.0, datetime(2021, 3, 21), 7.0)
+    assert 80 < math.degrees(sky.sun_position(30.0, 45.0, morning)[1]) < 110  # in the east
 
 
 def test_shadow_falls_away_from_the_sun():
     height = np.zeros((60, 60), np.float32)
     height[30, 30] = 20.0
-    shade = light.shadow_mask(height, math.radians(45), math.radians(90))  # sun in the east
+    shade = sky.shadow_mask(height, math.radians(45), math.radians(90))  # sun in the east
     rows, columns = np.nonzero(shade)
     assert set(rows) == {30} and columns.max() == 29  # a shadow to the west
     assert columns.min() == 30 - 7  # 20 m tall, 45 degrees, cells of 2.5 m, half a metre of grace

@@ -11,10 +11,7 @@ import torch
 from gairlib import GAIR
 from gairlib.train.engine import Engine
 from research.speed.gpu import (
-    Failed,
-    Sizes,
     __main__,
-    attempt,
     exactness,
     flops,
     large_batch,
@@ -22,9 +19,9 @@ from research.speed.gpu import (
     machine,
     product_rate,
     ranks,
-    table,
     utilisation,
 )
+from research.speed.gpu.record import Failed, Sizes, attempt, table
 from research.speed.gpu.steps import Stepper, random_inputs
 
 CPU = torch.device("cpu")
@@ -120,7 +117,7 @@ def test_failures_are_recorded_and_let_go_of_their_tensors():
 
     found = attempt(full, 3)
     assert found["failed"] == "out of memory: CUDA out of memory: 3" and held[0]() is None
-    assert found["where"].startswith("test_bench_gpu.py:")
+    assert found["where"].startswith("test_gpu.py:")
     assert attempt(lambda: {}["x"])["failed"] == "KeyError: 'x'"
     assert attempt(lambda: {"fine": 1}) == {"fine": 1}
 

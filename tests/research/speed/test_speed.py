@@ -5,28 +5,28 @@ import time
 
 import pytest
 
-from research import speed
+from research.speed import measure
 
 
 def test_timed_is_the_median():
     pauses = iter([0.0, 0.05, 0.01])
-    assert 0.01 <= speed.timed(lambda: time.sleep(next(pauses))) < 0.04
+    assert 0.01 <= measure.timed(lambda: time.sleep(next(pauses))) < 0.04
 
 
 def test_side_by_side_takes_turns():
     order = []
     both = {name: lambda name=name: order.append(name) for name in "ab"}
-    seconds = speed.side_by_side(both, 3)
+    seconds = measure.side_by_side(both, 3)
     assert order == list("ababab") and set(seconds) == {"a", "b"}
 
 
 def test_peak_runs_in_a_fresh_process_and_sees_its_memory():
-    small = speed.peak("builtins:len", "abc")
-    large = speed.peak("builtins:eval", "len(b'x' * 200_000_000)")
+    small = measure.peak("builtins:len", "abc")
+    large = measure.peak("builtins:eval", "len(b'x' * 200_000_000)")
     assert small["value"] == 3 and large["value"] == 200_000_000
     assert large["peak_bytes"] - small["peak_bytes"] > 150_000_000
     with pytest.raises(RuntimeError, match="TypeError"):
-        speed.peak("builtins:len", 5)
+        measure.peak("builtins:len", 5)
 
 
 def test_table_shows_what_was_measured(tmp_path):
@@ -36,15 +36,15 @@ def test_table_shows_what_was_measured(tmp_path):
             {"join": {"finished": "2026-11-23T10:00:00+00:00", "numbers": {"times_faster": 5.6}}}
         )
     )
-    shown = speed.table(["join", "inr"], path)
+    shown = measure.table(["join", "inr"], path)
     assert shown.to_dict("records") == [
         {"figure": "join", "measured": "times faster", "value": 5.6, "date": "2026-11-23"}
     ]
-    assert not len(speed.table(["join"], tmp_path / "none.json"))
+    assert not len(measure.table(["join"], tmp_path / "none.json"))
 
 
 def test_every_figure_has_its_run():
-    names = speed.names()
+    names = measure.names()
     assert {
         "join",
         "pairing",
@@ -55,7 +55,7 @@ def test_every_figure_has_its_run():
         "spherical_harmonics",
     } <= set(names)
     for name in names:
-        source = (speed.RESULTS.parents[1] / f"research/speed/{name}.py").read_text()
+        source = (measure.RESULTS.parents[1] / f"research/speed/{name}.py").read_text()
         assert "def run(quick: bool = False" in source, name
 
 

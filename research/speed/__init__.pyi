@@ -1,0 +1,3 @@
+from research.speed.measure import names, record, table
+
+__all__ = ["names", "record", "table"]
