@@ -1,31 +1,30 @@
 """Ablation: the same training with one switch changed, several seeds each (`make ablate`).
 
 A run is one (variant, seed): it trains from scratch on a shortened schedule in a process of its
-own (research.studies.ablation_run) and is judged on the validation sites; the test sites stay unseen. Runs
-with the same seed begin with the same weights and meet the same batches wherever the switch allows
-it, so that variants are compared run by run and photo by photo (research.studies.ablation_table).
+own (`ablation_run`) and is judged on the validation sites; the test sites stay unseen. Runs with
+the same seed begin with the same weights and meet the same batches wherever the switch allows it,
+so that variants are compared run by run and photo by photo (`ablation_table`).
 
-Each finished run is one small file, named by what its numbers depend on: the model's config, the
-options, the pairs, and the code that computes them (comments and docstrings aside). An ablation
-that was interrupted goes on, a new variant costs itself only, and a run that fails is a row that
-says why, tried again the next time. A variant with `keep: true` also keeps its weights, for tests
+A run's file is named by the model's config, the options, the pairs, and the code that computes its
+numbers (`research.studies.runs`). A variant with `keep: true` also keeps its weights, for tests
 that ask more of the same models (research.studies.stress).
+
+`dvc exp run` is the other way to try a variant: it executes the stage `pretrain`, one training at a
+time with all threads, its own figures and metrics, kept by DVC under a name. Both start from the
+same params.yaml; `dvc_command` writes the one from the other.
 """
 
 import hashlib
 import json
 import re
-import subprocess
+import shlex
 import sys
-import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import yaml
-from tqdm.auto import tqdm
 
 from gairlib.config import GAIRConfig
 from gairlib.data.dataset import Dataset
@@ -33,12 +32,11 @@ from gairlib.errors import BadInput, Missing
 from gairlib.files import sha256
 from gairlib.train import checkpoint, prepare
 from research.imports import code_hash
-from research.pipeline import notebook, stages
+from research.studies.runs import Run
 
 BASE = "base"
 SECTIONS = ("data", "model", "pretrain")
 MODULE = "research.studies.ablation_run"  # what a run's process runs: changed code is another run
-THREADS = dict.fromkeys(notebook.THREADS, "1")
 
 
 @dataclass(frozen=True)
@@ -49,20 +47,6 @@ class Variant:
     asks: str = ""
     model: dict = field(default_factory=dict)  # fields of GAIRConfig
     pretrain: dict = field(default_factory=dict)  # keys of the section `pretrain`
-    keep: bool = False
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training: `values` are the sections data, model and pretrain; `key` names its file.
-
-    keep: the weights stay, in the folder `weights(runs, key)`.
-    """
-
-    variant: str
-    seed: int
-    values: dict
-    key: str
     keep: bool = False
 
 
@@ -182,113 +166,56 @@ def plan_runs(
     return runs
 
 
-# -------------------------------------------------------------------------------------- the runs
-
-
-def weights(folder: str | Path, key: str) -> Path:
-    """Where a run with `keep` leaves its model (`GAIR.from_pretrained` reads it)."""
-    return Path(folder) / f"{key}.model"
-
-
-def run_all(
-    runs: Sequence[Run],
-    pairs: str | Path,
-    folder: str | Path,
-    *,
-    processes: int = 2,
-    progress: bool = True,
-    command: Callable[[Path], list[str]] | None = None,
-    title: str = "ablation",
-) -> list[dict]:
-    """What every run gave, in the order of `runs`: its file's content, or {"failed": reason}.
-
-    Each run is a fresh process of one thread. `folder` keeps the finished ones; whatever stops
-    this function also ends the processes, which have kept a checkpoint to go on from. A run whose
-    weights are to be kept and are not there is done again, with the same numbers. command: of the
-    process that reads a run's spec (default: training); title: of the progress bar.
-    """
-    if processes < 1:
-        raise BadInput(f"ablation.processes is {processes}, at least 1 is needed")
-    folder, command = Path(folder), command or _command
-    folder.mkdir(parents=True, exist_ok=True)
-    kept, missing = {r.key for r in runs if r.keep}, {}
-    for run in runs:  # two variants may be the same run
-        there = (folder / f"{run.key}.json").is_file()
-        if not there or (run.key in kept and not weights(folder, run.key).is_dir()):
-            missing.setdefault(run.key, replace(run, keep=run.key in kept))
-    waiting, running, failed = deque(missing.values()), {}, {}
-    total = len({r.key for r in runs})
-    bar = tqdm(
-        total=total,
-        initial=total - len(missing),
-        desc=title,
-        unit="run",
-        smoothing=0,
-        mininterval=10,
-        miniters=0,
-        disable=not progress,
-    )  # a report keeps every line
-    try:
-        while waiting or running:
-            while waiting and len(running) < processes:
-                run = waiting.popleft()
-                running[run.key] = _start(run, pairs, folder, command)
-                bar.set_postfix_str(f"{run.variant}, seed {run.seed}", refresh=False)
-            time.sleep(0.1)
-            bar.update(0)
-            for key in [k for k, p in running.items() if p.poll() is not None]:
-                process = running.pop(key)
-                if process.returncode or not (folder / f"{key}.json").is_file():
-                    failed[key] = _reason(process.returncode, folder / f"{key}.work/log.txt")
-                    run = missing[key]
-                    tqdm.write(f"{run.variant}, seed {run.seed} failed: {failed[key]}")
-                bar.update()
-    finally:
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            try:
-                process.wait(timeout=30)  # a step, and a checkpoint
-            except subprocess.TimeoutExpired:
-                process.kill()
-        bar.close()
-    return [
-        {"failed": failed[r.key]}
-        if r.key in failed
-        else json.loads((folder / f"{r.key}.json").read_text())
-        for r in runs
-    ]
-
-
-def _command(spec: Path) -> list[str]:
+def command(spec: Path) -> list[str]:
+    """Of a run's process, for `runs.run_all`."""
     return [sys.executable, "-m", MODULE, str(spec)]
 
 
-def _start(run: Run, pairs: str | Path, folder: Path, command) -> subprocess.Popen:
-    work = folder / f"{run.key}.work"  # with the checkpoints of a run that was interrupted
-    work.mkdir(exist_ok=True)
-    spec = work / "spec.json"
-    model = str(weights(folder, run.key)) if run.keep else ""
-    spec.write_text(
-        json.dumps(
-            {
-                "values": run.values,
-                "pairs": str(pairs),
-                "work": str(work),
-                "model": model,
-                "file": str(folder / f"{run.key}.json"),
-            }
-        )
-    )
-    with open(work / "log.txt", "w") as log:
-        return subprocess.Popen(
-            command(spec), stdout=log, stderr=subprocess.STDOUT, env=stages.environment() | THREADS
-        )
+# ------------------------------------------------------------------ a run as an experiment of DVC
 
 
-def _reason(code: int, log: Path) -> str:
-    """The last thing a failed process said."""
-    said = [s.strip() for s in re.split(r"[\r\n]", log.read_text(errors="replace")) if s.strip()]
-    if code < 0:
-        return f"ended by signal {-code}"
-    return said[-1][:300] if said else f"ended with code {code} and said nothing"
+def overrides(run: Run, params: str | Path) -> list[str]:
+    """Values of `-S` that turn the sections of params.yaml into this run's, in DVC's grammar.
+
+    A key that params.yaml has not is written with `++`; a mapping is replaced key by key.
+    """
+    path = Path(params)
+    if not path.is_file():
+        raise Missing(f"{path}: no such file; it is the pipeline's params.yaml")
+    before = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return [
+        found
+        for section in SECTIONS
+        if section != "data"
+        for found in _changed(before.get(section) or {}, run.values[section], section)
+    ]
+
+
+def _changed(before: dict, after: dict, where: str) -> Iterator[str]:
+    for key, value in after.items():
+        name = f"{where}.{key}"
+        if key in before and before[key] == value:
+            continue
+        if isinstance(value, dict) and isinstance(before.get(key), dict):
+            yield from _changed(before[key], value, name)
+        else:
+            yield f"{'' if key in before else '++'}{name}={_text(value)}"
+    for key in set(before) - set(after):
+        yield f"~{where}.{key}"
+
+
+def _text(value) -> str:
+    """A value in the grammar of Hydra's overrides: {a:1,b:[2,3]}, true, null, 'text'."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{k}:{_text(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_text, value)) + "]"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "\\'") + "'"
+    return json.dumps(value)
+
+
+def dvc_command(run: Run, params: str | Path) -> str:
+    """One line for a shell; `--temp` works in a copy and leaves the working tree alone."""
+    changes = " ".join("-S " + shlex.quote(text) for text in overrides(run, params))
+    return f"dvc exp run --temp -n {run.variant}-seed-{run.seed} {changes} pretrain"

@@ -2,8 +2,8 @@
 
     python -m research.studies.ablation_run SPEC.json
 
-Started by research.studies.ablation, with one thread. The result is one JSON file with a column for each
-question and a row for each photo, so that runs can be compared photo by photo. Four questions:
+Started by `research.studies.runs`, with one thread. The result is one JSON file with a column for
+each question and a row for each photo, so that runs can be compared photo by photo. Four questions:
 
     place               photo -> RS field where it stands, among all validation photos
     site                the same among the photos of its own site
@@ -13,13 +13,9 @@ question and a row for each photo, so that runs can be compared photo by photo. 
 and `error_m`, the distance between where the photo stands and the most similar cell of its chip.
 """
 
-import json
-import os
 import shutil
 import sys
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +24,13 @@ import torch
 
 from gairlib import ranks
 from gairlib.data.dataset import Dataset
-from gairlib.errors import BadInput, Missing
-from gairlib.files import atomic_write
+from gairlib.errors import BadInput
 from gairlib.model import GAIR
 from gairlib.pairs import store
 from gairlib.pairs.store import Pairs
 from gairlib.train import loop, prepare
 from research.evaluation import localisation
+from research.studies import worker
 from research.tasks.query import Query, gather
 from research.tasks.reading import read
 from research.tasks.retrieval import GUESSES
@@ -76,13 +72,13 @@ def answers(query: Query, photos, local, places) -> pd.DataFrame:
 
 
 def evaluate(model: GAIR, query: Query, device: str = "cpu") -> pd.DataFrame:
-    """`answers` of a model, with `error_m` unless its mode has no positions ("mean")."""
+    """`answers` of a model, with `error_m` unless it reads a chip's mean, the same everywhere."""
     reading = read(model, query, device=device)
     lonlat = query.rows[["lon", "lat"]].to_numpy(np.float64)
     with torch.inference_mode():
         places = model.encode_location(torch.from_numpy(lonlat).to(device), normalize=True)
     found = answers(query, reading.photos, reading.local, places.float().cpu().numpy())
-    if reading.maps is not None:
+    if model.config.query_mode != "mean":
         best = localisation.best_cell(reading.maps, reading.grid)
         found["error_m"] = localisation.errors_m(best, query.xy, query.size_m)
     return found
@@ -150,44 +146,9 @@ def run(values: dict, pairs_folder: str, work: str | Path, keep: str | Path = ""
     }
 
 
-def end_with_parent(seconds: float = 2.0) -> None:
-    """Ends this process when the one that started it is gone: it would be started again."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(seconds)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def serve(module: str, work: Callable[[dict], dict], arguments: list[str] | None) -> int:
-    """What a process of `ablation.run_all` does: one thread, from its SPEC.json to the run's file.
-
-    work: the specification -> the file's content. Exit code 0, or 1 with one sentence.
-    """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if len(arguments) != 1:
-        print(f"usage: python -m {module} SPEC.json", file=sys.stderr)
-        return 2
-    spec = json.loads(Path(arguments[0]).read_text())
-    end_with_parent()
-    torch.set_num_threads(1)
-    try:
-        result = work(spec)
-    except (BadInput, Missing) as problem:
-        print(f"\n{problem}", file=sys.stderr)
-        return 1
-    with atomic_write(Path(spec["file"])) as part:
-        part.write_text(json.dumps(result))
-    shutil.rmtree(spec["work"], ignore_errors=True)
-    return 0
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The command of the module's header."""
-    return serve(
+    return worker.serve(
         "research.studies.ablation_run",
         lambda spec: run(spec["values"], spec["pairs"], spec["work"], spec.get("model", "")),
         arguments,

@@ -1,8 +1,9 @@
 """What the runs of an ablation say: means over seeds, and each variant's difference to the base.
 
-Intervals are 95% percentile intervals of a hierarchical bootstrap (research.evaluation.stats): sites and seeds
-are drawn with replacement, and a variant and the base are read on the same draws, site by site and
-seed by seed. Three seeds and six sites are few: such intervals are too narrow rather than too wide.
+Intervals are 95% percentile intervals of a hierarchical bootstrap (`research.evaluation.stats`):
+sites and seeds are drawn with replacement, and a variant and the base are read on the same draws,
+site by site and seed by seed. Three seeds and six sites are few: such intervals are too narrow
+rather than too wide.
 Each of many comparisons may be wrong one time in twenty, so verdicts are given for the `judged`
 metrics only, and the conclusion says how many of them chance alone would make.
 """
@@ -19,7 +20,8 @@ from gairlib.errors import BadInput
 from gairlib.files import atomic_write
 from research.evaluation import stats
 from research.pipeline import commit
-from research.studies.ablation import BASE, Run, Variant
+from research.studies.ablation import BASE, Variant
+from research.studies.runs import Run
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,11 @@ def _judged() -> list[str]:
 
 
 def summarise(runs: Sequence[Run], outcomes: Sequence[dict], *, bootstrap: int = 2000) -> Result:
-    """From what `ablation.run_all` returned. BadInput where no run of the base has finished."""
+    """From what `runs.run_all` returned. BadInput where no run of the base has finished."""
     photos = {
-        (r.variant, r.seed): _photos(r, o) for r, o in zip(runs, outcomes) if "failed" not in o
+        (r.variant, r.seed): pd.DataFrame(o["photos"])
+        for r, o in zip(runs, outcomes)
+        if "failed" not in o
     }
     done = {
         k: o for k, o in zip([(r.variant, r.seed) for r in runs], outcomes) if "failed" not in o
@@ -188,14 +192,6 @@ def summarise(runs: Sequence[Run], outcomes: Sequence[dict], *, bootstrap: int =
     }
     table = _table(runs, done, scores, sites, bootstrap, seconds)
     return Result(pd.DataFrame(rows, columns=columns), table, _chance(result, sizes), facts)
-
-
-def _photos(run: Run, outcome: dict) -> pd.DataFrame:
-    """A row a photo. A field that is read as its chip's mean is the same everywhere: the "most
-    similar cell" is a corner then, and its distance no localisation."""
-    found = pd.DataFrame(outcome["photos"])
-    mode = (run.values.get("model", {}).get("changes") or {}).get("query_mode")
-    return found.drop(columns="error_m", errors="ignore") if mode == "mean" else found
 
 
 def _table(runs, done, scores, sites, draws, seconds) -> pd.DataFrame:

@@ -23,10 +23,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from gairlib import torchgeo_inputs
 from gairlib.bands import BANDS, LAYOUTS
 from gairlib.data.dataset import Dataset
+from gairlib.data.scene import Scene
+from gairlib.data.scenes import read_chip, tiles
+from gairlib.errors import BadInput
 from gairlib.model import GAIR
 from gairlib.torchgeo_adapter import LocationEncoderLike, SceneEncoder
 from research.evaluation import neighbours, probes, stats
-from research.maps.explore import chip_at
 from research.tasks import registry
 from research.tasks.data import TaskData
 from research.tasks.encoders import Encoder
@@ -131,9 +133,18 @@ def centre_chips(
     """Scene ids and their middles in harmonised DN [n, 10, px, px], n <= count spread evenly."""
     scenes = dataset.scenes()
     pick = sorted({int(i) for i in np.linspace(0, len(scenes) - 1, min(count, len(scenes)))})
-    found = [chip_at(scenes[i], None, None, chip_px, chip_m)[0] for i in pick]
+    found = [_centre_chip(scenes[i], chip_px, chip_m) for i in pick]
     shape = (0, len(BANDS), chip_px, chip_px)
     return [scenes[i].id for i in pick], np.stack(found) if found else np.zeros(shape, np.uint16)
+
+
+def _centre_chip(scene: Scene, chip_px: int, chip_m: float) -> np.ndarray:
+    """The whole scene, resampled, where it is smaller than a chip."""
+    try:
+        middle = (scene.width / 2, scene.height / 2)
+        return read_chip(scene, *middle, size_px=chip_px, size_m=chip_m)[0]
+    except BadInput:
+        return next(tiles(scene, chip_px, chip_m))[0]
 
 
 def as_level_1c(dn: np.ndarray) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """Curves of the stress tests: a metric at every level, with 95% intervals, of every trained mode.
 
-Sites and training seeds are drawn with replacement (research.evaluation.stats), and a level is compared with
-the neutral one on the same draws and the same photos: `difference` says what the stress costs. A
-field read in a mode that it was not trained in is a row of its own, `own` False. Ten sites and
-three seeds are few: the intervals are too narrow rather than too wide.
+Sites and training seeds are drawn with replacement (`research.evaluation.stats`), and a level is
+compared with the neutral one on the same draws and the same photos: `difference` says what the
+stress costs. A field read in a mode that it was not trained in is a row of its own, `own` False.
+Ten sites and three seeds are few: the intervals are too narrow rather than too wide.
 """
 
 import json
@@ -26,7 +26,7 @@ from research.studies.stress.levels import NEUTRAL, NONE
 METRICS = {"recall@1": 1, "recall@10": 10, "median rank": None}  # k
 LOWER = ("median rank",)
 HEADLINE = ("site", "recall@10")
-TOLD = {
+KEPT = {
     "noise": (25.0, 50.0, 100.0, 500.0),
     "shift_east": (-100.0, 100.0),
     "shift_north": (-100.0, 100.0),
@@ -68,9 +68,9 @@ class Result:
         small: dict = {name: {} for name in dict.fromkeys(self.curves["trained"])}
         for row in self.of(NONE).itertuples():
             small[row.trained]["unstressed"] = _numbers(row, ("mean", "low", "high"))
-        for stress, told in TOLD.items():
+        for stress, kept in KEPT.items():
             for row in self.of(stress).itertuples():
-                if row.level in told:
+                if row.level in kept:
                     small[row.trained][f"{stress} {row.level:g}"] = _numbers(
                         row, ("difference", "difference_low", "difference_high")
                     )
@@ -126,7 +126,7 @@ def summarise(
     draws: int = 1000,
     progress: bool = True,
 ) -> Result:
-    """trained: label -> variant; runs and outcomes as `ablation.run_all` has them.
+    """trained: label -> variant; runs and outcomes as `runs.run_all` has them.
 
     A run that failed is left out and counted; BadInput where none of a label's runs has finished.
     """

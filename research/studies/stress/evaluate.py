@@ -1,4 +1,4 @@
-"""One trained model under all stresses: a process of one thread, started by research.studies.ablation.
+"""One trained model under all stresses: a process of one thread, started by research.studies.runs.
 
     python -m research.studies.stress.evaluate SPEC.json
 
@@ -11,7 +11,6 @@ among all: how many places were more similar, and how many as similar.
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,18 +26,14 @@ from gairlib.model import GAIR
 from gairlib.pairs import store
 from gairlib.ranks import match_ranks
 from gairlib.rs import Features
-from gairlib.train import checkpoint
-from research.imports import code_hash
-from research.studies import ablation, ablation_run
-from research.studies.stress import levels as stresses
+from research.studies import worker
 from research.studies.stress import perturb
-from research.studies.stress.levels import Level
+from research.studies.stress.levels import NONE, Level, make_levels, own_boxes
 from research.tasks.query import held_out
 
 BATCH = 32  # chips
 GALLERIES = ("site", "all")
-MODULE = "research.studies.stress.evaluate"  # what a process runs
-OTHERS = (stresses.NONE, "noise")  # read in modes that the model was not trained in, too
+OTHERS = (NONE, "noise")  # read in modes that the model was not trained in, too
 
 
 def modes_of(model: GAIR) -> list[str]:
@@ -142,8 +137,8 @@ def run(values: dict, pairs_folder: str) -> dict:
     scenes = {s.id: s for s in dataset.scenes()}
     if lacking := sorted(set(rows["scene_id"]) - set(scenes)):
         raise Missing(f"{dataset.folder}: scene {lacking[0]} of the pairs is not there; pair anew")
-    boxes = stresses.own_boxes(pairs, rows, scenes)
-    levels, usable = stresses.make(rows, boxes, scenes, values["levels"], values["noise_seed"])
+    boxes = own_boxes(pairs, rows, scenes)
+    levels, usable = make_levels(rows, boxes, scenes, values["levels"], values["noise_seed"])
     modes = modes_of(model)
     images = encode.read_photos(dataset, rows, model.config.sv_size)
     photos = encode.encode_photos(model, images)
@@ -170,36 +165,13 @@ def run(values: dict, pairs_folder: str) -> dict:
     }
 
 
-def plan(
-    trained: Sequence[ablation.Run], runs: str | Path, levels: dict, noise_seed: int, pairs: str
-) -> list[ablation.Run]:
-    """A run for each trained model; its key says what its numbers depend on."""
-    wanted = stresses.check(levels)
-    code = code_hash(MODULE)
-    return [
-        ablation.Run(
-            r.variant,
-            r.seed,
-            {
-                "data": r.values["data"],
-                "model": str(ablation.weights(runs, r.key)),
-                "levels": wanted,
-                "noise_seed": noise_seed,
-            },
-            "stress-" + checkpoint.fingerprint(r.key, wanted, noise_seed, pairs, code),
-        )
-        for r in trained
-    ]
-
-
-def command(spec: Path) -> list[str]:
-    """For `ablation.run_all`."""
-    return [sys.executable, "-m", MODULE, str(spec)]
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The command of the module's header."""
-    return ablation_run.serve(MODULE, lambda spec: run(spec["values"], spec["pairs"]), arguments)
+    return worker.serve(
+        "research.studies.stress.evaluate",
+        lambda spec: run(spec["values"], spec["pairs"]),
+        arguments,
+    )
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def own_boxes(pairs: Pairs, rows: pd.DataFrame, scenes: Mapping[str, Scene]) -> 
     return np.round(np.array(boxes).reshape(-1, 4), 6)
 
 
-def make(
+def make_levels(
     rows: pd.DataFrame,
     boxes: np.ndarray,
     scenes: Mapping[str, Scene],

@@ -16,10 +16,13 @@ from builders.small_run import SMALL
 from gairlib import GAIR
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
+from gairlib.pairs import store
 from gairlib.pairs.pairing import pair
 from research.pipeline import notebook
-from research.studies import ablation, ablation_experiment, ablation_run
-from research.studies.ablation import BASE, Run, Variant
+from research.studies import ablation, ablation_run
+from research.studies import runs as study
+from research.studies.ablation import BASE, Variant
+from research.studies.runs import Run
 
 ROOT = Path(__file__).resolve().parents[3]
 LISTED = [
@@ -173,7 +176,7 @@ def test_every_variant_is_also_one_dvc_experiment(tmp_path):
         pairs="p",
     )
     for run in runs:
-        words = shlex.split(ablation_experiment.command(run, ROOT / "params.yaml"))
+        words = shlex.split(ablation.dvc_command(run, ROOT / "params.yaml"))
         assert words[:6] == ["dvc", "exp", "run", "--temp", "-n", f"{run.variant}-seed-1"]
         assert words[-1] == "pretrain"
         file = tmp_path / "params.yaml"
@@ -182,7 +185,7 @@ def test_every_variant_is_also_one_dvc_experiment(tmp_path):
         found = yaml.safe_load(file.read_text())
         assert {s: found[s] for s in ablation.SECTIONS} == run.values, run.variant
     with pytest.raises(Missing, match="no such file"):
-        ablation_experiment.overrides(runs[0], tmp_path / "none.yaml")
+        ablation.overrides(runs[0], tmp_path / "none.yaml")
 
 
 # ----------------------------------------------------------------------------------- the processes
@@ -209,7 +212,7 @@ def fake_runs(tmp_path, *given):
 
 def go(runs, folder, **options):
     command = lambda spec: [sys.executable, "-S", "-c", FAKE, str(spec)]  # noqa: E731
-    return ablation.run_all(runs, "pairs", folder, command=command, progress=False, **options)
+    return study.run_all(runs, "pairs", folder, command=command, progress=False, **options)
 
 
 def test_runs_share_the_processes_and_are_kept(tmp_path):
@@ -233,10 +236,10 @@ def test_the_same_run_under_two_names_is_done_once(tmp_path):
 def test_a_run_is_done_again_where_its_weights_are_wanted(tmp_path):
     runs, log = fake_runs(tmp_path, {"name": "a"}, {"name": "b"})
     first = go(runs, tmp_path / "runs")
-    assert not ablation.weights(tmp_path / "runs", "a").exists()
+    assert not study.weights(tmp_path / "runs", "a").exists()
     for _ in range(2):
         assert go([replace(runs[0], keep=True), *runs], tmp_path / "runs")[1:] == first
-        assert ablation.weights(tmp_path / "runs", "a").is_dir()
+        assert study.weights(tmp_path / "runs", "a").is_dir()
     assert sorted(log.read_text().split()) == ["+a", "+a", "+b", "-a", "-a", "-b"]
 
 
@@ -264,7 +267,7 @@ def test_an_interrupt_ends_the_processes(tmp_path, monkeypatch):
         waited(0.3)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ablation.time, "sleep", interrupt)
+    monkeypatch.setattr(study.time, "sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
         go(runs, tmp_path / "runs")
     assert time.monotonic() - started < 20
@@ -289,7 +292,11 @@ def trained(paired, tiny, tmp_path_factory):
     runs[0] = replace(runs[0], keep=True)
     runs[1] = replace(runs[1], key="other")  # min_pairs changes no number
     where = tmp_path_factory.mktemp("runs")
-    return runs, ablation.run_all(runs, folder, where, processes=2, progress=False), where
+    return (
+        runs,
+        study.run_all(runs, folder, where, command=ablation.command, processes=2, progress=False),
+        where,
+    )
 
 
 def test_a_run_answers_for_every_validation_photo(trained, paired):
@@ -303,8 +310,17 @@ def test_a_run_answers_for_every_validation_photo(trained, paired):
     assert 4 < outcomes[0]["photos_per_step"] < 4 * 3  # four chips with up to three photos
     assert 60 < outcomes[0]["chance_error_m"] < 250
     assert not (where / f"{runs[0].key}.work").exists()
-    model = GAIR.from_pretrained(ablation.weights(where, runs[0].key))
+    model = GAIR.from_pretrained(study.weights(where, runs[0].key))
     assert model.config.dim == SMALL["model"]["changes"]["dim"]
+
+
+def test_a_field_read_as_its_mean_has_no_error_in_metres(trained, paired):
+    (runs, _, where), (dataset, folder) = trained, paired
+    model = GAIR.from_pretrained(study.weights(where, runs[0].key))
+    query = ablation_run.validation_query(store.load(folder), dataset, model.config.sv_size)
+    assert "error_m" in ablation_run.evaluate(model, query)
+    mean = GAIR(model.config.replace(query_mode="mean")).eval()
+    assert "error_m" not in ablation_run.evaluate(mean, query)
 
 
 def test_a_run_that_cannot_train_says_why(trained):

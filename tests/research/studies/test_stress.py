@@ -22,7 +22,8 @@ from gairlib.pairs.pairing import pair
 from research.figures import studies as figures
 from research.pipeline import commit, notebook
 from research.studies import ablation
-from research.studies.stress import curves, evaluate, findings, levels, perturb
+from research.studies.runs import Run
+from research.studies.stress import curves, evaluate, findings, levels, perturb, plan
 from research.tasks import query as pair_query
 from research.tasks.reading import read
 
@@ -118,7 +119,7 @@ def made(paired):
     rows, _ = pair_query.held_out(pairs.manifest)
     scenes = {s.id: s for s in dataset.scenes()}
     boxes = levels.own_boxes(pairs, rows, scenes)
-    return rows, scenes, boxes, *levels.make(rows, boxes, scenes, WANTED, 0)
+    return rows, scenes, boxes, *levels.make_levels(rows, boxes, scenes, WANTED, 0)
 
 
 def lonlat_of(rows, scenes, targets):
@@ -279,7 +280,7 @@ TRAINED = {"linear NILI": "base", "bilinear": "mode-bilinear"}
 
 @pytest.fixture(scope="module")
 def result():
-    runs = [ablation.Run(v, s, {}, f"{v}{s}") for s in (0, 1) for v in TRAINED.values()]
+    runs = [Run(v, s, {}, f"{v}{s}") for s in (0, 1) for v in TRAINED.values()]
     outcomes = [made_up(r.seed, 0.05 if r.variant == "base" else 0.0) for r in runs]
     return curves.summarise(TRAINED, runs, outcomes, draws=200, progress=False)
 
@@ -353,7 +354,7 @@ def test_headline_gaps_between_modes_are_kept_with_their_intervals(result, tmp_p
 
 
 def test_a_mode_without_a_finished_run_is_an_error(result):
-    runs = [ablation.Run("base", 0, {}, "k")]
+    runs = [Run("base", 0, {}, "k")]
     with pytest.raises(BadInput, match="no run of 'base' has finished: out of memory"):
         curves.summarise(
             {"linear NILI": "base"}, runs, [{"failed": "out of memory"}], progress=False
@@ -369,8 +370,8 @@ def test_the_stage_has_its_modes_and_files():
     trained = params["stress"]["trained"]
     assert len(trained) == 6 and all(variants[name].keep for name in trained.values())
     assert set(levels.check(params["stress"]["levels"])) == set(levels.NEUTRAL)
-    told = {(s, v) for s, vs in curves.TOLD.items() for v in vs}
-    assert told <= {(s, float(v)) for s, vs in params["stress"]["levels"].items() for v in vs}
+    kept = {(s, v) for s, vs in curves.KEPT.items() for v in vs}
+    assert kept <= {(s, float(v)) for s, vs in params["stress"]["levels"].items() for v in vs}
     assert {curves.LINEAR, curves.MLP, curves.BILINEAR} <= set(trained)
     stage = yaml.safe_load((ROOT / "ablation/dvc.yaml").read_text())["stages"]["stress"]
     code = [d for d in stage["deps"] if d.startswith(("gairlib/", "notebooks/"))]
@@ -384,21 +385,12 @@ def test_the_stage_has_its_modes_and_files():
 
 
 def test_a_reading_is_known_by_its_model_and_levels(tmp_path):
-    run = ablation.Run("base", 0, {"data": {}}, "a")
-    key = lambda r, **k: (
-        evaluate.plan(
-            [r],
-            tmp_path,
-            **(
-                {  # noqa: E731
-                    "levels": WANTED,
-                    "noise_seed": 0,
-                    "pairs": "p",
-                }
-                | k
-            ),
-        )[0].key
-    )
+    run = Run("base", 0, {"data": {}}, "a")
+
+    def key(run, **changes):
+        asked = {"levels": WANTED, "noise_seed": 0, "pairs": "p"} | changes
+        return plan.plan_runs([run], tmp_path, **asked)[0].key
+
     keys = [
         key(run),
         key(replace(run, key="b")),

@@ -1,0 +1,140 @@
+"""Runs of a study, each a process of one thread, and the files that keep what they gave.
+
+A run's file is named by what its numbers depend on. So a study that was interrupted goes on, a new
+run costs itself only, and one that fails is a row that says why, tried again the next time.
+"""
+
+import json
+import re
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from gairlib.errors import BadInput
+from research.pipeline import notebook, stages
+
+THREADS = dict.fromkeys(notebook.THREADS, "1")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: `values` are the sections data, model and pretrain; `key` names its file.
+
+    keep: the weights stay, in the folder `weights(runs, key)`.
+    """
+
+    variant: str
+    seed: int
+    values: dict
+    key: str
+    keep: bool = False
+
+
+def weights(folder: str | Path, key: str) -> Path:
+    """Where a run with `keep` leaves its model (`GAIR.from_pretrained` reads it)."""
+    return Path(folder) / f"{key}.model"
+
+
+def run_all(
+    runs: Sequence[Run],
+    pairs: str | Path,
+    folder: str | Path,
+    *,
+    processes: int = 2,
+    progress: bool = True,
+    command: Callable[[Path], list[str]],
+    title: str = "ablation",
+) -> list[dict]:
+    """What every run gave, in the order of `runs`: its file's content, or {"failed": reason}.
+
+    Each run is a fresh process of one thread. `folder` keeps the finished ones; whatever stops
+    this function also ends the processes, which have kept a checkpoint to go on from. A run whose
+    weights are to be kept and are not there is done again, with the same numbers. command: of the
+    process that reads a run's spec (`worker.serve`); title: of the progress bar.
+    """
+    if processes < 1:
+        raise BadInput(f"ablation.processes is {processes}, at least 1 is needed")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept, missing = {r.key for r in runs if r.keep}, {}
+    for run in runs:  # two variants may be the same run
+        there = (folder / f"{run.key}.json").is_file()
+        if not there or (run.key in kept and not weights(folder, run.key).is_dir()):
+            missing.setdefault(run.key, replace(run, keep=run.key in kept))
+    waiting, running, failed = deque(missing.values()), {}, {}
+    total = len({r.key for r in runs})
+    bar = tqdm(
+        total=total,
+        initial=total - len(missing),
+        desc=title,
+        unit="run",
+        smoothing=0,
+        mininterval=10,
+        miniters=0,
+        disable=not progress,
+    )  # a report keeps every line
+    try:
+        while waiting or running:
+            while waiting and len(running) < processes:
+                run = waiting.popleft()
+                running[run.key] = _start(run, pairs, folder, command)
+                bar.set_postfix_str(f"{run.variant}, seed {run.seed}", refresh=False)
+            time.sleep(0.1)
+            bar.update(0)
+            for key in [k for k, p in running.items() if p.poll() is not None]:
+                process = running.pop(key)
+                if process.returncode or not (folder / f"{key}.json").is_file():
+                    failed[key] = _reason(process.returncode, folder / f"{key}.work/log.txt")
+                    run = missing[key]
+                    tqdm.write(f"{run.variant}, seed {run.seed} failed: {failed[key]}")
+                bar.update()
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            try:
+                process.wait(timeout=30)  # a step, and a checkpoint
+            except subprocess.TimeoutExpired:
+                process.kill()
+        bar.close()
+    return [
+        {"failed": failed[r.key]}
+        if r.key in failed
+        else json.loads((folder / f"{r.key}.json").read_text())
+        for r in runs
+    ]
+
+
+def _start(run: Run, pairs: str | Path, folder: Path, command) -> subprocess.Popen:
+    work = folder / f"{run.key}.work"  # with the checkpoints of a run that was interrupted
+    work.mkdir(exist_ok=True)
+    spec = work / "spec.json"
+    model = str(weights(folder, run.key)) if run.keep else ""
+    spec.write_text(
+        json.dumps(
+            {
+                "values": run.values,
+                "pairs": str(pairs),
+                "work": str(work),
+                "model": model,
+                "file": str(folder / f"{run.key}.json"),
+            }
+        )
+    )
+    with open(work / "log.txt", "w") as log:
+        return subprocess.Popen(
+            command(spec), stdout=log, stderr=subprocess.STDOUT, env=stages.environment() | THREADS
+        )
+
+
+def _reason(code: int, log: Path) -> str:
+    """The last thing a failed process said."""
+    said = [s.strip() for s in re.split(r"[\r\n]", log.read_text(errors="replace")) if s.strip()]
+    if code < 0:
+        return f"ended by signal {-code}"
+    return said[-1][:300] if said else f"ended with code {code} and said nothing"
