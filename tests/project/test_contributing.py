@@ -13,6 +13,9 @@ from gairlib import GAIR, GAIRConfig, preprocess
 from gairlib.data.dataset import Dataset
 from gairlib.location import base, registry
 from gairlib.pairs.pairing import pair
+from research.evaluation import supervised
+from research.tasks import registry as tasks
+from research.tasks.task import Options
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,6 +36,20 @@ def example(tmp_path, monkeypatch):
         return module
 
     return load
+
+
+def test_a_benchmark(example, tiny, tmp_path, monkeypatch):
+    Northward = example("Add a benchmark").Northward
+    monkeypatch.setattr(tasks, "TASKS", (*tasks.TASKS, Northward))
+    monkeypatch.setattr(supervised, "SCHEDULE", supervised.Schedule(steps=2))
+    dataset = Dataset(tiny)
+    assert tasks.available(dataset)["sv-northward"] is None
+    data = tasks.get("sv-northward", dataset).load(dataset)
+    assert len(data.labels) == 37 and set(np.round(data.labels, 3)) == {1, 0.707, 0, -0.707, -1}
+    GAIR(GAIRConfig()).save_pretrained(tmp_path / "model")
+    result = tasks.run("sv-northward", dataset, Options(tmp_path / "model", seeds=1, bootstrap=10))
+    assert result.question == Northward.question
+    assert result.splits["held-out sites"].held_out == "site"
 
 
 def test_a_location_encoder(example, monkeypatch):
