@@ -65,3 +65,13 @@ def test_links_lead_to_files(page):
     """`make docs` checks the pages of docs/."""
     links = re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text())
     assert not [link for link in links if "://" not in link and not (ROOT / link).exists()]
+
+
+def test_paths_in_the_documents_exist():
+    """Files of the repository between backticks; those in the log are of their day."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")]
+    for page in [*pages, *ROOT.glob("docs/api/*.md")]:
+        paths = re.findall(
+            r"`((?:gairlib|research|tests|notebooks|presets|docs)/[^`]*)`", page.read_text()
+        )
+        assert not [path for path in paths if not (ROOT / path).exists()], page
