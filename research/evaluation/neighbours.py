@@ -11,8 +11,6 @@ pole a degree of longitude counts as little as it measures. The tree searches ch
 sphere, which order as the arcs do, so the neighbours are exact.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
@@ -25,7 +23,6 @@ SAME_PLACE = 1e-3  # metres: a row at the very place takes all the weight
 # name -> (probe as results call it, k, power)
 NEIGHBOURS = {
     "5 nearest neighbours": ("1/distance", 5, 1.0),
-    "5 nearest neighbours, plain": ("mean of 5", 5, 0.0),
     "inverse distance": ("1/distance², 64 rows", 64, 2.0),
 }
 NEAREST = "5 nearest neighbours"  # the one that the figures to reach are set against
@@ -83,14 +80,3 @@ def constant(y: ArrayLike, n: int, labels: bool) -> np.ndarray:
         return np.full(n, y.astype(float).mean())
     names, counts = np.unique(y, return_counts=True)
     return np.full(n, names[counts.argmax()])
-
-
-def baselines(labels: bool) -> dict[str, tuple[str, Callable[..., np.ndarray]]]:
-    """Name -> (probe, guess), guess(train_lonlat, y, test_lonlat) -> predictions [m]."""
-
-    def near(k: int, power: float) -> Callable[..., np.ndarray]:
-        return lambda train, y, test: by_distance(train, y, test, k=k, power=power, labels=labels)
-
-    found = {name: (probe, near(k, power)) for name, (probe, k, power) in NEIGHBOURS.items()}
-    blind = "majority" if labels else "mean"
-    return {blind: ("none", lambda train, y, test: constant(y, len(test), labels))} | found

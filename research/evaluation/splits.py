@@ -46,16 +46,6 @@ def blocks(lonlat: ArrayLike, degrees: float) -> np.ndarray:
     return np.char.add(np.char.add(column.astype(str), "_"), row.astype(str))
 
 
-def groups(lonlat: ArrayLike, degrees: float | None) -> np.ndarray:
-    """What must stay together [n]: blocks of `degrees`, or for None each row by itself."""
-    return np.arange(len(np.asarray(lonlat))) if degrees is None else blocks(lonlat, degrees)
-
-
-def name(degrees: float | None) -> str:
-    """How results call a split: "random" or "10° blocks"."""
-    return "random" if degrees is None else f"{degrees:g}° blocks"
-
-
 def sites_of(rows: pd.DataFrame) -> np.ndarray:
     """What counts as one place for the rows of a manifest [n]: the site where all have one, else
     the scene."""

@@ -50,19 +50,18 @@ def test_constants():
     assert neighbours.constant(np.array(["x", "y", "x"]), 2, True).tolist() == ["x", "x"]
 
 
+@pytest.mark.parametrize("name", neighbours.NEIGHBOURS)
 @pytest.mark.parametrize("labels", [False, True])
-def test_all_baselines_answer_for_every_row(labels):
+def test_neighbours_answer_for_every_row(name, labels):
     rng = np.random.default_rng(0)
     places = np.stack([rng.uniform(-180, 180, 30), rng.uniform(-60, 60, 30)], 1)
     y = np.where(places[:, 1] > 0, "north", "south") if labels else places[:, 1]
-    found = neighbours.baselines(labels)
-    assert list(found)[0] == ("majority" if labels else "mean")
-    assert neighbours.NEAREST in found
-    for name, (probe, guess) in found.items():
-        answer = guess(places[:20], y[:20], places[20:])
-        assert answer.shape == (10,) and probe, name
-        if name not in ("mean", "majority") and not labels:
-            assert r2_score(y[20:], answer) > 0.3
+    probe, k, power = neighbours.NEIGHBOURS[name]
+    near = dict(k=k, power=power, labels=labels)
+    answer = neighbours.by_distance(places[:20], y[:20], places[20:], **near)
+    assert answer.shape == (10,) and probe
+    if not labels:
+        assert r2_score(y[20:], answer) > 0.3
 
 
 @pytest.mark.parametrize("k, power, rows", [(0, 1, 2), (5, -1, 2), (5, 1, 0)])
@@ -88,10 +87,14 @@ def test_what_cannot_be_weighted_is_refused(k, power, rows):
 def test_five_neighbours_reach_the_known_r2_on_real_tables(table, column, known, slack):
     rows = pd.read_csv(TABLES / f"{table}.csv").dropna(subset=[column])
     places, y = rows[["lon", "lat"]].to_numpy(), rows[column].to_numpy()
-    _, guess = neighbours.baselines(False)[neighbours.NEAREST]
+    _, k, power = neighbours.NEIGHBOURS[neighbours.NEAREST]
     for degrees, value in zip((None, 2, 10, 20), known):
+        groups = splits.blocks(places, degrees) if degrees else np.arange(len(places))
         found = [
-            r2_score(y[test], guess(places[train], y[train], places[test]))
-            for train, test in splits.folds(splits.groups(places, degrees), 5, 0)
+            r2_score(
+                y[test],
+                neighbours.by_distance(places[train], y[train], places[test], k=k, power=power),
+            )
+            for train, test in splits.folds(groups, 5, 0)
         ]
         assert np.mean(found) == pytest.approx(value, abs=slack), degrees

@@ -1,6 +1,7 @@
 """Splits: cells against an oracle in whole degrees, folds that cannot tear a group, balance."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,18 +59,18 @@ def test_every_row_is_tested_once_groups_stay_whole_and_folds_are_balanced(group
 
 
 def test_seeds_give_other_folds_and_the_same_seed_the_same():
-    groups = splits.groups(np.zeros((50, 2)), None)
+    groups = np.arange(50)
     first, again, other = (splits.fold_numbers(groups, 5, s) for s in (0, 0, 1))
     assert (first == again).all() and (first != other).any()
     assert np.bincount(first).tolist() == [10] * 5
 
 
-def test_groups_are_rows_or_blocks_and_have_names():
-    places = [[1.0, 1.0], [2.0, 2.0], [1.0, 1.0]]
-    assert splits.groups(places, None).tolist() == [0, 1, 2]
-    assert splits.groups(places, 10).tolist() == splits.blocks(places, 10).tolist()
-    assert len(set(splits.groups(places, 0.5))) == 2
-    assert [splits.name(d) for d in (None, 0.5, 10)] == ["random", "0.5° blocks", "10° blocks"]
+def test_places_are_those_of_a_site_where_all_rows_name_one():
+    rows = pd.DataFrame({"scene_id": ["x", "x", "y"], "site": ["a", "b", "a"]})
+    assert splits.sites_of(rows).tolist() == ["a", "b", "a"]
+    rows.loc[1, "site"] = None
+    assert splits.sites_of(rows).tolist() == ["x", "x", "y"]
+    assert splits.sites_of(rows[["scene_id"]]).tolist() == ["x", "x", "y"]
 
 
 @pytest.mark.parametrize("degrees", [0, -1, 7, 200, float("nan"), float("inf")])
