@@ -242,3 +242,9 @@ def place_pulse(folder: Path, *, photos: int = 40, cities: int = 10, qscores: bo
             }
         ).to_csv(root / "qscores.tsv", sep="\t", index=False)
     return root
+
+
+def read(part):
+    """All images and masks of a split, as the loader gives them."""
+    pairs = [part.read(i) for i in range(len(part))]
+    return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])

@@ -1,38 +1,25 @@
-"""Trained encoders, published weights and errors by region in the tables of probing tasks."""
+"""Encoders trained end to end in the table of a location task, chosen by inner folds alone."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from builders.small_weights import croma_shapes, random_state, satclip_state
+from builders.small_models import SMALL
+from builders.small_weights import satclip_state
 from matplotlib.figure import Figure
 
-from gairlib import GAIR
-from gairlib.config import GAIRConfig
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
-from gairlib.errors import BadInput, Missing
-from research.evaluation import geographic_bias, stats
+from gairlib.errors import BadInput
+from gairlib.location import registry as location_encoders
+from research.evaluation import geographic_bias
 from research.evaluation.location_training import Settings
 from research.evaluation.neighbours import NEAREST
-from research.evaluation.table import Table
 from research.figures import benchmarks as figures
-from research.tasks import encoders, location, registry, trained
-from research.tasks.data import Places, TaskData
-from research.tasks.street import Street
+from research.tasks import location, registry, trained
 from research.tasks.task import Options
 from research.tasks.trained import CHOSEN, PROBE
 
-SMALL = GAIRConfig(
-    dim=16,
-    rs_size=32,
-    rs_patch=8,
-    rs_depth=1,
-    rs_heads=2,
-    sv_size=32,
-    decoder_hidden=(16,),
-    sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2},
-)
 QUICK = Settings(dim=8, folds=2, steps=10, batch=64, check_every=5, lr=1e-2)
 
 
@@ -124,22 +111,12 @@ def test_encoder_names_and_block_sizes_are_checked(tiny):
     assert location.block_sizes(world, [2, 10, 20]) == [2.0, 20.0, 10.0]
 
 
-# ------------------------------------------------------------------------------ errors by region
-
-
-def test_errors_by_region_are_those_of_a_planted_table():
-    truth, regions = np.arange(20.0), np.repeat(["a", "b", "c"], [10, 8, 2])
-    guess = truth + np.where(regions == "b", 3.0, 1.0)
-    found = geographic_bias.by_region("s", "gair", truth, guess, regions, np.zeros((20, 2)))
-    assert found["region"].tolist() == ["a", "b"] and found["n"].tolist() == [10, 8]
-    assert found["error"].tolist() == [1.0, 3.0]  # c has two rows only
-    (row,) = geographic_bias.summary(found).to_dict("records")
-    assert (row["median"], row["worst_tenth"], row["worst_over_median"]) == (2.0, 3.0, 1.5)
-    texts = geographic_bias.by_region(
-        "s", "e", np.array(["x"] * 6), np.array(["x", "y"] * 3), np.array(["r"] * 6)
-    )
-    assert texts["error"].tolist() == [0.5] and texts["lon"].isna().all()
-    assert geographic_bias.sentences(found, "s") == []
+def test_training_of_the_registry_has_two_names():
+    assert trained.settings("quick") == trained.QUICK
+    full = trained.settings("full")
+    assert full.folds > trained.QUICK.folds
+    with pytest.raises(BadInput, match="benchmark.trained is 'fast'; there are quick, full"):
+        trained.settings("fast")
 
 
 def test_the_figure_and_the_files_of_a_result(result, tmp_path):
@@ -165,70 +142,24 @@ def test_the_figure_and_the_files_of_a_result(result, tmp_path):
     assert isinstance(figures.regions(sites, "t", "share wrong", True, None), Figure)
 
 
-# ---------------------------------------------------------------------------- published weights
-
-
-def test_croma_reads_chips_and_positions(tmp_path):
-    path = tmp_path / "croma.pt"
-    torch.save(random_state(croma_shapes(16, 1)), path)
-    croma = Options(weights={"croma": str(path)})
+def test_labels_of_the_test_rows_change_no_guess_for_them():
     rng = np.random.default_rng(0)
-    chips = rng.integers(200, 4000, (3, 10, 32, 32)).astype(np.uint16)
-    xy = rng.uniform(-1, 1, (5, 2))
-
-    def data(inputs, n):
-        return TaskData(
-            "t", "rs", "regression", "y", inputs, np.zeros(n), np.arange(n), "site", [], True
-        )
-
-    (row,) = encoders.published(data(chips, 3), None, croma)
-    assert row[:2] == ("CROMA", "published") and row[2].shape == (3, 16)
-    chip = np.array([2, 0, 0, 1, 2])
-    (row,) = encoders.published(data(Places(chips, chip, xy), 5), None, croma)
-    one = Places(chips[[2]], np.zeros(1, int), xy[:1])
-    (alone,) = encoders.published(data(one, 1), None, croma)
-    np.testing.assert_allclose(row[2][0], alone[2][0], atol=1e-5)
-    location = TaskData(
-        "t", "location", "regression", "y", xy, np.zeros(5), np.arange(5), "block", [], True
-    )
-    assert encoders.published(location, None, croma) == []
+    lonlat = np.stack([rng.uniform(-180, 180, 150), rng.uniform(-70, 70, 150)], 1)
+    y = np.cos(np.deg2rad(lonlat[:, 1])) + 0.1 * rng.normal(size=150)
+    scheme = location.blocked(lonlat, 20.0, 10.0)
+    train, test = scheme.folds(0)[0]
+    other = y.copy()
+    other[test] = 99.0
+    first, second = (trained.predictors(lonlat, v, ["xyz", "wrap"], QUICK) for v in (y, other))
+    assert set(first) == {"xyz", "wrap", CHOSEN}
+    for name, guess in first.items():
+        one, two = guess(train, test, scheme, 0), second[name](train, test, scheme, 0)
+        np.testing.assert_array_equal(one, two, err_msg=name)
 
 
-def test_weights_that_are_not_there_are_named(tmp_path):
-    with pytest.raises(Missing, match="benchmark.weights.geoclip"):
-        Options(weights={"geoclip": str(tmp_path / "absent.pt")})
-    with pytest.raises(BadInput, match="'dinov9'"):
-        Options(weights={"dinov9": "x"})
-
-
-def test_training_of_the_registry_has_two_names():
-    assert trained.settings("quick") == trained.QUICK
-    full = trained.settings("full")
-    assert full.folds > trained.QUICK.folds
-    with pytest.raises(BadInput, match="benchmark.trained is 'fast'; there are quick, full"):
-        trained.settings("fast")
-
-
-def test_photos_and_chips_have_their_neighbours_labels_as_a_rival(tiny, tmp_path):
-    """The tiny world is green in the west: over rows, neighbours know it; over sites nobody does"""
-    data = Street("green_view").load(Dataset(tiny))
-    assert data.lonlat.shape == (len(data.labels), 2)
-    GAIR(SMALL).save_pretrained(tmp_path)
-    found, _ = encoders.compared(data, Dataset(tiny), Options(tmp_path, seeds=1))
-    assert {NEAREST, "inverse distance", "coordinates"} <= {e.name for e in found}
-
-
-def test_a_baseline_of_fewer_seeds_is_compared_on_those():
-    table = Table("t", "rs", "site", "d", True)
-    for seed in range(3):
-        codes = np.repeat(np.arange(8), 5)
-        add = dict(n=40, clusters=8)
-        table.add(
-            "s", "gair", "accuracy", stats.mean(np.full(40, 0.1 * seed), codes), probe="p", **add
-        )
-        if seed < 1:
-            table.add(
-                "s", "dear", "accuracy", stats.mean(np.full(40, 0.5), codes), probe="q", **add
-            )
-    row = table.comparison(20).iloc[0]
-    assert row.difference == pytest.approx(-0.5) and row.seeds == 1  # not minus 0.4, of all three
+def test_every_encoder_of_the_registry_has_options_that_build_it():
+    for name in location_encoders.names():
+        for degrees in (None, 0.5, 10.0, 20.0):
+            for options in trained.options(name, degrees):
+                built = location_encoders.create(name, 8, **options)
+                assert built([[1.0, 2.0]]).shape == (1, 8)

@@ -1,63 +1,25 @@
-"""PANGAEA's sets and GEO-Bench's segmentation in their layouts: bands, scales, labels, splits."""
+"""PANGAEA's sets in their published layouts, what is refused, and one end to end."""
 
-import json
-
-import h5py
 import numpy as np
 import pytest
 from builders import small_published as small
 from sklearn.model_selection import train_test_split
 
-from gairlib import bands
-from gairlib.config import GAIRConfig
+from gairlib import GAIRConfig, bands
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.errors import BadInput
-from research.tasks import inventory, registry
-from research.tasks.published import geobench, pictures
+from research.tasks import registry
 from research.tasks.published.pangaea import Pangaea
+from research.tasks.segmentation import benchmark, train
 from research.tasks.segmentation.data import IGNORE
 from research.tasks.segmentation.data import load as placed
 from research.tasks.task import UNUSED, Options
-
-SETS = ("sen1floods11", "hlsburnscars", "mados", "ai4smallfarms")
 
 
 def load(folder, name: str, size: int = 16):
     getattr(small, name)(folder)
     return Pangaea(name).tiles(Dataset(folder), size)
-
-
-def read(part):
-    """All images and masks of a split, as the loader gives them."""
-    pairs = [part.read(i) for i in range(len(part))]
-    return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
-
-
-@pytest.mark.parametrize("length, size", [(40, 16), (16, 16), (48, 16), (17, 16), (5, 16)])
-def test_every_pixel_is_in_one_chip(length, size):
-    seen = np.zeros(max(length, size), int)
-    for start, earlier in pictures.starts(length, size):
-        assert start + size <= max(length, size)
-        seen[start + earlier : start + size] += 1
-    assert (seen[:length] == 1).all()
-
-
-@pytest.mark.parametrize("side", [40, 16, 9])
-def test_chips_hold_all_pixels_once_and_the_rest_is_ignored(side):
-    values = 1000 + np.arange(side * side).reshape(side, side)
-    picture = pictures.Picture(
-        "a",
-        "c",
-        None,
-        lambda: np.stack([values] * 10).astype(np.float32),
-        lambda: values.astype(np.int64),
-    )
-    part = pictures.tiles([picture], [(side, side)], 16)
-    chips, masks = read(part)
-    assert chips.shape[1:] == (10, 16, 16) and chips.dtype == np.float32
-    assert sorted(masks[masks != IGNORE]) == list(range(1000, 1000 + side * side))
-    assert (chips[:, 0][masks != IGNORE] == masks[masks != IGNORE]).all()
 
 
 def test_sen1floods11_picks_ten_of_thirteen_bands_and_the_published_split(tmp_path):
@@ -131,14 +93,11 @@ def test_ai4smallfarms_pairs_masks_by_number_and_takes_the_name_val(tmp_path):
     for path in (root / "train/masks").glob("*.tif"):
         path.rename(path.with_name(path.stem + "_mask.tif"))
     data = Pangaea("ai4smallfarms").tiles(Dataset(tmp_path), 16)
-    chips, masks = read(data.splits["train"])
+    chips, masks = small.read(data.splits["train"])
     assert ((chips[:, 0] == 2200) == (masks == 1))[masks != IGNORE].all()
     (root / "train/masks/1_vietnam_mask.tif").unlink()
     with pytest.raises(BadInput, match="mask of 1_vietnam.tif"):
         Pangaea("ai4smallfarms").tiles(Dataset(tmp_path), 16)
-
-
-# ---------------------------------------------------------------------------------------- refusals
 
 
 @pytest.mark.parametrize(
@@ -200,10 +159,10 @@ def test_other_bands_scales_and_rows_are_refused(tmp_path):
     hand = root / "data/flood_events/HandLabeled"
     small.write(hand / "S2Hand/Ghana_1_S2Hand.tif", np.zeros((12, 40, 40), np.int16))
     with pytest.raises(BadInput, match="Ghana_1_S2Hand.tif: 12 bands"):
-        read(Pangaea("sen1floods11").tiles(Dataset(tmp_path), 16).splits["train"])
+        small.read(Pangaea("sen1floods11").tiles(Dataset(tmp_path), 16).splits["train"])
     small.write(hand / "S2Hand/Ghana_1_S2Hand.tif", np.zeros((13, 20, 40), np.int16))
     with pytest.raises(BadInput, match="Ghana_1_LabelHand.tif: 40 x 40 px, but its image"):
-        read(Pangaea("sen1floods11").tiles(Dataset(tmp_path), 16).splits["train"])
+        small.read(Pangaea("sen1floods11").tiles(Dataset(tmp_path), 16).splits["train"])
     table = root / "splits/flood_handlabeled/flood_test_data.csv"
     table.write_text("Spain_5_S1Hand.tif\n")
     with pytest.raises(BadInput, match="flood_test_data.csv row 1"):
@@ -212,94 +171,10 @@ def test_other_bands_scales_and_rows_are_refused(tmp_path):
     path = next((root / "training").glob("*merged.tif"))
     small.write(path, np.full((6, 40, 40), 2300, np.int16))
     with pytest.raises(BadInput, match="values up to 2300.*reflectance"):
-        read(Pangaea("hlsburnscars").tiles(Dataset(tmp_path), 16).splits["train"])
-
-
-def test_missing_folders_are_reasons_and_present_ones_are_listed(tmp_path):
-    found = registry.available(Dataset(tmp_path))
-    assert {n: found[f"pangaea-{n}"] for n in SETS} == {n: f"no folder pangaea/{n}" for n in SETS}
-    assert "geobench" in found["geobench-m-eurosat"] and "placepulse" in found["placepulse-safe"]
-    small.mados(tmp_path)
-    small.geobench(tmp_path, "m-cashew-plant", kind="segmentation")
-    small.place_pulse(tmp_path)
-    dataset = Dataset(tmp_path)
-    found = registry.available(dataset)
-    runs = ("pangaea-mados", "geobench-m-cashew-plant", "placepulse-safe")
-    assert [found[name] for name in runs] == [None, None, None]
-    assert found["pangaea-sen1floods11"] and dataset.benchmarks() == {}
-    for empty in ("pangaea/sen1floods11", "geobench/classification_v1.0", "geobench/x/m-eurosat"):
-        (tmp_path / empty).mkdir(parents=True)
-    assert registry.available(dataset) == found
-    parts = inventory.count(dataset).set_index("part")["count"]
-    assert parts["pangaea/mados"] == 6 and parts["geobench/m-cashew-plant"] == 36
-    assert parts["placepulse"] == 40
-    inventory.require_any(dataset)
-
-
-# ------------------------------------------------------------------------ GEO-Bench, segmentation
-
-
-def test_geobench_segmentation_reads_masks_bands_and_scale(tmp_path):
-    root = small.geobench(tmp_path, "m-cashew-plant", kind="segmentation", side=24)
-    data = geobench.segmentation("m-cashew-plant", Dataset(tmp_path), 16)
-    chips, masks = placed(data, "test")
-    assert len(chips) == 12 * 4 and data.bands == bands.BANDS and len(data.classes) == 7
-    inside = chips[:, bands.BANDS.index("B8A")][masks == 1]
-    assert (inside >= 3080).all() and (inside < 3085).all()
-    assert any("no pixel of poorly-managed plantation" in note for note in data.notes)
-    assert not (root / "opened").exists()
-
-
-def test_geobench_without_a_scale_is_brought_onto_the_training_statistics(tmp_path):
-    small.geobench(tmp_path, "m-SA-crop-type", kind="segmentation", scale=0.01)
-    data = geobench.segmentation("m-SA-crop-type", Dataset(tmp_path), 16)
-    chips, masks = read(data.splits["train"])
-    red = chips[:, 2]  # 10 and 30 around a mean of 20 with a spread of 10
-    assert np.allclose(red[masks == 1], bands.MEAN[2] + bands.STD[2], atol=5)
-    assert np.allclose(red[masks == 0], bands.MEAN[2] - bands.STD[2], atol=5)
-
-
-def test_geobench_masks_out_of_range_and_missing_classes_are_named(tmp_path):
-    root = small.geobench(tmp_path, "m-cashew-plant", kind="segmentation")
-    with h5py.File(root / "id_0003.hdf5", "a") as file:
-        file["label"][0, 0] = 9
-    with pytest.raises(BadInput, match="id_0003.hdf5: label 9 is out of range"):
-        geobench.segmentation("m-cashew-plant", Dataset(tmp_path), 16)
-    with h5py.File(root / "id_0003.hdf5", "a") as file:
-        file["label"][0, 0] = 4
-    with pytest.raises(BadInput, match="default_partition.json: class 'residential' has no pixel"):
-        geobench.segmentation("m-cashew-plant", Dataset(tmp_path), 16)
-    parts = json.loads((root / "default_partition.json").read_text())
-    parts["valid"] = []
-    (root / "default_partition.json").write_text(json.dumps(parts))
-    with pytest.raises(BadInput, match="default_partition.json.*'valid'"):
-        geobench.segmentation("m-cashew-plant", Dataset(tmp_path), 16)
-
-
-@pytest.mark.parametrize("name", ["m-nz-cattle", "m-of-ours"])
-def test_255_is_ignored_and_no_class(tmp_path, name):
-    root = small.geobench(tmp_path, name, kind="segmentation")
-    with h5py.File(root / "id_0003.hdf5", "a") as file:
-        file["label"][0, 0] = 255
-    data = geobench.segmentation(name, Dataset(tmp_path), 16)
-    assert data.classes == ("class 0", "class 1")
-    assert (read(data.splits["train"])[1] == IGNORE).sum() == 1
-
-
-def test_a_label_beyond_the_published_number_of_classes_is_refused(tmp_path):
-    root = small.geobench(tmp_path, "m-nz-cattle", kind="segmentation")
-    for name in root.glob("*.hdf5"):
-        with h5py.File(name, "a") as file:
-            file["label"][0, 0] = 2
-    with pytest.raises(BadInput, match="id_0000.hdf5: label 2 is out of range; .* 0..1"):
-        geobench.segmentation("m-nz-cattle", Dataset(tmp_path), 16)
-
-
-# -------------------------------------------------------------------------------------- end to end
+        small.read(Pangaea("hlsburnscars").tiles(Dataset(tmp_path), 16).splits["train"])
 
 
 def test_a_set_of_pangaea_runs_and_reports_miou_by_cluster(tmp_path, monkeypatch):
-    from research.tasks.segmentation import benchmark, train
 
     for name in ("QUICK", "DEEP"):
         monkeypatch.setattr(benchmark, name, train.Schedule(steps=2))

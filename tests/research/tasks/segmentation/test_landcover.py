@@ -1,0 +1,70 @@
+"""The sample's segmentation task from end to end."""
+
+import pytest
+
+from gairlib.data.dataset import Dataset
+from research.figures import examples as example_figures
+from research.tasks import registry
+from research.tasks.segmentation import benchmark, train
+from research.tasks.segmentation.landcover import LandCoverSegmentation
+from research.tasks.task import Options
+
+
+def test_the_samples_task_from_end_to_end(mapped, embedded, monkeypatch):
+    fast = train.Schedule(steps=3, batch=2)
+    monkeypatch.setattr(benchmark, "QUICK", fast)
+    monkeypatch.setattr(benchmark, "DEEP", fast)
+    result = registry.run(
+        LandCoverSegmentation.name,
+        mapped,
+        Options(embedded[2] / "model", None, seeds=2, bootstrap=20),
+    )
+    assert result.status == "ran" and result.headline["metric"] == "mIoU"
+    mean = result.rows[result.rows.seed == "mean"].set_index(["encoder", "metric"])["value"]
+    assert mean["pixel bands", "mIoU"] > 0.95  # the two classes differ in every band
+    assert mean["majority", "mIoU"] < 0.5
+    assert {"gair, UPerNet", "random init, UPerNet", "U-Net, supervised"} <= set(
+        result.rows["encoder"]
+    )
+    assert len(example_figures.example(result).axes) >= 6
+    # both heads are judged, each against the same one on the untrained encoder
+    split, numbers = "held-out sites", result.metrics()
+    assert [row[0] for row in result.mainline] == [
+        "miou",
+        "pixel_accuracy",
+        "miou_upernet",
+        "pixel_accuracy_upernet",
+    ]
+    assert {row[1] for row in result.mainline} == {split} and numbers["ran"] == 1
+    for metric, ours, untrained in (
+        ("mIoU", "gair", "random init"),
+        ("mIoU, UPerNet", "gair, UPerNet", "random init, UPerNet"),
+    ):
+        gap = result.versus(split, "random init", metric).difference
+        assert gap == pytest.approx(mean[ours, "mIoU"] - mean[untrained, "mIoU"])
+    assert mean["gair, linear head", "mIoU, UPerNet"] == mean["gair", "mIoU"]
+    assert numbers["miou_upernet"] == pytest.approx(mean["gair, UPerNet", "mIoU"], rel=1e-5)
+    assert {
+        "gair, UPerNet",
+        "random init",
+        "random init, UPerNet",
+        "U-Net, supervised",
+        "pixel bands",
+        "majority",
+    } == set(numbers["others"])
+
+
+def test_tiles_lie_on_their_map(mapped):
+    data = LandCoverSegmentation().load(mapped)
+    assert data.classes == ("grass", "low buildings")
+    assert set(data.splits["test"].clusters) == {"perth"}
+    image, mask = data.splits["train"].read(0)
+    assert image.shape == (10, 64, 64) and mask.shape == (64, 64)
+    assert (image[0] < 1000).mean() == pytest.approx((mask == 0).mean(), abs=0.02)
+
+
+def test_a_folder_without_maps_says_so(tiny, embedded):
+    result = registry.run(
+        LandCoverSegmentation.name, Dataset(tiny), Options(embedded[2] / "model", None)
+    )
+    assert result.status == "skipped" and "landcover/ holds maps for 0 scenes" in result.reason
