@@ -1,5 +1,6 @@
 # make repro            environment, sample data, the whole pipeline, path of the report [JOBS=2]
 # make repro DATA=dir   the same pipeline on your own dataset folder, in runs/<name>/
+# make pull             what `make repro` has made, from the repository's own remote: no training
 # make test             everything that is missing, then the tests
 # make test-browser     reports, maps and JupyterLab in headless Chromium [GAIRLIB_REPORTS=reports]
 # make pictures         README's pictures from a finished run, into docs/
@@ -23,7 +24,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: repro docs test test-browser chromium pictures lab bench bench-all bench-gpu ablate scoreboard env lock sample lint data clean
+.PHONY: repro pull docs test test-browser chromium pictures lab bench bench-all bench-gpu ablate scoreboard env lock sample lint data clean
 .DEFAULT_GOAL := help
 
 help:
@@ -47,6 +48,10 @@ $(VENV)/requirements.installed: requirements.lock pyproject.toml
 
 data: env
 	$(BIN)/dvc pull -q data.dvc
+
+pull: env
+	$(BIN)/dvc pull -q
+	$(BIN)/python -m research.pipeline.pixels
 
 repro: data
 	@$(BIN)/python -m research.pipeline.stages $(if $(DATA),"$(DATA)") $(if $(NAME),--name "$(NAME)") $(if $(JOBS),--jobs $(JOBS))

@@ -167,8 +167,9 @@ def keep_initial_weights(model: GAIR, out: str | Path) -> dict:
     return {"steps": 0}
 
 
-def write_records(summary: dict, plan: Plan, *, out: str | Path, metrics: str | Path) -> None:
-    """Metrics (what repeats), speed (what does not) and provenance (where the weights are from)."""
+def write_records(summary: dict, plan: Plan, *, out: str | Path, metrics: str | Path) -> dict:
+    """Metrics (what repeats; returned) and provenance (where the weights are from). Speed, which
+    differs from run to run, goes to logs/ beside the folder of metrics, out of DVC's sight."""
     out, metrics = Path(out), Path(metrics)
     speed = {k: summary[k] for k in (*SPEED, "resumed_from_step") if k in summary}
     kept = {k: v for k, v in summary.items() if k not in speed}
@@ -182,8 +183,11 @@ def write_records(summary: dict, plan: Plan, *, out: str | Path, metrics: str | 
     }
     metrics.parent.mkdir(parents=True, exist_ok=True)
     metrics.write_text(json.dumps(kept, indent=1) + "\n")
-    (out / "speed.json").write_text(json.dumps(speed, indent=1) + "\n")
     (out / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+    log = metrics.parent.parent / "logs" / f"{metrics.stem}-speed.json"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(json.dumps(speed, indent=1) + "\n")
+    return kept
 
 
 def conclusions(summary: dict, plan: Plan, dataset: Dataset) -> str:
@@ -196,8 +200,7 @@ def conclusions(summary: dict, plan: Plan, dataset: Dataset) -> str:
         )
     lines = [
         f"On {kind} data, {summary['train_photos']:,} photos in {summary['train_chips']:,} "
-        f"chips, {summary['steps']:,} steps: {summary['pairs_per_second']:.0f} pairs/s, "
-        f"{summary['seconds'] / 60:.1f} minutes on {summary['device']}."
+        f"chips, {summary['steps']:,} steps."
     ]
     if "val_recall_at_1" in summary:
         n = int(summary["val_photos"])

@@ -15,11 +15,13 @@ import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
+from PIL import Image
 
 # Okabe & Ito (2008), reordered: the first three are far apart in lightness as well as in hue.
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
 VERMILION, PURPLE, SKY, YELLOW, BLACK = "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#222222"
 CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, YELLOW)
+PREVIEW = 640  # pixels of the small picture beside a figure
 GREY = "#8A8A8A"  # for chance, baselines and anything that is only there for scale
 
 SEQUENTIAL = "viridis"  # amounts from low to high
@@ -104,7 +106,8 @@ def context():
 def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
     """Write `path`.png and `path`.svg (a suffix in `path` is dropped), creating folders.
 
-    Returns the two paths. Only the known image suffixes are dropped: "r2-0.5" keeps its ".5".
+    Beside them stands `path`.webp, a small picture of it for the report: DVC keeps that one alone
+    (.dvcignore). Returns the first two paths. Only the known image suffixes are dropped: "r2-0.5" keeps its ".5".
     """
     path = Path(path)
     if path.suffix in (".png", ".svg", ".pdf"):
@@ -114,6 +117,10 @@ def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
     with context():
         fig.savefig(png, metadata={"Software": None})
         fig.savefig(svg, metadata={"Date": None})
+    with Image.open(png) as image:
+        image = image.convert("RGB")
+        image.thumbnail((PREVIEW, 4 * PREVIEW), Image.Resampling.LANCZOS)
+        image.save(png.with_suffix(".webp"), quality=75, method=6)
     svg.write_text(numbered(svg.read_text("utf-8")), encoding="utf-8")
     return png, svg
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gairlib.errors import BadInput
 from research.pipeline.offline import external_loads
+from research.pipeline.stable import counted
 
 # What folium asks a CDN for and these maps have no use for (no icons, no Bootstrap widgets).
 DISPENSABLE = re.compile(
@@ -60,14 +61,16 @@ def page(m) -> str:
     if data is not None:
         # "</script>" in a photo's id would end the script
         given = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
-        made = ", ".join(sorted(set(re.findall(NAMES, given))))  # some are no properties of window
+        made = ", ".join(
+            dict.fromkeys(re.findall(NAMES, given))
+        )  # some are no properties of window
         head, _, _ = text.rpartition("</html>")
         text = f"{head}<script>{_own('map.js')}\ngairlibMap({given}, {{{made}}});</script></html>"
     text = "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
     loads = external_loads(text)
     if loads:
         raise BadInput(f"this map would need a network for {loads[0]}; use image overlays")
-    return text
+    return counted(text)
 
 
 def save(m, path: str | Path) -> Path:

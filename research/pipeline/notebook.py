@@ -31,7 +31,7 @@ from pathlib import Path
 import yaml
 
 from gairlib.errors import BadInput, Missing
-from research.pipeline import commit
+from research.pipeline import commit, pixels
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRATCH = "scratch/"  # where a notebook writes that is run by hand
@@ -246,6 +246,8 @@ def run(notebook: str | Path, values: dict, html: str | Path, index: str = "inde
         "html": html.name,
         "parameters": effective,
     }
+    if html.with_suffix(".json") == Path(pixels.RECORD):  # what stages depend on instead of 80 MB
+        record["pixels"] = pixels.digest(Path(effective["out"]) / pixels.STORE)
     _write_json(html.with_suffix(".json"), record)
     varying = {
         "seconds": round(time.monotonic() - started, 1),
@@ -304,6 +306,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.section and not options.params:
             raise BadInput("--section needs --params, the file that has the section")
         values = collect(options.notebook, options.params, options.section, options.single)
+        if "pairs" in parameters(options.notebook) and Path(pixels.RECORD).exists():
+            pixels.ensure()
         page = run(options.notebook, values, options.html)
     except (BadInput, Missing) as problem:
         print(problem, file=sys.stderr)

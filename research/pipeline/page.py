@@ -18,23 +18,16 @@ import re
 from pathlib import Path
 
 import nbformat
+import tinycss2
 from PIL import Image
 
 from gairlib.errors import BadInput
 from research.pipeline.offline import external_loads
+from research.pipeline.stable import counted, without_bars
 
 UNDESCRIBED = "No description has been provided for this image"  # nbconvert's alt text
-LARGE = 60_000  # bytes of a PNG that is worth another format
-QUALITY = 88  # of WebP: no difference to the eye, also in text
-
-# A state of a progress bar as tqdm prints it: "photos: 32%|###  | 27/84 [00:01<00:02, 26.8it/s]"
-BAR = re.compile(r"[^\r\n]*\[\d+:\d\d[^\]\r\n]*\][^\r\n]*[\r\n]*")
-RANDOM = re.compile(
-    r"\b(T_)[0-9a-f]{5}(?=\b|_)"  # pandas' styled tables
-    r"|\b([a-z_]+_)[0-9a-f]{32}\b"  # folium's elements
-    r"|\b()[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"  # xarray's
-    r"|(/tmp/ipykernel_)\d+/\d+\.py"  # the file names of cells in warnings
-)
+WIDTH = 1400  # pixels of a picture at most; a page is 1000 wide
+QUALITY = 70  # of WebP: text in figures stays sharp
 
 # The blocks of nbconvert's lab/index.html.j2 that load from outside are emptied.
 TEMPLATE = """{%- extends 'index.html.j2' -%}
@@ -70,31 +63,49 @@ body.jp-Notebook { max-width: 1000px; margin: 0 auto; padding: 12px 16px 48px; o
 """
 
 
+def webp(image: Image.Image, width: int, quality: int) -> bytes:
+    """A picture as WebP, at most `width` pixels wide."""
+    image = image.convert("RGBA" if image.mode in ("RGBA", "LA", "P") else "RGB")
+    image.thumbnail((width, 4 * width), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=quality, method=6)
+    return file.getvalue()
+
+
+def used_css(css: str, page: str) -> str:
+    """The rules of a style sheet whose classes the page has: a twentieth of JupyterLab's."""
+    classes = {c for names in re.findall(r'class="([^"]*)"', page) for c in names.split()}
+
+    def kept(rules) -> str:
+        text = []
+        for rule in rules:
+            if rule.type == "at-rule" and rule.lower_at_keyword == "media" and rule.content:
+                inner = kept(tinycss2.parse_rule_list(rule.content, True, True))
+                text += [f"@media{tinycss2.serialize(rule.prelude)}{{{inner}}}"] if inner else []
+            elif rule.type == "qualified-rule":
+                selectors = tinycss2.serialize(rule.prelude).split(",")
+                if any(set(re.findall(r"\.([A-Za-z][\w-]*)", s)) <= classes for s in selectors):
+                    text.append(tinycss2.serialize([rule]))
+        return "\n".join(text)
+
+    found = kept(tinycss2.parse_stylesheet(css, skip_comments=True, skip_whitespace=True))
+    for _ in range(2):  # a variable may be used by another alone
+        wanted = set(re.findall(r"var\(\s*(--[\w-]+)", found))
+        found = re.sub(
+            r"(?m)^\s*(--[\w-]+)\s*:[^;{}]*;", lambda m: m[0] if m[1] in wanted else "", found
+        )
+    return re.sub(r"\s*\n\s*", "\n", re.sub(r"/\*.*?\*/", "", found, flags=re.S))
+
+
 def smaller(page: str) -> str:
-    """The page with its large embedded PNGs as WebP, where that halves them at least."""
+    """The page with its embedded PNGs as WebP, where that is smaller."""
 
     def again(match: re.Match) -> str:
-        if len(match[1]) * 3 // 4 < LARGE:
-            return match[0]
-        file = io.BytesIO()
         with Image.open(io.BytesIO(base64.b64decode(match[1]))) as image:
-            image.convert("RGBA" if image.mode in ("RGBA", "LA", "P") else "RGB").save(
-                file, "WEBP", quality=QUALITY
-            )
-        found = base64.b64encode(file.getvalue()).decode()
-        return f"data:image/webp;base64,{found}" if 2 * len(found) < len(match[1]) else match[0]
+            found = base64.b64encode(webp(image, WIDTH, QUALITY)).decode()
+        return f"data:image/webp;base64,{found}" if len(found) < len(match[1]) else match[0]
 
     return re.sub(r"data:image/png;base64,([A-Za-z0-9+/=\n]+)", again, page)
-
-
-def counted(page: str) -> str:
-    """The page with each random id (see RANDOM) replaced by its number of appearance."""
-    names: dict[str, str] = {}
-
-    def name(match: re.Match) -> str:
-        return names.setdefault(match[0], f"{match[match.lastindex]}{len(names)}")
-
-    return RANDOM.sub(name, page)
 
 
 def described(page: str) -> str:
@@ -137,14 +148,21 @@ def convert(nb, back: str | None = None) -> str:
         cell["id"] = f"cell-{number}"  # papermill draws one for the parameters it puts in
         for output in cell.get("outputs", []):
             if "text" in output:
-                output["text"] = BAR.sub("", output["text"])
+                output["text"] = without_bars(output["text"])
         if "outputs" in cell:  # a bar leaves blanks
             cell.outputs = [o for o in cell.outputs if o.get("text", "something").strip()]
     page, _ = exporter.from_notebook_node(nb, resources={"metadata": {"name": name}})
     page = counted(smaller(described(page)))
     dark = exporter.environment.loader.get_source(exporter.environment, "static/theme-dark.css")[0]
     head = f'<style media="(prefers-color-scheme: dark)">{dark}</style><style>{STYLE}</style>'
-    page = page.replace("</head>", head + "</head>", 1)
+    before, _, after = page.partition("</head>")
+    before = re.sub(
+        r"(<style[^>]*>)(.*?)(</style>)",
+        lambda m: m[1] + used_css(m[2], after) + m[3],
+        before + head,
+        flags=re.S,
+    )
+    page = f"{before}</head>{after}"
     if back:
         link = f'<p class="back"><a href="{back}">All results</a></p>'
         page = page.replace("<main>", "<main>" + link, 1)

@@ -89,12 +89,24 @@ def prepare(
         pipeline["stages"].pop("benchmark")
         for stage in ("scoreboard", "report"):
             pipeline["stages"][stage]["deps"].remove("outputs/benchmark")
+    for stage in pipeline["stages"].values():
+        stage["deps"] = [dep for given in stage["deps"] for dep in _code_files(given, root)]
     (run / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False, width=1000))
     if not (run / ".dvc").exists():
         run_dvc(run, "init", "-q", "--no-scm")
         for key in ("core.analytics", "core.check_update"):
             run_dvc(run, "config", key, "false")
     return run
+
+
+def _code_files(dep: str, root: Path) -> list[str]:
+    """A dependency; for a folder of code its files one by one, since the root's .dvcignore, which
+    leaves out what Python compiles into it, does not count in a run."""
+    folder = root / dep.removeprefix("${root}/")
+    if not dep.startswith("${root}/") or not folder.is_dir():
+        return [dep]
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc")
+    return [f"${{root}}/{p.relative_to(root).as_posix()}" for p in files]
 
 
 def _merge(params: dict, local: Path) -> None:

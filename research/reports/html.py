@@ -3,6 +3,7 @@
 Templates escape every value; pictures are embedded, other pages are linked by relative addresses.
 """
 
+import base64
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from gairlib.errors import BadInput
-from research.maps.overlays import data_uri
 from research.pipeline import templates
 from research.pipeline.offline import external_loads
-from research.pipeline.page import QUALITY
 from research.reports.lines import Line
 from research.reports.verdicts import WORDS
 from research.reports.words import number, with_interval
 
-FIGURE_WIDTH = 1000  # pixels
 LIST = 200  # rows of a long table that are written out
 
 
@@ -117,11 +115,6 @@ def shape(figure: Path) -> str:
 
 
 def picture(path: Path) -> Markup:
-    """A figure file as a data URI, at most FIGURE_WIDTH wide; PNG, or WebP where that is smaller
-    by far (figures full of photos)."""
-    with Image.open(path) as image:
-        image = image.convert("RGB")
-        image.thumbnail((FIGURE_WIDTH, 4 * FIGURE_WIDTH))
-        pixels = np.asarray(image)
-    png, webp = data_uri(pixels), data_uri(pixels, "webp", QUALITY)
-    return Markup(webp if 2 * len(webp) < len(png) else png)  # long: spared the escaping
+    """A figure's small picture (WebP, as `figures.style.save` writes it) as a data URI."""
+    content = base64.b64encode(path.read_bytes()).decode()
+    return Markup(f"data:image/webp;base64,{content}")  # long: spared the escaping

@@ -221,7 +221,7 @@ def conclusions(report: Report) -> str:
 def _card(name: str, group: str, page: str, folder: Path, figure: str, run: Run) -> Card:
     record = run.records.get(page, {})
     metrics = run.metrics.get(name if group == "stage" else f"benchmark/{name}", {})
-    figures = sorted((folder / "figures").glob("*.png")) or sorted(folder.glob("*.png"))
+    figures = sorted((folder / "figures").glob("*.webp")) or sorted(folder.glob("*.webp"))
     return Card(
         name,
         record.get("title") or name,

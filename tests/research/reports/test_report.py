@@ -173,11 +173,11 @@ def test_a_note_begins_with_its_first_part_and_a_card_has_the_figure_it_names(da
     write_json(tmp_path / "metrics/inspect.json", {"scenes": 3})
     (tmp_path / "outputs/inspect/figures").mkdir(parents=True)
     for name in ("box_interpolation", "map"):
-        (tmp_path / f"outputs/inspect/figures/{name}.png").touch()
+        (tmp_path / f"outputs/inspect/figures/{name}.webp").touch()
     cards = {c.name: c for c in report.gather(dataset, **folders(tmp_path)).cards}
     assert cards["explore"].note == "a random point: 231 m"
     assert cards["inspect"].figure.stem == "box_interpolation" and cards["inspect"].note == ""
-    (tmp_path / "outputs/inspect/figures/scenes.png").touch()
+    (tmp_path / "outputs/inspect/figures/scenes.webp").touch()
     cards = {c.name: c for c in report.gather(dataset, **folders(tmp_path)).cards}
     assert cards["inspect"].figure.stem == "scenes"
 
