@@ -58,8 +58,16 @@ def hash_of(files: Iterable[Path]) -> str:
 
 
 def imported(source: str) -> set[str]:
-    """Modules of the project that Python source names, whether as modules or for what they hold."""
-    return {name for node in _walk(ast.parse(source)) for name in _names(node) if _file(name)}
+    """Modules of the project that Python source names, whether as modules or for what they hold.
+
+    A public name of a package (`gairlib.GAIR`) means the module that its stub takes it from.
+    """
+    return {
+        module
+        for node in _walk(ast.parse(source))
+        for name in _names(node)
+        for module in _modules(name)
+    }
 
 
 @cache
@@ -83,12 +91,38 @@ def _names(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.ImportFrom) and not node.level:
         yield node.module
         yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Attribute):
+        yield from [ast.unparse(node)] if _root(node) in PACKAGES else []
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
         if isinstance(node.args[0], ast.JoinedStr):
             start = node.args[0].values[0]
             yield from _begin_with(start.value) if isinstance(start, ast.Constant) else ()
+
+
+def _root(node: ast.AST) -> str:
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _modules(name: str) -> list[str]:
+    if _file(name):
+        return [name]
+    package, _, public = name.rpartition(".")
+    face = _file(package)
+    if face is None or not face.with_suffix(".pyi").is_file():
+        return []
+    return [
+        module
+        for node in ast.parse(face.with_suffix(".pyi").read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if (alias.asname or alias.name) == public
+        for module in (node.module, f"{node.module}.{alias.name}")
+        if _file(module)
+    ]
 
 
 def _begin_with(start: str) -> Iterator[str]:

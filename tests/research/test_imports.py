@@ -30,6 +30,9 @@ def test_what_python_loads_is_in_the_closure(module):
 def test_names_in_texts_and_functions_count_and_types_do_not(tmp_path, monkeypatch):
     files = {
         "gairlib/__init__.py": "",
+        "gairlib/__init__.pyi": "from gairlib.a import A\nfrom gairlib import b as bee\n",
+        "gairlib/e.py": "import gairlib\ngairlib.A.x(gairlib.nothing)\n",
+        "gairlib/f.py": "from gairlib import bee\n",
         "gairlib/a.py": "import typing\nif typing.TYPE_CHECKING:\n    import gairlib.b\n",
         "gairlib/b.py": "import numpy\ndef f():\n    from gairlib import a, nothing\n",
         "gairlib/c.py": 'TABLE = ("gairlib.b", "gairlib.nowhere", "see gairlib.d")\n',
@@ -48,6 +51,7 @@ def test_names_in_texts_and_functions_count_and_types_do_not(tmp_path, monkeypat
 
     assert of("gairlib.a") == {"a"}
     assert of("gairlib.b") == {"a", "b"}
+    assert of("gairlib.e") == {"a", "e"} and of("gairlib.f") == {"a", "b", "f"}
     assert of("gairlib.c") == {"a", "b", "c"}
     assert of("gairlib.one_1") == of("gairlib.d") == {"d", "one_1", "one_2"}
     assert of("gairlib.a", "gairlib.d") == {"a", "d", "one_1", "one_2"}

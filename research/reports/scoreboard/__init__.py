@@ -4,3 +4,7 @@
 `location_encoders` sets trained location encoders against neighbours, `further` reads the ablation
 and the stress tests, `board` puts them together, `page` writes reports/scoreboard.html.
 """
+
+from gairlib.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -4,3 +4,7 @@
 one model under all of them (a process each, listed by `plan`), `curves` makes curves with intervals
 of many models, `findings` sentences.
 """
+
+from gairlib.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -1,0 +1,5 @@
+from research.studies import ablation as ablation
+from research.studies import coordbench as coordbench
+from research.studies import stress as stress
+
+__all__ = ["ablation", "coordbench", "stress"]
