@@ -106,7 +106,7 @@ def chip_at(scene: Scene, lon: float | None, lat: float | None, chip_px: int, ch
 
 def three_readings(model, chip: np.ndarray, cells: int) -> dict[str, np.ndarray]:
     """One chip as raw tokens, as tokens interpolated, and as the decoded field: name -> RGB
-    [cells, cells, 3]. Colours agree as far as the two spaces do (see `gairlib.embed.field.fit_colours`)."""
+    [cells, cells, 3]. Colours agree as far as the two spaces do (see `field.fit_colours`)."""
     at = cell_centres(cells)
 
     def read(mode):

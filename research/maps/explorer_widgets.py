@@ -1,7 +1,8 @@
 """The explorer in JupyterLab: two maps to click on (ipyleaflet) and what they answer (ipywidgets).
 
-Thin on purpose: every answer comes from `explorer`. No tiles are asked for, so the maps work without a network; the world's outline is drawn by places of a table. Without a browser the
-widgets are made all the same, and the handlers can be called as a click would call them.
+Thin on purpose: every answer comes from `explorer`. No tiles are asked for, so the maps work
+without a network; the world's outline is drawn by places of a table. Without a browser the widgets
+are made all the same, and the handlers can be called as a click would call them.
 
 CSS classes that a test or a style sheet can hold on to: gairlib-scene, gairlib-world (the maps),
 gairlib-near, gairlib-place, gairlib-world-near (the answers), gairlib-photos (the choice of photo),

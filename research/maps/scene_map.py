@@ -1,9 +1,10 @@
 """One scene on an interactive map (leafmap, on folium), as a single HTML file without a network.
 
-Pictures come from `overlays`, warped to EPSG:3857, and lie one at a time over the true colours; two of them can be set against each other with a swipe. Photos open pop-ups with their
-nearest neighbours (`popups`). What folium cannot do is in `map.js`; `page` puts everything into
-one file. There are no tile layers unless a basemap is asked for, and without a network the map is
-then as it is without one.
+Pictures come from `overlays`, warped to EPSG:3857, and lie one at a time over the true colours; two
+of them can be set against each other with a swipe. Photos open pop-ups with their nearest
+neighbours (`popups`). What folium cannot do is in `map.js`; `page` puts everything into one file.
+There are no tile layers unless a basemap is asked for, and without a network the map is then as it
+is without one.
 """
 
 import numpy as np

@@ -76,8 +76,8 @@ def prepare(
         change(params, dataset)
     _merge(params, run / "params.local.yaml")
     (run / "params.yaml").write_text(
-        f"# Written by research.pipeline.stages for {folder.name}; put changes into params.local.yaml.\n"
-        + yaml.safe_dump(params, sort_keys=False)
+        f"# Written by research.pipeline.stages for {folder.name}; "
+        "put changes into params.local.yaml.\n" + yaml.safe_dump(params, sort_keys=False)
     )
 
     pipeline = yaml.safe_load((root / "dvc.yaml").read_text())

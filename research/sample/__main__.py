@@ -1,4 +1,4 @@
-"""python -m research.sample --out data [--sites a,b] [--seed 0]: write the sample dataset folder."""
+"""python -m research.sample --out data [--sites a,b] [--seed 0]: write the sample dataset."""
 
 import argparse
 import sys

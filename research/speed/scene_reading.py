@@ -63,7 +63,7 @@ def run(quick: bool = False) -> dict:
 
 
 def write(path: Path, size: int) -> None:
-    """A scene of smooth relief with sensor noise; deflate makes about 60% of it, as of real ones."""
+    """A scene of smooth relief with sensor noise; deflate leaves about 60%, as of real ones."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 60, (TILE, TILE)).astype(np.uint16)
     y, x = np.arange(TILE)[:, None], np.arange(TILE)[None]

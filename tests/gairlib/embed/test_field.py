@@ -1,4 +1,4 @@
-"""A scene's field for maps: the model's own values, blended as in the GeoTIFF, and what is found."""
+"""A scene's field for maps: the model's own values, blended as in the GeoTIFF, and answers."""
 
 import numpy as np
 import pytest
