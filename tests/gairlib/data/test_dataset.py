@@ -30,7 +30,7 @@ def reasons(dataset: Dataset) -> dict[str, str]:
 
 
 def test_missing_folder_and_empty_folder(tmp_path):
-    with pytest.raises(Missing, match="nowhere: there is no such dataset folder"):
+    with pytest.raises(Missing, match="nowhere"):
         Dataset(tmp_path / "nowhere")
     dataset = Dataset(tmp_path)
     assert dataset.scenes() == [] and dataset.tables() == {} and dataset.benchmarks() == {}
@@ -42,7 +42,7 @@ def test_name_and_synthetic_come_from_dataset_json(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps({"name": "sample", "synthetic": True}))
     assert Dataset(tmp_path).name == "sample" and Dataset(tmp_path).synthetic
     (tmp_path / "dataset.json").write_text("[]")
-    with pytest.raises(BadInput, match="one JSON object"):
+    with pytest.raises(BadInput, match="dataset.json"):
         Dataset(tmp_path)
 
 
@@ -60,7 +60,7 @@ def test_good_scenes_survive_bad_ones(tmp_path):
         "a,scenes/a.tif,05.09,\nu,scenes/u1.tif,,l1c\ngone,scenes/gone.tif,,\n"
         "a,scenes/b.tif,,\nout,../outside.tif,,\nabs,/etc/passwd,,\nsneaky,scenes/../../x.tif,,\n"
     )
-    with pytest.warns(UserWarning, match=r"1 scene\(s\) without a processing baseline"):
+    with pytest.warns(UserWarning, match=r"1 scene.*processing_baseline"):
         dataset = Dataset(tmp_path, layouts={"t*": "eurosat-ms", "u": "l1c"})
         found = dataset.scenes()
     # scenes/b.tif is listed as a second "a"; it is not taken again under its stem.
@@ -70,7 +70,7 @@ def test_good_scenes_survive_bad_ones(tmp_path):
     assert "has no CRS" in why["nocrs"] and "no such file" in why["gone"]
     assert "more than once" in why["a"] and "not readable" in why["empty"]
     assert all("leaves the dataset folder" in why[k] for k in ("out", "abs", "sneaky"))
-    with pytest.raises(BadInput, match="no scene 'nocrs'.*has no CRS"):
+    with pytest.raises(BadInput, match="'nocrs'.*CRS"):
         dataset.scene("nocrs")
 
 
@@ -105,16 +105,16 @@ def test_every_bad_photo_row_is_listed_and_no_good_row_lost(tmp_path):
     assert not street["is_spherical"].any() and street["heading"].isna().all()
     why = reasons(dataset)
     assert len(dataset.rejected) == len(rows) - 3
-    assert "lon and lat may be swapped" in why["swap"]
+    assert "swapped" in why["swap"]
     assert "must be numbers" in why["gap"] and "lon east" in why["text"]
     assert "not a position" in why["far"] and "more than once" in why["a"]
     assert why["gone"] == "street/gone.jpg: there is no such photo"
     assert "empty" in why["empty"] and "cut short" in why["cut"]
-    assert "leaves the dataset folder" in why["out"] and why["none"] == "no path"
+    assert "leaves" in why["out"] and why["none"] == "no path"
     assert why["row 13"] == "no photo_id"  # as numbered in the file, the header being row 1
     assert dataset.photo(street.iloc[0]).shape == (32, 48, 3)
     assert dataset.photo(street.iloc[0].to_dict(), size=16).shape == (16, 16, 3)
-    with pytest.raises(BadInput, match="leaves the dataset folder"):
+    with pytest.raises(BadInput, match="\\.\\./elsewhere.jpg"):
         dataset.photo({"path": "../elsewhere.jpg"})
 
 
@@ -147,13 +147,13 @@ def test_parquet_gives_what_csv_gives(tmp_path):
 
 def test_a_table_without_the_needed_columns_is_named(tmp_path):
     (tmp_path / "street.csv").write_text("id,latitude,longitude\n1,2,3\n")
-    with pytest.raises(BadInput, match="street.csv: lacks the columns photo_id, path, lon, lat"):
+    with pytest.raises(BadInput, match="street.csv: .*photo_id, path, lon, lat"):
         Dataset(tmp_path).street()
     (tmp_path / "street.csv").write_bytes(b"\xff\xfe\x00broken\x00")
     with pytest.raises(BadInput, match="street.csv"):
         Dataset(tmp_path).street()
     (tmp_path / "street.csv").write_text("")
-    with pytest.raises(BadInput, match="not readable as a table"):
+    with pytest.raises(BadInput, match="street.csv"):
         Dataset(tmp_path).street()
 
 
@@ -169,7 +169,7 @@ def test_tables_reject_by_file_and_row(tmp_path):
     assert table["lon"].tolist() == [10, -160] and table["country"].iloc[0] == "NA"
     why = reasons(dataset)
     assert "swapped" in why["t.csv row 3"] and "must be numbers" in why["t.csv row 4"]
-    assert "lacks the columns lon, lat" in why["bad.csv"]
+    assert "lon, lat" in why["bad.csv"]
     assert "target column" in why["bare.csv"]
 
 
@@ -193,7 +193,7 @@ def test_landcover_must_be_on_the_scenes_grid(tmp_path):
     values, classes = dataset.landcover("a")
     assert values.shape == (32, 32) and classes == {3: "forest"}
     assert dataset.landcover("c") is None
-    with pytest.raises(BadInput, match="same grid"):
+    with pytest.raises(BadInput, match="b.tif: 16 x 16 px.* 32 x 32"):
         dataset.landcover("b")
 
 

@@ -143,7 +143,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_kept(tmp_path, monkeypatch):
     for name, part in expected.items():
         assert part in reasons[name] and str(tmp_path) not in reasons[name], name
     assert reasons["none"].startswith("street/none.jpg: ")
-    with pytest.raises(Missing, match="no such folder of photos"):
+    with pytest.raises(Missing, match="photos"):
         exif.folder_table(tmp_path, "photos")
 
 

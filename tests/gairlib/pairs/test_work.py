@@ -111,7 +111,7 @@ def test_work_of_other_input_is_not_gone_on_with(three, tmp_path):
     assert pairs.report["paired"] == 40
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("precious")
-    with pytest.raises(BadInput, match="not a pairing's unfinished work"):
+    with pytest.raises(BadInput, match="mine"):
         pair(many_photos(30), three, folder=tmp_path / "o", work=tmp_path / "mine", **SMALL)
     assert (tmp_path / "mine/thesis.txt").read_text() == "precious"
 
