@@ -82,7 +82,7 @@ def chips(
 ) -> np.ndarray:
     """Chips in harmonised DN [n, 10, H, W] -> float32 [n, D].
 
-    kind "pooled": mean of the backbone's tokens, for probes. kind "field": mean of the decoded
+    kind "pooled": mean of the backbone's tokens, for probes. kind "shared": mean of the decoded
     field, the chip's vector in the shared space, of unit length.
     """
     model = model.to(device).eval()
@@ -91,7 +91,7 @@ def chips(
     for part in _batches(len(dn), batch, "chips"):
         x = torch.from_numpy(np.asarray(dn[part], dtype=np.float32))
         encoded = model.encode_rs(prep.rs(x, size).to(device))
-        if kind == "field":
+        if kind == "shared":
             centre = torch.zeros(len(x), 1, 2, dtype=torch.float64, device=device)
             y = model.query_rs(encoded, centre, mode="mean", normalize=True)[:, 0]
         else:

@@ -17,12 +17,11 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-import torch
 from pyproj import Transformer
 from shapely import Polygon
 from tqdm.auto import tqdm
 
-from gairlib import files, preprocess
+from gairlib import files
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
 from gairlib.data.scene import sentinel_notice
@@ -41,21 +40,16 @@ def chip_outline(transform, crs, size_px: int) -> Polygon:
     return Polygon([to_lonlat.transform(x, y) for x, y in corners])
 
 
-@torch.inference_mode()
 def chips(
     model: GAIR, dataset: Dataset, *, chip_px: int, chip_m: float, device: str = "cpu"
 ) -> gpd.GeoDataFrame:
     """Every scene, cut into chips side by side: one row a chip, footprint as geometry."""
-    model = model.to(device).eval()
-    prep = preprocess.get(model.config.preprocessing)
     rows = []
     for scene in tqdm(dataset.scenes(), desc="scenes", unit="scene", mininterval=1):
         tiles = list(scenes.tiles(scene, chip_px, chip_m, chip_px))
-        dn = torch.from_numpy(np.stack([t[0] for t in tiles]).astype(np.float32))
-        field = model.encode_rs(prep.rs(dn, model.config.rs_size).to(device))
-        centre = torch.zeros(len(tiles), 1, 2, dtype=torch.float64, device=device)
-        vectors = model.query_rs(field, centre, mode="mean", normalize=True)[:, 0]
-        for i, ((_, transform), vector) in enumerate(zip(tiles, vectors.float().cpu().numpy())):
+        dn = np.stack([chip for chip, _ in tiles])
+        vectors = encode.chips(model, dn, kind="shared", device=device)
+        for i, ((_, transform), vector) in enumerate(zip(tiles, vectors)):
             rows.append(
                 {
                     "chip_id": f"{scene.id}/{i}",

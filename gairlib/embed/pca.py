@@ -7,9 +7,8 @@ A picture of three components means nothing if the next run turns its axes. Fixe
 - the ends of the channels are percentiles of the sample, stored with the axes, so every picture
   drawn with one `PCA` has one scale.
 
-Where the vectors themselves change, axes can be turned to agree with a reference (orthogonal
-Procrustes; Schönemann 1966): `align` takes a PCA of the same space (weights trained a little
-longer), `like` takes scores at the same places (another space altogether).
+Where two spaces are shown side by side, axes can be turned to agree with scores at the same places
+in the other one (`like`; orthogonal Procrustes, Schönemann 1966).
 """
 
 import hashlib
@@ -101,14 +100,11 @@ class PCA:
         return found
 
 
-def fit(
-    samples: ArrayLike, k: int = 3, *, align: PCA | None = None, like: ArrayLike | None = None
-) -> PCA:
+def fit(samples: ArrayLike, k: int = 3, *, like: ArrayLike | None = None) -> PCA:
     """The k first principal axes of samples [n, D] and the 2nd and 98th percentile of each score.
 
-    align: a PCA of the same D and k; the axes stay orthonormal and span the same k dimensions, but
-    are turned towards the reference, and are no longer ordered by variance. like: scores [n, k] of
-    the same places in another space; the axes are scaled to unit variance and turned to agree.
+    like: scores [n, k] of the same places in another space; the axes are scaled to unit variance
+    and turned to agree.
     Rows in another order give the same axes, to the rounding of float64.
     """
     rows = np.asarray(samples, np.float64)
@@ -118,21 +114,12 @@ def fit(
         raise BadInput(f"k: {k} axes of vectors with {rows.shape[1]} values; take 1 to that many")
     if not np.isfinite(rows).all():
         raise BadInput("samples: not all finite; leave places without data out")
-    if align is not None and like is not None:
-        raise BadInput("align and like: give one of them")
     mean = rows.mean(axis=0)
     centred = rows - mean
     covariance = centred.T @ centred / max(1, len(rows) - 1)
     values, vectors = np.linalg.eigh(covariance)
     axes = _signed(vectors[:, ::-1][:, :k])
-    if align is not None:
-        if align.axes.shape != axes.shape:
-            raise BadInput(
-                f"align: a PCA of {align.axes.shape[0]} values to {align.bands} axes, but "
-                f"{rows.shape[1]} to {k} are fitted"
-            )
-        axes = axes @ _turn(axes, align.axes)
-    elif like is not None:
+    if like is not None:
         other = np.asarray(like, np.float64)
         if other.shape != (len(rows), k):
             raise BadInput(f"like: shape {list(other.shape)}, but {[len(rows), k]} is needed")

@@ -152,15 +152,15 @@ def _restore(
             for p in g["params"]
         }
         for key in sorted(k for k in names if k.startswith("optimiser.")):
-            _, field, name = key.split(".", 2)
+            _, moment, name = key.split(".", 2)
             parameter, value = parameters[name], file.get_tensor(key)
-            if field == "step":  # on the CPU unless the update runs as one kernel on the device
+            if moment == "step":  # on the CPU unless the update runs as one kernel on the device
                 value = value.clone().to(parameter.device if parameter in on_device else "cpu")
             else:  # moments lie as their parameter does: device, shards, memory format
                 value = torch.empty_like(parameter, dtype=value.dtype).copy_(
                     _like(value, parameter)
                 )
-            optimiser.state[parameter][field] = value
+            optimiser.state[parameter][moment] = value
     return {
         k.removeprefix("buffer."): file.get_tensor(k).clone()  # not a view of the file
         for k in names
@@ -174,7 +174,7 @@ def _gather(model: nn.Module, optimiser: torch.optim.Optimizer, write: bool) -> 
     for name, parameter in _parameters(model, optimiser).items():
         state = optimiser.state.get(parameter, {})
         named |= {
-            f"optimiser.{field}.{name}": torch.as_tensor(state[field]) for field in sorted(state)
+            f"optimiser.{moment}.{name}": torch.as_tensor(state[moment]) for moment in sorted(state)
         }
     whole = {}
     for name, tensor in named.items():

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from gairlib.train.inputs import Inputs
-from gairlib.train.objective import Embeddings, terms
+from gairlib.train.objective import Embeddings, embed, terms
 from gairlib.train.options import PretrainOptions
 
 GOLDEN = 0x9E3779B97F4A7C15
@@ -51,13 +51,18 @@ def backward(
     for i, part in enumerate(parts):
         _reseed(seed, fabric.global_rank, i)
         with torch.set_grad_enabled(keep_graph):
-            outputs.append(_encode(model, part, queued if i == last else queued[:0]))
+            outputs.append(embed(model, part, queued if i == last else queued[:0]))
 
-    sv, local, here, field = (torch.cat([o[k] for o in outputs]).detach() for k in (0, 1, 2, 5))
+    sv, local, here, field = (
+        torch.cat([getattr(o, k) for o in outputs]).detach()
+        for k in ("sv", "local", "here", "field")
+    )
     ranks = _AllRanks(fabric, inputs)
     sv, local, here = (ranks.gather(v) for v in (sv, local, here))
     field = ranks.gather(field, ranks.chips)
-    leaves = Embeddings(sv, local, here, outputs[-1][3].detach(), outputs[-1][4].detach(), field)
+    leaves = Embeddings(
+        sv, local, here, outputs[-1].queued.detach(), outputs[-1].temperature.detach(), field
+    )
     leaves = Embeddings(*(leaf.float().requires_grad_() for leaf in leaves))
     lonlat = ranks.gather(inputs.lonlat)
     near = ranks.gather(inputs.near_field(options.field_exclude_m).byte()).bool()
@@ -79,7 +84,7 @@ def backward(
             output = outputs[0]
         else:
             _reseed(seed, fabric.global_rank, i)
-            output = _encode(model, part, queued if i == last else queued[:0])
+            output = embed(model, part, queued if i == last else queued[:0])
         rows = slice(start, start + len(part.keep))
         chips = slice(begin, begin + len(part.chips))
         start, begin = rows.stop, chips.stop
@@ -89,25 +94,6 @@ def backward(
         with fabric.no_backward_sync(model, enabled=i != last):
             fabric.backward(sum((o * g).sum() for o, g in zip(output, gradients)), model=model)
     return {k: v.detach() for k, v in found.items()}, lonlat
-
-
-def _encode(model: Callable, part: Inputs, queued: Tensor) -> tuple[Tensor, ...]:
-    """photos, field there, places [n, D], queued places [m, D], temperatures [3], field [b, f, D].
-
-    The field is read at the photos and at the chip's random points in one go.
-    """
-    n, (b, q), f = len(part.keep), part.xy.shape[:2], part.field_xy.shape[1]
-    rows = torch.arange(b * (q + f), device=part.keep.device).reshape(b, q + f)
-    keep = torch.cat((rows[:, :q].flatten()[part.keep], rows[:, q:].flatten()))
-    sv, local, places, temperatures = model(
-        part.chips,
-        torch.cat((part.xy, part.field_xy), 1),
-        keep,
-        part.photos,
-        torch.cat((part.lonlat, queued)),
-    )
-    field = local[n:].reshape(b, f, local.shape[-1])
-    return sv, local[:n], places[:n], places[n:], temperatures, field
 
 
 def _reseed(seed: int, rank: int, part: int) -> None:

@@ -11,6 +11,7 @@ at one point, or a photo that meets its own earlier self in the queue, are left 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 from gairlib import losses
 from gairlib.errors import BadInput
 from gairlib.geo import check_lonlat
+from gairlib.train.inputs import Inputs
 from gairlib.train.options import PretrainOptions
 
 
@@ -32,6 +34,25 @@ class Embeddings(NamedTuple):
     queued: Tensor  # [M, D], earlier coordinates, encoded afresh
     temperature: Tensor  # [3], of INCL and FIELD, SECL, RSLL
     field: Tensor  # [B, F, D], each chip's field at random points
+
+
+def embed(model: Callable, inputs: Inputs, queued: Tensor) -> Embeddings:
+    """The embeddings of a batch and of queued coordinates [M, 2]; model: a GAIR, wrapped or not.
+
+    The field is read at the photos and at the chips' random points in one go.
+    """
+    n, (b, q), f = len(inputs.keep), inputs.xy.shape[:2], inputs.field_xy.shape[1]
+    rows = torch.arange(b * (q + f), device=inputs.keep.device).reshape(b, q + f)
+    keep = torch.cat((rows[:, :q].flatten()[inputs.keep], rows[:, q:].flatten()))
+    sv, local, places, temperature = model(
+        inputs.chips,
+        torch.cat((inputs.xy, inputs.field_xy), 1),
+        keep,
+        inputs.photos,
+        torch.cat((inputs.lonlat, queued)),
+    )
+    field = local[n:].reshape(b, f, local.shape[-1])
+    return Embeddings(sv, local[:n], places[:n], places[n:], temperature, field)
 
 
 def terms(

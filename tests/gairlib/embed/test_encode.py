@@ -46,7 +46,7 @@ def test_chips_equal_the_model_whatever_the_batch(model):
         mean = model.chip_vector(encoded, normalize=True).numpy()
     pooled = encode.chips(model, dn, batch=3)
     np.testing.assert_allclose(pooled, encoded.pooled.numpy(), atol=1e-5)
-    np.testing.assert_allclose(encode.chips(model, dn, kind="field", batch=2), mean, atol=1e-5)
+    np.testing.assert_allclose(encode.chips(model, dn, kind="shared", batch=2), mean, atol=1e-5)
     assert encode.chips(model, dn[:0]).shape == (0, 16)
 
 

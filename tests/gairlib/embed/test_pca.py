@@ -44,20 +44,6 @@ def test_rounding_does_not_turn_an_axis_round():
         assert pca.fit(x * [nudge, 1, 1], 1).axes[0, 0] > 0
 
 
-def test_align_keeps_colours_when_weights_change_a_little():
-    rng = np.random.default_rng(3)
-    x = rng.normal(size=(600, 8)) * [2.0, 1.99, 1.98, 0.3, 0.2, 0.1, 0.1, 0.1]  # near-equal axes
-    y = x * [0.97, 1, 1.03, 1, 1, 1, 1, 1] + 0.02 * rng.normal(size=x.shape)  # another order
-    reference = pca.fit(x, 3)
-    free, aligned = pca.fit(y, 3), pca.fit(y, 3, align=reference)
-    difference = [np.abs(p.rgb(y).astype(float) - reference.rgb(x)).mean() for p in (free, aligned)]
-    assert difference[1] < 6 and difference[1] < difference[0] / 3
-    np.testing.assert_allclose(aligned.axes.T @ aligned.axes, np.eye(3), atol=1e-12)
-    np.testing.assert_allclose(  # the same three dimensions
-        aligned.axes @ aligned.axes.T, free.axes @ free.axes.T, atol=1e-12
-    )
-
-
 def test_like_makes_two_spaces_comparable():
     x = samples(d=6)
     first = pca.fit(x, 3)
@@ -103,8 +89,6 @@ def test_refusals():
         (lambda: pca.fit(x[:0], 1), "shape"),
         (lambda: pca.fit(x, 10), "10 axes"),
         (lambda: pca.fit(np.where(x > 3, np.nan, x), 2), "finite"),
-        (lambda: pca.fit(x, 2, align=p), "align"),
-        (lambda: pca.fit(x, 3, align=p, like=p.scores(x)), "one of them"),
         (lambda: pca.fit(x, 2, like=p.scores(x)), "like"),
     ):
         with pytest.raises(BadInput, match=said):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from builders import one_step
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -170,6 +171,27 @@ def test_each_term_has_its_own_temperature():
 def test_wrong_options_are_named(name, value, says):
     with pytest.raises(BadInput, match=says):
         PretrainOptions(**{name: value})
+
+
+# ---------------------------------------------------------------------------- a batch's embeddings
+
+
+def test_embed_is_what_the_encoders_give_one_by_one():
+    """Encode, query, embed photos and places, as notebook 30 writes one step by hand."""
+    model, (batch, queued) = one_step.model().eval(), one_step.batch()
+    with torch.no_grad():
+        features = model.encode_rs(batch.chips)
+        by_hand = Embeddings(
+            sv=model.encode_sv(batch.photos),
+            local=model.query_rs(features, batch.xy).flatten(0, 1)[batch.keep],
+            here=model.encode_location(batch.lonlat),
+            queued=model.encode_location(queued),
+            temperature=torch.stack(list(model.temperatures().values())),
+            field=model.query_rs(features, batch.field_xy),
+        )
+        found = objective.embed(model, batch, queued)
+    for name, got, want in zip(Embeddings._fields, found, by_hand):
+        torch.testing.assert_close(got, want, msg=name)
 
 
 # ---------------------------------------------------------------------------- the queue

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from test_train import CONFIG, OPTIONS, pair_up
+from test_loop import CONFIG, OPTIONS, pair_up
 
 from gairlib import GAIRConfig
 from gairlib.errors import BadInput
