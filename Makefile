@@ -54,7 +54,7 @@ pull: env
 	$(BIN)/python -m research.pipeline.pixels
 
 repro: data
-	@$(BIN)/python -m research.pipeline.stages $(if $(DATA),"$(DATA)") $(if $(NAME),--name "$(NAME)") $(if $(JOBS),--jobs $(JOBS))
+	@$(BIN)/python -m research.pipeline $(if $(DATA),"$(DATA)") $(if $(NAME),--name "$(NAME)") $(if $(JOBS),--jobs $(JOBS))
 
 test: data
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)

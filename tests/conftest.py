@@ -12,6 +12,7 @@ from PIL import Image
 from pyproj import Transformer
 from rasterio.transform import from_origin
 
+pytest_plugins = ["builders.finished_run"]
 BANDS = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
 SITES = {
     "bern": (32632, 382000.0, 5200000.0),

@@ -78,6 +78,9 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except subprocess.CalledProcessError as error:
         code = error.returncode  # DVC and the stage have said why; the rest has run
+    except KeyboardInterrupt:
+        print(stages.INTERRUPTED, file=sys.stderr)
+        return 130
     seconds = stage_seconds(run)
     for name, s in seconds.items():
         print(f"{s:9.1f} s  {name}")

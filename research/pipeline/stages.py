@@ -1,6 +1,6 @@
 """The pipeline, several stages at a time, on the sample or on other data (`make repro [DATA=...]`).
 
-    python -m research.pipeline.stages [FOLDER] [--name NAME] [--jobs 2]
+    python -m research.pipeline [FOLDER] [--name NAME] [--jobs 2]
 
 Without a folder it is `dvc repro` for the sample, with `jobs` stages side by side. For a folder, a
 run lives in `runs/<name>/`, a DVC project of its own (without git) inside this one. It holds a
@@ -28,6 +28,7 @@ from research.tasks import registry
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_ONLY = ("world",)
 JOBS = 2  # stages at a time
+INTERRUPTED = "interrupted; what was finished is kept, and the same command goes on from there"
 
 
 def run_name(folder: Path) -> str:
@@ -147,7 +148,7 @@ def repro(where: Path, *, jobs: int = JOBS, keep_going: bool = False) -> None:
 def main(argv: list[str] | None = None) -> int:
     """The command of the module's header; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m research.pipeline.stages",
+        prog="python -m research.pipeline",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -167,14 +168,7 @@ def main(argv: list[str] | None = None) -> int:
     except subprocess.CalledProcessError as error:
         return error.returncode  # DVC and the stage have said why
     except KeyboardInterrupt:
-        print(
-            "interrupted; what was finished is kept, and the same command goes on from there",
-            file=sys.stderr,
-        )
+        print(INTERRUPTED, file=sys.stderr)
         return 130
     print(f"Report: {run / 'reports/index.html'}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -35,9 +35,6 @@ def reports(browser, request):
     return request.getfixturevalue("run") / "reports"
 
 
-from test_pipeline import project, run  # noqa: E402, F401  (fixtures: a run on the tiny dataset)
-
-
 @pytest.fixture(scope="module")
 def scene_map(reports):
     return reports.parent / "outputs/explore/map.html"

@@ -11,6 +11,7 @@ from builders.small_run import SMALL
 
 from gairlib.data.dataset import Dataset
 from gairlib.pairs.pairing import pair
+from research.pipeline import pixels
 from research.pipeline import stages as pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +38,7 @@ def experiment(tiny, tmp_path_factory):
     stages["stages"] = {"pretrain": stages["stages"]["pretrain"]}
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     (root / "dvc.yaml").write_text(yaml.safe_dump(stages, sort_keys=False, width=1000))
-    for name in ("gairlib", "notebooks"):
+    for name in ("gairlib", "notebooks", "research"):
         (root / name).symlink_to(ROOT / name)
     (root / "data").symlink_to(tiny)
     (root / ".gitignore").write_text("/outputs/\n/reports/\n/data\n")
@@ -53,7 +54,12 @@ def experiment(tiny, tmp_path_factory):
             repeats_train=2,
             seed=0,
             progress=False,
-        ).save(root / "outputs/pair")
+            folder=root / "outputs/pair",
+        )
+    known = {"parameters": {"out": "outputs/pair"}}
+    known["pixels"] = pixels.digest(root / "outputs/pair" / pixels.STORE)
+    (root / "reports").mkdir()
+    (root / pixels.RECORD).write_text(json.dumps(known))
     for command in (
         "git init -q .",
         "git config user.email test@example.org",

@@ -8,48 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 from builders.small_run import SMALL
 
 from gairlib.errors import BadInput, Missing
 from research.pipeline import stages
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """The parts of the repository that a run reads."""
-    root = tmp_path_factory.mktemp("project")
-    for name in ("dvc.yaml", "params.yaml"):
-        shutil.copy(ROOT / name, root)
-    for name in ("notebooks", "gairlib"):
-        (root / name).symlink_to(ROOT / name)
-    (root / "metrics").mkdir()
-    shutil.copy(ROOT / "metrics/bench.json", root / "metrics")  # shown by notebook 20
-    return root
-
-
-@pytest.fixture(scope="module")
-def sited(tiny, tmp_path_factory):
-    """The tiny dataset with six validation sites: fewer than five support no interval."""
-    folder = tmp_path_factory.mktemp("sited") / "tiny"
-    shutil.copytree(tiny, folder)
-    street = pd.read_csv(folder / "street.csv")
-    quito = street["site"] == "quito"
-    street.loc[quito, "site"] = [f"quito-{i % 6}" for i in range(quito.sum())]
-    street.to_csv(folder / "street.csv", index=False)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(project, sited):
-    folder = project / "runs/tiny"
-    folder.mkdir(parents=True)
-    (folder / "params.local.yaml").write_text(yaml.safe_dump(SMALL))
-    run = stages.prepare(sited, root=project)
-    stages.run_dvc(run, "repro")
-    return run
 
 
 def test_every_stage_leaves_metrics_and_a_readable_report(run):

@@ -1,0 +1,5 @@
+import sys
+
+from research.pipeline.stages import main
+
+sys.exit(main())
