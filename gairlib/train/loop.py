@@ -65,8 +65,8 @@ def pretrain(
     Goes on from the newest checkpoint of the same run below `checkpoints`: same config, options,
     pairs and `initial_weights` (any name of the weights that `model` starts from, such as
     `prepare.initial_weights` gives). Raises BadInput at a loss that is not finite, with the step
-    and the photos of its batch; the last good checkpoint stays. A checkpoint that cannot be written (a
-    full disk) is reported, and tried again at the next one.
+    and the photos of its batch; the last good checkpoint stays. A checkpoint that cannot be
+    written (a full disk) is reported, and tried again at the next one.
 
     finish: write `out/model` after the last step and remove the checkpoints. With finish=False, or
     with several ranks, the run ends at a checkpoint of its last step instead; the same call in one

@@ -8,7 +8,8 @@ each, 4.3 on average. From the same weights, on the same raw batches with the sa
   one tensor of earlier coordinates.
 - *ours*: `inputs`, `gradient_cache` and the optimiser of `gairlib.train`.
 Both make their inputs with `gairlib.train.inputs.make`, so that both learn the same: the largest
-relative difference of the first losses says so. Reading from the store is left out (`batch_reading`).
+relative difference of the first losses says so. Reading from the store is left out (it is in
+`batch_reading`).
 
 Target: ours reaches at least 1.5 times the plain loop's photos a second. `equal_work_ratio` is what
 remains where each photo has a chip of its own, so that nothing is shared. `share_*` are the parts
