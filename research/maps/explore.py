@@ -20,16 +20,14 @@ from gairlib.embed.field import (
     cell_centres,
     find,
     fit_colours,
-    flat_note,
     in_window,
     read_chip_field,
-    similarity_limits,
 )
 from gairlib.embed.pca import PCA
 from gairlib.errors import BadInput
+from research.evaluation import stats
 
 MAX_PHOTOS = 200  # of one scene are looked for; more are drawn by the seed
-DRAWS = 1000  # of the bootstrap over photos
 FEW = 10  # with fewer photos no interval is given
 
 
@@ -177,15 +175,6 @@ def find_all(field: Field, vectors: np.ndarray, photos: pd.DataFrame) -> list[Fi
     ]
 
 
-def unfound(photos: pd.DataFrame, cosine: np.ndarray | None) -> str:
-    """Why there is no most similar place; cosine [h, w]: None without photos or data."""
-    if not len(photos):
-        return "**This scene has no paired photo**: there is nothing to look for."
-    if cosine is None:
-        return "**This scene has no data here**: there is nothing to look for."
-    return f"**No most similar place**: {flat_note(similarity_limits(cosine)[1])}."
-
-
 def summary(
     findings: list[Finding | None], field: Field, chosen: int | None, seed: int = 0
 ) -> dict:
@@ -197,10 +186,12 @@ def summary(
         return numbers
     errors = np.array([f.error_m for f in found])
     numbers["median_error_m"] = float(np.median(errors))
-    if len(errors) >= FEW:
-        draws = np.random.default_rng(seed).choice(errors, (DRAWS, len(errors)))
-        low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
-        numbers |= {"median_error_low_m": float(low), "median_error_high_m": float(high)}
+    each = np.arange(len(errors))
+    spread = stats.cluster_bootstrap(
+        [stats.median(errors, each)], len(errors), seed=seed, min_clusters=FEW
+    )
+    if np.isfinite(spread.low):
+        numbers |= {"median_error_low_m": spread.low, "median_error_high_m": spread.high}
     numbers |= {"median_guess_m": float(np.median([f.guess_m for f in found]))}
     if chosen is not None and findings[chosen]:
         numbers |= {
@@ -222,32 +213,3 @@ def write(
     frame = frame.rename(columns={"lon": "found_lon", "lat": "found_lat"})
     photos = photos[["photo_id", "lon", "lat", "split", "scene_id"]].reset_index(drop=True)
     pd.concat([photos, frame], axis=1).to_csv(Path(out) / "findings.csv", index=False)
-
-
-def conclusions(numbers: dict, scene: Scene, dataset: Dataset, trained: str) -> str:
-    """The notebook's last words, in this run's numbers. trained: where the weights are from."""
-    kind = "synthetic" if dataset.synthetic else "real"
-    start = f"Scene `{scene.id}` ({kind} data; weights: {trained}): "
-    if not numbers["photos"]:
-        return (
-            f"{start}**no photo could be looked for in it**: none was paired, it has no data, or "
-            "its field is constant."
-        )
-    n, plural = numbers["photos"], "" if numbers["photos"] == 1 else "s"
-    if "median_error_low_m" in numbers:
-        low, high = numbers["median_error_low_m"], numbers["median_error_high_m"]
-        guess = numbers["median_guess_m"]
-        verdict = "better than" if high < guess else "not clearly different from"
-        verdict = "worse than" if low > guess else verdict
-        verdict = f" (95% bootstrap over photos {low:.0f} to {high:.0f} m), {verdict}"
-    else:
-        verdict = ", from too few photos to say more, against"
-    above = ""
-    if "chosen_error_m" in numbers:
-        above = f" The photo above is off by {numbers['chosen_error_m']:.0f} m."
-    return (
-        f"{start}over {n} photo{plural} the most similar place is off by a median of "
-        f"**{numbers['median_error_m']:.0f} m**{verdict} a random point of the scene "
-        f"({numbers['median_guess_m']:.0f} m).{above} One scene is an illustration; the retrieval "
-        "benchmark judges over all held-out sites."
-    )

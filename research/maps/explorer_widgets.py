@@ -1,32 +1,34 @@
 """The explorer in JupyterLab: two maps to click on (ipyleaflet) and what they answer (ipywidgets).
 
-Thin on purpose: every answer comes from `explorer`. No tiles are asked for, so the maps work
-without a network; the world's outline is drawn by places of a table. Without a browser the widgets
-are made all the same, and the handlers can be called as a click would call them.
+Thin on purpose: every answer comes from `explorer`, its words from templates/answers.html. No tiles
+are asked for, so the maps work without a network; the world's outline is drawn by places of a
+table. Without a browser the widgets are made all the same, and the handlers can be called as a
+click would call them.
 
 CSS classes that a test or a style sheet can hold on to: gairlib-scene, gairlib-world (the maps),
 gairlib-near, gairlib-place, gairlib-world-near (the answers), gairlib-photos (the choice of photo),
 gairlib-opacity, gairlib-dots (how many of the photos are drawn), gairlib-credit.
 """
 
-import html as markup
 import time
 
 import ipywidgets
-import matplotlib as mpl
 import numpy as np
 from ipyleaflet import CircleMarker, GeoJSON, ImageOverlay, Map, ScaleControl
 
 from gairlib.embed.field import FLAT
 from research.figures import style
-from research.maps.explorer import Explorer, Near, Picture
+from research.maps.explorer import Explorer, Picture
+from research.maps.legend import ramp
 from research.maps.overlays import data_uri, mercator
+from research.pipeline import templates
 
 WORLD_ZOOM = 1.25  # of Leaflet: the world is 256 * 2**zoom pixels wide
 MARKERS = 300  # photos that are drawn; a browser draws more only slowly
 DOT = {"radius": 5, "color": "#ffffff", "weight": 1.5, "fillColor": style.SKY, "fillOpacity": 1.0}
 ASK = "<i>Click anywhere in the scene.</i>"
 ASK_WORLD = "<i>Click anywhere on Earth.</i>"
+WITHOUT = "<b>This folder has no photo to compare with.</b> The scene and the world still work."
 
 
 class SceneClicks:
@@ -61,7 +63,7 @@ class SceneClicks:
             value=0.85, min=0, max=1, step=0.05, description="opacity", continuous_update=False
         )
         self.opacity.add_class("gairlib-opacity")
-        self.near = _answer("gairlib-near", ASK if len(explorer.photos) else _without(explorer))
+        self.near = _answer("gairlib-near", ASK if len(explorer.photos) else WITHOUT)
         self.place = _answer("gairlib-place", "")
         self.photos.observe(lambda change: self._chosen(change["new"]), "value")
         self.opacity.observe(lambda change: self._chosen(self.photos.value), "value")
@@ -83,9 +85,7 @@ class SceneClicks:
         answer = self.explorer.at(lon, lat)
         self.here.location = (lat, lon)
         _show(self.map, self.here)
-        title = f"Photos most like {lat:.5f}, {lon:.5f} (lat, lon)"
-        text = f"<div>{markup.escape(answer.problem)}</div>" if answer.problem else ""
-        self.near.value = _cards(title, answer.near, text) + _took(start)
+        self.near.value = _said("spot", answer) + _took(start)
 
     def choose(self, row: int) -> None:
         """Answer the choice of the photo in that row of the gallery."""
@@ -100,7 +100,6 @@ class SceneClicks:
             return
         start = time.perf_counter()
         answer = self.explorer.where(row, self.opacity.value)
-        text = f"<b>{markup.escape(answer.photo_id)}</b>: {markup.escape(answer.problem)}"
         if answer.picture:
             if self.similarity is None:
                 self.similarity = _overlay(answer.picture)
@@ -114,14 +113,7 @@ class SceneClicks:
             found = answer.finding
             self.best.location = (found.lat, found.lon)
             _show(self.map, self.best)
-            text = (
-                f"<b>{markup.escape(answer.photo_id)}</b>: the most similar place (green ring) is "
-                f"<b>{found.error_m:.0f} m</b> from where it was taken (red ring); a random point: "
-                f"{found.guess_m:.0f} m."
-            )
-        image = f'<img src="{self.explorer.pictures[row]}" alt="the chosen photo" width="160">'
-        bar = _bar(answer.picture.limits) if answer.picture else ""
-        self.place.value = f"<div>{image}</div><div>{text}</div>{bar}{_took(start)}"
+        self.place.value = _said("place", answer, self.explorer.pictures[row]) + _took(start)
 
 
 class WorldClicks:
@@ -178,13 +170,7 @@ class WorldClicks:
         self.similarity.url = answer.picture.uri
         self.here.location = (lat, lon)
         _show(self.map, self.here)
-        title = f"Location embedding of {lat:.2f}, {lon:.2f} (lat, lon) against the world's"
-        low, high = answer.picture.limits
-        flat = f"<div>similarity is {high:.2f} everywhere: the encoder is constant</div>"
-        text = flat if high - low < FLAT else _bar((low, high))
-        if answer.near:
-            text += "<div>Photos most like it:</div>"
-        self.near.value = _cards(title, answer.near, text) + _took(start)
+        self.near.value = _said("world", answer) + _took(start)
 
 
 # ---------------------------------------------------------------------------- pieces
@@ -278,25 +264,15 @@ def _answer(name: str, text: str) -> ipywidgets.HTML:
 
 
 def _small(text: str, name: str) -> ipywidgets.HTML:
-    small = f'<div style="font-size:11px;line-height:1.4;opacity:.75">{markup.escape(text)}</div>'
-    return _answer(name, small)
+    return _answer(name, _said("small", text))
 
 
-def _without(explorer: Explorer) -> str:
-    return "<b>This folder has no photo to compare with.</b> The scene and the world still work."
-
-
-def _cards(title: str, near: list[Near], text: str) -> str:
-    cards = "".join(
-        '<figure style="margin:0;width:100px;display:inline-block;vertical-align:top;'
-        f'line-height:1.25"><img src="{n.picture}" alt="photo {markup.escape(n.photo_id)}" '
-        'style="width:96px;height:72px;object-fit:cover;border-radius:3px">'
-        f'<figcaption style="font-size:11px;overflow-wrap:anywhere">'
-        f"<b>{markup.escape(n.photo_id)}</b><br>cos {n.cosine:.2f}, {distance(n.metres)}"
-        "</figcaption></figure>"
-        for n in near
-    )
-    return f'<div style="line-height:1.4"><b>{title}</b>{text}<div>{cards}</div></div>'
+def _said(macro: str, *values) -> str:
+    """One of the macros of templates/answers.html, filled in."""
+    environment = templates.environment("research.maps")
+    environment.filters["distance"] = distance
+    template = environment.get_template("answers.html", globals={"ramp": ramp(), "flat": FLAT})
+    return str(getattr(template.module, macro)(*values))
 
 
 def distance(metres: float) -> str:
@@ -306,21 +282,6 @@ def distance(metres: float) -> str:
     return f"{metres / 1000:.1f} km" if metres < 10_000 else f"{metres / 1000:,.0f} km"
 
 
-def _bar(limits: tuple[float, float]) -> str:
-    """The colours and their ends; nothing for values that are all the same."""
-    if limits[1] - limits[0] < FLAT:
-        return ""
-    stops = ", ".join(
-        mpl.colors.to_hex(mpl.colormaps[style.SIMILARITY](v)) for v in np.linspace(0, 1, 7)
-    )
-    return (
-        f'<div style="line-height:1.4;width:300px">cosine similarity<div style="height:8px;'
-        f'background:linear-gradient(90deg,{stops})"></div>'
-        f'<span>{limits[0]:.2f}</span><span style="float:right">{limits[1]:.2f}</span></div>'
-    )
-
-
 def _took(start: float) -> str:
     """Milliseconds since then, small."""
-    milliseconds = 1000 * (time.perf_counter() - start)
-    return f'<div style="font-size:11px;opacity:.6">{milliseconds:.0f} ms</div>'
+    return _said("took", 1000 * (time.perf_counter() - start))

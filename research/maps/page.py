@@ -1,18 +1,20 @@
 """A leafmap map as the text of one HTML page that opens anywhere, from a disk or an e-mail too.
 
 Leaflet itself goes into the page (from the XStatic package) in place of the CDN addresses that
-leafmap and folium write; `map.js` and `map.css`, which lie beside this file, follow.
+leafmap and folium write. The page is templates/map.html, with map.css and map.js.
 """
 
 import base64
 import copy
-import html as markup
 import json
 import re
 from importlib import resources
 from pathlib import Path
 
+from markupsafe import Markup
+
 from gairlib.errors import BadInput
+from research.pipeline import templates
 from research.pipeline.offline import external_loads
 from research.pipeline.stable import counted
 
@@ -24,8 +26,8 @@ DISPENSABLE = re.compile(
 NAMES = r'"((?:map|layer_control|feature_group|image_overlay)_[0-9a-f]{32})"'
 
 
-def _leaflet() -> str:
-    """Leaflet's style sheet and script, images embedded."""
+def _leaflet() -> dict[str, Markup]:
+    """Leaflet's style sheet, images embedded, and its script."""
     folder = resources.files("xstatic.pkg.leaflet") / "data"
 
     def image(match: re.Match) -> str:
@@ -34,11 +36,16 @@ def _leaflet() -> str:
 
     css = re.sub(r"url\(images/([\w.-]+)\)", image, (folder / "leaflet.css").read_text("utf-8"))
     js = (folder / "leaflet.js").read_text("utf-8").replace("//# sourceMappingURL", "// ")
-    return f"<style>{css}</style><script>{js}</script>"
+    return {"css": Markup(css), "js": Markup(js)}
 
 
-def _own(name: str) -> str:
-    return (resources.files("research.maps") / name).read_text("utf-8")
+def _head(html: str) -> str:
+    """folium's head without what it would ask a CDN for; BadInput for a plugin that needs it."""
+    for tag in re.findall(r'<script src="http[^>]*></script>|<link[^>]*href="http[^>]*/?>', html):
+        if not DISPENSABLE.search(tag):
+            raise BadInput(f"this map uses a plugin that would need a network: {tag}")
+        html = html.replace(tag, "")
+    return html
 
 
 def page(m) -> str:
@@ -46,31 +53,29 @@ def page(m) -> str:
 
     The tiles of a basemap that was asked for are what map.js tries to load, and can do without.
     """
-    text = m.get_root().render()
-    tags = re.findall(r'<script src="http[^>]*></script>|<link[^>]*href="http[^>]*/?>', text)
-    for tag in tags:
-        if not DISPENSABLE.search(tag):
-            raise BadInput(f"this map uses a plugin that would need a network: {tag}")
-        text = text.replace(tag, "")
-    title = markup.escape(getattr(m, "gairlib_title", "Map"))
-    text = text.replace("<html>", '<html lang="en">', 1)
-    text = text.replace("<head>", f"<head><title>{title}</title>{_leaflet()}", 1)
-    text = text.replace("</head>", f"<style>{_own('map.css')}</style></head>", 1)
-    text = text.replace("</body>", getattr(m, "gairlib_legend", "") + "</body>", 1)
-    data = getattr(m, "gairlib_data", None)
-    if data is not None:
-        # "</script>" in a photo's id would end the script
-        given = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
-        made = ", ".join(
-            dict.fromkeys(re.findall(NAMES, given))
-        )  # some are no properties of window
-        head, _, _ = text.rpartition("</html>")
-        text = f"{head}<script>{_own('map.js')}\ngairlibMap({given}, {{{made}}});</script></html>"
+    root = m.get_root()
+    root.render()  # which fills the three parts
+    # "</script>" in a photo's id would end the script
+    data = json.dumps(getattr(m, "gairlib_data", {}), ensure_ascii=False).replace("<", "\\u003c")
+    text = _template("map.html").render(
+        title=getattr(m, "gairlib_title", "Map"),
+        leaflet=_leaflet(),
+        head=Markup(_head(root.header.render())),
+        body=Markup(root.html.render()),
+        script=Markup(root.script.render()),
+        legend=Markup(getattr(m, "gairlib_legend", "")),
+        data=Markup(data) if data != "{}" else "",
+        made=list(dict.fromkeys(re.findall(NAMES, data))),  # some are no properties of window
+    )
     text = "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
     loads = external_loads(text)
     if loads:
         raise BadInput(f"this map would need a network for {loads[0]}; use image overlays")
     return counted(text)
+
+
+def _template(name: str):
+    return templates.environment("research.maps").get_template(name)
 
 
 def save(m, path: str | Path) -> Path:
@@ -90,8 +95,4 @@ def frame(m, height: int = 560):
 
     m = copy.copy(m)
     m.gairlib_data = getattr(m, "gairlib_data", {}) | {"basemap": None}
-    content = markup.escape(page(m), quote=True)
-    return HTML(
-        f'<div><iframe title="map" style="width:100%;height:{height}px;border:0" '
-        f'srcdoc="{content}"></iframe></div>'
-    )
+    return HTML(_template("frame.html").render(page=page(m), height=height))

@@ -13,8 +13,7 @@ import pandas as pd
 from gairlib.data.scene import Scene
 from gairlib.embed.field import Finding
 from gairlib.errors import BadInput
-from research.figures import style
-from research.maps.legend import legend_html
+from research.maps import legend
 from research.maps.overlays import SIDE, Layer, credit, data_uri, warp
 from research.maps.page import frame, page, save
 from research.maps.popups import photo_table, popup_columns
@@ -100,15 +99,15 @@ def scene_map(
     m.fit_bounds([[south, west], [north, east]], max_zoom=21)
 
     notes = list(missing or []) + (table.notes if table else [])
-    m.gairlib_legend = legend_html(
+    m.gairlib_legend = legend.render(
         scene,
         layers,
         count,
         chosen,
         finding,
         notes,
-        synthetic,
-        swipe=(names[swipe[1]], swipe[1]) if swipe else None,
+        synthetic=synthetic,
+        swipe=swipe is not None,
         basemap=basemap,
     )
     m.gairlib_title = f"Map of {scene.id}"
@@ -119,7 +118,7 @@ def scene_map(
         "finding": _ring(found, finding, centre) if found else None,
         "swipe": _swipe(swipe, drawn, names) if swipe else None,
         "basemap": basemap_tiles(basemap) if basemap else None,
-        "colours": {"photo": style.SKY, "chosen": style.VERMILION, "found": style.GREEN},
+        "colours": legend.COLOURS,
     }
     return m
 

@@ -38,23 +38,16 @@ def test_choices_of_scene_and_photo(manifest, dataset):
         explore.choose_photo(photos, "bern-00")
 
 
-def test_summary_and_conclusions_hold_for_any_outcome(dataset):
+def test_a_summary_is_a_median_with_its_interval_from_ten_photos_on():
     class Stub:
         valid = np.ones((4, 5), bool)
 
-    scene = dataset.scenes()[0]
     assert explore.summary([], Stub, None) == {"photos": 0, "field_cells": 20}
-    said = explore.conclusions({"photos": 0, "field_cells": 20}, scene, dataset, "trained here")
-    assert "no photo" in said
-    for errors, word in (
-        ([10, 20, 30] * 9, "better than"),
-        ([900] * 27, "worse than"),
-        ([10, 900] * 13, "not clearly different"),
-    ):
-        findings = [Finding(0, 0, 0.5, float(e), 300.0) for e in errors]
+    for errors in ([10.0, 20.0, 30.0] * 9, [10.0, 900.0] * 13):
+        findings = [Finding(0, 0, 0.5, e, 300.0) for e in errors]
         numbers = explore.summary(findings, Stub, 0)
-        assert numbers["median_error_m"] == np.median(errors)
-        assert word in explore.conclusions(numbers, scene, dataset, "trained here")
-    numbers = explore.summary(findings[:1], Stub, 0)
-    assert "median_error_low_m" not in numbers  # one photo has no interval
-    assert "1 photo the" in explore.conclusions(numbers, scene, dataset, "trained here")
+        low, middle, high = (numbers[f"median_error{end}_m"] for end in ("_low", "", "_high"))
+        assert low <= middle == np.median(errors) <= high and numbers["median_guess_m"] == 300.0
+        assert numbers["chosen_error_m"] == errors[0]
+    numbers = explore.summary(findings[: explore.FEW - 1], Stub, None)
+    assert "median_error_low_m" not in numbers and "chosen_error_m" not in numbers

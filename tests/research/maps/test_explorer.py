@@ -373,11 +373,11 @@ def test_notebook_50_ends_with_a_map_that_says_what_is_missing(
         "resolution": 40.0,
     }
     names = run_cells("50-explore-the-continuous-field.ipynb", given)
-    page = (tmp_path / "outputs/explore/map.html").read_text()
+    page = (tmp_path / "scratch/outputs/explore/map.html").read_text()
     legend = page[page.rindex('<details class="legend') :].split("</details>")[0]
     for sentence in said:
         assert sentence in markup.unescape(legend)
-    numbers = json.loads((tmp_path / "metrics/explore.json").read_text())
+    numbers = json.loads((tmp_path / "scratch/metrics/explore.json").read_text())
     assert numbers["photos"] == {"one photo": 1, "many photos": 200}.get(case, 0)
     assert ("most similar place:" in legend) == (numbers["photos"] > 0)
     if photo:
