@@ -8,9 +8,10 @@ import numpy as np
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 
-from research.sample.layout import BUILT, CELL, EXTENT, USE_NAMES, USES, N, World, plan
+from research.sample.layout import CELL, EXTENT, N, World, plan
 from research.sample.sites import Site
 from research.sample.spectra import FIELD_HEIGHT, INDEX, MATERIALS, STYLE_NAMES, STYLES
+from research.sample.uses import BUILT, USE_NAMES, USES
 
 # crown radius (m), height (m), height of the crown's base over tree height, shape
 TREE_FORMS = {

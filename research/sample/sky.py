@@ -13,8 +13,6 @@ from research.sample.noise import fractal
 from research.sample.rays import Camera
 from research.sample.sites import Site
 
-WEATHERS = ("clear", "cloudy", "rain", "fog", "snow")
-
 
 @dataclass(frozen=True)
 class Air:

@@ -1,4 +1,9 @@
-"""Parameters of a run on the tiny dataset: small chips, a small model, four steps."""
+"""Parameters and pairs of a run on the tiny dataset: small chips, a small model, four steps."""
+
+from pathlib import Path
+
+from gairlib.data.dataset import Dataset
+from gairlib.pairs.pairing import pair
 
 SMALL = {
     "pair": {"chip_px": 32, "chip_m": 320.0, "max_photos": 4, "repeats_train": 2},
@@ -32,3 +37,18 @@ SMALL = {
     "benchmark": {"seeds": 2, "bootstrap": 50},
     "tasks": ["sv-green_view", "location-warmth-warmth", "retrieval"],
 }
+
+
+def small_pairs(tiny: Path, folder: Path, **options) -> Dataset:
+    """Pairs of the tiny dataset, with chips of SMALL, into a folder; the dataset."""
+    dataset, pixels = Dataset(tiny), {"chip_px": 32, "chip_m": 320.0}
+    pair(
+        dataset.street(),
+        dataset.scenes(),
+        folder=folder,
+        seed=0,
+        progress=False,
+        **pixels,
+        **options,
+    )
+    return dataset

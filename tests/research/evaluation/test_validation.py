@@ -9,7 +9,7 @@ from gairlib.pairs.pairing import pair
 from gairlib.train import prepare
 from gairlib.train.validation import validate
 from research.evaluation.validation import intervals
-from research.reports import report
+from research.reports.words import quantity
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_recall_on_validation_sites_has_an_interval_over_sites(dataset):
         low, high = (spread[f"val_recall_at_{k}_{end}"] for end in ("low", "high"))
         assert 0 <= low <= found[f"val_recall_at_{k}"] <= high <= 1
     assert spread["val_recall_at_10_low"] < spread["val_recall_at_10_high"]
-    assert report.quantity("val_recall_at_10", found | spread).count("%") == 3
+    assert str(quantity("val_recall_at_10", found | spread)).count("%") == 3
 
 
 def test_few_validation_sites_support_no_interval(dataset):

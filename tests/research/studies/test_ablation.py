@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from builders.small_run import SMALL
+from builders.small_run import SMALL, small_pairs
 
 from gairlib import GAIR
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.pairs import store
-from gairlib.pairs.pairing import pair
 from research.pipeline import notebook
 from research.studies import ablation, ablation_run
 from research.studies import runs as study
@@ -127,18 +126,8 @@ def test_a_run_is_known_by_all_that_its_numbers_depend_on():
 @pytest.fixture(scope="module")
 def paired(tiny, tmp_path_factory):
     """(dataset, folder of its pairs)."""
-    dataset, folder = Dataset(tiny), tmp_path_factory.mktemp("pairs") / "pair"
-    pair(
-        dataset.street(),
-        dataset.scenes(),
-        chip_px=32,
-        chip_m=320.0,
-        max_photos=3,
-        repeats_train=2,
-        seed=0,
-        progress=False,
-    ).save(folder)
-    return dataset, folder
+    folder = tmp_path_factory.mktemp("pairs") / "pair"
+    return small_pairs(tiny, folder, max_photos=3, repeats_train=2), folder
 
 
 def test_other_pairs_or_photos_are_other_runs(paired, tmp_path):

@@ -9,16 +9,14 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from builders.small_run import SMALL
+from builders.small_run import SMALL, small_pairs
 from matplotlib.figure import Figure
 from pyproj import Transformer
 
 from gairlib import GAIR, GAIRConfig, geo, ranks
-from gairlib.data.dataset import Dataset
 from gairlib.data.scene_reader import Reader
 from gairlib.errors import BadInput
 from gairlib.pairs import store
-from gairlib.pairs.pairing import pair
 from research.figures import studies as figures
 from research.pipeline import commit, notebook
 from research.studies import ablation
@@ -97,18 +95,8 @@ def test_a_ring_leads_from_centre_to_edge_inside_the_scene():
 
 @pytest.fixture(scope="module")
 def paired(tiny, tmp_path_factory):
-    dataset, folder = Dataset(tiny), tmp_path_factory.mktemp("pairs") / "pair"
-    pair(
-        dataset.street(),
-        dataset.scenes(),
-        chip_px=32,
-        chip_m=320.0,
-        max_photos=3,
-        repeats_train=2,
-        seed=0,
-        progress=False,
-    ).save(folder)
-    return dataset, folder
+    folder = tmp_path_factory.mktemp("pairs") / "pair"
+    return small_pairs(tiny, folder, max_photos=3, repeats_train=2), folder
 
 
 @pytest.fixture(scope="module")
