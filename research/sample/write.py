@@ -20,13 +20,14 @@ from rasterio.transform import from_origin
 from tqdm.auto import tqdm
 
 from research.sample import spectra
-from research.sample.layout import MARGIN, USE_NAMES, World
+from research.sample.layout import MARGIN, World
 from research.sample.objects import build
 from research.sample.photos import PER_SITE, shots
 from research.sample.render import render
 from research.sample.sentinel import PIXELS, Scene, observe
 from research.sample.sites import Site, cities_table, load_sites
 from research.sample.sky import make_air
+from research.sample.uses import USE_NAMES
 
 JPEG = {"format": "JPEG", "quality": 80, "optimize": True, "subsampling": 2}
 WEBP = {"format": "WEBP", "quality": 55, "method": 6}  # further photos, at half the size
