@@ -213,10 +213,10 @@ def stac(folder: Path, size: int, windows: int) -> dict:
     import pystac
     from odc.geo.geobox import GeoBox
 
-    from gairlib.data import stac
+    from gairlib.data import stac_item
 
     item = pystac.Item.from_dict(write_bands(folder, size))
-    scene = stac.from_item(item)
+    scene = stac_item.from_item(item)
     boxes = places("even", size, windows)
 
     def ours():

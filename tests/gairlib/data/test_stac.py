@@ -16,7 +16,7 @@ from builders.small_scenes import ORIGIN, UTM, geometry, item, on_10_m, write_ba
 from shapely.geometry import Point, Polygon, box, mapping
 
 from gairlib.bands import BANDS
-from gairlib.data import scenes, stac
+from gairlib.data import scenes, stac, stac_item
 from gairlib.data.scene import outline
 from gairlib.data.scene_reader import Reader
 from gairlib.errors import BadInput, Missing
@@ -148,7 +148,7 @@ def api(world):
 @pytest.mark.parametrize("projection", [True, False])
 def test_item_becomes_a_scene(world, style, projection):
     folder, values = world
-    scene = stac.from_item(item("a", "a", style=style, projection=projection), folder)
+    scene = stac_item.from_item(item("a", "a", style=style, projection=projection), folder)
     assert (scene.id, scene.crs, scene.width, scene.height) == ("a", UTM, 96, 96)
     assert scene.transform == Affine(10, 0, ORIGIN[0], 0, -10, ORIGIN[1])
     assert (scene.offset, scene.offset_source, scene.cloud_cover) == (1000, "stac", 12.5)
@@ -165,9 +165,9 @@ def test_no_file_is_opened_where_the_item_says_all(world, monkeypatch):
         raise AssertionError("a file was opened")
 
     monkeypatch.setattr("rasterio.open", closed)
-    assert stac.from_item(item("a", "a"), world[0]).width == 96
+    assert stac_item.from_item(item("a", "a"), world[0]).width == 96
     with pytest.raises(AssertionError):
-        stac.from_item(item("a", "a", projection=False), world[0])
+        stac_item.from_item(item("a", "a", projection=False), world[0])
 
 
 def test_windows_are_those_of_odc_stac(world):
@@ -175,7 +175,7 @@ def test_windows_are_those_of_odc_stac(world):
     from odc.geo.geobox import GeoBox
 
     described = pystac.Item.from_dict(item("a", str(world[0] / "a"), style="planetary"))
-    scene = stac.from_item(described)
+    scene = stac_item.from_item(described)
     with Reader(scene) as reader:
         for c, r, w, h in [(0, 0, 96, 96), (13, 7, 31, 40), (50, 61, 46, 35)]:
             grid = GeoBox((h, w), scene.transform @ Affine.translation(c, r), scene.crs)
@@ -202,7 +202,7 @@ def test_finest_band_and_the_right_asset_are_taken(world):
             assets[f"{band}_20m"] = coarse
         assets[f"{band}_{10 if band in ('B02', 'B03', 'B04', 'B08') else 20}m"] = fine
         assets[f"{band.lower()}-jp2"] = fine | {"href": f"a/{band}.jp2"}
-    scene = stac.from_item(described, folder)
+    scene = stac_item.from_item(described, folder)
     assert [Path(a.href).name for a in scene.assets] == [f"{b}.tif" for b in BANDS]
     assert scene.transform.a == 10.0
 
@@ -223,7 +223,7 @@ def test_one_asset_with_all_bands(tmp_path):
             "raster:bands": [{}] * 10,
         }
     }
-    scene = stac.from_item(described, tmp_path)
+    scene = stac_item.from_item(described, tmp_path)
     assert {a.href for a in scene.assets} == {str(tmp_path / "x.tif")}
     np.testing.assert_array_equal(scenes.read(scene), values - 1000)
 
@@ -252,7 +252,7 @@ def test_offset_of_items(tmp_path, properties, low, expected):
     if scale is not None:
         for asset in described["assets"].values():
             asset["raster:bands"] = [{"nodata": 0, "scale": 0.0001, "offset": scale}]
-    scene = stac.from_item(described, tmp_path)
+    scene = stac_item.from_item(described, tmp_path)
     assert (scene.offset, scene.offset_source) == expected
 
 
@@ -312,7 +312,7 @@ def grid_of(crs, x, y, size=10980):
 def test_four_corners_give_the_tiles_true_outline():
     grid = grid_of("EPSG:32633", 399_960, 7_800_000)
     drawn = geometry(10980, (399_960, 7_800_000), "EPSG:32633")
-    got = stac.footprint(drawn, grid)
+    got = stac_item.footprint(drawn, grid)
     assert got.equals(outline(grid.transform, grid.crs, 10980, 10980))
     north = max(lat for _, lat in drawn["coordinates"][0])
     assert got.bounds[3] > north  # the upper edge is an arc that the corners' polygon cuts off
@@ -322,10 +322,10 @@ def test_part_of_a_tile():
     grid = grid_of(UTM, 399_960, 5_300_040)
     corners = geometry(10980)["coordinates"][0]
     half = {"type": "Polygon", "coordinates": [[*corners[:3], corners[0]]]}  # lower left half
-    got = stac.footprint(half, grid)
-    whole = stac.footprint(geometry(10980), grid)
+    got = stac_item.footprint(half, grid)
+    whole = stac_item.footprint(geometry(10980), grid)
     assert got.area == pytest.approx(whole.area / 2, rel=0.01)
-    to = stac.transformer(UTM, "EPSG:4326")
+    to = stac_item.transformer(UTM, "EPSG:4326")
     inside, outside = to.transform(409_960, 5_200_000), to.transform(499_960, 5_290_000)
     assert got.contains(Point(inside)) and not got.contains(Point(outside))
 
@@ -345,7 +345,7 @@ def test_across_the_antimeridian_however_it_is_drawn(crs, x):
     )
     cut = mapping(shapely.MultiPolygon([east, west]))  # RFC 7946
     for drawn in (mapping(Polygon(ring)), mapping(continuous), cut):
-        got = stac.footprint(drawn, grid)
+        got = stac_item.footprint(drawn, grid)
         assert shapely.symmetric_difference(got, whole).area < 0.002 * whole.area
 
 
@@ -466,7 +466,7 @@ def test_no_network_and_no_api_are_said_in_a_sentence(api):
 def test_remote_asset_that_is_gone_names_scene_and_asset(api):
     described = item("a", f"{api.url}/a")
     described["assets"]["nir"]["href"] = f"{api.url}/a/gone.tif?sig=secret"
-    scene = stac.from_item(described)
+    scene = stac_item.from_item(described)
     with pytest.raises(BadInput, match=r"scene a \(gone.tif\)") as caught:
         scenes.read(scene)
     assert "secret" not in str(caught.value)
@@ -474,7 +474,7 @@ def test_remote_asset_that_is_gone_names_scene_and_asset(api):
     for asset in unknown["assets"].values():
         asset.pop("proj:shape", None)
     with pytest.raises(BadInput, match=r"scene a \(STAC item\), band B08 \(gone.tif\).*gone"):
-        stac.from_item(unknown)
+        stac_item.from_item(unknown)
 
 
 def test_nodata_of_an_item_comes_before_the_files(world, tmp_path):
@@ -484,5 +484,5 @@ def test_nodata_of_an_item_comes_before_the_files(world, tmp_path):
     values[:10] = 9
     path = write_band(tmp_path / "B02.tif", values, 10, nodata=3000)
     described["assets"]["blue"] |= {"href": str(path), "raster:bands": [{"nodata": 9}]}
-    got = scenes.read(stac.from_item(described))
+    got = scenes.read(stac_item.from_item(described))
     assert (got[0, :10] == 0).all() and (got[0, 10:] == 2000).all()

@@ -1,0 +1,209 @@
+"""One STAC item as a Scene: which of its assets are the bands, where they lie, what they cover.
+
+Items are read with pystac and odc-stac (`odc.stac.parse_item`: which assets are rasters, their
+absolute addresses, grids and nodata; items of all STAC versions), so a scene whose item carries the
+projection extension is known without opening a file; otherwise a header is read. Pixels are read by
+`gairlib.data.scene_reader` on the scene's own grid, not by `odc.stac.load`, which plans each chip
+and opens each band's file anew, while a reader holds the open files and their decoded tiles. On the
+same windows of the same local COGs both give the same values (a test), and the time of both is
+measured in `research.speed.scene_reading`.
+
+Band names: an asset's key (blue ... swir22 of Earth Search, B02 ... of the Planetary Computer,
+B02_10m of Copernicus), else the name of its only band (eo:bands, or bands in STAC 1.1), else one
+asset that names all ten. Pictures ("visual", thumbnails) are no bands.
+
+Footprint: the item's geometry, cut to the grid. Catalogues draw it with straight lines between few
+corners in lon/lat, though a tile's edges are straight in its own CRS (at 60 degrees north the
+difference is some 300 m), so the corners are joined in the scene's CRS, and 20 pixels are added.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import shapely
+from shapely.geometry import Polygon, box, shape
+
+from gairlib import bands
+from gairlib.data import scene_assets
+from gairlib.data.scene import Scene, is_remote, name_of, outline, transformer
+from gairlib.data.scene_assets import Found, Grid, band_of
+from gairlib.errors import BadInput, Missing, extra
+
+with extra("stac"):
+    import pystac
+
+MARGIN = 20  # pixels added around an item's geometry
+NOT_DATA = {"visual", "thumbnail", "overview", "metadata"}  # roles of assets that are no bands
+
+
+def from_item(
+    item: dict | pystac.Item,
+    base: str | Path | None = None,
+    *,
+    row: dict | None = None,
+    inside: str | Path | None = None,
+    remote: bool = True,
+) -> Scene:
+    """The Scene that a STAC item describes.
+
+    base: folder or file against which relative hrefs count (default: the item's own link to
+    itself). row: as in open_scene, for what the item does not say. inside: a folder that local
+    assets must not lie outside of. remote: False refuses assets on a server. BadInput or Missing
+    says why it cannot be used: no geometry, a missing band, a grid that does not fit, a local file
+    that is gone. Whether a remote asset is there shows when it is read.
+    """
+    if not isinstance(item, pystac.Item):
+        name = item.get("id") if isinstance(item, dict) else None
+        try:
+            item = pystac.Item.from_dict(item, preserve_dict=True)
+        except Exception as problem:  # whatever is wrong with it, it is one bad item
+            raise BadInput(f"STAC item {name!r}: not a valid item ({problem})") from problem
+    what = f"scene {item.id} (STAC item)"
+    if item.geometry is None:
+        raise BadInput(f"{what}: has no geometry")
+    if base is not None:
+        item.set_self_href(_join(base, f"{item.id}.json"))
+    found = _bands(item, what)
+    local = [f.href for f in found.values() if not is_remote(f.href)]
+    far = [f.href for f in found.values() if is_remote(f.href)]
+    if far and not remote:
+        raise BadInput(
+            f"{what}: its asset {name_of(far[0])} is remote; allow remote scenes to "
+            "read it from its server"
+        )
+    if inside is not None:
+        home = os.path.abspath(inside) + os.sep
+        outside = [h for h in local if not os.path.abspath(h).startswith(home)]
+        if outside:
+            raise BadInput(
+                f"{what}: its asset {Path(outside[0]).name} leaves the folder {Path(inside).name}/"
+            )
+    gone = [href for href in local if not Path(href).is_file()]
+    if gone:
+        raise Missing(f"{what}: its asset {gone[0]} is gone ({len(gone)} of {len(found)} are)")
+    about = {
+        "properties": item.properties,
+        "assets": {k: a.to_dict() for k, a in item.assets.items()},
+    }
+    home = item.get_self_href()
+    path = Path(home if home and not is_remote(home) else f"{item.id}.json")
+    return scene_assets.build(
+        item.id,
+        path,
+        found,
+        item=about,
+        tags={},
+        row=row or {},
+        what=what,
+        footprint=lambda grid: footprint(item.geometry, grid, what),
+    )
+
+
+def _bands(item: pystac.Item, what: str) -> dict[str, Found]:
+    """Band name -> where it is; the finest and best named asset of each."""
+    with extra("stac"):
+        import odc.stac  # seconds to import, and only needed here
+
+    data = {k: a for k, a in item.assets.items() if not NOT_DATA & set(a.roles or [])}
+    try:
+        parsed = odc.stac.parse_item(item).bands
+    except Exception as problem:  # odd projection data, unknown types: it is one bad item
+        reason = f"its geometry or its assets cannot be understood ({short(problem)})"
+        raise BadInput(f"{what}: {reason}") from problem
+    best: dict[str, tuple] = {}
+    for order, ((key, index), source) in enumerate(parsed.items()):
+        if key not in data:
+            continue
+        fields = data[key].extra_fields
+        names = [
+            b.get("name") or b.get("common_name") or b.get("eo:common_name")
+            for b in fields.get("bands") or fields.get("eo:bands") or [{}]
+        ]
+        known = [bands.canonical(n) for n in names]
+        band, metres = band_of(key)
+        rank = 0
+        if len(known) > 1:  # several bands in one file: only if it is the whole product
+            if not set(bands.BANDS) <= set(known) or index > len(known):
+                continue
+            band, rank = known[index - 1], 2
+        elif band is None:
+            band, rank = known[0], 1
+        if band not in bands.BANDS and band != "SCL":
+            continue
+        geobox = source.geobox
+        metres = metres or (abs(geobox.affine.a) if geobox is not None else fields.get("gsd"))
+        nodata, dtype = source.meta.nodata, source.meta.data_type
+        listed = [fields, *(fields.get("bands") or []), *(fields.get("raster:bands") or [])]
+        if not any("data_type" in one for one in listed):
+            dtype = None  # odc-stac takes float32 where an item is silent
+        one = Found(
+            source.uri,
+            index,
+            None if geobox is None else _grid(geobox),
+            None if nodata is None else float(nodata),
+            dtype,
+        )
+        entry = ((rank, metres or float("inf"), order), one)
+        best[band] = min(best.get(band, entry), entry, key=lambda e: e[0])
+    return {band: one for band, (_, one) in best.items()}
+
+
+def _grid(geobox) -> Grid:
+    crs = f"EPSG:{geobox.crs.epsg}" if geobox.crs.epsg else geobox.crs.to_wkt()
+    return Grid(crs, geobox.affine, geobox.shape[1], geobox.shape[0])
+
+
+def footprint(geometry: dict, grid: Grid, what: str = "item") -> Polygon:
+    """A GeoJSON geometry as the part of the grid that it covers, lon/lat like outline.
+
+    The geometry may cross the antimeridian, cut there (RFC 7946) or not. Without holes; several
+    parts become their convex hull. BadInput where it misses the grid.
+    """
+    whole = outline(grid.transform, grid.crs, grid.width, grid.height, what)
+    try:
+        drawn = shape(geometry)
+        middle = whole.centroid.x
+        to_crs = transformer("EPSG:4326", grid.crs)
+
+        def project(points):  # [n, 2] lon/lat -> columns and rows
+            lon = middle + (points[:, 0] - middle + 180.0) % 360.0 - 180.0
+            t = ~grid.transform
+            x, y = to_crs.transform(lon, points[:, 1])
+            return np.column_stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f])
+
+        drawn = shapely.make_valid(shapely.transform(shapely.force_2d(drawn), project))
+        drawn = drawn.buffer(MARGIN, join_style="mitre")
+        rectangle = box(0, 0, grid.width, grid.height)
+        covered = drawn.intersection(rectangle)
+    except Exception as problem:  # shapely, GEOS and pyproj each have errors of their own
+        raise BadInput(f"{what}: its geometry cannot be used ({problem})") from problem
+    if covered.area <= 0:
+        raise BadInput(f"{what}: its geometry does not touch the grid of its assets")
+    if covered.area >= rectangle.area * (1 - 1e-9):
+        return whole
+    covered = Polygon((covered.convex_hull if covered.geom_type != "Polygon" else covered).exterior)
+    covered = shapely.segmentize(covered, max(grid.width, grid.height) / 16)
+
+    def back(points):
+        t = grid.transform
+        x = t.a * points[:, 0] + t.b * points[:, 1] + t.c
+        y = t.d * points[:, 0] + t.e * points[:, 1] + t.f
+        lon, lat = transformer(grid.crs, "EPSG:4326").transform(x, y)
+        return np.column_stack([middle + (lon - middle + 180.0) % 360.0 - 180.0, lat])
+
+    return shapely.transform(covered, back)
+
+
+def _join(base: str | Path, name: str) -> str:
+    """`name` beside the file, or in the folder, or under the URL `base`."""
+    text = str(base)
+    if is_remote(text):
+        return f"{text if text.endswith('/') else text.rsplit('/', 1)[0] + '/'}{name}"
+    path = Path(base).absolute()
+    return str((path if path.is_dir() else path.parent) / name)
+
+
+def short(problem: Exception) -> str:
+    text = " ".join(str(problem).split())
+    return f"{type(problem).__name__}: {text[:200]}"
