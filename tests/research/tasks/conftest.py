@@ -15,7 +15,7 @@ from gairlib.pairs.pairing import pair
 from tests.conftest import write_tiny
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     encode.random_init(SMALL, 9).save_pretrained(folder)
@@ -27,9 +27,9 @@ def dataset(tiny):
     return Dataset(tiny)
 
 
-@pytest.fixture(scope="module")
-def pairs(dataset, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pairs")
+@pytest.fixture(scope="session")
+def pairs(tiny, tmp_path_factory):
+    dataset, folder = Dataset(tiny), tmp_path_factory.mktemp("pairs")
     pair(dataset.street(), dataset.scenes(), folder=folder, progress=False)
     return folder
 
