@@ -150,9 +150,7 @@ def bias(result) -> Figure | None:
         if data.kind == "regression"
         else f"share of {data.target} that is wrong"
     )
-    size = data.cluster.removesuffix("° block")
-    degrees = float(size) if data.modality == "location" else None
-    return regions(errors, result.task, label, result.synthetic, degrees)
+    return regions(errors, result.task, label, result.synthetic, data.degrees)
 
 
 def shown(errors: pd.DataFrame) -> list[str]:

@@ -1,25 +1,28 @@
 """Retrieval between three modalities: recall in every direction, kilometres missed, an example."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from research.evaluation.table import OURS, RANDOM
 from research.figures import style
+from research.tasks.result import Split
 
-# title of a panel -> how the name of its split ends
+# title of a panel -> query, target and gallery of its splits (`research.tasks.result.Split`)
 DIRECTIONS = {
-    "Photo → RS": ", all photos",
-    "Photo → location": ", photo to location",
-    "RS → location": ", RS to location",
-    "RS → photo": ", all photos, RS to photo",
-    "Location → photo": ", location to photo",
-    "Location → RS": ", location to RS",
+    "Photo → RS": ("photo", "chip", "held out"),
+    "Photo → location": ("photo", "coordinates", "held out"),
+    "RS → location": ("chip", "coordinates", "held out"),
+    "RS → photo": ("chip", "photo", "held out"),
+    "Location → photo": ("coordinates", "photo", "held out"),
+    "Location → RS": ("coordinates", "chip", "held out"),
 }
-KILOMETRES = {
-    "Candidates: held-out photos": (", photo to location", ", RS to location"),
-    "Candidates: world gallery": (", world gallery",),
-}
+GALLERIES = {
+    "Candidates: held-out photos": "held out",
+    "Candidates: world gallery": "world",
+}  # of searches for coordinates
 # encoder -> (name, colour, marker)
 LOOKS = {
     OURS: ("GAIR (pretrained)", style.BLUE, "o"),
@@ -34,35 +37,45 @@ LOOKS = {
 
 def curves(result) -> dict[str, Figure]:
     """Figures by name beside the scores: `directions`, and `kilometres` where places were looked
-    for. Empty for a task that is no retrieval, or was skipped. result: `benchmarks.Result`."""
-    if result.status != "ran" or not result.task.startswith("retrieval"):
-        return {}
-    found = {"directions": directions(result.rows), "kilometres": kilometres(result.rows)}
+    for. Empty where nothing was looked for. result: `research.tasks.result.Result`."""
+    found = {
+        "directions": directions(result.rows, result.splits),
+        "kilometres": kilometres(result.rows, result.splits),
+    }
     return {name: fig for name, fig in found.items() if fig is not None}
 
 
-def directions(rows: pd.DataFrame) -> Figure | None:
+def directions(rows: pd.DataFrame, splits: Mapping[str, Split]) -> Figure | None:
     """recall@k of each direction that the rows hold, with 95% intervals; dashed: chance.
 
-    rows: those of one retrieval task or of several, joined (all three give six directions).
+    rows, splits: those of one retrieval task or of several, joined (all give six directions).
     """
     rows = rows[(rows["seed"] == "mean") & rows["metric"].str.startswith("recall@")]
-    panels = [(title, _split(rows, (end,))) for title, end in DIRECTIONS.items()]
+    panels = [
+        (title, _of(rows, splits, lambda s, way=way: (s.query, s.target, s.gallery) == way))
+        for title, way in DIRECTIONS.items()
+    ]
     title = "Held-out photos as queries and candidates: point and 95% interval"
     return _figure(panels, "recall@", title, "found among the first k", 3)
 
 
-def kilometres(rows: pd.DataFrame) -> Figure | None:
+def kilometres(rows: pd.DataFrame, splits: Mapping[str, Split]) -> Figure | None:
     """Share of queries whose best candidate lies within d km, over log d; dashed: chance."""
     rows = rows[(rows["seed"] == "mean") & rows["metric"].str.startswith("hit within")]
-    panels = [(title, _split(rows, ends)) for title, ends in KILOMETRES.items()]
-    source = "RS embedding" if rows["split"].str.contains("RS to location").any() else "photo"
+    towards = {name: s for name, s in splits.items() if s.target == "coordinates"}
+    panels = [
+        (title, _of(rows, towards, lambda s, gallery=gallery: s.gallery == gallery))
+        for title, gallery in GALLERIES.items()
+    ]
+    queries = {s.query for s in towards.values()}
+    source = "RS embedding" if "chip" in queries else "photo"
     title = f"How far from the truth is the best candidate of a {source}?"
     return _figure(panels, "hit within", title, "within that distance", 2)
 
 
-def _split(rows: pd.DataFrame, ends: tuple[str, ...]) -> pd.DataFrame:
-    return rows[rows["split"].str.endswith(ends)]
+def _of(rows: pd.DataFrame, splits: Mapping[str, Split], fits) -> pd.DataFrame:
+    """The rows of the splits that fit."""
+    return rows[rows["split"].isin([name for name, split in splits.items() if fits(split)])]
 
 
 def _figure(panels, kind: str, title: str, what: str, columns: int) -> Figure | None:

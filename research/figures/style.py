@@ -107,7 +107,8 @@ def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
     """Write `path`.png and `path`.svg (a suffix in `path` is dropped), creating folders.
 
     Beside them stands `path`.webp, a small picture of it for the report: DVC keeps that one alone
-    (.dvcignore). Returns the first two paths. Only the known image suffixes are dropped: "r2-0.5" keeps its ".5".
+    (.dvcignore). Returns the first two paths. Only the known image suffixes are dropped: "r2-0.5"
+    keeps its ".5".
     """
     path = Path(path)
     if path.suffix in (".png", ".svg", ".pdf"):

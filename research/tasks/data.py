@@ -66,6 +66,7 @@ class TaskData:
     bands: str = ""
     notes: list[str] = field(default_factory=list)
     lonlat: np.ndarray | None = None  # [n, 2] degrees where the examples are, if that is known
+    degrees: float | None = None  # of the blocks that `clusters` are; None: no such blocks
 
 
 @dataclass(frozen=True)

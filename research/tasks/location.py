@@ -97,6 +97,7 @@ class Location(ProbeTask):
             "",
             notes,
             lonlat,
+            least,
         )
 
 
