@@ -1,7 +1,7 @@
-"""Every benchmark: its question, its data, its run; one class in one file (`Task`).
+"""The benchmarks: what each asks, the data and splits that it asks of, and its run.
 
-`available(dataset)` says which tasks a folder can run and why not the others, `run(name, dataset)`
-gives a `Result`.
+`available(dataset)` says which of them a folder can run, `get(name, dataset)` gives a `Task`, and
+`run(name, dataset, Options(...))` its `Result`. A new benchmark is one class in one file (`task`).
 """
 
 from gairlib.lazy import attach
