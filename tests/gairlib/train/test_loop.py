@@ -10,55 +10,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from builders.small_training import CONFIG, OPTIONS, pair_up
 from safetensors.torch import load_file
 
-from gairlib import GAIR, GAIRConfig
-from gairlib.data.dataset import Dataset
+from gairlib import GAIR
 from gairlib.errors import BadInput, Missing
-from gairlib.pairs.pairing import pair
 from gairlib.train import checkpoint, loop, prepare
 from gairlib.train.engine import Engine
-from gairlib.train.options import PretrainOptions, learning_rate, limit_queue
-
-CONFIG = GAIRConfig.preset(
-    "small",
-    dim=32,
-    rs_size=32,
-    rs_patch=8,
-    rs_depth=1,
-    rs_heads=2,
-    sv_size=32,
-    sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2},
-)
-OPTIONS = PretrainOptions(
-    steps=12,
-    chips_per_batch=4,
-    photos_per_chip=3,
-    checkpoint_every=3,
-    validate_every=6,
-    log_every=2,
-    seed=3,
-)
-
-
-def pair_up(tiny, folder=None):
-    dataset = Dataset(tiny)
-    pairs = pair(
-        dataset.street(),
-        dataset.scenes(),
-        folder=folder,
-        chip_px=32,
-        chip_m=320.0,
-        max_photos=3,
-        repeats_train=2,
-        seed=0,
-        progress=False,
-    )
-    return dataset, pairs
+from gairlib.train.options import learning_rate, limit_queue
 
 
 def run_training(tiny, out, options=OPTIONS, model=None):
-    """Used by the tests here and, through `python test_train.py`, by the process that is killed."""
+    """Used by the tests here and, through `python test_loop.py`, by the process that is killed."""
     dataset, pairs = pair_up(tiny)
     torch.set_num_threads(1)  # sums of two threads differ in the last bit from those of one
     torch.manual_seed(0)
@@ -90,7 +53,7 @@ def test_a_run_repeats_itself_bit_for_bit(tiny, undisturbed, tmp_path):
 
 def test_killed_run_ends_in_the_same_weights(tiny, undisturbed, tmp_path):
     command = [sys.executable, __file__, str(tiny), str(tmp_path)]
-    environment = {**os.environ, "SLOW_STEPS": "0.15"}
+    environment = {**os.environ, "SLOW_STEPS": "0.15", "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     target = tmp_path / "checkpoints/step-0000006"
     deadline = time.monotonic() + 120

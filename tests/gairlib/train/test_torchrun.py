@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from builders.small_training import CONFIG, OPTIONS, pair_up
 from safetensors.torch import load_file
-from test_loop import CONFIG, OPTIONS, pair_up
 
 from gairlib import GAIRConfig
 from gairlib.errors import BadInput
