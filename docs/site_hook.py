@@ -3,12 +3,15 @@
 A page with `source: README.md` at its head shows that file of the repository's root; links below
 docs/ and to the root's other pages are turned to the site's. A line `names of gairlib.data` becomes
 a table of that package's public names, a line `modules of gairlib.data` the documentation of each
-of its modules. Sources are read as text, nothing is imported.
+of its modules. Sources are read as text, nothing is imported. In docstrings `<name>` is text: as
+HTML it would be a tag.
 """
 
 import ast
 import re
 from pathlib import Path
+
+import griffe
 
 PAGES = {
     "README.md": "index.md",
@@ -42,7 +45,7 @@ def names(root: Path, package: str) -> str:
         )
         definitions = {one.name: one for one in source.body if hasattr(one, "name")}
         for one in statement.names:
-            text = (ast.get_docstring(definitions[one.name]) or "").split("\n\n")[0]
+            text = plain(ast.get_docstring(definitions[one.name]) or "").split("\n\n")[0]
             link = f"[`{package}.{one.asname or one.name}`][{statement.module}.{one.name}]"
             rows.append(f"| {link} | {' '.join(text.split())} |".replace("[N, D]", r"\[N, D\]"))
     return "\n".join(rows)
@@ -52,3 +55,18 @@ def modules(root: Path, package: str) -> str:
     files = sorted(p for p in root.joinpath(*package.split(".")).glob("[!_]*.py"))
     options = "    options: {heading_level: 3}"
     return "\n\n".join(f"::: {package}.{path.stem}\n{options}" for path in files)
+
+
+def plain(docstring: str) -> str:
+    """A docstring without HTML. Code, between backticks or indented, stays as it is."""
+    pieces = re.split(r"(`[^`]*`|^ {4}.*$)", docstring, flags=re.M)
+    pieces[::2] = [piece.replace("<", "&lt;") for piece in pieces[::2]]
+    return "".join(pieces)
+
+
+class PlainDocstrings(griffe.Extension):
+    """What mkdocstrings shows of every module, class and function."""
+
+    def on_object(self, *, obj, loader, **kwargs):
+        if obj.docstring:
+            obj.docstring.value = plain(obj.docstring.value)
