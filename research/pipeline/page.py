@@ -26,8 +26,8 @@ from research.pipeline.offline import external_loads
 from research.pipeline.stable import counted, without_bars
 
 UNDESCRIBED = "No description has been provided for this image"  # nbconvert's alt text
-WIDTH = 1400  # pixels of a picture at most; a page is 1000 wide
-QUALITY = 70  # of WebP: text in figures stays sharp
+WIDTH = 1200  # pixels of a picture at most; a page is 1000 wide
+QUALITY = 65  # of WebP: text in figures stays sharp
 
 # The blocks of nbconvert's lab/index.html.j2 that load from outside are emptied.
 TEMPLATE = """{%- extends 'index.html.j2' -%}
@@ -72,9 +72,10 @@ def webp(image: Image.Image, width: int, quality: int) -> bytes:
     return file.getvalue()
 
 
-def used_css(css: str, page: str) -> str:
-    """The rules of a style sheet whose classes the page has: a twentieth of JupyterLab's."""
-    classes = {c for names in re.findall(r'class="([^"]*)"', page) for c in names.split()}
+def used_css(head: str, body: str) -> str:
+    """The head of a page, whose style sheets keep the rules and variables that the page uses: a
+    twentieth of JupyterLab's."""
+    classes = {c for names in re.findall(r'class="([^"]*)"', body) for c in names.split()}
 
     def kept(rules) -> str:
         text = []
@@ -88,13 +89,18 @@ def used_css(css: str, page: str) -> str:
                     text.append(tinycss2.serialize([rule]))
         return "\n".join(text)
 
-    found = kept(tinycss2.parse_stylesheet(css, skip_comments=True, skip_whitespace=True))
-    for _ in range(2):  # a variable may be used by another alone
-        wanted = set(re.findall(r"var\(\s*(--[\w-]+)", found))
-        found = re.sub(
-            r"(?m)^\s*(--[\w-]+)\s*:[^;{}]*;", lambda m: m[0] if m[1] in wanted else "", found
+    def sheet(match: re.Match) -> str:
+        css = re.sub(r"--jp-icon-[\w-]+:\s*url\([^)]*\)\s*;?", "", match[2])
+        css = kept(tinycss2.parse_stylesheet(css, skip_comments=True, skip_whitespace=True))
+        return match[1] + re.sub(r"/\*.*?\*/", "", css, flags=re.S) + match[3]
+
+    head = re.sub(r"(<style[^>]*>)(.*?)(</style>)", sheet, head, flags=re.S)
+    for _ in range(3):  # a variable may be used by another alone
+        wanted = set(re.findall(r"var\(\s*(--[\w-]+)", head + body))
+        head = re.sub(
+            r"(?m)^\s*(--[\w-]+)\s*:[^;{}]*;", lambda m: m[0] if m[1] in wanted else "", head
         )
-    return re.sub(r"\s*\n\s*", "\n", re.sub(r"/\*.*?\*/", "", found, flags=re.S))
+    return re.sub(r"\s*\n\s*", "\n", head)
 
 
 def smaller(page: str) -> str:
@@ -156,13 +162,7 @@ def convert(nb, back: str | None = None) -> str:
     dark = exporter.environment.loader.get_source(exporter.environment, "static/theme-dark.css")[0]
     head = f'<style media="(prefers-color-scheme: dark)">{dark}</style><style>{STYLE}</style>'
     before, _, after = page.partition("</head>")
-    before = re.sub(
-        r"(<style[^>]*>)(.*?)(</style>)",
-        lambda m: m[1] + used_css(m[2], after) + m[3],
-        before + head,
-        flags=re.S,
-    )
-    page = f"{before}</head>{after}"
+    page = f"{used_css(before + head, after)}</head>{after}"
     if back:
         link = f'<p class="back"><a href="{back}">All results</a></p>'
         page = page.replace("<main>", "<main>" + link, 1)
