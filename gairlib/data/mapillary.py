@@ -38,7 +38,7 @@ SMALLEST = TILE / 64  # degrees; a tile this small (some 80 m) is quartered no m
 PAGE = 500  # images asked for at a time; the API's own limit is 2000
 
 
-def fetch_mapillary(
+def fetch(
     folder: str | Path,
     bbox: Sequence[float],
     *,
@@ -108,7 +108,7 @@ class _Refused(BadInput):
 
 
 class _Run:
-    """One call of fetch_mapillary: what it has found so far, and the state file."""
+    """One call of `fetch`: what it has found so far, and the state file."""
 
     def __init__(self, folder, getter, base_url, token, size, period):
         self.folder, self.getter, self.url, self.size = folder, getter, base_url, size

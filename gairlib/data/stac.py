@@ -1,7 +1,7 @@
 """Scenes from STAC: an ItemCollection or item file, a static catalogue, a STAC API.
 
     scenes, rejected = stac.from_file("items.json")
-    scenes, rejected = stac.search_stac(url, collections=["sentinel-2-l2a"], bbox=(w, s, e, n),
+    scenes, rejected = stac.search(url, collections=["sentinel-2-l2a"], bbox=(w, s, e, n),
                                         datetime="2023-05/2023-09", max_cloud=20)
 
 Nothing here contacts anything unless it is called. `rejected` lists what cannot be used as dicts of
@@ -96,7 +96,7 @@ def _walk(catalogue: pystac.Catalog, rejected: list[dict], seen: set) -> Iterato
             yield from _walk(target, rejected, seen)
 
 
-def search_stac(
+def search(
     url: str,
     *,
     collections: list[str] | None = None,

@@ -131,7 +131,7 @@ def fetch(api, folder, **more):
     waits = more.pop("waits", [])
     settings = {"bbox": BOX, "tries": 3, "timeout": 5.0, "progress": False} | more
     with patch.object(http.Patience, "wait", waits.append):
-        return mapillary.fetch_mapillary(folder, base_url=api.url, **settings)
+        return mapillary.fetch(folder, base_url=api.url, **settings)
 
 
 def rejected(folder) -> dict[str, str]:
@@ -273,7 +273,7 @@ def test_without_a_network_one_sentence_says_so(tmp_path, monkeypatch):
     waits = []
     monkeypatch.setattr(http.Patience, "wait", waits.append)
     with pytest.raises(Missing, match="http://127.0.0.1:9"):
-        mapillary.fetch_mapillary(tmp_path, BOX, base_url="http://127.0.0.1:9", progress=False)
+        mapillary.fetch(tmp_path, BOX, base_url="http://127.0.0.1:9", progress=False)
     assert waits == [1.0, 2.0, 4.0, 8.0]
 
 

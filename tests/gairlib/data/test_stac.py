@@ -421,7 +421,7 @@ def test_search_pages_retries_and_reads_over_http(api, world):
         item("b", f"{api.url}/b", projection=False),
     ]
     api.trouble = [429, 500, 503]
-    found, rejected = stac.search_stac(
+    found, rejected = stac.search(
         api.url,
         collections=["sentinel-2-l2a"],
         bbox=(7, 47, 8, 48),
@@ -440,27 +440,27 @@ def test_search_pages_retries_and_reads_over_http(api, world):
         values = reader.window(5, 6, 40, 30)[0]
     np.testing.assert_array_equal(values, on_10_m(world[1])[:, 6:36, 5:45] - 1000)
     assert len(api.asked) > before + 11
-    assert len(stac.search_stac(api.url, limit=1)[0]) == 1
+    assert len(stac.search(api.url, limit=1)[0]) == 1
 
 
 def test_search_keeps_what_it_has_when_a_page_fails(api):
     api.items = [item(id, f"{api.url}/a") for id in "abc"]
     api.broken_page = 2
-    found, rejected = stac.search_stac(api.url, retries=1, pause=0.01)
+    found, rejected = stac.search(api.url, retries=1, pause=0.01)
     assert [s.id for s in found] == ["a", "b"]
     assert [r["item"] for r in rejected] == [api.url]
     assert "page 3" in rejected[0]["reason"]
     api.broken_page = 0
     with pytest.raises(BadInput, match="127.0.0.1"):
-        stac.search_stac(api.url, retries=0)
+        stac.search(api.url, retries=0)
 
 
 def test_no_network_and_no_api_are_said_in_a_sentence(api):
     with pytest.raises(BadInput, match="127.0.0.1:9"):
-        stac.search_stac("http://127.0.0.1:9", retries=0, timeout=2)
+        stac.search("http://127.0.0.1:9", retries=0, timeout=2)
     api.trouble = [500] * 9
     with pytest.raises(BadInput, match="127.0.0.1"):
-        stac.search_stac(api.url, retries=2, pause=0.01)
+        stac.search(api.url, retries=2, pause=0.01)
 
 
 def test_remote_asset_that_is_gone_names_scene_and_asset(api):
