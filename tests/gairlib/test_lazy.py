@@ -45,5 +45,5 @@ def test_names_that_load_on_first_use():
     code = "import gairlib; print(gairlib.location.names()[0], gairlib.stac.search.__name__)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == [
         "direct",
-        "search_stac",
+        "search",
     ]
