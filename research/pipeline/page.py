@@ -26,6 +26,7 @@ from research.pipeline.offline import external_loads
 from research.pipeline.stable import counted, without_bars
 
 UNDESCRIBED = "No description has been provided for this image"  # nbconvert's alt text
+SMALL = 4000  # characters of a PNG that stays as it is
 WIDTH = 1200  # pixels of a picture at most; a page is 1000 wide
 QUALITY = 65  # of WebP: text in figures stays sharp
 
@@ -104,9 +105,11 @@ def used_css(head: str, body: str) -> str:
 
 
 def smaller(page: str) -> str:
-    """The page with its embedded PNGs as WebP, where that is smaller."""
+    """The page with its embedded PNGs, but for swatches and icons, as WebP where that is smaller."""
 
     def again(match: re.Match) -> str:
+        if len(match[1]) < SMALL:
+            return match[0]
         with Image.open(io.BytesIO(base64.b64decode(match[1]))) as image:
             found = base64.b64encode(webp(image, WIDTH, QUALITY)).decode()
         return f"data:image/webp;base64,{found}" if len(found) < len(match[1]) else match[0]

@@ -41,7 +41,7 @@ def experiment(tiny, tmp_path_factory):
     for name in ("gairlib", "notebooks", "research"):
         (root / name).symlink_to(ROOT / name)
     (root / "data").symlink_to(tiny)
-    (root / ".gitignore").write_text("/outputs/\n/reports/\n/data\n")
+    (root / ".gitignore").write_text("/outputs/\n/reports/\n/logs/\n/data\n")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = Dataset(tiny)

@@ -152,7 +152,7 @@ def test_a_run_from_elsewhere_with_a_wrong_python_first_on_the_path(tmp_path):
     page = (here / "reports/10.html").read_text()
     assert external_loads(page) == []
     assert "3/3" not in page.split("<main>")[1]  # its times differ from run to run
-    assert "data:image/png;base64" in page and "prefers-color-scheme: dark" in page
+    assert "data:image/webp;base64" in page and "prefers-color-scheme: dark" in page
     assert 'href="index.html"' in page and "<title>Does it run?</title>" in page
     record = json.loads((here / "reports/10.json").read_text())
     assert record["parameters"] == {"n": 41, "name": "true"}
