@@ -15,6 +15,7 @@ import html
 import io
 import json
 import re
+from importlib import resources
 from pathlib import Path
 
 import nbformat
@@ -29,39 +30,6 @@ UNDESCRIBED = "No description has been provided for this image"  # nbconvert's a
 SMALL = 4000  # characters of a PNG that stays as it is
 WIDTH = 1200  # pixels of a picture at most; a page is 1000 wide
 QUALITY = 65  # of WebP: text in figures stays sharp
-
-# The blocks of nbconvert's lab/index.html.j2 that load from outside are emptied.
-TEMPLATE = """{%- extends 'index.html.j2' -%}
-{%- block html_head_js -%}{%- endblock html_head_js -%}
-{%- block jupyter_widgets -%}{%- endblock jupyter_widgets -%}
-{%- block html_head_js_mathjax -%}{%- endblock html_head_js_mathjax -%}
-{%- block html_head_js_mermaidjs -%}{%- endblock html_head_js_mermaidjs -%}
-"""
-
-STYLE = """
-:root { color-scheme: light dark; }
-body.jp-Notebook { max-width: 1000px; margin: 0 auto; padding: 12px 16px 48px; overflow-x: hidden; }
-.jp-InputPrompt, .jp-OutputPrompt { display: none; }
-.jp-Cell { padding: 4px 0; }
-.jp-RenderedHTMLCommon, .jp-RenderedText pre { font-size: 15px; line-height: 1.5; }
-.jp-OutputArea-output { overflow-x: auto; max-width: 100%; }
-.jp-InputArea-editor { overflow-x: auto; }
-.jp-OutputArea-output img, .jp-OutputArea-output svg { max-width: 100%; height: auto; }
-.jp-OutputArea-output img { background: white; border-radius: 4px; }
-.jp-RenderedHTMLCommon table { font-size: 13px; margin: 8px 0; border-collapse: collapse; }
-.jp-RenderedHTMLCommon td, .jp-RenderedHTMLCommon th { padding: 4px 10px; text-align: right; }
-.jp-RenderedHTMLCommon td:first-child, .jp-RenderedHTMLCommon th:first-child { text-align: left; }
-.jp-OutputArea-output iframe { width: 100%; border: 0; border-radius: 4px; }
-.jp-RenderedText[data-mime-type="application/vnd.jupyter.stderr"] { background: none; }
-.jp-RenderedText[data-mime-type="application/vnd.jupyter.stderr"] pre { opacity: 0.65; }
-.back { font: 14px/1.4 system-ui, sans-serif; }
-@media (max-width: 600px) {
-  body.jp-Notebook { padding: 8px 8px 32px; }
-  .jp-RenderedHTMLCommon h1 { font-size: 24px; }
-  .jp-CodeCell .jp-InputArea { font-size: 11px; }
-  .jp-RenderedImage img, .jp-RenderedSVG svg, .jp-RenderedSVG img { min-width: 640px; }
-}
-"""
 
 
 def webp(image: Image.Image, width: int, quality: int) -> bytes:
@@ -99,7 +67,9 @@ def used_css(head: str, body: str) -> str:
     for _ in range(3):  # a variable may be used by another alone
         wanted = set(re.findall(r"var\(\s*(--[\w-]+)", head + body))
         head = re.sub(
-            r"(?m)^\s*(--[\w-]+)\s*:[^;{}]*;", lambda m: m[0] if m[1] in wanted else "", head
+            r"(?m)^\s*(--[\w-]+)\s*:[^;{}]*;",
+            lambda m, wanted=wanted: m[0] if m[1] in wanted else "",
+            head,
         )
     return re.sub(r"\s*\n\s*", "\n", head)
 
@@ -146,7 +116,7 @@ def convert(nb, back: str | None = None) -> str:
 
     class Page(HTMLExporter):
         template_name = "lab"
-        raw_template = TEMPLATE
+        raw_template = read_file("notebook.html")
 
     exporter = Page(embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True)
     name = title(nb) or "Notebook"
@@ -160,16 +130,17 @@ def convert(nb, back: str | None = None) -> str:
                 output["text"] = without_bars(output["text"])
         if "outputs" in cell:  # a bar leaves blanks
             cell.outputs = [o for o in cell.outputs if o.get("text", "something").strip()]
-    page, _ = exporter.from_notebook_node(nb, resources={"metadata": {"name": name}})
-    page = counted(smaller(described(page)))
     dark = exporter.environment.loader.get_source(exporter.environment, "static/theme-dark.css")[0]
-    head = f'<style media="(prefers-color-scheme: dark)">{dark}</style><style>{STYLE}</style>'
-    before, _, after = page.partition("</head>")
-    page = f"{used_css(before + head, after)}</head>{after}"
-    if back:
-        link = f'<p class="back"><a href="{back}">All results</a></p>'
-        page = page.replace("<main>", "<main>" + link, 1)
-    return page
+    frame = {"dark": dark, "style": read_file("notebook.css"), "back": back}
+    about = {"metadata": {"name": name}, "frame": frame}
+    page, _ = exporter.from_notebook_node(nb, resources=about)
+    head, end, body = counted(smaller(described(page))).partition("</head>")
+    return used_css(head, body) + end + body
+
+
+def read_file(name: str) -> str:
+    """A file beside the templates: the page's own template and style sheet."""
+    return (resources.files("research.pipeline") / "templates" / name).read_text("utf-8")
 
 
 def write(nb, path: str | Path, back: str | None = None) -> Path:
