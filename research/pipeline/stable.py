@@ -6,7 +6,7 @@ import re
 BAR = re.compile(r"[^\r\n]*\[\d+:\d\d[^\]\r\n]*\][^\r\n]*[\r\n]*")
 RANDOM = re.compile(
     r"\b(T_)[0-9a-f]{5}(?=\b|_)"  # pandas' styled tables
-    r"|\b([a-z_]+_)[0-9a-f]{32}\b"  # folium's elements
+    r"|\b([a-z_]+_)[0-9a-f]{32}(?![0-9a-f])"  # folium's elements
     r"|\b()[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"  # xarray's
     r"|(/tmp/ipykernel_)\d+/\d+\.py"  # the file names of cells in warnings
 )

@@ -1,0 +1,25 @@
+from uuid import uuid4
+
+from research.pipeline.stable import counted, without_bars
+
+
+def page() -> str:
+    layer, table = uuid4().hex, uuid4().hex[:5]
+    return (
+        f"var layer_control_{layer}_layers = map_{layer}; #T_{table}_row0 {{}} <b id=T_{table}>"
+        f"<input id='attrs-{uuid4()}'> /tmp/ipykernel_{layer[:4].translate(NUMBERS)}/12.py"
+    )
+
+
+NUMBERS = str.maketrans("abcdef", "123456")
+
+
+def test_ids_drawn_at_random_are_counted():
+    one, other = counted(page()), counted(page())
+    assert one == other and "layer_control_0_layers = map_1" in one and "#T_2_row0" in one
+
+
+def test_bars_are_left_out_and_other_text_stays():
+    text = "before\nphotos:  32%|### | 27/84 [00:01<00:02, 26.8it/s]\rx: 12it [01:02,  8.1it/s]\nafter"
+    assert without_bars(text) == "before\nafter"
+    assert without_bars("[12, 30] metres\n") == "[12, 30] metres\n"
