@@ -20,6 +20,8 @@ def test_ids_drawn_at_random_are_counted():
 
 
 def test_bars_are_left_out_and_other_text_stays():
-    text = "before\nphotos:  32%|### | 27/84 [00:01<00:02, 26.8it/s]\rx: 12it [01:02,  8.1it/s]\nafter"
+    text = (
+        "before\nphotos:  32%|### | 27/84 [00:01<00:02, 26.8it/s]\rx: 12it [01:02,  8.1it/s]\nafter"
+    )
     assert without_bars(text) == "before\nafter"
     assert without_bars("[12, 30] metres\n") == "[12, 30] metres\n"
