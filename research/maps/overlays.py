@@ -114,7 +114,7 @@ def data_uri(picture: np.ndarray, kind: str = "png", quality: int = 82, fast: bo
     if kind == "jpeg":
         image.convert("RGB").save(file, "JPEG", quality=quality)
     elif kind == "webp":
-        image.save(file, "WEBP", quality=quality)
+        image.save(file, "WEBP", quality=quality, method=6)
     elif fast:
         image.save(file, "PNG", compress_level=1)
     else:

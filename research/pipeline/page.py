@@ -29,7 +29,7 @@ from research.pipeline.stable import counted, without_bars
 UNDESCRIBED = "No description has been provided for this image"  # nbconvert's alt text
 SMALL = 4000  # characters of a PNG that stays as it is
 WIDTH = 1200  # pixels of a picture at most; a page is 1000 wide
-QUALITY = 65  # of WebP: text in figures stays sharp
+QUALITY = 60  # of WebP: text in figures stays sharp
 
 
 def webp(image: Image.Image, width: int, quality: int) -> bytes:

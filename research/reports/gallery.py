@@ -60,7 +60,7 @@ def pictures(dataset: Dataset, pairs: Path, seed: int = 0) -> list[Picture]:
     group = next(named, "photo_id")
     for i in _spread(street, group, OTHERS, rng):
         row = street.iloc[i].to_dict()
-        image = data_uri(thumbnail(dataset.photo(row), SIDE), "jpeg")
+        image = data_uri(thumbnail(dataset.photo(row), SIDE), "webp", 70)
         found.append(Picture("photo", (image,), str(row["photo_id"]), _about(row)))
     return found
 
@@ -87,7 +87,7 @@ def _pair(dataset: Dataset, paired, row) -> Picture:
     size = f"chip of {metres:g} m" if metres else "chip"
     return Picture(
         "pair",
-        (data_uri(np.asarray(marked), "jpeg"), data_uri(photo, "jpeg")),
+        (data_uri(np.asarray(marked), "webp", 70), data_uri(photo, "webp", 70)),
         f"{row['photo_id']} in {row['scene_id']}",
         ", ".join(filter(None, [size, str(row["split"]), _about(row.to_dict())])),
     )
@@ -100,7 +100,7 @@ def _scene(scene: Scene) -> Picture:
     when = (scene.datetime or "")[:10]
     return Picture(
         "scene",
-        (data_uri(thumbnail(rgb, SIDE), "jpeg"),),
+        (data_uri(thumbnail(rgb, SIDE), "webp", 70),),
         scene.id,
         ", ".join(filter(None, [size, scene.layout, when])),
     )
