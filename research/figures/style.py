@@ -21,7 +21,7 @@ from PIL import Image
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
 VERMILION, PURPLE, SKY, YELLOW, BLACK = "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#222222"
 CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, YELLOW)
-PREVIEW = 480  # pixels of the small picture beside a figure
+PREVIEW = 400  # pixels of the small picture beside a figure
 GREY = "#8A8A8A"  # for chance, baselines and anything that is only there for scale
 
 SEQUENTIAL = "viridis"  # amounts from low to high
@@ -121,7 +121,7 @@ def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
     with Image.open(png) as image:
         image = image.convert("RGB")
         image.thumbnail((PREVIEW, 4 * PREVIEW), Image.Resampling.LANCZOS)
-        image.save(png.with_suffix(".webp"), quality=70, method=6)
+        image.save(png.with_suffix(".webp"), quality=60, method=6)
     svg.write_text(numbered(svg.read_text("utf-8")), encoding="utf-8")
     return png, svg
 

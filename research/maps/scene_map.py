@@ -14,7 +14,7 @@ from gairlib.data.scene import Scene
 from gairlib.embed.field import Finding
 from gairlib.errors import BadInput
 from research.maps import legend
-from research.maps.overlays import SIDE, Layer, credit, data_uri, warp
+from research.maps.overlays import LOSSLESS, SIDE, Layer, credit, data_uri, warp
 from research.maps.page import frame, page, save
 from research.maps.popups import photo_table, popup_columns
 
@@ -129,7 +129,7 @@ def _encode(pictures: dict[str, Layer], scene: Scene) -> dict[str, tuple[str, tu
         drawn = {}
         for name, layer in pictures.items():
             rgba, bounds = warp(layer.picture, scene, layer.window, side)
-            drawn[name] = data_uri(rgba), bounds
+            drawn[name] = data_uri(rgba, "webp", LOSSLESS), bounds
         if sum(len(uri) for uri, _ in drawn.values()) <= OVERLAY_BYTES:
             break
     return drawn

@@ -28,7 +28,7 @@ from research.pipeline.stable import counted, without_bars
 
 UNDESCRIBED = "No description has been provided for this image"  # nbconvert's alt text
 SMALL = 4000  # characters of a PNG that stays as it is
-WIDTH = 1200  # pixels of a picture at most; a page is 1000 wide
+WIDTH = 1000  # pixels of a picture at most, and of a page
 QUALITY = 60  # of WebP: text in figures stays sharp
 
 
