@@ -52,29 +52,6 @@ def summary(chips, photos, places) -> dict[str, float]:
     return numbers
 
 
-def conclusions(numbers: dict, dataset: Dataset) -> str:
-    kind = "synthetic" if dataset.synthetic else "real"
-    lines = [
-        f"From these {kind} data: {numbers['chips']:,} chips, {numbers['photos']:,} photos "
-        f"and {numbers['places']:,} places are in one space of unit vectors."
-    ]
-    if "cosine_true_photo_place" in numbers:
-        low, high = (numbers.get(f"cosine_true_photo_place_{end}") for end in ("low", "high"))
-        spread = "" if low is None else f" (95% interval over sites {low:.2f} to {high:.2f})"
-        lines.append(
-            f"A photo and its own place have a mean cosine of "
-            f"**{numbers['cosine_true_photo_place']:.2f}**{spread}, a photo and the "
-            f"place of another **{numbers['cosine_random_photo_place']:.2f}**. Photos of "
-            "the training sites are among them: the benchmarks judge held-out ones."
-        )
-    if "modality_gap_chip_photo" in numbers:
-        lines.append(
-            f"The centres of chips and photos are {numbers['modality_gap_chip_photo']:.2f}"
-            " apart (0 would be no modality gap, 2 the largest possible)."
-        )
-    return "\n\n".join(lines)
-
-
 def one_space(chips, photos, places) -> Figure:
     """Two principal components of the three kinds, and cosines of true and random pairs."""
     with style.context():

@@ -17,7 +17,6 @@ from research.reports import html
 from research.reports.gather import Run, TaskRecord
 from research.reports.gather import gather as gather_run
 from research.reports.lines import Line, lines
-from research.reports.verdicts import LOSES, TIE, WINS
 from research.reports.words import Amount, label, number, quantity
 from research.tasks import inventory
 
@@ -195,24 +194,6 @@ def write(report: Report, reports: str | Path) -> Path:
         copy.unlink(missing_ok=True)  # it may be a link into DVC's cache
         shutil.copyfile(original, copy)
     return path
-
-
-def conclusions(report: Report) -> str:
-    """What the report holds, in Markdown, for whatever data it is."""
-    kind = "synthetic" if report.synthetic else "real"
-    said = [
-        f"`{report.dataset}` ({kind} data), weights {report.weights.get('source', 'unknown')}: "
-        f"{len(report.lines)} benchmarks ran, {len(report.skipped)} parts were skipped, "
-        f"{len(report.rejected)} rows were rejected."
-    ]
-    if report.lines:
-        verdicts = [x.random.verdict for x in report.lines if x.random]
-        said.append(
-            "Against the same encoder untrained, beyond the 95% interval: "
-            f"{verdicts.count(WINS)} better, {verdicts.count(LOSES)} worse, "
-            f"{verdicts.count(TIE)} undecided."
-        )
-    return "\n\n".join(said)
 
 
 # ---------------------------------------------------------------------------- cards

@@ -126,21 +126,3 @@ def predict(table: pd.DataFrame, targets=("green_view", "building_view"), seed: 
             model.fit(x[~test], table.loc[~test, target])
             out[name][target] = float(r2_score(table.loc[test, target], model.predict(x[test])))
     return pd.DataFrame(out).T
-
-
-def summary(spread: pd.DataFrame, agreement: dict[str, float], scores: pd.DataFrame) -> str:
-    """The three measurements as Markdown list items."""
-    within, between = spread["within"].mean(), spread["between"].mean()
-    shown = "; ".join(
-        f"{name}: " + " / ".join(f"{v:.2f}" for v in row)
-        for name, row in zip(scores.index, scores.to_numpy())
-    )
-    return (
-        f"- Land cover within 200 m: a class's share has a standard deviation of {within:.3f} "
-        f"within a site and {between:.3f} between sites (mean over classes).\n"
-        "- Photos agree with the map in their view cone: correlation "
-        f"{agreement['green_view, view cone']:.2f} (green) and "
-        f"{agreement['building_view, view cone']:.2f} (buildings).\n"
-        f"- R² of {' / '.join(scores.columns)} on held-out sites, by what is shown. {shown}.\n"
-        "- Open in every case: the heading, the weather, and what stands just before the camera.\n"
-    )

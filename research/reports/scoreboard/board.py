@@ -121,14 +121,6 @@ class Board:
             f"{said.get('no claim', 0)}; refuted by {said.get('refuted', 0)}."
         )
 
-    def conclusions(self) -> str:
-        """The summary, every loss, and what did not run, in Markdown."""
-        text = [self.summary(), *(f"- {s}" for s in self.losses)]
-        for head, left in (("Skipped", self.run.skipped), ("Not in this folder", self.absent)):
-            if left:
-                text.append(f"\n{head}: {', '.join(f'`{n}` ({why})' for n, why in left)}.")
-        return "\n".join(text)
-
 
 def build(
     dataset: Dataset,

@@ -145,7 +145,7 @@ def test_losses_are_sentences_and_only_where_there_are_some(found):
     ]
     (said,) = claims.losses(line(found, "retrieval"))
     assert "random init is ahead by 0.1, without an interval" in said
-    assert "no folder eurosat_rgb" in found.conclusions()
+    assert "no folder eurosat_rgb" in str(found.absent + found.run.skipped)
 
 
 def test_what_the_folder_has_no_data_for_is_listed_by_reason(found):
@@ -414,7 +414,7 @@ def test_page_needs_no_network_and_sorts_by_number(found, tmp_path):
 def test_nothing_has_run(tiny, tmp_path):
     found = board.build(Dataset(tiny), outputs=tmp_path, metrics=tmp_path, reports=tmp_path)
     found.save(tmp_path / "out", tmp_path / "scoreboard.json")
-    assert "nothing to claim" in found.conclusions()
+    assert "nothing to claim" in found.summary()
     assert "No task of this kind has run" in page.page(found)
     assert len(pd.read_parquet(tmp_path / "out/results.parquet")) == 0
 
