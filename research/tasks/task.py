@@ -168,7 +168,7 @@ class Task(ABC):
             return Result(**about, status="skipped", reason=why)
         try:
             found = self.measure(dataset, options)
-        except Skipped as why:
+        except (Skipped, BadInput) as why:  # of its data: the other tasks run nevertheless
             return Result(**about, status="skipped", reason=str(why))
         table, draws, headline = found.table, options.bootstrap, found.judged[0][1]
         gaps = trained.against_neighbours(table, draws)
