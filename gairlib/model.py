@@ -242,7 +242,12 @@ def _tensors(model: GAIR) -> dict[str, Tensor]:
 
 
 # What torch.compile, FSDP, Fabric and checkpointing leave in the names of a state dict
-INSERTED = ("_orig_mod.", "_fsdp_wrapped_module.", "_forward_module.", "_checkpoint_wrapped_module.")
+INSERTED = (
+    "_orig_mod.",
+    "_fsdp_wrapped_module.",
+    "_forward_module.",
+    "_checkpoint_wrapped_module.",
+)
 
 
 def plain_names(state: Mapping[str, Any], source: str, attribute: str = "") -> dict[str, Any]:
@@ -257,8 +262,7 @@ def plain_names(state: Mapping[str, Any], source: str, attribute: str = "") -> d
         name = name.removeprefix("module.")
         if name in named:
             raise BadInput(
-                f"{source}: {name} stands there twice, with and without "
-                "'module.' or '_orig_mod.'."
+                f"{source}: {name} stands there twice, with and without 'module.' or '_orig_mod.'."
             )
         named[name] = value
     if attribute and all(name.startswith(attribute) for name in named):

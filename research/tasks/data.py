@@ -164,4 +164,3 @@ def of_one_city(cluster: str, degrees: float | None) -> list[str]:
         "the split shows what is known of streets not seen in this area, and nothing about other "
         "cities"
     ]
-
