@@ -47,9 +47,10 @@ def load_official(
     """A published checkpoint -> GAIR in eval mode, float32.
 
     weights: a .safetensors file, a .pth file (read with weights_only) or a state dict; wrappers
-    and prefixes of training tools are taken off (`read.unwrap`). rs_heads, sv_heads: attention heads, which leave
-    no trace in the tensors. Missing, unknown, misshapen and whole-number tensors raise BadInput by
-    name; those that inference does not use are allowed and listed in `model.unused_tensors`.
+    and prefixes of training tools are taken off (`read.unwrap`). rs_heads, sv_heads: attention
+    heads, which leave no trace in the tensors. Missing, unknown, misshapen and whole-number tensors
+    raise BadInput by name; those that inference does not use are allowed and listed in
+    `model.unused_tensors`.
     """
     content, source = read(weights)
     state = unwrap(content, source, "model.")

@@ -134,8 +134,8 @@ def site_blocks(what: str, groups: np.ndarray, held_out: str) -> Scheme:
 
 def photo_sites(street: pd.DataFrame) -> tuple[np.ndarray, str, float | None]:
     """What counts as one place for photos: the site where two or more are named, else a block of
-    0.1 degrees, or of the largest size of CITY_BLOCK_DEGREES that gives MIN_BLOCKS of them; its name,
-    and the size of the blocks (None for sites)."""
+    0.1 degrees, or of the largest size of CITY_BLOCK_DEGREES that gives MIN_BLOCKS of them; its
+    name, and the size of the blocks (None for sites)."""
     if "site" in street and street["site"].notna().all() and street["site"].nunique() != 1:
         return street["site"].astype(str).to_numpy(dtype=str), "site", None
     if not len(street):
