@@ -62,6 +62,7 @@ WIDTH = 8.0  # inches: a full-width figure
 DPI = 150
 
 RC = {
+    "text.parse_math": False,  # a $ in a name or label of the data is a $
     "figure.dpi": 110,
     "figure.figsize": (WIDTH, 4.0),
     "figure.facecolor": "white",

@@ -75,7 +75,7 @@ def used_css(head: str, body: str) -> str:
 
 
 def smaller(page: str) -> str:
-    """The page with its embedded PNGs, but for swatches and icons, as WebP where that is smaller."""
+    """The page with its embedded PNGs as WebP where that is smaller; swatches and icons stay."""
 
     def again(match: re.Match) -> str:
         if len(match[1]) < SMALL:
