@@ -294,7 +294,8 @@ def distributions(pairs: Pairs, synthetic: bool) -> Figure:
         if known.size:
             cloud.hist(100 * known, bins=np.linspace(0, 100, 26), color=style.SKY)
             cloud.axvline(100 * chips.attrs["max_cloud"], color=style.VERMILION, ls="--")
-            cloud.set(yscale="log", xlim=(0, 100))
+            cloud.set(xlim=(0, 100))
+            style.log_axis(cloud.yaxis)
         else:
             cloud.set(xticks=[], yticks=[])
         if known.size < share.size:

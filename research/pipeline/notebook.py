@@ -195,6 +195,8 @@ def _kernel():
             "IPYTHONDIR": str(Path(folder) / "ipython"),
             "JUPYTER_RUNTIME_DIR": str(Path(folder) / "runtime"),
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger's warning about frozen modules
+            # figures belong into the page, whatever a shell or an IDE has set for its own windows
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         }
         old = {k: os.environ.get(k) for k in new}
         os.environ.update(new)
