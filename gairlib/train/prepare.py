@@ -188,32 +188,3 @@ def write_records(summary: dict, plan: Plan, *, out: str | Path, metrics: str | 
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(json.dumps(speed, indent=1) + "\n")
     return kept
-
-
-def conclusions(summary: dict, plan: Plan, dataset: Dataset) -> str:
-    """The stage's last words, in numbers of this run."""
-    kind = "synthetic" if dataset.synthetic else "real"
-    if not plan.train:
-        return (
-            f"**Nothing was trained on these {kind} data.** {plan.sentence} What the "
-            "benchmarks show below is how these weights transfer."
-        )
-    lines = [
-        f"On {kind} data, {summary['train_photos']:,} photos in {summary['train_chips']:,} "
-        f"chips, {summary['steps']:,} steps."
-    ]
-    if "val_recall_at_1" in summary:
-        n = int(summary["val_photos"])
-        lines.append(
-            f"A photo of the {n} validation photos finds its own place first in "
-            f"**{summary['val_recall_at_1']:.1%}** of the cases (chance {1 / n:.1%}) and among "
-            f"the first ten in {summary['val_recall_at_10']:.1%} (chance {min(1, 10 / n):.1%}); "
-            f"median rank {summary['val_median_rank']:.0f} (chance {(n + 1) / 2:.0f})."
-        )
-    else:
-        lines.append("There is no validation split, so nothing is said here about retrieval.")
-    lines.append(
-        "These sites steer no decision of the run; the test sites, which nobody has seen, "
-        "are judged in the benchmarks."
-    )
-    return "\n\n".join(lines)

@@ -69,6 +69,14 @@ def _name_of_probe(data: TaskData) -> str:
     return "logistic" if data.kind == "classification" else "ridge"
 
 
+def pretrained(data: TaskData, dataset: Dataset, options: Options) -> np.ndarray:
+    """Frozen features [n, D] of the model that is judged."""
+    model, images = options.model, None
+    if data.modality == "sv":
+        images = encode.read_photos(dataset, data.inputs, model.config.sv_size)
+    return features.of_task(data, model, images, options.device)
+
+
 def compared(
     data: TaskData, dataset: Dataset, options: Options
 ) -> tuple[list[Encoder], Tensor | None]:

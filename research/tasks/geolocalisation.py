@@ -66,7 +66,11 @@ def galleries(dataset: Dataset, rows: pd.DataFrame, training: pd.DataFrame) -> G
 def vectors(
     model: GAIR, query: Query, modality: str, device: str = "cpu", mode: str | None = None
 ) -> np.ndarray:
-    """Unit vectors [n, D] of the photos ("sv") or of the RS field where they stand ("rs")."""
+    """Unit vectors [n, D] of the photos ("sv"), of the RS field where they stand ("rs"), or of
+    their coordinates ("location")."""
+    if modality == "location":
+        lonlat = query.rows[["lon", "lat"]].to_numpy(np.float64)
+        return ranks.unit(encode.locations(model, lonlat, device=device))
     if modality == "sv":
         return ranks.unit(encode.encode_photos(model, query.images, device=device))
     return ranks.unit(

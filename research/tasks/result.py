@@ -81,13 +81,17 @@ class Result:
         split = self.splits.get(self.mainline[0][1]) if self.mainline else None
         return split.held_out if split else None
 
-    def row(self, split: str, encoder: str, metric: str) -> pd.Series | None:
-        """The mean row of an encoder, None where there is none."""
+    def row(
+        self, split: str, encoder: str, metric: str, seed: int | None = None
+    ) -> pd.Series | None:
+        """The mean row of an encoder, or that of one seed (what has a single seed has one row, its
+        mean); None where there is none."""
         r = self.rows
-        found = r[
-            (r.split == split) & (r.encoder == encoder) & (r.metric == metric) & (r.seed == "mean")
-        ]
-        return found.iloc[0] if len(found) else None
+        found = r[(r.split == split) & (r.encoder == encoder) & (r.metric == metric)]
+        for name in ("mean",) if seed is None else (str(seed), "mean"):
+            if (found.seed == name).any():
+                return found[found.seed == name].iloc[0]
+        return None
 
     def versus(self, split: str, baseline: str, metric: str) -> pd.Series | None:
         """The paired comparison of gair with a baseline, None where there is none."""
@@ -186,40 +190,47 @@ class Result:
         others = self.others()
         return short | ({"others": others} if others else {})
 
-    def conclusions(self) -> str:
-        """The result in Markdown sentences, true for whatever data it came from."""
-        if self.status != "ran":
-            return f"**{self.task} was skipped** on `{self.dataset}`: {self.reason}."
-        lines = [f"`{self.task}` on `{self.dataset}` ({self.data} data):", ""]
+    def judgements(self) -> list[dict]:
+        """The judged metrics, for sentences: metric, split, n, clusters, cluster, verdict and blind
+        (who guesses without looking); value, blind_value, untrained and difference as text, with
+        unit and interval. Empty for a skipped task."""
+        found = []
         for _, split, metric in self.mainline:
-            lines.append(f"- {self._sentence(split, metric)}")
-        judged = [(split, metric) for _, split, metric in self.mainline]
-        for _, c in self.comparison[self.comparison.verdict == "loses"].iterrows():
-            if (c.split, c.metric) not in judged:
-                continue
-            lines.append(
-                f"- Behind *{c.baseline}* in {c.metric} ({c.split}) by "
-                f"{_interval(abs(c.difference), *sorted((abs(c.low), abs(c.high))))}"
-                f"{_unit(c.unit)}."
-            )
-        return "\n".join(lines + [f"- Note: {note}." for note in self.notes])
+            ours, blind = self.row(split, OURS, metric), self.blind(split, metric)
+            gap, untrained = self.versus(split, RANDOM, metric), self.row(split, RANDOM, metric)
+            unit = f" {ours.unit}" if ours.unit else ""
+            about = {k: ours[k] for k in ("metric", "split", "n", "clusters", "cluster")}
+            about |= {
+                "value": _interval(ours.value, ours.low, ours.high) + unit,
+                "blind": blind.encoder,
+                "blind_value": f"{blind.value:.3g}{unit}",
+                "untrained": f"{untrained.value:.3g}{unit}",
+                "difference": _interval(gap.difference, gap.low, gap.high) + unit,
+                "verdict": {
+                    "wins": "better, beyond the interval",
+                    "loses": "worse, beyond the interval",
+                    "tie": "no difference beyond the interval",
+                    "": f"no interval from {ours.clusters} {ours.cluster}(s)",
+                }[gap.verdict],
+            }
+            found.append(about)
+        return found
 
-    def _sentence(self, split: str, metric: str) -> str:
-        ours, blind = self.row(split, OURS, metric), self.blind(split, metric)
-        gap, untrained = self.versus(split, RANDOM, metric), self.row(split, RANDOM, metric)
-        unit = _unit(ours.unit)
-        verdict = {
-            "wins": "better, beyond the interval",
-            "loses": "worse, beyond the interval",
-            "tie": "no difference beyond the interval",
-            "": f"no interval from {ours.clusters} {ours.cluster}(s)",
-        }[gap.verdict]
-        return (
-            f"**{metric}** ({split}): **{_interval(ours.value, ours.low, ours.high)}{unit}** "
-            f"({ours.n:,} examples, {ours.clusters} {ours.cluster}s); {blind.encoder} "
-            f"{blind.value:.3g}{unit}; the same encoder untrained {untrained.value:.3g}{unit}, "
-            f"difference {_interval(gap.difference, gap.low, gap.high)}: {verdict}."
-        )
+    def losses(self) -> list[dict]:
+        """Baselines that are ahead of gair in a judged metric, for sentences: baseline, metric,
+        split, and by how much, as text."""
+        judged = [(split, metric) for _, split, metric in self.mainline]
+        return [
+            {
+                "baseline": c.baseline,
+                "metric": c.metric,
+                "split": c.split,
+                "gap": _interval(abs(c.difference), *sorted((abs(c.low), abs(c.high))))
+                + (f" {c.unit}" if c.unit else ""),
+            }
+            for c in self.comparison[self.comparison.verdict == "loses"].itertuples()
+            if (c.split, c.metric) in judged
+        ]
 
     def save(self, folder: str | Path, metrics: str | Path | None = None) -> None:
         """rows.parquet, rows.csv, comparison.csv, neighbours.csv, regions.csv, bias.csv
@@ -227,8 +238,8 @@ class Result:
         `metrics`.
 
         result.json says what the task is (question, claim, subject, kind, held_out; splits: name ->
-        the fields of `Split`) and what came out (status, reason, data, headline, mainline, notes,
-        conclusions). Reports, scoreboard and figures read these fields.
+        the fields of `Split`) and what came out (status, reason, data, headline, mainline, notes).
+        Reports, scoreboard and figures read these fields.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -259,7 +270,6 @@ class Result:
             "headline": head,
             "mainline": [list(row) for row in self.mainline],
             "notes": self.notes,
-            "conclusions": self.conclusions(),
         }
         (folder / "result.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         if metrics is not None:
@@ -272,10 +282,6 @@ def _short(value) -> float | int:
     """Six digits: enough to compare, few enough that a committed file changes for a reason."""
     number = float(f"{float(value):.6g}")
     return int(number) if number.is_integer() and isinstance(value, int) else number
-
-
-def _unit(unit: str) -> str:
-    return f" {unit}" if unit else ""
 
 
 def _interval(value: float, low: float, high: float) -> str:

@@ -155,6 +155,15 @@ class Task(ABC):
     def load(self, dataset: Dataset, options: Options = DEFAULTS) -> Any:
         """Examples, labels and splits; for retrieval the pairs that ask."""
 
+    def load_or_reason(self, dataset: Dataset, options: Options = DEFAULTS) -> tuple[Any, str]:
+        """What `load` gives and "", or None and why the folder cannot run this task."""
+        if why := self.available(dataset):
+            return None, why
+        try:
+            return self.load(dataset, options), ""
+        except Skipped as why:
+            return None, str(why)
+
     @abstractmethod
     def measure(self, dataset: Dataset, options: Options) -> Measured:
         """Every number of the task. May raise Skipped."""

@@ -23,6 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.errors import BadInput
+from gairlib.model import GAIR
 from research.evaluation import stats
 from research.evaluation.stats import Score
 from research.evaluation.table import OURS, RANDOM, Table
@@ -153,6 +154,18 @@ def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> M
     ]
     example = {"segmentation": data, "chips": asked, "truth": truth, "guesses": shown}
     return Measured(table, judged, [Split(split, data.held_out)], notes, example)
+
+
+def linear_probe(
+    data: SegmentationData, model: GAIR, device: str = "cpu"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of the test tiles [m, H, W]: the true ones, and those of a linear head that was trained
+    on the frozen tokens of the training tiles. What `measure` does for one encoder and seed 0."""
+    (chips, masks), (asked, truth) = (load(data, split) for split in ("train", "test"))
+    seen, tokens = (train.features(model, x, device=device)[-1:] for x in (chips, asked))
+    head = partial(LinearHead, seen[0].shape[-1], len(data.classes), masks.shape[-1])
+    fitted = train.fit(head, seen, masks, seed=0, schedule=QUICK, device=device)
+    return truth, train.predict(fitted, tokens, device=device)
 
 
 def by_pixel(chips: np.ndarray, masks: np.ndarray, asked: np.ndarray, classes: int) -> np.ndarray:
