@@ -311,7 +311,7 @@ def distributions(pairs: Pairs, synthetic: bool) -> Figure:
 
 def date_gaps(pairs: Pairs, synthetic: bool) -> Figure:
     """Days between a photo and its chip's scene, and the share of near-duplicates by split."""
-    gap = pairs.manifest["date_gap_days"].to_numpy(float)
+    gap = pairs.manifest.get("date_gap_days", pd.Series(dtype=float)).to_numpy(float)
     known = gap[np.isfinite(gap)]
     with style.context():
         fig = Figure(figsize=(style.WIDTH, 2.8), layout="constrained")
