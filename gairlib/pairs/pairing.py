@@ -190,15 +190,7 @@ class _Run:
                 self.bar.total = self.photos_in
                 self.bar.refresh()
                 if not (folder / f"rejected/in-{number:06d}.parquet").exists():
-                    yield (
-                        folder,
-                        number,
-                        frame,
-                        reasons,
-                        self.table,
-                        spherical,
-                        division,
-                    )
+                    yield (folder, number, frame, reasons, self.table, spherical, division)
 
         for _ in self.pool.map(prepare_chunk, tasks(), ahead=1):
             pass  # what a chunk gives is in its files

@@ -70,7 +70,9 @@ def table(frame):
 
     with pd.option_context("display.max_colwidth", None):
         return HTML(
-            frame.to_html(index=False, escape=True, border=0, na_rep="", float_format="{:.1f}".format)
+            frame.to_html(
+                index=False, escape=True, border=0, na_rep="", float_format="{:.1f}".format
+            )
         )
 
 
