@@ -8,9 +8,9 @@ to `-p` over as the true string 'false', and follows whatever `python3` kernel t
 registered. Here the sections of params.yaml are merged and checked against the notebook's
 parameters cell (names and types) before a kernel starts, the kernel is this very interpreter with
 gairlib importable, and a user's mistake (BadInput, Missing) ends in its one sentence, without a
-traceback. A notebook that finds nothing to do raises `Skipped`: its page, numbers and folder say why,
-and the run goes on. Beside the page, NAME.json keeps notebook, title and parameters. What differs from run to
-run (seconds, time of finish, commit) goes to logs/, which nothing depends on.
+traceback. A notebook that finds nothing to do raises `Skipped`: its page, numbers and folder say
+why, and the run goes on. Beside the page, NAME.json keeps notebook, title and parameters. What
+differs from run to run (seconds, time of finish, commit) goes to logs/, which nothing depends on.
 
 A notebook that is opened and run by hand writes below scratch/: its parameters name the paths that
 it writes with that folder in front, and this runner takes it away. So a run by hand never replaces

@@ -161,7 +161,7 @@ class Task(ABC):
             return None, why
         try:
             return self.load(dataset, options), ""
-        except Skipped as why:
+        except (Skipped, BadInput) as why:
             return None, str(why)
 
     @abstractmethod
