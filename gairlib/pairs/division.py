@@ -112,6 +112,6 @@ def _by_ends(cells: np.ndarray, apart_m: float) -> Division:
     return Division(
         ends=(axis, middle, int(last), int(first)),
         sentence=f"{about}, in too few blocks for a division by chance: the {names[0]} end, a "
-        f"tenth of them, is for testing, the {names[1]} end for validation. That shows what is known of "
-        "nearby streets that were not seen, and nothing about other cities",
+        f"tenth of them, is for testing, the {names[1]} end for validation. That shows what is "
+        "known of nearby streets that were not seen, and nothing about other cities",
     )
