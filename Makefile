@@ -47,6 +47,7 @@ $(VENV)/requirements.installed: requirements.lock pyproject.toml
 	@cp requirements.lock $@
 
 data: env
+	@test -e .git || { echo "No git checkout (unpacked from an archive?), which DVC needs: get the code with git clone"; exit 1; }
 	$(BIN)/dvc pull -q data.dvc
 
 pull: env

@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,7 @@ class GAIR(nn.Module):
                 raise Missing(f"{folder} holds no {name}; save_pretrained writes it.")
         try:
             config = GAIRConfig.from_dict(json.loads((folder / CONFIG).read_text()))
-            state = load_file(folder / WEIGHTS)
+            state = plain_names(load_file(folder / WEIGHTS), str(folder / WEIGHTS), "model.")
         except (json.JSONDecodeError, SafetensorError) as error:
             raise BadInput(f"{folder}: config or weights cannot be read: {error}") from None
         model = cls(config)
@@ -238,6 +239,35 @@ def weights_hash(folder: str | Path) -> str:
 
 def _tensors(model: GAIR) -> dict[str, Tensor]:
     return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+
+
+# What torch.compile, FSDP, Fabric and checkpointing leave in the names of a state dict
+INSERTED = (
+    "_orig_mod.",
+    "_fsdp_wrapped_module.",
+    "_forward_module.",
+    "_checkpoint_wrapped_module.",
+)
+
+
+def plain_names(state: Mapping[str, Any], source: str, attribute: str = "") -> dict[str, Any]:
+    """A state dict under its modules' own names: without INSERTED wherever they stand, without
+    "module." (DDP) in front, and without `attribute` (such as "model.", Lightning's) where it
+    stands in front of all names. BadInput where two names become the same."""
+    named: dict[str, Any] = {}
+    for key, value in state.items():
+        name = str(key)
+        for piece in INSERTED:
+            name = name.replace(piece, "")
+        name = name.removeprefix("module.")
+        if name in named:
+            raise BadInput(
+                f"{source}: {name} stands there twice, with and without 'module.' or '_orig_mod.'."
+            )
+        named[name] = value
+    if attribute and all(name.startswith(attribute) for name in named):
+        return {name.removeprefix(attribute): value for name, value in named.items()}
+    return named
 
 
 def load_strict(model: nn.Module, state: dict[str, Tensor], source: str) -> None:

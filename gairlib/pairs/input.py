@@ -30,6 +30,7 @@ from gairlib.data.scene import Scene
 from gairlib.data.tables import PHOTO_COLUMNS
 from gairlib.errors import BadInput
 from gairlib.pairs import placement
+from gairlib.pairs.division import Division
 from gairlib.pairs.join import Footprints
 
 OUTSIDE = "outside every scene"
@@ -123,14 +124,13 @@ def prepare_chunk(
     reasons: pd.Series,
     scenes: SceneTable,
     spherical: str,
-    block_deg: float,
-    seed: int,
+    division: Division,
 ) -> int:
     """Write a chunk's files into `work`; returns how many of its photos lie in a scene."""
     frame, reasons = _completed(frame), reasons.copy()
     if spherical == "skip":
         reasons[frame["is_spherical"] & reasons.isna()] = SPHERICAL
-    split = _splits(frame, reasons, block_deg, seed)
+    split = _splits(frame, reasons, division)
     good = np.flatnonzero(reasons.isna())
     lon, lat = (frame[c].to_numpy(np.float64)[good] for c in ("lon", "lat"))
     day = days(frame["captured_at"]).astype(float)
@@ -188,13 +188,13 @@ def _completed(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _splits(frame: pd.DataFrame, reasons: pd.Series, block_deg: float, seed: int) -> np.ndarray:
+def _splits(frame: pd.DataFrame, reasons: pd.Series, division: Division) -> np.ndarray:
     """The split of every photo; a value other than train, val, test is a reason to reject it."""
     if "split" not in frame:
         split = np.full(len(frame), "", object)
         good = reasons.isna().to_numpy()
         lon, lat = (frame[c].to_numpy(np.float64)[good] for c in ("lon", "lat"))
-        split[good] = placement.split_by_block(lon, lat, block_deg, seed)
+        split[good] = division.of(lon, lat)
         return split
     split = frame["split"].astype(object)
     wrong = ~split.isin(placement.SPLITS) & reasons.isna()

@@ -35,6 +35,7 @@ from gairlib.data.scene import Scene
 from gairlib.errors import BadInput
 from gairlib.pairs import placement, shuffle, store
 from gairlib.pairs.cut import Settings, cut
+from gairlib.pairs.division import Division, divide
 from gairlib.pairs.input import (
     SceneTable,
     check_table,
@@ -92,7 +93,8 @@ def pair(
     repeats_train, if given). margin: a photo's least distance from the chip's edge, in chips.
     max_cloud, max_nodata: highest share of a chip's pixels, in [0, 1]; cloud counts where the scene
     has a classification. split_block_deg: side of the spatial blocks that make train, val and test
-    where the table has no column `split`. split_buffer_m: least distance between chips of different
+    where the table has no column `split` and photos of enough places (see `division`).
+    split_buffer_m: least distance between chips of different
     splits, metres. spherical: "views" (four perspective views) or "skip". near_duplicates: "keep"
     (named in the manifest and counted) or "drop". tries: random offsets drawn for each chip.
 
@@ -137,11 +139,12 @@ def pair(
         ) as bar,
     ):
         run = _Run(state, pool, bar, scenes, settings)
-        run.read(street, rows, spherical, split_block_deg)
+        division = divide(photo_chunks(street, rows), split_block_deg, seed, chip_m, split_buffer_m)
+        run.read(street, rows, spherical, division)
         for split in reversed(placement.SPLITS):  # the small splits choose their chips first
             rounds = repeats if split != "train" or repeats_train is None else repeats_train
             run.place(split, rounds)
-        pairs = run.finish(folder, choices)
+        pairs = run.finish(folder, choices, division)
     state.remove()
     pairs.keep_alive = temporary
     return pairs
@@ -176,7 +179,7 @@ class _Run:
         self.table = SceneTable.of(scenes)
         self.photos_in = 0
 
-    def read(self, street, rows: int, spherical: str, block_deg: float) -> None:
+    def read(self, street, rows: int, spherical: str, division: Division) -> None:
         """The whole table through `input.prepare_chunk`, and ids that stand more than once."""
         folder = self.work.folder
         source = photo_chunks(street, rows)
@@ -187,16 +190,7 @@ class _Run:
                 self.bar.total = self.photos_in
                 self.bar.refresh()
                 if not (folder / f"rejected/in-{number:06d}.parquet").exists():
-                    yield (
-                        folder,
-                        number,
-                        frame,
-                        reasons,
-                        self.table,
-                        spherical,
-                        block_deg,
-                        self.settings.seed,
-                    )
+                    yield (folder, number, frame, reasons, self.table, spherical, division)
 
         for _ in self.pool.map(prepare_chunk, tasks(), ahead=1):
             pass  # what a chunk gives is in its files
@@ -269,7 +263,7 @@ class _Run:
         found = [np.load(p) for k in range(order) for p in sorted(parts.glob(f"{k}-*/boxes.npy"))]
         return np.concatenate(found) if found else np.empty((0, 4))
 
-    def finish(self, folder: Path, choices: dict) -> Pairs:
+    def finish(self, folder: Path, choices: dict, division: Division) -> Pairs:
         """Parts, rejections and counts as one folder of pairs."""
         work = self.work.folder
         target = work / "rejected.parquet"
@@ -288,6 +282,8 @@ class _Run:
             "rejected": dict(counts.most_common()),
         }
         report |= _summary(parts, len(self.scenes))
+        if division.sentence:
+            report["division"] = division.sentence
         shown = {k: v for k, v in choices.items() if k != "photos_root"}
         report["settings"] = shown
         return store.assemble(

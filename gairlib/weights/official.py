@@ -46,14 +46,14 @@ def load_official(
 ) -> GAIR:
     """A published checkpoint -> GAIR in eval mode, float32.
 
-    weights: a .safetensors file, a .pth file (read with weights_only) or a state dict; a "model"
-    wrapper and "module." prefixes are taken off. rs_heads, sv_heads: attention heads, which leave
-    no trace in the tensors. Missing, unknown, misshapen and whole-number tensors raise BadInput by
-    name; those that inference does not use are allowed and listed in `model.unused_tensors`.
+    weights: a .safetensors file, a .pth file (read with weights_only) or a state dict; wrappers
+    and prefixes of training tools are taken off (`read.unwrap`). rs_heads, sv_heads: attention
+    heads, which leave no trace in the tensors. Missing, unknown, misshapen and whole-number tensors
+    raise BadInput by name; those that inference does not use are allowed and listed in
+    `model.unused_tensors`.
     """
     content, source = read(weights)
-    inner = content.get("model")  # one such wrapper, and no other
-    state = unwrap(inner if isinstance(inner, Mapping) else content, source, wrappers=())
+    state = unwrap(content, source, "model.")
     config = infer_config(state, rs_heads, sv_heads, source)
     model = GAIR(config)
     own = model.state_dict()

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gairlib.errors import BadInput, Missing
+from gairlib.model import plain_names
 
 Weights = str | Path | Mapping[str, Any]
 WRAPPERS = ("state_dict", "model")  # Lightning's and most others'
@@ -51,18 +52,12 @@ def read(weights: Weights) -> tuple[Mapping[str, Any], str]:
     return content, str(path)
 
 
-def unwrap(
-    content: Mapping[str, Any], source: str, wrappers: Sequence[str] = WRAPPERS
-) -> dict[str, Tensor]:
-    """The state dict in it: wrappers and "module." prefixes come off; nothing but tensors."""
-    while inner := [content[k] for k in wrappers if isinstance(content.get(k), Mapping)]:
+def unwrap(content: Mapping[str, Any], source: str, attribute: str = "") -> dict[str, Tensor]:
+    """The state dict in it: wrappers come off, and what training tools put into names
+    (`plain_names`); nothing but tensors."""
+    while inner := [content[k] for k in WRAPPERS if isinstance(content.get(k), Mapping)]:
         content = inner[0]
-    state: dict[str, Any] = {}
-    for key, value in content.items():
-        name = str(key).removeprefix("module.")
-        if name in state:
-            raise BadInput(f"{source}: {name} stands there twice, with and without 'module.'.")
-        state[name] = value
+    state = plain_names(content, source, attribute)
     if wrong := [k for k, v in state.items() if not isinstance(v, Tensor)]:
         raise BadInput(f"{source}: {wrong[0]} is no tensor; give the model's state dict.")
     if not state:

@@ -2,7 +2,8 @@
 
 Random folds test rows whose neighbours were trained on, so they measure interpolation between
 near points; blocked folds hold out whole cells of 0.5, 2, 10 or 20 degrees, so they measure what is
-known about a region that was not seen (Roberts et al. 2017, Ecography 40:913-929, section 4).
+known about a region that was not seen (Roberts et al. 2017, Ecography 40:913-929, section 4). Data
+of one city get smaller cells (`fitting_size`): what is then known is about streets not seen there.
 
 - A fold is a property of a *group* (a row, or a block), never of a row: rows of one group cannot
   land on both sides, whatever the seed.
@@ -16,6 +17,8 @@ known about a region that was not seen (Roberts et al. 2017, Ecography 40:913-92
 - Folds are about equal in rows: groups are dealt out largest first to the smallest fold so far, so
   two folds differ by at most the largest group.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -44,6 +47,23 @@ def blocks(lonlat: ArrayLike, degrees: float) -> np.ndarray:
     row = np.minimum(np.floor((lat + 90) / degrees).astype(int), rows - 1)
     column[np.abs(lat) == 90] = 0
     return np.char.add(np.char.add(column.astype(str), "_"), row.astype(str))
+
+
+def block_count(lonlat: ArrayLike, degrees: float) -> int:
+    """How many cells of that size hold one of (lon, lat) [n, 2]."""
+    return len(np.unique(blocks(lonlat, degrees)))
+
+
+def fitting_size(lonlat: ArrayLike, sizes: Sequence[float], least: int) -> float:
+    """The first of the cell sizes (degrees, from large to small) that gives (lon, lat) [n, 2] at
+    least `least` cells; where none does, the one with most cells, the larger of equals. So places
+    all over a continent get its blocks, and those of one city get blocks of a city."""
+    counts = {}
+    for size in sizes:
+        counts[size] = block_count(lonlat, size)
+        if counts[size] >= least:
+            return float(size)
+    return float(max(sizes, key=counts.get))
 
 
 def sites_of(rows: pd.DataFrame) -> np.ndarray:

@@ -84,7 +84,8 @@ def box_errors() -> tuple[Figure, dict[str, float]]:
                 worst = [metres_off(a, degrees, size).max() for a in LATITUDES]
                 ax.plot(LATITUDES, worst, color=colour, label=name)
             ax.axhline(10.0, color=style.GREY, ls="--", lw=1)
-            ax.set(title=f"Chip of {size:,.0f} m", xlabel="latitude (degrees)", yscale="log")
+            ax.set(title=f"Chip of {size:,.0f} m", xlabel="latitude (degrees)")
+            style.log_axis(ax.yaxis)
         axes[0].set_ylabel("largest error in a chip (metres)")
         axes[0].annotate(
             "one pixel",

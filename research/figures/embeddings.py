@@ -106,7 +106,7 @@ def nearest_chips(
     pool = photos
     if "split" in photos and (photos["split"] == "test").any():
         pool = photos[photos["split"] == "test"]
-    pick = np.random.default_rng(seed).permutation(len(pool))[:queries]
+    pick = np.random.default_rng(seed).permutation(len(pool))[: queries if len(chips) else 0]
     with style.context():
         rows = max(1, len(pick))
         figure = Figure(figsize=(style.WIDTH, 1.75 * rows))

@@ -294,7 +294,8 @@ def distributions(pairs: Pairs, synthetic: bool) -> Figure:
         if known.size:
             cloud.hist(100 * known, bins=np.linspace(0, 100, 26), color=style.SKY)
             cloud.axvline(100 * chips.attrs["max_cloud"], color=style.VERMILION, ls="--")
-            cloud.set(yscale="log", xlim=(0, 100))
+            cloud.set(xlim=(0, 100))
+            style.log_axis(cloud.yaxis)
         else:
             cloud.set(xticks=[], yticks=[])
         if known.size < share.size:
@@ -310,7 +311,7 @@ def distributions(pairs: Pairs, synthetic: bool) -> Figure:
 
 def date_gaps(pairs: Pairs, synthetic: bool) -> Figure:
     """Days between a photo and its chip's scene, and the share of near-duplicates by split."""
-    gap = pairs.manifest["date_gap_days"].to_numpy(float)
+    gap = pairs.manifest.get("date_gap_days", pd.Series(dtype=float)).to_numpy(float)
     known = gap[np.isfinite(gap)]
     with style.context():
         fig = Figure(figsize=(style.WIDTH, 2.8), layout="constrained")

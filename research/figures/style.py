@@ -15,6 +15,7 @@ import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from PIL import Image
 
 # Okabe & Ito (2008), reordered: the first three are far apart in lightness as well as in hue.
@@ -62,6 +63,7 @@ WIDTH = 8.0  # inches: a full-width figure
 DPI = 150
 
 RC = {
+    "text.parse_math": False,  # a $ in a name or label of the data is a $
     "figure.dpi": 110,
     "figure.figsize": (WIDTH, 4.0),
     "figure.facecolor": "white",
@@ -161,6 +163,13 @@ def image_axes(ax, title: str = ""):
     if title:
         ax.set_title(title)
     return ax
+
+
+def log_axis(axis) -> None:
+    """Plain numbers on a logarithmic axis, where Matplotlib would write powers in TeX."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axis.set_minor_formatter(LogFormatter())
 
 
 def mark(fig: Figure, synthetic: bool) -> Figure:

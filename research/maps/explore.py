@@ -24,7 +24,7 @@ from gairlib.embed.field import (
     read_chip_field,
 )
 from gairlib.embed.pca import PCA
-from gairlib.errors import BadInput
+from gairlib.errors import BadInput, Skipped
 from research.evaluation import stats
 
 MAX_PHOTOS = 200  # of one scene are looked for; more are drawn by the seed
@@ -32,12 +32,13 @@ FEW = 10  # with fewer photos no interval is given
 
 
 def choose_scene(dataset: Dataset, manifest: pd.DataFrame, wanted: str = "") -> Scene:
-    """The scene of that id; else the first test scene with photos, any with photos, any at all."""
+    """The scene of that id; else the first test scene with photos, any with photos, any at all.
+    Skipped where there is none."""
     if wanted:
         return dataset.scene(wanted)
     usable = {s.id: s for s in dataset.scenes()}
     if not usable:
-        raise BadInput(f"{dataset.folder}: no usable scene in scenes/, so no field to look at")
+        raise Skipped("no usable scene in scenes/, so there is no field to look at")
     for rows in (manifest[manifest["split"] == "test"], manifest):
         found = sorted(set(rows["scene_id"]) & set(usable))
         if found:

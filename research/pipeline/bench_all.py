@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         run = prepare(options.data, options.name)
         params = yaml.safe_load((run / "params.yaml").read_text())
         print(f"{len(params['tasks'])} tasks in {run}", flush=True)
-        stages.run_dvc(stages.ROOT, "repro", "pretrain")
+        stages.run_dvc(stages.ROOT, "--wait-for-lock", "repro", "pretrain")
         stages.repro(run, keep_going=True)
     except (BadInput, Missing) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -8,8 +8,9 @@ to `-p` over as the true string 'false', and follows whatever `python3` kernel t
 registered. Here the sections of params.yaml are merged and checked against the notebook's
 parameters cell (names and types) before a kernel starts, the kernel is this very interpreter with
 gairlib importable, and a user's mistake (BadInput, Missing) ends in its one sentence, without a
-traceback. Beside the page, NAME.json keeps notebook, title and parameters. What differs from run to
-run (seconds, time of finish, commit) goes to logs/, which nothing depends on.
+traceback. A notebook that finds nothing to do raises `Skipped`: its page, numbers and folder say
+why, and the run goes on. Beside the page, NAME.json keeps notebook, title and parameters. What
+differs from run to run (seconds, time of finish, commit) goes to logs/, which nothing depends on.
 
 A notebook that is opened and run by hand writes below scratch/: its parameters name the paths that
 it writes with that folder in front, and this runner takes it away. So a run by hand never replaces
@@ -21,6 +22,7 @@ import ast
 import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -38,6 +40,7 @@ SCRATCH = "scratch/"  # where a notebook writes that is run by hand
 DPI = 140  # of figures in notebooks
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 SENTENCES = ("BadInput", "Missing")  # errors whose sentence is for the user
+ERROR_MARKS = {"papermill-error-cell-tag"}  # of the cells that papermill puts around an error
 # In a kernel tqdm.auto draws widgets, of which neither a terminal nor a page would show anything.
 BARS = "__import__('sys').modules['tqdm.auto'] = __import__('tqdm.std', fromlist=['tqdm'])"
 
@@ -57,6 +60,20 @@ def enter() -> Path:
 
         select_figure_formats(shell, {"png"}, bbox_inches=None, dpi=DPI)
     return Path.cwd()
+
+
+def table(frame):
+    """A data frame without its index, every cell whole and as it is: what stands in it of the data
+    is text, never HTML."""
+    import pandas as pd
+    from IPython.display import HTML
+
+    with pd.option_context("display.max_colwidth", None):
+        return HTML(
+            frame.to_html(
+                index=False, escape=True, border=0, na_rep="", float_format="{:.1f}".format
+            )
+        )
 
 
 # ---------------------------------------------------------------------------- parameters
@@ -195,6 +212,8 @@ def _kernel():
             "IPYTHONDIR": str(Path(folder) / "ipython"),
             "JUPYTER_RUNTIME_DIR": str(Path(folder) / "runtime"),
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger's warning about frozen modules
+            # figures belong into the page, whatever a shell or an IDE has set for its own windows
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         }
         old = {k: os.environ.get(k) for k in new}
         os.environ.update(new)
@@ -226,18 +245,24 @@ def run(notebook: str | Path, values: dict, html: str | Path, index: str = "inde
     started, code = time.monotonic(), commit.current()
     # papermill does not see `a, b = 1, 2` and would warn of unknown names; ours are checked.
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    with _kernel():
-        nb = papermill.execute_notebook(
-            notebook,
-            failed,
-            parameters=values,
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            start_timeout=180,
-            stdout_file=sys.stdout,
-            stderr_file=sys.stdout,  # bars go to stderr; ours is for the sentence of an error
-        )
+    try:
+        with _kernel():
+            nb = papermill.execute_notebook(
+                notebook,
+                failed,
+                parameters=values,
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                start_timeout=180,
+                stdout_file=sys.stdout,
+                stderr_file=sys.stdout,  # bars go to stderr; ours is for the sentence of an error
+            )
+    except papermill.PapermillExecutionError as problem:
+        if problem.ename != "Skipped":
+            raise
+        nb = _skipped(_read(failed), problem.evalue)
+        _record_skipped(effective, problem.evalue)
     notebook_html.write(nb, html, back=None if html.name == index else index)
     failed.unlink(missing_ok=True)
     record = {
@@ -256,6 +281,27 @@ def run(notebook: str | Path, values: dict, html: str | Path, index: str = "inde
     }
     _write_json(log_of(html), varying)
     return html
+
+
+def _skipped(nb, reason: str):
+    """What a notebook shows that has raised `Skipped`: as far as it came, and why it ended."""
+    import nbformat
+
+    code = [i for i, c in enumerate(nb.cells) if c.cell_type == "code"]
+    last = next(i for i in code if any(o.output_type == "error" for o in nb.cells[i].outputs))
+    said = nbformat.v4.new_output("display_data", {"text/markdown": f"**Skipped**: {reason}"})
+    ended = nb.cells[: last + 1]
+    nb.cells = [c for c in ended if not ERROR_MARKS & set(c.metadata.get("tags", []))]
+    nb.cells[-1].outputs = [o for o in nb.cells[-1].outputs if o.output_type != "error"] + [said]
+    return nb
+
+
+def _record_skipped(values: dict, reason: str) -> None:
+    """The folder `out` and the file `metrics` of a stage that had nothing to do."""
+    folder = Path(values["out"])
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier run, when there was something to do
+    _write_json(folder / "skipped.json", {"skipped": reason})
+    _write_json(Path(values["metrics"]), {"ran": 0, "skipped": reason})
 
 
 def log_of(html: str | Path) -> Path:

@@ -75,7 +75,7 @@ def used_css(head: str, body: str) -> str:
 
 
 def smaller(page: str) -> str:
-    """The page with its embedded PNGs, but for swatches and icons, as WebP where that is smaller."""
+    """The page with its embedded PNGs as WebP where that is smaller; swatches and icons stay."""
 
     def again(match: re.Match) -> str:
         if len(match[1]) < SMALL:
@@ -111,12 +111,31 @@ def title(nb) -> str:
 
 def convert(nb, back: str | None = None) -> str:
     """nb: executed notebook node -> HTML text; `back`: relative address of the index page."""
+    from jinja2 import pass_context
     from nbconvert import HTMLExporter  # a second of imports that `enter()` must not pay
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
     from nbconvert.preprocessors import coalescestreams
+
+    class Words(IPythonRenderer):
+        """Markdown as words: ids and names of the data stand in it, so HTML is shown as it is
+        written, pictures are their text, and a link runs nothing."""
+
+        def image(self, text: str, url: str, title: str | None = None) -> str:
+            return html.escape(text)
+
+        def block_mermaidjs(self, code: str) -> str:
+            return f"<pre>{html.escape(code)}</pre>"
 
     class Page(HTMLExporter):
         template_name = "lab"
         raw_template = read_file("notebook.html")
+
+        @pass_context
+        def markdown2html(self, context, source):
+            words = Words(
+                escape=True, allow_harmful_protocols=False, anchor_link_text=self.anchor_link_text
+            )
+            return MarkdownWithMath(renderer=words).render(source)
 
     exporter = Page(embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True)
     name = title(nb) or "Notebook"

@@ -128,7 +128,7 @@ def repro(
         raise BadInput(f"jobs is {jobs}: at least one stage at a time")
     where, command = Path(where), list(command)
     last = {"": ["repro", *(["--keep-going"] if keep_going else [])]}
-    with _asked_to_end():
+    with ended_by_signals():
         if jobs > 1 and (first := changed(where, command, env)):
             todo = affected(stages(where), first)
             single = {n: ["--wait-for-lock", "repro", "--single-item", n] for n in todo}
@@ -153,7 +153,8 @@ def _run(
             if failed is None or keep_going:
                 for name in ready(graph, done, begun, set(running), jobs):
                     show = jobs > 1 and name not in ALONE
-                    running[name] = Stage(name, [*command, *calls[name]], where, env, show)
+                    with _held():  # a process that was begun is known before a signal counts
+                        running[name] = Stage(name, [*command, *calls[name]], where, env, show)
                     begun.add(name)
             if not running:
                 break
@@ -174,28 +175,60 @@ def _run(
 
 
 def _interrupt(running) -> None:
-    """Asks the stages to end, as Ctrl-C in a terminal would, and waits for them."""
+    """Asks the stages to end, as Ctrl-C in a terminal would, and waits for them; a second signal
+    ends them at once."""
     for number, patience in ((signal.SIGINT, PATIENCE), (signal.SIGKILL, PATIENCE)):
-        for stage in running:
-            if stage.process.poll() is None:
-                os.killpg(stage.process.pid, number)
-        for stage in running:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                stage.process.wait(timeout=patience)
+        with contextlib.suppress(KeyboardInterrupt):
+            for stage in running:
+                if stage.process.poll() is None:
+                    os.killpg(stage.process.pid, number)
+            for stage in running:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    stage.process.wait(timeout=patience)
+
+
+def call(command: Sequence[str], where: str | Path, env: dict) -> None:
+    """One command in a folder, which writes to the terminal itself; CalledProcessError where it
+    fails. An interrupt or a signal that ends this process ends it first."""
+    with ended_by_signals():
+        _run({"": []}, {"": []}, Path(where), list(command), env, 1, False)
+
+
+class _Signals:
+    """Whether a signal counts at once, and whether one has come while it did not."""
+
+    held = False
+    came = False
+
+
+def _ask(number, frame) -> None:
+    if _Signals.held:
+        _Signals.came = True
+    else:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
-def _asked_to_end():
-    """A closed terminal and `kill` end the stages too, not this process alone; what `nohup` has
-    made this process deaf to stays so."""
-
-    def ask(number, frame):
+def _held():
+    """Signals of `ended_by_signals` count at the end of the block only."""
+    _Signals.held = True
+    try:
+        yield
+    finally:
+        _Signals.held = False
+    if _Signals.came:
+        _Signals.came = False
         raise KeyboardInterrupt
 
+
+@contextlib.contextmanager
+def ended_by_signals():
+    """Ctrl-C, a closed terminal and `kill` end the stages too, not this process alone; what `nohup`
+    has made this process deaf to stays so."""
     main = threading.current_thread() is threading.main_thread()
     before = {
-        n: signal.signal(n, ask)
-        for n in (signal.SIGTERM, signal.SIGHUP)
+        n: signal.signal(n, _ask)
+        for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         if main and signal.getsignal(n) != signal.SIG_IGN
     }
     try:

@@ -11,11 +11,13 @@ checkpoint, which is taken as it is where there are too few pairs to train on. N
 """
 
 import argparse
+import contextlib
+import fcntl
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
@@ -27,6 +29,7 @@ from research.tasks import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_ONLY = ("world",)
+DATA = "${data.folder}"  # the dataset folder, as a dependency in dvc.yaml
 JOBS = 2  # stages at a time
 INTERRUPTED = "interrupted; what was finished is kept, and the same command goes on from there"
 
@@ -90,14 +93,56 @@ def prepare(
         pipeline["stages"].pop("benchmark")
         for stage in ("scoreboard", "report"):
             pipeline["stages"][stage]["deps"].remove("outputs/benchmark")
+    data, lost = readable_parts(folder)
+    for path, why in lost:
+        print(f"{folder}: {path} is {why} and is left out", flush=True)
     for stage in pipeline["stages"].values():
-        stage["deps"] = [dep for given in stage["deps"] for dep in _code_files(given, root)]
+        stage["deps"] = [
+            dep
+            for given in stage["deps"]
+            for dep in (data if given == DATA else _code_files(given, root))
+        ]
     (run / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False, width=1000))
     if not (run / ".dvc").exists():
         run_dvc(run, "init", "-q", "--no-scm")
         for key in ("core.analytics", "core.check_update"):
             run_dvc(run, "config", key, "false")
     return run
+
+
+def readable_parts(folder: Path) -> tuple[list[str], list[tuple[str, str]]]:
+    """What stages depend on of a dataset folder, and what DVC could not read: (path, what it is).
+
+    The folder itself, as long as all in it can be read; else its parts, so that a dangling link (an
+    editor's lock file, a photo that was moved) stops nothing. DVC would stop at the first.
+    """
+    lost: list[tuple[str, str]] = []
+
+    def parts(path: Path, inside: str) -> list[str]:
+        """Dependencies for a file or folder, [] where it is lost."""
+        if why := _unreadable(path):
+            lost.append((inside, why))
+            return []
+        name = f"{DATA}/" + inside.replace("${", "\\${") if inside else DATA
+        if not path.is_dir() or path.is_symlink():
+            return [name]
+        before, found = len(lost), []
+        for entry in sorted(path.iterdir()):
+            found += parts(entry, f"{inside}/{entry.name}".lstrip("/"))
+        return [name] if len(lost) == before else found
+
+    return parts(folder, ""), lost
+
+
+def _unreadable(path: Path) -> str:
+    """What keeps DVC from reading a path, "" where nothing does."""
+    if not path.exists():
+        return "a link that leads nowhere"
+    if not path.is_file() and not path.is_dir():
+        return "neither a file nor a folder"
+    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+        return "not readable (permissions)"
+    return ""
 
 
 def _code_files(dep: str, root: Path) -> list[str]:
@@ -123,6 +168,23 @@ def _merge(params: dict, local: Path) -> None:
             params[section] = changes
 
 
+@contextlib.contextmanager
+def waiting(what: str, name: str = "", root: Path = ROOT) -> Iterator[None]:
+    """Holds the lock of a run (`what`; `name`: its file below runs/.locks/), and says that it waits
+    where another process has it. Where a file system has no locks, it goes on without."""
+    path = root / "runs/.locks" / re.sub(r"[^A-Za-z0-9._-]+", "-", name or what)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{what}: another `make repro` is at work on it; waiting for its end", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            pass
+        yield
+
+
 def environment() -> dict[str, str]:
     """This process's environment, in which stages find this python and this gairlib."""
     env = dict(os.environ)
@@ -132,10 +194,9 @@ def environment() -> dict[str, str]:
 
 
 def run_dvc(where: Path, *arguments: str) -> None:
-    """Runs DVC in a folder; raises CalledProcessError when it fails (it has said why)."""
-    subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], cwd=where, env=environment(), check=True
-    )
+    """Runs DVC in a folder; raises CalledProcessError when it fails (it has said why). What ends
+    this process, a signal too, ends DVC and its stage first."""
+    side_by_side.call([sys.executable, "-m", "dvc", *arguments], where, environment())
 
 
 def repro(where: Path, *, jobs: int = JOBS, keep_going: bool = False) -> None:
@@ -157,11 +218,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=JOBS, help="stages at a time")
     options = parser.parse_args(argv)
     try:
-        run = prepare(options.folder, options.name) if options.folder else ROOT
-        checkpoint = yaml.safe_load((run / "params.yaml").read_text())["pretrain"]["init"]
-        if checkpoint and (run / checkpoint).resolve() == ROOT / "outputs/pretrain/model":
-            run_dvc(ROOT, "repro", "pretrain")  # nothing to do where the sample has been run
-        repro(run, jobs=options.jobs)
+        with side_by_side.ended_by_signals():
+            return _main(options)
     except (BadInput, Missing) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -170,5 +228,26 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         return 130
+
+
+def _main(options: argparse.Namespace) -> int:
+    if not (ROOT / ".git").exists():
+        raise Missing(
+            f"{ROOT} is no git checkout (unpacked from an archive?), which DVC needs: get the "
+            "code with `git clone`"
+        )
+    folder, name = options.folder, options.name
+    locks = contextlib.ExitStack()
+    with locks, contextlib.ExitStack() as shared:  # `shared`: what all runs change, the sample's
+        if folder:
+            locks.enter_context(waiting(name or run_name(Path(folder).expanduser())))
+        shared.enter_context(waiting("the sample", ".sample"))
+        run = prepare(folder, name) if folder else ROOT
+        checkpoint = yaml.safe_load((run / "params.yaml").read_text())["pretrain"]["init"]
+        if checkpoint and (run / checkpoint).resolve() == ROOT / "outputs/pretrain/model":
+            run_dvc(ROOT, "--wait-for-lock", "repro", "pretrain")  # nothing to do where it has run
+        if folder:
+            shared.close()
+        repro(run, jobs=options.jobs)
     print(f"Report: {run / 'reports/index.html'}")
     return 0

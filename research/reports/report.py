@@ -222,6 +222,9 @@ def _stage(name: str, run: Run) -> Card:
     page, figure, keys = STAGES[name]
     card = _card(name, "stage", page, run.outputs / name, figure, run)
     numbers = card.numbers
+    if "skipped" in numbers:
+        card.headline, card.value = "skipped", Amount(str(numbers["skipped"]))
+        return card
     key = next((k for k in keys if k in numbers), next(iter(numbers), None))
     if key is None:
         return card
@@ -279,10 +282,15 @@ def _skipped(run: Run) -> list[tuple[str, str]]:
     why_not = "can run on this data; not in the list of tasks of this run"
     return [
         *zip(absent["part"], absent["note"]),
+        *((stage, str(run.metrics[stage]["skipped"])) for stage in STAGES if _skips(stage, run)),
         *run.skipped,
         *run.absent(),
         *((name, why_not) for name in run.not_listed()),
     ]
+
+
+def _skips(stage: str, run: Run) -> bool:
+    return "skipped" in run.metrics.get(stage, {})
 
 
 def _rejected(run: Run) -> pd.DataFrame:

@@ -13,13 +13,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from research.evaluation.splits import Folds, blocks, folds
+from research.evaluation.splits import Folds, blocks, fitting_size, folds
 from research.tasks.result import Split
 
 FOLDS = 5
 TRAIN_SHARE = 0.9  # of the training sites, drawn anew for each probe seed
 FEW = 100  # labels of the few-label split: labels are what a pretrained encoder should save
-PHOTO_BLOCK_DEGREES = 0.1  # about 10 km: a "site" where photos name none
+# A "site" where photos name none: about 10 km, and less where all photos lie in one city or quarter
+PHOTO_BLOCK_DEGREES = 0.1
+CITY_BLOCK_DEGREES = (PHOTO_BLOCK_DEGREES, 0.05, 0.02, 0.01, 0.005, 0.002)
+MIN_BLOCKS = 10  # two in each fold
+ONE_CITY = 0.1  # degrees: with smaller blocks a split says nothing about other places
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,35 @@ def site_blocks(what: str, groups: np.ndarray, held_out: str) -> Scheme:
     return Scheme(name, lambda seed: folds(groups, FOLDS, seed), groups, held_out)
 
 
-def photo_sites(street: pd.DataFrame) -> tuple[np.ndarray, str]:
-    """What counts as one place for photos: the site, else a block of 0.1 degrees; and its name."""
-    if "site" in street and street["site"].notna().all():
-        return street["site"].astype(str).to_numpy(dtype=str), "site"
-    return blocks(street[["lon", "lat"]], PHOTO_BLOCK_DEGREES), f"{PHOTO_BLOCK_DEGREES}° block"
+def photo_sites(street: pd.DataFrame) -> tuple[np.ndarray, str, float | None]:
+    """What counts as one place for photos: the site where two or more are named, else a block of
+    0.1 degrees, or of the largest size of CITY_BLOCK_DEGREES that gives MIN_BLOCKS of them; its
+    name, and the size of the blocks (None for sites)."""
+    if "site" in street and street["site"].notna().all() and street["site"].nunique() != 1:
+        return street["site"].astype(str).to_numpy(dtype=str), "site", None
+    if not len(street):
+        return np.array([], dtype=str), f"{PHOTO_BLOCK_DEGREES}° block", PHOTO_BLOCK_DEGREES
+    size = fitting_size(street[["lon", "lat"]], CITY_BLOCK_DEGREES, MIN_BLOCKS)
+    return blocks(street[["lon", "lat"]], size), f"{size:g}° block", size
+
+
+def one_place(street: pd.DataFrame, column: str) -> str | None:
+    """None where photos with a label can be split, by a split of their own or by place, else the
+    reason why not."""
+    if "split" in street and street["split"].eq("test").any() and street["split"].ne("test").any():
+        return None
+    sites, cluster, _ = photo_sites(street)
+    if len(np.unique(sites)) > 1:
+        return None
+    return f"all {len(street)} photos with `{column}` lie in one {cluster}: nothing can be held out"
+
+
+def of_one_city(cluster: str, degrees: float | None) -> list[str]:
+    """A note on what a split by blocks smaller than ONE_CITY can show; none for larger ones."""
+    if degrees is None or degrees >= ONE_CITY:
+        return []
+    return [
+        f"all examples lie in one area: places are {cluster}s (about {111 * degrees:.2g} km), so "
+        "the split shows what is known of streets not seen in this area, and nothing about other "
+        "cities"
+    ]

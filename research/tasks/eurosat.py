@@ -5,13 +5,16 @@ so folds are random and stratified, and the bootstrap is over images: its interv
 about new places.
 """
 
+import os
+from pathlib import Path
+
 import numpy as np
-from PIL import Image
 
 from gairlib import bands
+from gairlib.data import photos
 from gairlib.data.dataset import Dataset
 from gairlib.data.photos import IMAGES
-from gairlib.errors import BadInput
+from gairlib.errors import BadInput, Missing
 from research.evaluation.splits import stratified
 from research.tasks.data import FOLDS, Scheme, TaskData
 from research.tasks.labels import MIN_ROWS
@@ -20,6 +23,18 @@ from research.tasks.task import DEFAULTS, Options
 from research.tasks.tiles import TILE_PX
 
 FOLDER = "eurosat_rgb"
+SHOWN = 5  # images that are left out, named one by one
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in IMAGES and not path.name.startswith(".")
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The pictures in the class folders of a folder, sorted; hidden files and folders, such as
+    .ipynb_checkpoints and the ._ twins of a Mac, are none."""
+    classes = (c for c in folder.iterdir() if c.is_dir() and not c.name.startswith("."))
+    return sorted(p for c in classes for p in c.iterdir() if _is_picture(p))
 
 
 class EuroSAT(ProbeTask):
@@ -34,33 +49,37 @@ class EuroSAT(ProbeTask):
     def available(self, dataset: Dataset) -> str | None:
         """Images outside class folders count as well: `load` then says what is wrong with them."""
         folder = dataset.folder / FOLDER
-        loose = folder.is_dir() and any(p.suffix.lower() in IMAGES for p in folder.iterdir())
+        loose = folder.is_dir() and any(map(_is_picture, folder.iterdir()))
         there = loose or FOLDER in dataset.benchmarks()
         return None if there else f"no folder {FOLDER}/<class>/*.jpg"
 
     def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:
         """Images as chips [n, 10, 64, 64] in DN; missing bands hold the training mean."""
         folder = dataset.folder / FOLDER
-        images, labels = [], []
+        images, labels, lost = [], [], []
         if FOLDER not in dataset.benchmarks():
             raise BadInput(
                 f"{folder}: no class folders with images; EuroSAT's layout is "
                 f"{FOLDER}/<class>/*.jpg"
             )
-        for path in sorted(folder.glob("*/*.jp*g")):
-            with Image.open(path) as image:
-                rgb = np.asarray(image.convert("RGB"))
-            if rgb.shape != (TILE_PX, TILE_PX, 3):
-                raise BadInput(
-                    f"{path}: {rgb.shape[1]} x {rgb.shape[0]} pixels; EuroSAT images are "
-                    f"{TILE_PX} x {TILE_PX}"
-                )
+        for path in pictures(folder):
+            try:
+                rgb = photos.load(path)
+                if rgb.shape != (TILE_PX, TILE_PX, 3):
+                    raise BadInput(
+                        f"{path}: {rgb.shape[1]} x {rgb.shape[0]} pixels; EuroSAT images are "
+                        f"{TILE_PX} x {TILE_PX}"
+                    )
+            except (BadInput, Missing) as problem:
+                lost.append(str(problem).replace(f"{folder}{os.sep}", ""))
+                continue
             images.append(rgb)
             labels.append(path.parent.name)
         if len(set(labels)) < 2 or len(labels) < MIN_ROWS:
             raise BadInput(
                 f"{folder}: {len(labels)} images in {len(set(labels))} class folders; "
                 f"{self.name} needs two classes and {MIN_ROWS} images"
+                + (f" ({len(lost)} left out, the first: {lost[0]})" if lost else "")
             )
         chips, present = bands.from_rgb(np.stack(images))
         labels, rows = np.array(labels), np.arange(len(labels))
@@ -74,6 +93,9 @@ class EuroSAT(ProbeTask):
             f"only {', '.join(present)} are given; the other bands hold the training mean",
             "EuroSAT has no coordinates: random folds, bootstrap over images",
         ]
+        if lost:
+            few = "; ".join(lost[:SHOWN]) + ("; ..." if len(lost) > SHOWN else "")
+            notes.append(f"{len(lost)} images left out: {few}")
         return TaskData(
             self.name,
             "rs",

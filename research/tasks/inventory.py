@@ -3,8 +3,7 @@
 import pandas as pd
 
 from gairlib.data.dataset import Dataset
-from gairlib.data.photos import IMAGES
-from gairlib.errors import BadInput
+from research.tasks.eurosat import pictures
 from research.tasks.published import folders
 
 
@@ -27,9 +26,8 @@ def count(dataset: Dataset) -> pd.DataFrame:
     if not location:
         rows.append(("tables", 0, "absent: tables/*.csv"))
     for name, folder in dataset.benchmarks().items():
-        classes = [c for c in folder.iterdir() if c.is_dir()]
-        images = sum(1 for c in classes for p in c.iterdir() if p.suffix.lower() in IMAGES)
-        rows.append((name, images, f"{len(classes)} classes"))
+        images = pictures(folder)
+        rows.append((name, len(images), f"{len({p.parent for p in images})} classes"))
     if "eurosat_rgb" not in dataset.benchmarks():
         rows.append(("eurosat_rgb", 0, "absent: eurosat_rgb/<class>/*.jpg"))
     rows += folders.parts(dataset.folder)
@@ -48,12 +46,13 @@ def count(dataset: Dataset) -> pd.DataFrame:
     )
 
 
-def require_any(dataset: Dataset) -> None:
-    """BadInput if nothing in the folder can be used."""
-    if not count(dataset)["count"].sum():
-        lost = dataset.rejected
-        raise BadInput(
-            f"{dataset.folder}: nothing that can be used: no scene in scenes/, no photo in "
-            "street.csv, no location table in tables/, no benchmark folder"
-            + (f" ({len(lost)} rejected, the first: {lost[0]['reason']})" if lost else "")
-        )
+def nothing(dataset: Dataset) -> str:
+    """A sentence where nothing in the folder can be used, else ""."""
+    if count(dataset)["count"].sum():
+        return ""
+    lost = dataset.rejected
+    return (
+        f"{dataset.folder}: nothing that can be used: no scene in scenes/, no photo in "
+        "street.csv, no location table in tables/, no benchmark folder"
+        + (f" ({len(lost)} rejected, the first: {lost[0]['reason']})" if lost else "")
+    )

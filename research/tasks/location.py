@@ -7,8 +7,8 @@ from typing import Self
 import numpy as np
 
 from gairlib.data.dataset import Dataset
-from research.evaluation.splits import blocks, folds
-from research.tasks.data import FOLDS, Scheme, TaskData, random_folds
+from research.evaluation.splits import block_count, blocks, fitting_size, folds
+from research.tasks.data import FOLDS, Scheme, TaskData, of_one_city, random_folds
 from research.tasks.labels import ATTRIBUTES, label_columns, label_kind, labelled, why_no_label
 from research.tasks.probing import ProbeTask
 from research.tasks.task import DEFAULTS, Options
@@ -16,7 +16,8 @@ from research.tasks.task import DEFAULTS, Options
 PREFIX = "location-"
 PLACES = ("country", "continent", "climate")  # texts with a meaning that is known
 MAX_ROWS = 20_000  # more are thinned out by a fixed seed
-BLOCK_DEGREES = (10.0, 2.0, 0.5)  # the first that gives at least MIN_BLOCKS blocks
+# the first that gives at least MIN_BLOCKS blocks; the last ones are for tables of a city
+BLOCK_DEGREES = (10.0, 2.0, 0.5, 0.1, 0.02, 0.005)
 MIN_BLOCKS = 30
 
 
@@ -68,7 +69,15 @@ class Location(ProbeTask):
         table = dataset.tables().get(self.table)
         if table is None or self.column not in label_columns(table):
             return f"tables/ hold no `{self.name.removeprefix(PREFIX)}`"
-        return why_no_label(table, self.column)
+        if why := why_no_label(table, self.column):
+            return why
+        places = table.loc[table[self.column].notna(), ["lon", "lat"]].to_numpy(dtype=np.float64)
+        if block_count(places, BLOCK_DEGREES[-1]) > 1:
+            return None
+        return (
+            f"all {len(places)} rows with `{self.column}` lie in one {BLOCK_DEGREES[-1]:g}° block: "
+            "nothing can be held out"
+        )
 
     def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:
         notes, rows = [], dataset.tables()[self.table]
@@ -82,6 +91,7 @@ class Location(ProbeTask):
         # Rows nearby share their errors however the folds were drawn: never less than 10 degrees
         least = block_sizes(lonlat, BLOCK_DEGREES[:1])[0]
         sizes = block_sizes(lonlat, options.block_degrees)
+        notes += of_one_city(f"{least:g}° block", least)
         real = self.table in dataset.about.get("real_tables", [])
         return TaskData(
             self.name,
@@ -108,12 +118,8 @@ def _words(name: str) -> str:
 def block_sizes(lonlat: np.ndarray, asked: Sequence[float]) -> list[float]:
     """Those of the asked block sizes (degrees) that give a table MIN_BLOCKS blocks, else the first
     of BLOCK_DEGREES that does. The last is the one a task is judged by: 10 where it is there."""
-
-    def count(degrees: float) -> int:
-        return len(np.unique(blocks(lonlat, degrees)))
-
-    kept = [float(d) for d in dict.fromkeys(asked) if count(d) >= MIN_BLOCKS]
-    kept = kept or [next((d for d in BLOCK_DEGREES if count(d) >= MIN_BLOCKS), BLOCK_DEGREES[-1])]
+    kept = [float(d) for d in dict.fromkeys(asked) if block_count(lonlat, d) >= MIN_BLOCKS]
+    kept = kept or [fitting_size(lonlat, BLOCK_DEGREES, MIN_BLOCKS)]
     return sorted(kept, key=lambda d: (d == BLOCK_DEGREES[0], d))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
 from gairlib.pairs import store
-from research.tasks.data import Places, TaskData, photo_sites, site_schemes
+from research.tasks.data import Places, TaskData, of_one_city, one_place, photo_sites, site_schemes
 from research.tasks.labels import (
     ATTRIBUTES,
     MIN_ROWS,
@@ -68,7 +68,9 @@ class StreetLabel(ProbeTask):
         street = dataset.street()
         if self.column not in label_columns(street):
             return f"street.csv has no column `{self.column}`"
-        return why_no_label(street, self.column)
+        return why_no_label(street, self.column) or one_place(
+            street[street[self.column].notna()], self.column
+        )
 
 
 class Street(StreetLabel):
@@ -94,7 +96,8 @@ class Street(StreetLabel):
             notes.append(f"{int(street['is_spherical'].sum())} spherical photos left out")
             street = street[~street["is_spherical"]]
         street, labels = labelled(street, column, kind, "photos", notes)
-        sites, cluster = photo_sites(street)
+        sites, cluster, degrees = photo_sites(street)
+        notes += of_one_city(cluster, degrees)
         split = street["split"] if "split" in street else None
         if kind == "classification":
             check_split(labels, split, f"street.csv, column `{column}`")
@@ -151,7 +154,8 @@ class StreetFromAbove(StreetLabel):
         rows, labels = labelled(rows, column, kind, "photos", notes)
         if kind == "classification":
             check_split(labels, rows["split"], f"street.csv, column `{column}`, paired photos")
-        sites, cluster = photo_sites(rows)
+        sites, cluster, degrees = photo_sites(rows)
+        notes += of_one_city(cluster, degrees)
         used, chip = np.unique(rows["chip"].to_numpy(), return_inverse=True)
         chips = pairs.chips["chips"].isel(chip=used).to_numpy()
         return TaskData(

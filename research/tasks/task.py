@@ -161,7 +161,7 @@ class Task(ABC):
             return None, why
         try:
             return self.load(dataset, options), ""
-        except Skipped as why:
+        except (Skipped, BadInput) as why:
             return None, str(why)
 
     @abstractmethod
@@ -177,7 +177,7 @@ class Task(ABC):
             return Result(**about, status="skipped", reason=why)
         try:
             found = self.measure(dataset, options)
-        except Skipped as why:
+        except (Skipped, BadInput) as why:  # of its data: the other tasks run nevertheless
             return Result(**about, status="skipped", reason=str(why))
         table, draws, headline = found.table, options.bootstrap, found.judged[0][1]
         gaps = trained.against_neighbours(table, draws)

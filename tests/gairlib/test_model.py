@@ -267,3 +267,11 @@ def test_lazy_package():
     assert gairlib.__version__
     with pytest.raises(AttributeError, match="nothing_here"):
         _ = gairlib.nothing_here
+
+
+def test_weights_of_a_compiled_model_are_read(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    own = load_file(tmp_path / "model.safetensors")
+    save_file({f"_orig_mod.{k}": v for k, v in own.items()}, tmp_path / "model.safetensors")
+    for name, value in GAIR.from_pretrained(tmp_path).state_dict().items():
+        assert torch.equal(value, own[name])

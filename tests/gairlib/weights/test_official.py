@@ -65,6 +65,25 @@ def test_equal_earth(io):
     torch.testing.assert_close(equal_earth(io["coords"]), io["equal_earth"], atol=1e-14, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: {f"_orig_mod.{k}": v for k, v in s.items()},
+        lambda s: {f"module._orig_mod.{k}": v for k, v in s.items()},
+        lambda s: {f"_orig_mod.module.{k}": v for k, v in s.items()},
+        lambda s: {k.replace(".", "._orig_mod.", 1): v for k, v in s.items()},
+        lambda s: {"model": {f"_orig_mod.{k}": v for k, v in s.items()}, "epoch": 3},
+        lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}, "global_step": 10},
+        lambda s: {"state_dict": {f"model._orig_mod.{k}": v for k, v in s.items()}},
+        lambda s: {f"_forward_module.module.{k}": v for k, v in s.items()},
+    ],
+)
+def test_what_training_tools_put_into_names_comes_off(state, wrap):
+    own = load_official(state, **HEADS).state_dict()
+    for name, value in load_official(wrap(state), **HEADS).state_dict().items():
+        assert torch.equal(value, own[name])
+
+
 def test_wrappers_and_files(state, io, tmp_path):
     reference = load_official(state, **HEADS).state_dict()
     wrapped = {"model": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}

@@ -268,3 +268,19 @@ def test_importing_the_runner_is_quick():
     code = f"import sys, research.pipeline.notebook; print({heavy} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_words_of_the_data_are_words_in_a_page():
+    text = (
+        "Dataset **<img src=x onerror=window.hit=1>** ![a](/etc/passwd) ![b](http://x.y/z.png) "
+        "[l](javascript:alert(1))\n\n```mermaid\n<script>x</script>\n```\n\n"
+        "<script>\nwindow.hit=2\n</script>\n"
+    )
+    data = {"text/markdown": text}
+    output = nbformat.v4.new_output("display_data", data=data)
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[output])])
+    page = notebook_html.convert(nb)
+    body = page[page.index("<main") :]
+    assert "<script" not in body and "<img" not in body and "javascript:" not in body
+    assert "&lt;img src=x onerror=window.hit=1&gt;" in body
+    assert not external_loads(page)

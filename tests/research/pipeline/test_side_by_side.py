@@ -112,11 +112,11 @@ def test_a_failure_is_an_error_and_spares_what_does_not_need_it(tmp_path, keep_g
     assert not (tmp_path / "e.txt").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_ends_the_stages_and_the_next_call_goes_on(tmp_path, number):
     project(tmp_path, 60.0)
     code = (
-        f"import sys; from gairlib import pipeline\n"
+        f"import sys; from research.pipeline import stages as pipeline\n"
         f"try: pipeline.repro({str(tmp_path)!r}, jobs=2)\n"
         f"except KeyboardInterrupt: sys.exit(130)"
     )
@@ -148,14 +148,58 @@ def test_an_interrupt_ends_the_stages_and_the_next_call_goes_on(tmp_path, number
 
 
 def test_a_closed_terminal_ends_the_stages_unless_nohup_was_asked_for():
-    with side_by_side._asked_to_end(), pytest.raises(KeyboardInterrupt):
+    with side_by_side.ended_by_signals(), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGHUP)
         time.sleep(5)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with side_by_side._asked_to_end():
+        with side_by_side.ended_by_signals():
             os.kill(os.getpid(), signal.SIGHUP)
             time.sleep(0.1)
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_during_a_single_call_of_dvc_ends_it_too(tmp_path, number):
+    (tmp_path / "stage.py").write_text(STAGE)
+    stage = {"cmd": f"{sys.executable} stage.py alone 60 0", "outs": ["alone.txt"]}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"alone": stage}}))
+    stages.run_dvc(tmp_path, "init", "-q", "--no-scm")
+    code = (
+        "import sys; from pathlib import Path; from research.pipeline import stages\n"
+        f"try: stages.run_dvc(Path({str(tmp_path)!r}), 'repro')\n"
+        "except KeyboardInterrupt: sys.exit(130)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=stages.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while "hello from alone" not in (line := process.stdout.readline()):
+        assert line, "ended early"
+    process.send_signal(number)
+    process.communicate(timeout=50)
+    assert process.returncode == 130 and not (tmp_path / "alone.txt").exists()
+    left = [p for p in Path("/proc").iterdir() if p.name.isdigit() and _works_in(p, tmp_path)]
+    assert not left
+
+
+def _works_in(process: Path, folder: Path) -> bool:
+    try:
+        return (process / "cwd").resolve() == folder.resolve()
+    except OSError:
+        return False
+
+
+def test_a_signal_while_a_process_is_begun_counts_when_it_is_known():
+    with side_by_side.ended_by_signals(), pytest.raises(KeyboardInterrupt):
+        with side_by_side._held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+            known = True
+        pytest.fail("the signal was lost")
+    assert known

@@ -1,9 +1,11 @@
 """`make repro DATA=` on a tiny dataset: every stage runs, a second run does nothing."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pandas as pd
@@ -90,3 +92,43 @@ def test_local_changes_must_name_a_section(project, tiny):
     (folder / "params.local.yaml").write_text("pretrian: {steps: 3}\n")
     with pytest.raises(BadInput, match="no section 'pretrian'"):
         stages.prepare(tiny, "typo", root=project)
+
+
+def test_what_dvc_cannot_read_is_left_out_by_name(tiny, tmp_path, project, capsys):
+    folder = shutil.copytree(tiny, tmp_path / "linked")
+    assert stages.readable_parts(folder) == ([stages.DATA], [])
+    (folder / ".#street.csv").symlink_to("ana@laptop.4711:1700000000")
+    (folder / "street/moved.jpg").symlink_to("/mnt/old-disk/photo.jpg")
+    os.mkfifo(folder / "scenes/pipe")
+    parts, lost = stages.readable_parts(folder)
+    assert [path for path, _ in lost] == [".#street.csv", "scenes/pipe", "street/moved.jpg"]
+    assert f"{stages.DATA}/tables" in parts and f"{stages.DATA}/street/bern-00.jpg" in parts
+    assert not [p for p in parts if "moved" in p or "pipe" in p or p == stages.DATA]
+    run = stages.prepare(folder, root=project)
+    assert "moved.jpg is a link that leads nowhere" in capsys.readouterr().out
+    stages.run_dvc(run, "status", "inspect")  # reads every dependency
+
+
+def test_a_second_run_waits_for_the_first_and_says_so(tmp_path, capsys):
+    order = []
+
+    def second() -> None:
+        with stages.waiting("mine", root=tmp_path):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with stages.waiting("mine", root=tmp_path), stages.waiting("another", root=tmp_path):
+        assert not capsys.readouterr().out
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive() and "mine: another `make repro`" in capsys.readouterr().out
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+
+
+def test_a_folder_without_git_ends_in_one_sentence(monkeypatch, tiny, tmp_path, capsys):
+    monkeypatch.setattr(stages, "ROOT", tmp_path)
+    assert stages.main([str(tiny)]) == 1
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert "git clone" in said

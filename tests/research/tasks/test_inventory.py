@@ -1,18 +1,15 @@
 """The inventory of a dataset folder: every part counted, absent ones named."""
 
-import pytest
 from PIL import Image
 
 from gairlib.data.dataset import Dataset
-from gairlib.errors import BadInput
 from research.tasks import inventory
 
 
 def test_of_an_empty_folder_every_part_is_absent(tmp_path):
     parts = inventory.count(Dataset(tmp_path))
     assert (parts["count"] == 0).all() and parts["note"].str.startswith("absent").all()
-    with pytest.raises(BadInput, match=str(tmp_path)):
-        inventory.require_any(Dataset(tmp_path))
+    assert str(tmp_path) in inventory.nothing(Dataset(tmp_path))
 
 
 def test_usable_and_rejected_rows_are_counted(tmp_path):
@@ -20,7 +17,9 @@ def test_usable_and_rejected_rows_are_counted(tmp_path):
     (tmp_path / "tables/t.csv").write_text("lon,lat,v\n10,20,1\n20,100,2\n,5,3\n200,5,4\n")
     (tmp_path / "eurosat_rgb/Forest").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(tmp_path / "eurosat_rgb/Forest/1.jpg")
+    (tmp_path / "eurosat_rgb/.ipynb_checkpoints").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "eurosat_rgb/.ipynb_checkpoints/1-checkpoint.jpg")
     parts = inventory.count(Dataset(tmp_path)).set_index("part")
     assert parts.loc["tables/t", ["count", "rejected"]].tolist() == [2, 2]
-    assert parts.loc["eurosat_rgb", "count"] == 1
-    inventory.require_any(Dataset(tmp_path))
+    assert parts.loc["eurosat_rgb", ["count", "note"]].tolist() == [1, "1 classes"]
+    assert not inventory.nothing(Dataset(tmp_path))

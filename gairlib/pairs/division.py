@@ -1,0 +1,117 @@
+"""Train, val and test for photos whose table has no column `split`: by the extent of the data.
+
+Photos of many places are divided by blocks (`placement.split_by_block`). One city lies in a few
+blocks only, of which chance may leave none for training: there one end of the city is for testing,
+the other for validation, and what lies between for training. In a quarter smaller than what chips
+of different splits must keep apart nothing can be held out, and all photos are for training.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from gairlib.pairs.placement import METRES_PER_DEGREE, SPLITS, split_by_block
+
+MIN_BLOCKS = 10  # fewer are no ground for a division by chance
+COLUMN_DEG = 0.005  # ends of a city are whole columns of this width, about 500 m
+END_SHARE = 0.1  # of the photos, for each of val and test
+TRAIN_SHARE = 0.25  # of the photos, that must be left to train on between the ends
+
+
+@dataclass(frozen=True)
+class Division:
+    """How photos are divided. block_deg, seed: by blocks. ends: (axis, 0 for longitude; the middle
+    longitude; last column of test, first column of val). Without either, all are for training.
+    sentence: what such a division can and cannot show, "" by blocks."""
+
+    block_deg: float = 0.0
+    seed: int = 0
+    ends: tuple[int, float, int, int] | None = None
+    sentence: str = ""
+
+    def of(self, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
+        """The split of each position."""
+        if self.block_deg:
+            return split_by_block(lon, lat, self.block_deg, self.seed)
+        found = np.full(len(lon), "train", dtype=object)
+        if self.ends is not None:
+            axis, middle, last, first = self.ends
+            column = _columns(lon, lat, middle)[axis]
+            found[column <= last], found[column >= first] = "test", "val"
+        return found
+
+
+def divide(
+    chunks: Iterable[tuple[pd.DataFrame, pd.Series]],
+    block_deg: float,
+    seed: int,
+    chip_m: float,
+    buffer_m: float,
+) -> Division:
+    """The division of the photos in (photos, reasons), of which no more is read than is needed.
+
+    Blocks of block_deg degrees, where there are MIN_BLOCKS of them and some of each split.
+    Otherwise the ends, where they leave TRAIN_SHARE of the photos further from both than chips of
+    different splits keep apart (chip_m + buffer_m).
+    """
+    by_block = Division(block_deg, seed)
+    blocks, seen, places = set(), set(), []
+    for frame, reasons in chunks:
+        if "split" in frame:
+            return by_block
+        good = reasons.isna().to_numpy()
+        at = frame.loc[good, ["lon", "lat"]].to_numpy(np.float64)
+        places.append(np.floor(at / COLUMN_DEG))
+        cells = np.unique(np.floor(at / block_deg).astype(np.int64), axis=0)
+        new = [cell for cell in map(tuple, cells.tolist()) if cell not in blocks]
+        blocks.update(new)
+        middles = (np.array(new, float).reshape(-1, 2) + 0.5) * block_deg
+        seen.update(split_by_block(*middles.T, block_deg, seed))
+        if len(blocks) >= MIN_BLOCKS and seen == set(SPLITS):
+            return by_block
+    found = np.concatenate(places) if places else np.empty((0, 2))
+    return _by_ends(found, chip_m + buffer_m) if len(found) else by_block
+
+
+def _columns(lon: np.ndarray, lat: np.ndarray, middle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the columns from west to east, counted from `middle`, and from south to north."""
+    east = (np.asarray(lon) - middle + 180.0) % 360.0 - 180.0
+    return tuple(np.floor(v / COLUMN_DEG).astype(np.int64) for v in (east, np.asarray(lat)))
+
+
+def _by_ends(cells: np.ndarray, apart_m: float) -> Division:
+    """The ends of the longer side, or all for training; cells [n, 2]: of COLUMN_DEG, one a photo,
+    in any order."""
+    cells, photos = np.unique(cells, axis=0, return_counts=True)
+    lon, lat = (cells.T + 0.5) * COLUMN_DEG
+    angle = np.radians(lon)
+    middle = float(np.degrees(np.arctan2(np.sin(angle).mean(), np.cos(angle).mean())))
+    columns = _columns(lon, lat, middle)
+    wide = METRES_PER_DEGREE * COLUMN_DEG * np.cos(np.radians(np.abs(lat).min()))
+    metres = (wide, METRES_PER_DEGREE * COLUMN_DEG)
+    sides = [np.ptp(c) * m for c, m in zip(columns, metres)]
+    axis = int(sides[1] > sides[0])
+    column, width = columns[axis], metres[axis]
+    order = np.argsort(column, kind="stable")
+    share = np.cumsum(photos[order]) / photos.sum()
+    last = column[order][np.searchsorted(share, END_SHARE)]
+    back = np.cumsum(photos[order][::-1]) / photos.sum()
+    first = column[order][::-1][np.searchsorted(back, END_SHARE)]
+    gap = apart_m / width + 1
+    left = photos[(column > last + gap) & (column < first - gap)].sum() / photos.sum()
+    about = f"all photos lie within about {max(1.0, max(sides) / 1000):.0f} km"
+    if last >= first or left < TRAIN_SHARE:
+        return Division(
+            sentence=f"{about}, too little ground for chips of different splits to keep apart: all "
+            "are for training and nothing is held out, so that every number describes these places "
+            "alone"
+        )
+    names = ("western", "eastern") if axis == 0 else ("southern", "northern")
+    return Division(
+        ends=(axis, middle, int(last), int(first)),
+        sentence=f"{about}, in too few blocks for a division by chance: the {names[0]} end, a "
+        f"tenth of them, is for testing, the {names[1]} end for validation. That shows what is "
+        "known of nearby streets that were not seen, and nothing about other cities",
+    )
