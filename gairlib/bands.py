@@ -61,23 +61,129 @@ ALIASES = {
     "swir16": "B11",
     "swir22": "B12",
     "scl": "SCL",
+    "broadnir": "B08",
+    "nirbroad": "B08",
+    "narrownir": "B8A",
+    "nirnarrow": "B8A",
+    "nir1": "B08",
+    "nir2": "B8A",
+    "swir1": "B11",
+    "swir2": "B12",
+    "aerosol": "B01",
+    "watervapour": "B09",
+    "watervapor": "B09",
 }
+_WHOLE = {name for name in ALIASES if name[-1].isdigit()} | {"broadnir", "narrownir"}
 
 EUROSAT_SCALE = 2750.0  # DN at 255 in EuroSAT's RGB JPEGs
 
 
+# Central wavelengths in nm as products and tools state them (S2A, S2B, S2C, nominal), +-5
+WAVELENGTHS = {
+    443: "B01",
+    491: "B02",
+    560: "B03",
+    665: "B04",
+    704: "B05",
+    740: "B06",
+    782: "B07",
+    834: "B08",
+    842: "B08",
+    865: "B8A",
+    944: "B09",
+    1374: "B10",
+    1612: "B11",
+    2190: "B12",
+    2202: "B12",
+}
+# Parts of a name that say that the values are no reflectance, though a band stands in it
+NO_VALUES = frozenset(
+    "std stddev stdev sd var variance count n sum rmse cv slope intercept mask msk qa qual quality "
+    "cloud clp clear angle azimuth zenith index ratio diff ndvi ndwi evi nbr savi ndbi ndmi mndwi "
+    "bsi gndvi tci pvi aot wvp".split()
+)
+_BAND = re.compile(r"b(?:and)?[ _-]?0*(\d{1,2})([a]?)", re.I)
+GENERIC = re.compile(r"(?:band|layer|lyr|channel|ch|b|bande|banda)?[ ._-]*0*(\d+)", re.I)
+
+
 def canonical(name: str | None) -> str | None:
-    """A band's name as in BANDS: "b2", "B2", "B02", "blue" -> "B02"; None if it is none."""
-    text = (name or "").strip()
-    if text.lower() in ALIASES:
-        return ALIASES[text.lower()]
-    match = re.fullmatch(r"[Bb]0*(\d{1,2})([Aa]?)", text)
-    if not match:
+    """A band's name as in BANDS, out of what tools write; None if it is none.
+
+    "b2", "B2", "B02", "blue", "B02_10m", "B2_median", "x_B2", "nbart_blue", "B2, central wavelength
+    490 nm", "665 nm" ... A name with two bands in it, or of a statistic that is no reflectance
+    (B2_stdDev), is none.
+    """
+    text = (name if isinstance(name, str) else "").strip().lower()
+    if text in ALIASES:
+        return ALIASES[text]
+    words = [w for w in re.split(r"[^a-z0-9.]+|\.(?!\d)|(?<!\d)\.", text) if w]
+    if NO_VALUES & set(words):
         return None
-    number, a = int(match[1]), match[2].upper()
+    found = {_number(m) for w in words if (m := re.fullmatch(r"b0*(\d{1,2})(a?)", w))}
+    if not found:  # "Band 8A": a number alone is a place in the file, not a name
+        found = {_number(m) for m in re.finditer(r"\bband[ _-]?0*(8)(a)\b", text)}
+    if not found:
+        found = {ALIASES[w] for k in range(len(words)) for w in _joined(words, k) if w in ALIASES}
+    waves = {_by_wavelength(m) for m in re.finditer(r"(\d+(?:\.\d+)?)\s*(nm|um|µm|micro)", text)}
+    found = found or waves
+    return next(iter(found)) if len(found) == 1 else None
+
+
+def _number(match: re.Match) -> str | None:
+    number, a = int(match[1]), match[2]
     if a:
         return "B8A" if number == 8 else None
     return f"B{number:02d}" if 1 <= number <= 12 else None
+
+
+def _by_wavelength(match: re.Match) -> str | None:
+    nm = float(match[1]) * (1.0 if match[2] == "nm" else 1000.0)
+    near = min(WAVELENGTHS, key=lambda w: abs(w - nm))
+    return WAVELENGTHS[near] if abs(near - nm) <= (5 if nm < 1000 else 20) else None
+
+
+def _joined(words: list[str], k: int) -> list[str]:
+    """The names of colours that begin at a word and take it and up to two more: red_edge_1. The
+    longest alone, so that "red edge 1" is not red too."""
+    if (
+        k
+        and (words[k - 1] + words[k]) in _WHOLE
+        or k > 1
+        and "".join(words[k - 2 : k + 1]) in _WHOLE
+    ):
+        return []
+    longest = ["".join(words[k : k + n]) for n in (3, 2, 1)]
+    return [w for w in longest if w in ALIASES][:1]
+
+
+def _in_context(names: Sequence[str | None]) -> list[str | None]:
+    """`canonical` of each name, where names of colours need their company to be understood.
+
+    FORCE calls B08 "broad NIR" and B8A "NIR"; Digital Earth names B08 and B8A nir_1 and nir_2, and
+    B11 and B12 swir_2 and swir_3, where others call them swir1 and swir2.
+    """
+    plain = [re.sub(r"[^a-z0-9]", "", n.lower()) if isinstance(n, str) else "" for n in names]
+    known = [canonical(n) for n in names]
+    broad = any(p.endswith(("broadnir", "nirbroad")) for p in plain)
+    third = any(p.endswith("swir3") for p in plain)
+    for k, p in enumerate(plain):
+        if broad and p.endswith("nir"):
+            known[k] = "B08" if "broad" in p else "B8A"
+        elif third and p.endswith(("swir2", "swir3")):
+            known[k] = "B11" if p.endswith("2") else "B12"
+    return known
+
+
+def nameless(names: Sequence[str | None]) -> bool:
+    """Whether names say nothing of the bands: none, one text for all, or their places counted."""
+    given = [n.strip() for n in names if isinstance(n, str) and n.strip()]
+    if len(set(given)) <= 1:
+        return True
+    counted = [GENERIC.fullmatch(n) for n in given]
+    if len(given) < len(names) or not all(counted):
+        return False
+    numbers = [int(m[1]) for m in counted]
+    return numbers in (list(range(1, len(names) + 1)), list(range(len(names))))
 
 
 def find(
@@ -90,7 +196,7 @@ def find(
     Raises BadInput, with `what` as the subject, where the bands cannot be told for certain.
     """
     count = len(names)
-    known = [canonical(n) for n in names]
+    known = _in_context(names)
     scl = known.index("SCL") + 1 if "SCL" in known else None
     named = [k for k in known if k in BANDS]
     double = sorted({k for k in named if named.count(k) > 1})
@@ -121,6 +227,13 @@ def find(
             f"{what}: lacks band{'s' if len(missing) > 1 else ''} {' '.join(missing)}; "
             f"the ten bands {' '.join(BANDS)} are needed"
         )
+    if not nameless(names):
+        shown = ", ".join(str(n)[:40] for n in names[:4])
+        raise BadInput(
+            f"{what}: its band names are not understood ({shown}{', ...' if count > 4 else ''}); "
+            f"name the ten bands {' '.join(BANDS)}, or declare the layout ({', '.join(LAYOUTS)}) "
+            "in the column `layout` of scenes.csv or the parameter `layouts`"
+        )
     if count in BY_COUNT:
         layout = BY_COUNT[count]
         return layout, LAYOUTS[layout][0], None
@@ -129,6 +242,58 @@ def find(
         f"bands in the file, or declare the layout ({', '.join(LAYOUTS)}) in the column `layout` "
         "of scenes.csv or the parameter `layouts`"
     )
+
+
+def check_order(sample: np.ndarray, what: str = "file") -> None:
+    """BadInput where the spectrum contradicts an order of bands that was told by count alone.
+
+    sample: raw numbers [10, n], nodata 0. Over land the reflectance rises through the red edge
+    (B05 <= B06 <= B07), and B07, B08 and B8A, 783 to 865 nm, are nearly the same; B11 and B12 do
+    not look like them. Pixels darker than 800 in the near infrared (water) are not asked.
+    """
+    b05, b06, b07, b08, b8a = (sample[BANDS.index(b)].astype(float) for b in BANDS[3:8])
+    land = (np.maximum(np.maximum(b07, b08), b8a) >= 800) & (sample > 0).all(axis=0)
+    if land.sum() < 50:
+        return
+    ratios = {
+        "B06/B05": (b06 / b05, 0.85, 9.0),
+        "B07/B06": (b07 / b06, 0.85, 3.0),
+        "B08/B07": (b08 / b07, 0.8, 1.3),
+        "B8A/B08": (b8a / b08, 0.85, 1.18),
+    }
+    for name, (ratio, low, high) in ratios.items():
+        middle = float(np.median(ratio[land]))
+        if not low <= middle <= high:
+            raise BadInput(
+                f"{what}: its bands have no names, and in the order that their count suggests "
+                f"{name} would be {middle:.2f} over land, which no ground shows; name the bands in "
+                f"the file, or declare the layout ({', '.join(LAYOUTS)})"
+            )
+
+
+def scale_of(sample: np.ndarray) -> str | None:
+    """Words for a scale that is not reflectance x 10000, None where nothing speaks against it.
+
+    sample: values [10, n] >= 0 in the order of BANDS, 0 no data. The 99th percentile of the
+    brightest band decides, so that single odd values do not. Clear water is as dark as that, but
+    dark in the near infrared alone.
+    """
+    if _percentile(sample[BANDS.index("B08")]) >= 400:
+        return None
+    bright = [_percentile(v) for v in sample]
+    top = max(bright)
+    if not 0 < top < 400:
+        return None
+    if top > 10 and bright[BANDS.index("B08")] < 0.7 * max(bright[:3]):
+        return None
+    likely = "reflectance" if top <= 2 else "percent, or reflectance x 255 or x 1000"
+    return f"up to {top:.3g} look like {likely if top > 10 or top <= 2 else 'reflectance'}"
+
+
+def _percentile(values: np.ndarray) -> float:
+    """The 99th percentile of the values above 0; 0 where there are none."""
+    values = values[values > 0]
+    return float(np.percentile(values, 99.0)) if values.size else 0.0
 
 
 def place(

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gairlib.bands import BANDS, MEAN, STD, canonical, find
+from gairlib.bands import BANDS, MEAN, STD, canonical, find, scale_of
 from gairlib.errors import BadInput
 from gairlib.geo import checkable
 
@@ -142,10 +142,17 @@ def check_range(x: Tensor, offset_known: bool = False) -> None:
             f"RS chips: values from {low:g} to {high:g}; digital numbers lie in 0..65535 with "
             "nodata 0 (normalised or offset data? give the harmonised digital numbers)."
         )
-    if 0 < high <= BRIGHTEST_REFLECTANCE and x.is_floating_point():
+    if 0 < high <= BRIGHTEST_REFLECTANCE:
         raise BadInput(
             f"RS chips: the largest value is {high:g}, which looks like reflectance in 0..1; "
             "multiply by 10000 to get digital numbers (gairlib.preprocess.to_dn with scale=1)."
+        )
+    some = x.detach()[..., ::4, ::4].transpose(0, 1).reshape(len(BANDS), -1)
+    scale = scale_of(some.numpy() if x.dtype == torch.uint16 else some.float().numpy())
+    if high > 0 and scale is not None:
+        raise BadInput(
+            f"RS chips: values {scale}; digital numbers are reflectance x 10000 "
+            "(gairlib.preprocess.to_dn with the scale that they have)."
         )
     # Every 16th pixel settles it for almost all chips
     if not offset_known and high >= OFFSET and _above(x[..., ::4, ::4]) and _above(x):

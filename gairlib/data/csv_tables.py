@@ -9,9 +9,11 @@ Empty fields, "nan" and "null" are gaps; "NA" is a value (Namibia's country code
 """
 
 import csv
+import gzip
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from gairlib.data.boundary import reading
 from gairlib.errors import BadInput
 
 BLOCK = 16 << 20  # bytes of CSV text that are parsed at a time
@@ -30,27 +33,62 @@ REASON = "\0reason"  # column that carries the reasons through Arrow; no table h
 BLANK = re.compile(rb"\n(?:[ \t]*\r?\n)+|\A(?:[ \t]*\r?\n)+")
 
 
-def header(file: io.BufferedIOBase, path: Path) -> list[str]:
-    """The names in the first line that is not blank; leaves the file behind that line."""
+@dataclass(frozen=True)
+class Head:
+    """The first line of a table: its names (None: a nameless column at the end) and separator."""
+
+    names: list[str | None]
+    separator: str
+
+    @property
+    def columns(self) -> list[str]:
+        """The names that there are."""
+        return [name for name in self.names if name is not None]
+
+
+def open_text(path: Path) -> io.BufferedIOBase:
+    """The bytes of a table, unpacked where its name ends in .gz."""
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else open(path, "rb")
+
+
+def header(file: io.BufferedIOBase, path: Path) -> Head:
+    """The names in the first line that is not blank; leaves the file behind that line.
+
+    A column without a name is called "Unnamed: 0" and so on, as pandas does; at the end of the line
+    (the commas that spreadsheets leave there) it is none. Fields are separated by commas; by tabs
+    or semicolons where the header has these and no comma.
+    """
     line = file.readline(LINE)
     while line and not line.strip():
         line = file.readline(LINE)
+    if line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise BadInput(f"{path}: not readable as a table (UTF-16); save it as CSV UTF-8")
     try:
-        names = next(csv.reader([line.decode("utf-8-sig")]), [])
+        text = line.decode("utf-8-sig")
+        separator = next((s for s in ",\t;" if s in text), ",")
+        names = next(csv.reader([text], delimiter=separator), [])
     except (UnicodeDecodeError, csv.Error) as problem:
         raise BadInput(f"{path}: not readable as a table ({problem})") from problem
     names = [name.strip() for name in names]
     if not any(names):
         raise BadInput(f"{path}: not readable as a table (no header line)")
-    double = sorted({name for name in names if names.count(name) > 1})
+    last = max(k for k, name in enumerate(names) if name)
+    full = [name or f"Unnamed: {k}" for k, name in enumerate(names[: last + 1])]
+    double = sorted({name for name in full if full.count(name) > 1})
     if double:
         raise BadInput(f"{path}: the column {double[0]!r} stands more than once in the header")
-    return names
+    return Head([*full, *[None] * (len(names) - last - 1)], separator)
+
+
+def head(path: Path) -> Head:
+    """`header` of a file."""
+    with reading(path, "not readable as a table"), open_text(path) as file:
+        return header(file, path)
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
     """The text behind the header in blocks of whole records."""
-    with open(path, "rb") as file:
+    with reading(path, "not readable as a table"), open_text(path) as file:
         header(file, path)
         rest = b""
         while data := file.read(BLOCK):
@@ -78,22 +116,34 @@ def _end_of_records(block: bytes) -> int:
     return end  # a stray quote far above: `_by_line` will meet it
 
 
-def text_tables(path: Path, names: list[str], only: list[str] | None = None) -> Iterator[pa.Table]:
+def text_tables(path: Path, only: list[str] | None = None) -> Iterator[pa.Table]:
     """Text columns (those in `only`) and REASON; an empty table first, for a file without rows."""
-    kept = names if only is None else only
+    about = head(path)
+    kept = about.columns if only is None else only
     yield pa.table({name: pa.array([], pa.string()) for name in [*kept, REASON]})
     for block in _blocks(path):
-        yield _by_arrow(block, names, kept) or _by_line(block, names, kept)
+        table = _by_arrow(block, about, kept) or _by_line(block, about, kept)
+        yield _decimal_points(table, kept) if about.separator == ";" else table
 
 
-def _by_arrow(block: bytes, names: list[str], kept: list[str]) -> pa.Table | None:
+def _decimal_points(table: pa.Table, kept: list[str]) -> pa.Table:
+    """7,66 as 7.66: where semicolons separate the fields, commas stand in the numbers."""
+    for k, name in enumerate(kept):
+        fixed = pc.replace_substring_regex(
+            table[name], r"^\s*(-?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$", r"\1.\2"
+        )
+        table = table.set_column(k, name, fixed)
+    return table
+
+
+def _by_arrow(block: bytes, about: Head, kept: list[str]) -> pa.Table | None:
     """A block by Arrow's parser; None where that cannot be trusted to keep all good rows."""
-    if block.count(b'"') % 2:
+    if block.count(b'"') % 2 or b"\0" in block:
         return None
     for text in (block, None):  # blank lines are taken out only where something is amiss
         text = BLANK.sub(lambda m: m[0][:1] if m.start() else b"", block) if text is None else text
         try:
-            table, wrong = _parse(text, names, kept)
+            table, wrong = _parse(text, about, kept)
         except pa.ArrowInvalid:  # no good row at all, not UTF-8, a quote never closed, ...
             return None
         count = table.num_rows + len(wrong)
@@ -103,20 +153,23 @@ def _by_arrow(block: bytes, names: list[str], kept: list[str]) -> pa.Table | Non
             break
     else:  # records over several lines: meant, or two stray quotes?
         return None
+    if any(shown.rstrip("\r\n").endswith(about.separator) for _, _, shown in wrong):
+        return None  # more separators than the header has, perhaps with nothing between them
     if not wrong:
         return table.append_column(REASON, pa.nulls(count, pa.string()))
     good, reasons = np.ones(count, bool), np.full(count, None, object)
     for row, fields, shown in wrong:
-        good[row], reasons[row] = False, _count_reason(fields, len(names), shown)
+        good[row], reasons[row] = False, _count_reason(fields, len(about.names), shown)
     order = pa.array(np.cumsum(good) - 1, mask=~good)  # a gap gives an empty row
     return table.take(order).append_column(REASON, pa.array(reasons, pa.string()))
 
 
 def _parse(
-    block: bytes, names: list[str], kept: list[str]
+    block: bytes, about: Head, kept: list[str]
 ) -> tuple[pa.Table, list[tuple[int, int, str]]]:
     """(good rows, (row, number of fields, text) of the others)."""
     wrong: list[tuple[int, int, str]] = []
+    names = [f"\0{k}" if name is None else name for k, name in enumerate(about.names)]
 
     def skip(row: pa_csv.InvalidRow) -> str:
         wrong.append((row.number - 1, row.actual_columns, row.text))
@@ -125,7 +178,9 @@ def _parse(
     table = pa_csv.read_csv(
         io.BytesIO(block),
         pa_csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=names),
-        pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
+        pa_csv.ParseOptions(
+            delimiter=about.separator, newlines_in_values=True, invalid_row_handler=skip
+        ),
         pa_csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()),
             null_values=GAPS,
@@ -136,20 +191,25 @@ def _parse(
     return table, wrong
 
 
-def _by_line(block: bytes, names: list[str], kept: list[str]) -> pa.Table:
+def _by_line(block: bytes, about: Head, kept: list[str]) -> pa.Table:
     """A block line by line; a quoted value may run over lines if that makes a whole record."""
     lines = block.splitlines()
+    count = len(about.names)
     values: list[list[str | None]] = []
     reasons: list[str | None] = []
-    empty: list[str | None] = [None] * len(names)
+    empty: list[str | None] = [None] * count
     i = 0
     while i < len(lines):
         used, reason = 1, None
         try:
-            fields, used = _record(lines, i, len(names))
-            if len(fields) != len(names):
+            fields, used = _record(lines, i, count, about.separator)
+            while len(fields) > count and not fields[-1].strip():
+                fields.pop()  # the commas that spreadsheets leave at the end
+            if len(fields) != count:
                 shown = lines[i].decode("utf-8")
-                fields, reason = empty, _count_reason(len(fields), len(names), shown)
+                fields, reason = empty, _count_reason(len(fields), count, shown)
+            elif any("\0" in value for value in fields):
+                fields, reason = empty, "the line holds zero bytes; it is no text"
         except UnicodeDecodeError:
             fields, reason = empty, "the line is not UTF-8 text"
         except csv.Error as problem:
@@ -158,7 +218,7 @@ def _by_line(block: bytes, names: list[str], kept: list[str]) -> pa.Table:
             values.append(fields)
             reasons.append(reason)
         i += used
-    at = [names.index(name) for name in kept]
+    at = [about.names.index(name) for name in kept]
     table = {
         name: pa.array([None if row[k] in GAPS else row[k] for row in values], pa.string())
         for name, k in zip(kept, at)
@@ -166,17 +226,18 @@ def _by_line(block: bytes, names: list[str], kept: list[str]) -> pa.Table:
     return pa.table({**table, REASON: pa.array(reasons, pa.string())})
 
 
-def _record(lines: list[bytes], i: int, count: int) -> tuple[list[str], int]:
+def _record(lines: list[bytes], i: int, count: int, separator: str) -> tuple[list[str], int]:
     """(fields, lines used) of the record at line i; csv.Error where no reading of it is whole."""
     if b'"' not in lines[i]:
-        return lines[i].decode("utf-8").split(","), 1
+        return lines[i].decode("utf-8").split(separator), 1
     failure: csv.Error | None = None
     for used in range(1, min(JOIN, len(lines) - i) + 1):
         text = b"\n".join(lines[i : i + used])
         if used > 1 and text.count(b'"') % 2:
             continue
         try:
-            fields = next(csv.reader(io.StringIO(text.decode("utf-8"), newline=""), strict=True))
+            source = io.StringIO(text.decode("utf-8"), newline="")
+            fields = next(csv.reader(source, delimiter=separator, strict=True))
         except csv.Error as problem:
             failure = failure or problem
             continue
@@ -190,13 +251,13 @@ def _count_reason(fields: int, needed: int, text: str) -> str:
     return f"{fields} field{'s' * (fields != 1)} where the header has {needed}: {shown!r}"
 
 
-def kinds(path: Path, names: list[str], extra: list[str]) -> dict[str, pa.DataType]:
+def kinds(path: Path, extra: list[str]) -> dict[str, pa.DataType]:
     """The kind of each extra column over the whole file: the first that fits every value."""
     order = [pa.int64(), pa.float64(), pa.bool_(), pa.string()]
     level = dict.fromkeys(extra, 0)
     gaps, long = set(), set()
     # A kind that failed once is never tried again; text ends a column's search.
-    for table in text_tables(path, names, extra) if extra else ():
+    for table in text_tables(path, extra) if extra else ():
         for name in extra:
             if table[name].null_count:
                 gaps.add(name)

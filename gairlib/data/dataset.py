@@ -24,7 +24,7 @@ import fnmatch
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,14 +32,14 @@ import numpy as np
 import pandas as pd
 import rasterio
 
-from gairlib.data import exif, photo_tables, photos, scene_metadata, tables
-from gairlib.data.scene import Scene
+from gairlib.data import boundary, exif, photo_tables, photos, scene_metadata, table_files, tables
+from gairlib.data.scene import Scene, upright
 from gairlib.data.scenes import open_scene
 from gairlib.errors import BadInput, Missing
 
 PUBLISHED = ("pangaea", "geobench", "placepulse", "place-pulse-2.0")
+RASTERS = (".tif", ".tiff")
 PARTS = ("scenes", "street", "tables", "landcover", "streetscapes", *PUBLISHED)
-STREET = ("street.parquet", "street.geoparquet", "street.csv", "streetscapes")
 STAC = ("scenes.json", "items.json", "catalog.json")
 
 
@@ -91,10 +91,8 @@ class Dataset:
         path = self.folder / "dataset.json"
         if not path.is_file():
             return {}
-        try:
-            about = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as problem:
-            raise BadInput(f"{path}: not valid JSON ({problem})") from problem
+        with boundary.reading(path, "not valid JSON"):
+            about = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(about, dict):
             raise BadInput(f"{path}: must hold one JSON object with name, synthetic, ...")
         return about
@@ -126,7 +124,9 @@ class Dataset:
                 (v for k, v in self.layouts.items() if fnmatch.fnmatchcase(scene_id, k)), None
             )
             try:
-                found.append(open_scene(self.inside(path), id=scene_id, layout=declared, row=row))
+                with boundary.reading(f"scene {scene_id}"):
+                    scene = open_scene(self.inside(path), id=scene_id, layout=declared, row=row)
+                found.append(scene)
             except (BadInput, Missing) as problem:
                 self._reject("scene", scene_id, problem)
         for scene in self._stac_scenes():
@@ -154,7 +154,8 @@ class Dataset:
             from gairlib.data import stac  # needs the extra of that name
 
             try:
-                scenes, rejected = stac.from_file(path, remote=self.remote, inside=self.folder)
+                with boundary.reading(path, "not readable as STAC"):
+                    scenes, rejected = stac.from_file(path, remote=self.remote, inside=self.folder)
             except (BadInput, Missing) as problem:
                 self._reject("scene", path.name, problem)
                 continue
@@ -166,26 +167,43 @@ class Dataset:
     def _scene_rows(self) -> list[tuple[str, str, dict]]:
         """(scene_id, path relative to the folder, row of scenes.csv) of every scene."""
         rows, listed = [], set()
-        table = self.folder / "scenes.csv"
-        if table.is_file():
-            frame = tables.read(table, ("scene_id", "path"), text=True)
-            for row in frame.to_dict("records"):
-                row = {k: (None if pd.isna(v) else v) for k, v in row.items()}
-                if row["scene_id"] is None or row["path"] is None:
-                    self._reject("scene", row["scene_id"] or row["path"], "no scene_id or path")
-                    continue
+        table = table_files.find(self.folder, "scenes")
+        if table is not None:
+            for row in self._table_rows("scene", table, ("scene_id", "path")):
                 rows.append((row["scene_id"], row["path"], row))
-                listed.add(os.path.normpath(row["path"]))
-        folder = self.folder / "scenes"
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+                listed.add(os.path.normpath(row["path"].replace("\\", "/")))
+        found = boundary.listing(self.folder / "scenes")
+        for name, reason in found.odd:
+            self._reject("scene", name, reason)
+        for path in [*found.folders, *found.files]:
             relative = f"scenes/{path.name}"
-            if relative in listed or path.name.startswith("."):
+            if relative in listed:
                 continue
-            if path.is_dir():
+            if path in found.folders:
                 rows.append((path.name.removesuffix(".SAFE"), relative, {}))
-            elif path.suffix.lower() in (".tif", ".tiff"):
+            elif path.suffix.lower() in RASTERS:
                 rows.append((path.stem, relative, {}))
+            elif why := _no_raster(path):
+                self._reject("scene", path.name, why)
         return rows
+
+    def _table_rows(self, kind: str, table: Path, needed: tuple[str, ...]) -> Iterator[dict]:
+        """The good rows of a small table, every value as text or None; others are rejected."""
+        try:
+            frame, reasons = table_files.read(table, needed, text=True)
+        except (BadInput, Missing) as problem:
+            self._reject(kind, table.name, problem)
+            return
+        for i, row in enumerate(frame.to_dict("records")):
+            row = {k: (None if pd.isna(v) else str(v)) for k, v in row.items()}
+            reason = reasons[i]
+            if reason is None and any(row[name] is None for name in needed):
+                reason = f"no {' or '.join(needed)}"
+            if reason is None:
+                yield row
+            else:
+                label = row[needed[0]] or row[needed[1]] or f"{table.name} row {i + 2}"
+                self._reject(kind, label, reason)
 
     def inside(self, path: str) -> Path:
         """`path`, relative to the folder, as a path; BadInput if it leads out of the folder.
@@ -196,7 +214,7 @@ class Dataset:
         reason = tables.path_reason(path)
         if reason is not None:
             raise BadInput(reason)
-        return self.folder / os.path.normpath(str(path).replace("\\", "/"))
+        return boundary.inside(self.folder, path)
 
     def landcover(self, scene_id: str) -> tuple[np.ndarray, dict[int, str]] | None:
         """(class values [H, W] on the scene's grid, value -> name), or None if there is none. Cells
@@ -205,16 +223,15 @@ class Dataset:
         path = self.folder / "landcover" / f"{scene_id}.tif"
         if not path.is_file():
             return None
-        classes = tables.read(self.folder / "landcover" / "classes.csv", ("value", "name"))
-        with rasterio.open(path) as source:
-            values, nodata = source.read(1), source.nodata
+        names = self.landcover_names()
+        with boundary.reading(path, "not readable as a raster"), rasterio.open(path) as source:
+            values, nodata = upright(source.read(1), source), source.nodata
         scene = self.scene(scene_id)
         if values.shape != (scene.height, scene.width):
             raise BadInput(
                 f"{path}: {values.shape[1]} x {values.shape[0]} px, but its scene has "
                 f"{scene.width} x {scene.height}; both must be on the same grid"
             )
-        names = dict(zip(classes["value"].astype(int), classes["name"].astype(str)))
         unknown = [
             v
             for v in np.unique(values).tolist()
@@ -227,6 +244,24 @@ class Dataset:
             )
         return values, names
 
+    def landcover_names(self) -> dict[int, str]:
+        """Value -> name of landcover/classes.csv; Missing where there is none."""
+        folder = self.folder / "landcover"
+        table = table_files.find(folder, "classes")
+        if table is None:
+            raise Missing(f"{folder / 'classes.csv'}: there is no such table")
+        if "classes" in self._kept:
+            return dict(self._kept["classes"])
+        names = {}
+        for row in self._table_rows("class", table, ("value", "name")):
+            value = tables.number(row["value"])
+            if value == value and abs(value) < 1e9 and value == int(value):
+                names[int(value)] = row["name"]
+            else:
+                self._reject("class", row["value"], "the value of a class is a whole number")
+        self._kept["classes"] = names
+        return dict(names)
+
     # ------------------------------------------------------------------ photos
 
     def street(self) -> pd.DataFrame:
@@ -237,8 +272,10 @@ class Dataset:
         return self._kept["street"].copy()
 
     def street_table(self) -> Path | None:
-        """The first of STREET that is there, or None."""
-        return next((p for p in (self.folder / n for n in STREET) if p.exists()), None)
+        """street.parquet, street.csv ... (`table_files.SUFFIXES`), else streetscapes/, or None."""
+        found = table_files.find(self.folder, "street")
+        folder = self.folder / "streetscapes"
+        return folder if found is None and folder.is_dir() else found
 
     def photo_table(self) -> Path | tables.Piece:
         """What `pairing.pair` takes: the table's path, or (photos, reasons) by EXIF positions."""
@@ -252,7 +289,7 @@ class Dataset:
 
     def _read_street(self) -> pd.DataFrame:
         table = self.photo_table()
-        frame, reasons = photo_tables.read_photos(table) if isinstance(table, Path) else table
+        frame, reasons = self._photo_rows(table) if isinstance(table, Path) else table
         frame, reasons = frame.reset_index(drop=True), reasons.reset_index(drop=True)
         good = reasons.isna()
         double = frame.index[good][frame.loc[good, "photo_id"].duplicated()]
@@ -267,6 +304,10 @@ class Dataset:
             label = frame.at[i, "photo_id"]
             self._reject("photo", f"row {i + 2}" if pd.isna(label) else label, reasons[i])
         return frame[reasons.isna()].reset_index(drop=True)
+
+    def _photo_rows(self, table: Path) -> tables.Piece:
+        with boundary.reading(table, "not readable as a table of photos"):
+            return photo_tables.read_photos(table)
 
     def photo(self, row: Mapping, size: int | None = None) -> np.ndarray:
         """The picture of a row of `street()` or of a manifest: uint8 RGB [H, W, 3], upright.
@@ -285,38 +326,59 @@ class Dataset:
         return {name: frame.copy() for name, frame in self._kept["tables"].items()}
 
     def _read_tables(self):
-        folder = self.folder / "tables"
-        for path in sorted(folder.glob("*.csv")) if folder.is_dir() else []:
+        found, seen = boundary.listing(self.folder / "tables"), set()
+        for name, reason in found.odd:
+            self._reject("table", name, reason)
+        for path in found.files:
+            name = table_files.stem_of(path)
             try:
-                frame = tables.read(path, ("lon", "lat"))
+                if table_files.suffix_of(path) is None:
+                    if path.suffix.lower() not in boundary.NOTES:
+                        raise BadInput("not a table that is read here; save it as CSV or Parquet")
+                    continue
+                if name in seen:
+                    raise BadInput(f"a second table of the name {name!r}; the first one kept")
+                frame, damaged = photo_tables.read_places(path)
                 if frame.shape[1] < 3:
                     raise BadInput(f"{path}: only lon and lat; a target column is needed")
-            except BadInput as problem:
+            except (BadInput, Missing) as problem:
                 self._reject("table", path.name, problem)
                 continue
-            reasons = tables.positions(frame)
+            seen.add(name)
+            reasons = tables.first_of(damaged, tables.positions(frame))
             for i in frame.index[reasons.notna()]:
                 self._reject("table row", f"{path.name} row {i + 2}", reasons[i])
-            yield path.stem, frame[reasons.isna()].reset_index(drop=True)
+            yield name, frame[reasons.isna()].reset_index(drop=True)
 
     def benchmarks(self) -> dict[str, Path]:
         """Folders of images in class folders, by name."""
         found = {}
-        for folder in sorted(p for p in self.folder.iterdir() if p.is_dir()):
-            if folder.name in PARTS or folder.name.startswith("."):
+        for folder in boundary.listing(self.folder).folders:
+            if folder.name in PARTS:
                 continue
-            if any(_has_images(c) for c in sorted(folder.iterdir()) if c.is_dir()):
+            if any(_has_images(c) for c in boundary.listing(folder).folders):
                 found[folder.name] = folder
         return found
 
 
 def _photo_reason(path: Path) -> str | None:
     try:
-        photos.check(path)
+        with boundary.reading(path):
+            photos.check(path)
     except (BadInput, Missing) as problem:
         return str(problem)
     return None
 
 
 def _has_images(folder: Path) -> bool:
-    return any(p.suffix.lower() in photos.IMAGES for p in folder.iterdir())
+    return any(p.suffix.lower() in photos.IMAGES for p in boundary.listing(folder).files)
+
+
+def _no_raster(path: Path) -> str | None:
+    """Why a file in scenes/ is not taken; None for notes beside the rasters."""
+    suffix = path.suffix.lower()
+    if suffix in boundary.NOTES or suffix in photos.IMAGES or suffix in (".aux", ".qml", ".vrt"):
+        return None
+    if suffix in (".zip", ".gz", ".tar", ".tgz"):
+        return "an archive is not read; unpack it"
+    return f"files of the kind {suffix or 'without a suffix'} are not read; write a GeoTIFF"

@@ -14,13 +14,21 @@ import pandas as pd
 from PIL import ExifTags, Image
 from pyproj import Transformer
 
-from gairlib.data import photos, tables
+from gairlib.data import boundary, photos, tables
 from gairlib.errors import BadInput, Missing
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".heic")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".mpo")
 SPHERE = re.compile(rb"ProjectionType(?:>|=[\"'])\s*equirectangular", re.I)
 DATUMS = {"": None, "WGS84": None, "WGS1984": None, "TOKYO": 4301}  # EPSG code; None: WGS 84
 GPS, EXIF = ExifTags.GPS, ExifTags.Base
+_EMPTY = {
+    "lon": math.nan,
+    "lat": math.nan,
+    "heading": math.nan,
+    "captured_at": None,
+    "heading_ref": None,
+    "is_spherical": False,
+}
 
 
 def folder_table(folder: str | Path, subfolder: str = "street") -> tuple[pd.DataFrame, pd.Series]:
@@ -35,16 +43,18 @@ def folder_table(folder: str | Path, subfolder: str = "street") -> tuple[pd.Data
     root = Path(folder) / subfolder
     if not root.is_dir():
         raise Missing(f"{root}: there is no such folder of photos")
-    names = sorted(
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
+    found = boundary.listing(root, deep=True)
+    refused: dict[str, str | None] = {name: f"{subfolder}/{name}: {why}" for name, why in found.odd}
+    for path in found.files:
+        name = path.relative_to(root).as_posix()
+        if path.suffix.lower() in SUFFIXES:
+            refused[name] = None
+        elif why := boundary.unknown_kind(path):
+            refused[name] = f"{subfolder}/{name}: {why}"
+    names = sorted(refused)
     rows, problems = [], []
     for name in names:
-        row, problem = _row(root / name)
+        row, problem = (_EMPTY.copy(), refused[name]) if refused[name] else _row(root / name)
         shown = str(problem).replace(f"{root / name}", f"{subfolder}/{name}") if problem else None
         rows.append(row)
         problems.append(shown)
@@ -68,14 +78,7 @@ def unique_ids(names: list[str]) -> list[str]:
 
 def _row(path: Path) -> tuple[dict, Exception | None]:
     """What one file's header says, and why it cannot be used (None: it can)."""
-    row = {
-        "lon": math.nan,
-        "lat": math.nan,
-        "heading": math.nan,
-        "captured_at": None,
-        "heading_ref": None,
-        "is_spherical": False,
-    }
+    row = _EMPTY.copy()
     try:
         with photos.open_header(path) as image:
             row["is_spherical"] = _spherical(image)
@@ -95,8 +98,8 @@ def _position(gps: dict, path: Path) -> tuple[float, float]:
     """(lon, lat) in degrees on WGS 84; BadInput says what is missing."""
     if not gps or GPS.GPSLatitude not in gps or GPS.GPSLongitude not in gps:
         raise BadInput(f"{path}: no position in EXIF (GPSLatitude, GPSLongitude)")
-    lon = _degrees(gps[GPS.GPSLongitude]) * _sign(gps, GPS.GPSLongitudeRef, "EW", path)
-    lat = _degrees(gps[GPS.GPSLatitude]) * _sign(gps, GPS.GPSLatitudeRef, "NS", path)
+    lon = _signed(gps, GPS.GPSLongitude, GPS.GPSLongitudeRef, "EW", path)
+    lat = _signed(gps, GPS.GPSLatitude, GPS.GPSLatitudeRef, "NS", path)
     if not (math.isfinite(lon) and math.isfinite(lat)) or lon == lat == 0.0:
         raise BadInput(f"{path}: EXIF has fields for a position, but no fix (0/0 or 0, 0)")
     datum = re.sub(r"[^A-Z0-9]", "", _text(gps.get(GPS.GPSMapDatum)).upper())
@@ -115,6 +118,22 @@ def _degrees(parts) -> float:
         return sum(float(part) / scale for part, scale in zip(parts, (1.0, 60.0, 3600.0)))
     except ZeroDivisionError:
         return math.nan
+
+
+def _signed(gps: dict, tag: int, ref: int, letters: str, path: Path) -> float:
+    """Degrees with the sign of their letter. Some phones write the sign into the numbers as well:
+    then both must agree."""
+    parts = gps[tag] if isinstance(gps[tag], (tuple, list)) else (gps[tag],)
+    sign = _sign(gps, ref, letters, path)
+    values = [_degrees(part) for part in parts]
+    if any(value < 0 for value in values):
+        if sign > 0:
+            raise BadInput(
+                f"{path}: {ExifTags.GPSTAGS[tag]} is negative, but {ExifTags.GPSTAGS[ref]} is "
+                f"{letters[0]}; the hemisphere is unknown"
+            )
+        values = [abs(value) for value in values]
+    return sign * _degrees(tuple(values))
 
 
 def _sign(gps: dict, tag: int, letters: str, path: Path) -> float:

@@ -96,7 +96,9 @@ def _point(geometry) -> tuple[float, float] | None:
 
 
 def _moment(milliseconds) -> str | None:
+    """A moment after 2000, before which there were no such pictures; 0 and seconds are none."""
     try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment.year >= 2000 else None
     except (TypeError, ValueError, OverflowError, OSError):
         return None

@@ -21,9 +21,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import shapely
 from pyproj import CRS, Transformer
-from pyproj.exceptions import ProjError
 
 from gairlib.data import streetscapes, table_files, tables
+from gairlib.data.boundary import reading
 from gairlib.errors import BadInput
 
 WGS84 = "OGC:CRS84"
@@ -72,6 +72,18 @@ def read_photos(path: str | Path) -> tables.Piece:
     return photos, reasons
 
 
+def read_places(path: str | Path) -> tables.Piece:
+    """A location table as (rows with lon, lat and the targets, reasons); positions are not judged
+    yet. A GeoParquet file's points are used where it has no lon and lat columns."""
+    names = table_files.columns(path)
+    points = None if {"lon", "lat"} <= set(names) else _points_of(Path(path))
+    frame, damaged = table_files.read(path, () if points else ("lon", "lat"))
+    if points is not None:
+        damaged = tables.first_of(damaged, _place(frame, *points))
+    frame, moved = to_wgs84(frame)
+    return frame.drop(columns="given_crs", errors="ignore"), tables.first_of(damaged, moved)
+
+
 def id_hashes(photo_ids: pd.Series) -> np.ndarray:
     """A uint64 for each id, the same in every run and process; gaps hash as empty text.
 
@@ -103,7 +115,7 @@ def to_wgs84(frame: pd.DataFrame) -> tables.Piece:
         rows = np.flatnonzero(named == name)
         try:
             transformer = _to_lonlat(name)
-        except ProjError:
+        except Exception:  # pyproj's errors are of many kinds
             reasons.iloc[rows] = f"crs {name!r} is not a known reference system (EPSG:32632, say)"
             continue
         if transformer is None:
@@ -135,25 +147,24 @@ def _points_of(path: Path) -> tuple[str, str, Transformer | None] | None:
     """(column, encoding, way to WGS 84) of a GeoParquet file's points, None if it has none."""
     if not table_files.is_parquet(path):
         return None
-    about = (pq.read_metadata(path).metadata or {}).get(b"geo")
+    with reading(path, "not readable as a table"):
+        about = (pq.read_metadata(path).metadata or {}).get(b"geo")
     if about is None:
         return None
     try:
         geo: dict[str, Any] = json.loads(about)
         name = geo["primary_column"]
         column = geo["columns"][name]
-    except (ValueError, KeyError, TypeError) as problem:
+    except Exception as problem:
         raise BadInput(f"{path}: its GeoParquet description is damaged ({problem!r})") from problem
     crs = column.get("crs", WGS84)  # absent means longitude, latitude (GeoParquet 1.1)
     if crs is None:
         raise BadInput(
             f"{path}: the reference system of {name!r} is unknown; write the table with its crs"
         )
-    try:
+    with reading(path, f"the reference system of {name!r} is not known"):
         text = crs if isinstance(crs, str) else json.dumps(crs)
         return name, str(column.get("encoding", "WKB")), _to_lonlat(text)
-    except ProjError as problem:
-        raise BadInput(f"{path}: the reference system of {name!r} is not known") from problem
 
 
 def _place(frame: pd.DataFrame, name: str, encoding: str, way: Transformer | None) -> pd.Series:
@@ -165,7 +176,8 @@ def _place(frame: pd.DataFrame, name: str, encoding: str, way: Transformer | Non
         x, y = (np.array(v, dtype=float) for v in pairs)
         known = np.isfinite(x) & np.isfinite(y)
     else:
-        shapes = shapely.from_wkb(values, on_invalid="ignore")
+        values = [v if isinstance(v, bytes | bytearray) else None for v in values]
+        shapes = shapely.from_wkb(np.array(values, object), on_invalid="ignore")
         kinds = shapely.get_type_id(shapes)
         for row in np.flatnonzero(kinds > 0):
             reasons.iloc[row] = f"the geometry is a {shapes[row].geom_type}; a point is needed"

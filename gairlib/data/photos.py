@@ -9,19 +9,32 @@ nothing is written to disk.
 
 import io
 import math
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile
 
+from gairlib.data.boundary import image_hint, reading
 from gairlib.errors import BadInput, Missing
 
 IMAGES = (".jpg", ".jpeg", ".png")  # suffixes of benchmark images
 MAX_PIXELS = 120_000_000  # more is taken for a decompression bomb; a 15k panorama has 112M
 VIEW_YAWS = (0.0, 90.0, 180.0, 270.0)  # the views a spherical photo is cut into; 90 degrees wide
 
-assert not ImageFile.LOAD_TRUNCATED_IMAGES  # a half photo must fail, not come back half grey
+# EXIF orientation -> how to turn the picture upright (Exif 3.0, 4.6.5, tag 274)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def load(
@@ -65,7 +78,8 @@ def check(path: str | Path) -> tuple[int, int]:
     """
     with open_header(path) as image:
         width, height = image.size
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        with reading(path, "its EXIF is damaged"):
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
         image.draft("RGB", (width // 8 or 1, height // 8 or 1))
         _upright_rgb(image, path)
     return (height, width) if turned else (width, height)
@@ -103,10 +117,11 @@ def perspective(
 def open_header(path: str | Path) -> Image.Image:
     """Open without decoding; refuses what is not there, empty, unreadable or far too large."""
     path = Path(path)
-    if not path.is_file():
-        raise Missing(f"{path}: there is no such photo")
-    if path.stat().st_size == 0:
-        raise BadInput(f"{path}: the file is empty (0 bytes)")
+    with reading(path, "cannot be opened"):
+        if not path.is_file():
+            raise Missing(f"{path}: there is no such photo")
+        if path.stat().st_size == 0:
+            raise BadInput(f"{path}: the file is empty (0 bytes)")
     return _identified(path, path)
 
 
@@ -118,8 +133,9 @@ def _identified(source: Path | io.BytesIO, path: str | Path) -> Image.Image:
             image = Image.open(source)
     except Image.DecompressionBombError as problem:
         raise BadInput(f"{path}: far too many pixels (decompression bomb?)") from problem
-    except (OSError, SyntaxError, ValueError) as problem:
-        raise BadInput(f"{path}: not readable as an image") from problem
+    except Exception as problem:  # Pillow's plugins raise many kinds
+        hint = image_hint(path, _start(source))
+        raise BadInput(f"{path}: not readable as an image{hint}") from problem
     width, height = image.size
     if width * height > MAX_PIXELS:
         image.close()
@@ -133,6 +149,17 @@ def _identified(source: Path | io.BytesIO, path: str | Path) -> Image.Image:
     return image
 
 
+def _start(source: Path | io.BytesIO) -> bytes:
+    """The first bytes, as far as they can be read."""
+    try:
+        if isinstance(source, io.BytesIO):
+            return source.getvalue()[:16]
+        with open(source, "rb") as file:
+            return file.read(16)
+    except OSError:
+        return b""
+
+
 def _sized(image: Image.Image, path: str | Path, size: int | None) -> Image.Image:
     """Decoded, upright, RGB and, where a size is given, squashed to it."""
     if size is not None:
@@ -144,9 +171,32 @@ def _sized(image: Image.Image, path: str | Path, size: int | None) -> Image.Imag
 
 
 def _upright_rgb(image: Image.Image, path: str | Path) -> Image.Image:
-    try:
+    with reading(path, "the image is damaged or cut short"), _whole_only():
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)  # without a copy where nothing turns
+        turn = _TURNS.get(image.getexif().get(0x0112))
+        if turn is not None:
+            image = image.transpose(turn)
         return image if image.mode == "RGB" else image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as problem:
-        raise BadInput(f"{path}: the image is damaged or cut short ({problem})") from problem
+
+
+class _Strict:
+    """Pillow's switch to accept half pictures, held off while any thread decodes."""
+
+    lock, users, before = threading.Lock(), 0, False
+
+
+@contextmanager
+def _whole_only() -> Iterator[None]:
+    """A half photo must fail, not come back half grey, whatever another package has set."""
+    with _Strict.lock:
+        if _Strict.users == 0:
+            _Strict.before = ImageFile.LOAD_TRUNCATED_IMAGES
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+        _Strict.users += 1
+    try:
+        yield
+    finally:
+        with _Strict.lock:
+            _Strict.users -= 1
+            if _Strict.users == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = _Strict.before

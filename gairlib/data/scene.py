@@ -16,9 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pyproj
+import rasterio
 from affine import Affine
 from shapely.geometry import Polygon
 
+from gairlib import bands
+from gairlib.data.boundary import reading
 from gairlib.errors import BadInput
 
 CLOUD_CLASSES = (8, 9, 10)  # SCL: cloud of medium and high probability, thin cirrus
@@ -129,7 +132,8 @@ def outline(
     row = np.concatenate([np.zeros(steps), t, np.ones(steps), 1 - t]) * height
     x = transform.a * column + transform.b * row + transform.c
     y = transform.d * column + transform.e * row + transform.f
-    lon, lat = transformer(crs, "EPSG:4326").transform(x, y)
+    with reading(what, "its CRS cannot be used: there is no way to longitude and latitude"):
+        lon, lat = transformer(crs, "EPSG:4326").transform(x, y)
     if not (np.isfinite(lon).all() and np.isfinite(lat).all() and (np.abs(lat) <= 90).all()):
         raise BadInput(f"{what}: its outline has no place on the globe; is the CRS right?")
     ring = np.unwrap(np.append(lon, lon[0]), period=360.0)
@@ -145,23 +149,88 @@ def corner(start: float, extent: float, available: int) -> float:
     return float(round(start)) if extent == round(extent) else start
 
 
+def flips(transform: Affine) -> tuple[bool, bool]:
+    """Whether a raster's rows run northwards, and whether its columns run westwards."""
+    return transform.e > 0, transform.a < 0
+
+
+def upright(values: np.ndarray, source) -> np.ndarray:
+    """Values [..., h, w] of an open raster with north above and west on the left."""
+    south_up, mirrored = flips(source.transform)
+    values = values[..., ::-1, :] if south_up else values
+    return values[..., ::-1] if mirrored else values
+
+
+def north_up(transform: Affine, width: int, height: int, what: str) -> Affine:
+    """The transform of the same raster, turned by `upright`; BadInput where no flip does it."""
+    if not np.isfinite(tuple(transform)[:6]).all() or transform.a == 0 or transform.e == 0:
+        raise BadInput(f"{what}: its geotransform {tuple(transform)[:6]} gives no grid")
+    if abs(transform.b) > 1e-6 * abs(transform.a) or abs(transform.d) > 1e-6 * abs(transform.e):
+        raise BadInput(
+            f"{what}: its grid is rotated; warp it north-up first (gdalwarp {what.split()[0]}.tif "
+            "north_up.tif)"
+        )
+    south_up, mirrored = flips(transform)
+    if south_up:
+        transform = transform @ Affine.translation(0, height) @ Affine.scale(1, -1)
+    if mirrored:
+        transform = transform @ Affine.translation(width, 0) @ Affine.scale(-1, 1)
+    return transform
+
+
+def crs_name(crs, what: str) -> str:
+    """A raster's reference system as "EPSG:32654", or WKT where there is no code; BadInput where it
+    leads to no longitude and latitude on the Earth."""
+    if crs is None:
+        raise BadInput(f"{what}: has no CRS; write the coordinate reference system into the file")
+    with reading(what, "its CRS cannot be used: there is no way to longitude and latitude"):
+        epsg = crs.to_epsg()
+        name = f"EPSG:{epsg}" if epsg else crs.to_wkt()
+        check_crs(name, what)
+    return name
+
+
+@lru_cache(maxsize=256)
+def check_crs(name: str, what: str = "raster") -> None:
+    """BadInput unless it is a map projection or longitude and latitude on the Earth."""
+    with reading(what, "its CRS cannot be used: there is no way to longitude and latitude"):
+        known = pyproj.CRS.from_user_input(name)
+        if not (known.is_projected or known.is_geographic) or known.is_geocentric:
+            raise BadInput(f"{what}: its CRS ({known.name}) is neither projected nor geographic")
+        transformer(name, "EPSG:4326")
+
+
 def nodata_to_zero(raw: np.ndarray, nodata: float) -> np.ndarray:
-    """Raw DN with nodata (and what is not a number) as 0."""
+    """Raw DN with nodata (and what is not a finite number) as 0."""
     if raw.dtype.kind == "f":
-        raw = np.nan_to_num(raw, nan=0.0)
+        raw = np.nan_to_num(raw, nan=0.0, posinf=0.0, neginf=0.0)
     if nodata != 0 and not math.isnan(nodata):
         raw = np.where(raw == nodata, raw.dtype.type(0), raw)
     return raw
 
 
+def undeclared(dtype) -> float:
+    """What stands for no data beside 0 where a raster declares nothing: 65535 in 16 bits."""
+    return 65535.0 if np.dtype(dtype) == np.uint16 else 0.0
+
+
+def has_mask(source) -> bool:
+    """Whether a raster brings a mask of its own: a mask band, a .msk beside it, or alpha."""
+    return any(rasterio.enums.MaskFlags.per_dataset in flags for flags in source.mask_flag_enums)
+
+
 def check_digital_numbers(sample: np.ndarray, what: str) -> np.ndarray:
-    """A sample [10, n] of raw numbers with negative ones as 0; BadInput if it is reflectance."""
-    sample = np.maximum(sample, 0)
-    if sample.dtype.kind == "f" and 0 < sample.max() <= 10:
+    """A sample [10, n] of raw numbers with negative ones as 0; BadInput if they are on another
+    scale than reflectance x 10000. Single odd values do not decide."""
+    if sample.dtype.itemsize == 1:
         raise BadInput(
-            f"{what}: values up to {sample.max():.3g} look like reflectance; store DN "
-            "(reflectance x 10000)"
+            f"{what}: 8-bit values (a picture, or a stretched product); digital numbers are "
+            "reflectance x 10000 in 16 bits"
         )
+    sample = np.maximum(sample, 0)
+    scale = bands.scale_of(sample)
+    if scale is not None:
+        raise BadInput(f"{what}: values {scale}; store DN (reflectance x 10000)")
     return sample
 
 

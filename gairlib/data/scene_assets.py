@@ -19,15 +19,20 @@ from affine import Affine
 
 from gairlib import bands
 from gairlib.data import scene_metadata
+from gairlib.data.boundary import listing, reading
 from gairlib.data.scene import (
     REMOTE,
     Asset,
     Scene,
     check_digital_numbers,
+    crs_name,
     is_remote,
     name_of,
     nodata_to_zero,
+    north_up,
     outline,
+    undeclared,
+    upright,
 )
 from gairlib.errors import BadInput, Missing
 
@@ -54,6 +59,17 @@ class Found:
     grid: Grid | None = None
     nodata: float | None = None
     dtype: str | None = None
+    scale: tuple[float, float] | None = None  # that its file declares, where it was opened
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a band's file says before its pixels are read; scale None: it declares none."""
+
+    grid: Grid
+    dtype: str
+    tags: dict
+    scale: tuple[float, float] | None
 
 
 def band_of(name: str) -> tuple[str | None, float | None]:
@@ -70,22 +86,24 @@ def band_of(name: str) -> tuple[str | None, float | None]:
     return bands.canonical(name), None
 
 
-def header(href: str, what: str) -> tuple[Grid, str, dict]:
-    """(grid, dtype, tags) of a raster file; BadInput or Missing names what cannot be used."""
+def header(href: str, what: str, index: int = 1) -> Header:
+    """What a raster file says of itself and of one band; BadInput or Missing says why not."""
     if not is_remote(href) and not Path(href).is_file():
         raise Missing(f"{what}: there is no such file")
-    try:
-        with rasterio.Env(**(REMOTE if is_remote(href) else {})), rasterio.open(href) as source:
-            if source.crs is None or source.transform == Affine.identity():
-                raise BadInput(
-                    f"{what}: has no CRS or no geotransform; where its pixels lie is not known"
-                )
-            epsg = source.crs.to_epsg()
-            crs = f"EPSG:{epsg}" if epsg else source.crs.to_wkt()
-            grid = Grid(crs, source.transform, source.width, source.height)
-            return grid, source.dtypes[0], source.tags()
-    except rasterio.errors.RasterioError as problem:
-        raise BadInput(f"{what}: not readable as a raster, or cut short, or gone") from problem
+    with (
+        reading(what, "not readable as a raster, or cut short, or gone"),
+        rasterio.Env(**(REMOTE if is_remote(href) else {})),
+        rasterio.open(href) as source,
+    ):
+        if source.crs is None or source.transform == Affine.identity():
+            raise BadInput(
+                f"{what}: has no CRS or no geotransform; where its pixels lie is not known"
+            )
+        crs = crs_name(source.crs, what)
+        transform = north_up(source.transform, source.width, source.height, what)
+        grid = Grid(crs, transform, source.width, source.height)
+        scale = scene_metadata.declared_scale(source, [index], what)
+        return Header(grid, source.dtypes[0], source.tags(), scale)
 
 
 def join(found: dict[str, Found], what: str) -> tuple[Grid, dict[str, Asset], dict[str, Found]]:
@@ -100,8 +118,9 @@ def join(found: dict[str, Found], what: str) -> tuple[Grid, dict[str, Asset], di
     found = {band: found[band] for band in (*bands.BANDS, "SCL") if band in found}
     for band, one in found.items():
         if one.grid is None:
-            grid, dtype, _ = header(one.href, f"{what}, band {band} ({name_of(one.href)})")
-            found[band] = Found(one.href, one.index, grid, one.nodata, one.dtype or dtype)
+            head = header(one.href, f"{what}, band {band} ({name_of(one.href)})", one.index)
+            dtype = one.dtype or head.dtype
+            found[band] = Found(one.href, one.index, head.grid, one.nodata, dtype, head.scale)
     finest = min((f.grid for f in found.values()), key=lambda g: abs(g.transform.a))
     assets = {
         band: Asset(
@@ -143,19 +162,21 @@ def sampler(assets: dict[str, Asset], what: str) -> Callable[[], np.ndarray]:
         rows = []
         for band in bands.BANDS:
             asset = assets[band]
-            try:
-                options = REMOTE if is_remote(asset.href) else {}
-                with rasterio.Env(**options), rasterio.open(asset.href) as source:
-                    nodata = source.nodata if asset.nodata is None else asset.nodata
-                    scale = max(1.0, max(source.shape) * asset.ratio / 256)
-                    shape = tuple(max(1, round(n * asset.ratio / scale)) for n in source.shape)
-                    raw = source.read(asset.index, out_shape=shape)
-            except rasterio.errors.RasterioError as problem:
-                raise BadInput(
-                    f"{what}, band {band} ({name_of(asset.href)}): pixels cannot be read; is it "
-                    "cut short or gone?"
-                ) from problem
-            rows.append(nodata_to_zero(raw, nodata or 0.0).ravel())
+            options = REMOTE if is_remote(asset.href) else {}
+            with (
+                reading(
+                    f"{what}, band {band} ({name_of(asset.href)})",
+                    "pixels cannot be read; is it cut short or gone?",
+                ),
+                rasterio.Env(**options),
+                rasterio.open(asset.href) as source,
+            ):
+                nodata = source.nodata if asset.nodata is None else asset.nodata
+                nodata = undeclared(source.dtypes[0]) if nodata is None else nodata
+                scale = max(1.0, max(source.shape) * asset.ratio / 256)
+                shape = tuple(max(1, round(n * asset.ratio / scale)) for n in source.shape)
+                raw = upright(source.read(asset.index, out_shape=shape), source)
+            rows.append(nodata_to_zero(raw, nodata).ravel())
         shortest = min(r.size for r in rows)  # sizes that no ratio divides differ by a line
         return check_digital_numbers(np.stack([r[:shortest] for r in rows]), what)
 
@@ -174,12 +195,13 @@ def build(
     footprint: Callable | None = None,
 ) -> Scene:
     """A Scene out of bands: the part that all sources share. footprint: (grid) -> Polygon."""
+    opened = all(found[b].grid is None for b in bands.BANDS if b in found)
     grid, assets, found = join(found, what)
     sample = sampler(assets, what)
-    if any(str(found[b].dtype).startswith("float") for b in bands.BANDS):
-        sample()  # refuses reflectance
+    if opened or any(str(found[b].dtype).startswith("float") for b in bands.BANDS):
+        sample()  # refuses other scales
     offset, source = scene_metadata.offset(
-        item, tags, row.get("processing_baseline"), "named", sample, what
+        item, tags, row.get("processing_baseline"), "named", sample, what, _scale_of(found, what)
     )
     when, cloud = scene_metadata.date_and_cloud(item, tags, row)
     ten = tuple(assets[b] for b in bands.BANDS)
@@ -206,6 +228,16 @@ def build(
     )
 
 
+def _scale_of(found: dict[str, Found], what: str) -> tuple[float, float] | None:
+    """The scale that the bands' own files declare, as far as they were opened."""
+    known = {found[b].scale for b in bands.BANDS}
+    if len(known) > 1:
+        raise BadInput(
+            f"{what}: scale and offset differ from band to band; bring them to one scale"
+        )
+    return known.pop()
+
+
 def open_folder(folder: str | Path, *, id: str | None = None, row: dict | None = None) -> Scene:
     """A scene out of a folder with one raster a band; BadInput or Missing says why not.
 
@@ -219,7 +251,7 @@ def open_folder(folder: str | Path, *, id: str | None = None, row: dict | None =
     if not folder.is_dir():
         raise Missing(f"{what}: there is no such folder")
     candidates: dict[str, list] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in listing(folder, deep=True).files:
         band, metres = band_of(path.stem)
         if path.suffix.lower() in SUFFIXES and (band in bands.BANDS or band == "SCL"):
             candidates.setdefault(band, []).append((metres or 0.0, str(path)))
@@ -234,12 +266,12 @@ def open_folder(folder: str | Path, *, id: str | None = None, row: dict | None =
     if "B02" in found:
         when = scene_metadata.date_of_name(f"{folder.name} {name_of(found['B02'].href)}")
         tags |= {"datetime": when} if when and "datetime" not in tags else {}
-        tags = header(found["B02"].href, f"{what}, band B02")[2] | tags
+        tags = header(found["B02"].href, f"{what}, band B02").tags | tags
     return build(id, folder, found, item=_item(folder), tags=tags, row=row, what=what)
 
 
 def _item(folder: Path) -> dict:
-    inside = sorted(folder.glob("*.json"))
+    inside = [path for path in listing(folder).files if path.suffix.lower() == ".json"]
     if len(inside) == 1:
         return scene_metadata.sidecar(inside[0])
     return scene_metadata.sidecar(folder.parent / f"{folder.name}.json")

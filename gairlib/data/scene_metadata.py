@@ -4,9 +4,12 @@ From processing baseline 04.00 on (January 2022) Sentinel-2's numbers are 1000 t
 whoever distributed the file has taken the offset out again; missing it shifts every spectrum by 0.1
 in reflectance. In order of trust:
 
-1. the STAC item (s2:processing_baseline, processing:version; else the offset that its bands
-   declare with their scale, -0.1 in reflectance). `earthsearch:boa_offset_applied` true says that
-   the offset is gone already. False is known to stand at items whose offset is gone all the same
+0. the scale and offset that the file itself declares (0.0001 and -0.1 or 0; GDAL's, as xarray
+   and odc write them); any other scale is refused, never taken for DN;
+1. the STAC item (s2:processing_baseline, sentinel:processing_baseline, processing:version; else the
+   offset that its bands declare with their scale, -0.1 in reflectance).
+   `earthsearch:boa_offset_applied` (or `sentinel:...`) true says that the offset is gone already,
+   whatever else is declared. False is known to stand at items whose offset is gone all the same
    (issues 33, 66 and 71 of Earth Search's two repositories), so there the pixels have a say: the
    offset is taken to be gone if the darkest band's first percentile is below 500, which with the
    offset on would be a reflectance below -0.05;
@@ -17,22 +20,30 @@ in reflectance. In order of trust:
 4. a layout that settles it (EuroSAT's tiles are from before 2022);
 5. a guess from the pixels: offset where even the darkest band's first percentile is above 900.
    Some pixel of a real scene nearly always falls below 900 (reflectance 0.09: water, shadow,
-   vegetation in the visible, snow in B11 and B12); bare bright desert is where the guess can fail.
+   vegetation in the visible, snow in B11 and B12). Bare bright desert is such a scene without an
+   offset: where ground would be left with hardly any blue beside its red, nothing is taken off;
+   where both readings are possible (red sand), the scene is refused.
 """
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from gairlib.bands import BANDS, canonical
+from gairlib.data.boundary import listing, reading
 from gairlib.errors import BadInput
 
 OFFSET = 1000  # DN
 OFFSET_FROM = 4.0  # processing baseline
 DARKEST = 900.0  # DN; see 5. above
 TOO_DARK = 500.0  # DN; see 1. above
+BRIGHT_GROUND = 800.0  # DN of B04 without offset; above it ground is bare
+# Bare ground's B02 is 0.35 to 0.9 of its B04, of red sand 0.2 and more; with 1000 taken off that
+# was not in it, it seems to be less.
+BLUE_OF_RED = (0.2, 0.35)
 GUESSED = "guessed from pixels"
 GONE = "stac (offset already removed)"
 
@@ -42,22 +53,24 @@ def sidecar(path: str | Path) -> dict:
     path = Path(path).with_suffix(".json")
     if not path.is_file():
         return {}
-    try:
-        item = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as problem:
-        raise BadInput(f"{path}: not readable as a STAC item (JSON): {problem}") from problem
+    with reading(path, "not readable as a STAC item (JSON)"):
+        item = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(item, dict):
         raise BadInput(f"{path}: a STAC item is a JSON object")
+    for name in ("properties", "assets"):
+        if not isinstance(item.get(name) or {}, dict):
+            raise BadInput(f"{path}: {name} of a STAC item is a JSON object")
     return item
 
 
 def band_names(item: dict, filename: str) -> list[str | None]:
     """Band names of the asset that points at `filename` (eo:bands, or bands in STAC 1.1), or []."""
-    for asset in (item.get("assets") or {}).values():
-        if Path(str(asset.get("href", ""))).name == filename:
-            listed = asset.get("eo:bands") or asset.get("bands") or []
-            keys = ("name", "eo:common_name", "common_name")
-            return [next((b[k] for k in keys if b.get(k)), None) for b in listed]
+    with reading(filename, "the bands of its STAC item cannot be understood"):
+        for asset in (item.get("assets") or {}).values():
+            if Path(str(asset.get("href", ""))).name == filename:
+                listed = asset.get("eo:bands") or asset.get("bands") or []
+                keys = ("name", "eo:common_name", "common_name")
+                return [next((b[k] for k in keys if b.get(k)), None) for b in listed]
     return []
 
 
@@ -69,33 +82,94 @@ def baseline_number(text, what: str = "file") -> float:
     return int(found[1]) + int(found[2] or 0) / 100
 
 
+Scale = tuple[float, float]  # reflectance = number x scale + offset
+
+
+def declared_scale(source, indexes: Sequence[int], what: str) -> Scale | None:
+    """The scale and offset that an open raster declares for its bands; None: it declares none.
+    BadInput where they differ from band to band."""
+    found = {(source.scales[i - 1], source.offsets[i - 1]) for i in indexes}
+    if len(found) > 1:
+        raise BadInput(
+            f"{what}: scale and offset differ from band to band; bring them to one scale"
+        )
+    scale, shift = found.pop()
+    return None if (scale, shift) == (1.0, 0.0) else (scale, shift)
+
+
+def offset_of(scale: float, shift: float, what: str) -> int:
+    """The offset in DN, 0 or 1000, of reflectance = number x scale + shift (or, where scale is 1,
+    of DN = number + shift); BadInput for every other scale, which is named."""
+    numbers = (scale, shift) if scale == 1 else (scale * 1e4, shift * 1e4)
+    if abs(numbers[0] - 1) < 1e-4 and min(abs(numbers[1]), abs(numbers[1] + OFFSET)) < 0.5:
+        return OFFSET if numbers[1] < -0.5 else 0
+    raise BadInput(
+        f"{what}: its bands declare the scale {scale:.6g} and the offset {shift:.6g}; only 0.0001 "
+        "with 0 or -0.1 (reflectance x 10000) is read. Rescale the file to that"
+    )
+
+
 def offset(
-    item: dict, tags: dict, declared, layout: str, sample: np.ndarray | Callable, what: str = "file"
+    item: dict,
+    tags: dict,
+    declared,
+    layout: str,
+    sample: np.ndarray | Callable,
+    what: str = "file",
+    in_file: Scale | Callable | None = None,
 ) -> tuple[int, str]:
     """The offset to subtract (0 or 1000) and where that is known from.
 
     item: STAC item or {}; tags: the file's GeoTIFF tags; declared: scenes.csv's
     processing_baseline or None; sample: [10, n] raw DN, nodata 0, or a function that gives it
-    (called only where pixels must decide).
+    (called only where pixels must decide); in_file: what the file declares (`declared_scale`), or a
+    function that gives it.
     """
-    properties = item.get("properties") or {}
-    gone = properties.get("earthsearch:boa_offset_applied")
+    gone = {True: True, "true": True, "True": True, False: False, "false": False, "False": False}
+    gone = gone.get(_property(item, "boa_offset_applied", (bool, str)))
+    known, source = None, "stac"
+    in_file = in_file() if callable(in_file) else in_file
+    if in_file is not None:
+        known, source = offset_of(*in_file, what), "tags (scale and offset)"
     if gone is True:
         return 0, GONE
-    known = _of_item(item, what)
+    if known is None:
+        known = _of_item(item, what)
     if known is not None:
         if known and gone is False and _darkest(sample) < TOO_DARK:
             return 0, "stac (offset already removed, as the pixels show)"
-        return known, "stac"
+        return known, source
     if any("_HARMONIZED" in str(v) for v in tags.values()):
         return 0, "tags (harmonised collection)"
+    if tags.get("ADD_OFFSET") is not None:
+        return offset_of(1.0, float(tags["ADD_OFFSET"]), what), "tags"
     if tags.get("PROCESSING_BASELINE"):
         return _of(tags["PROCESSING_BASELINE"], what), "tags"
     if declared is not None:
         return _of(declared, what), "scenes.csv"
     if layout == "eurosat-ms":
         return 0, "layout"
-    return (OFFSET if _darkest(sample) > DARKEST else 0), GUESSED
+    return _guess(sample, what), GUESSED
+
+
+def _guess(sample, what: str) -> int:
+    """The offset that the pixels show; BadInput where they fit both readings."""
+    sample = sample() if callable(sample) else sample
+    darkest = _darkest(sample)
+    if not darkest > DARKEST:  # NaN too
+        return 0
+    valid = sample[:, (sample > 0).all(axis=0)]
+    blue, red = (np.median(valid[BANDS.index(b)]) - OFFSET for b in ("B02", "B04"))
+    ratio = blue / red if red > BRIGHT_GROUND else 1.0
+    if ratio < BLUE_OF_RED[0]:
+        return 0
+    if ratio < BLUE_OF_RED[1]:
+        raise BadInput(
+            f"{what}: its processing baseline is not known, and its pixels may be bare bright "
+            f"ground or carry the offset of {OFFSET} DN; say which in the column "
+            "processing_baseline of scenes.csv"
+        )
+    return OFFSET
 
 
 def _darkest(sample) -> float:
@@ -106,30 +180,49 @@ def _darkest(sample) -> float:
     return np.percentile(valid, 1.0, axis=1).min() if valid.size else float("nan")
 
 
+def _property(item: dict, name: str, kinds: tuple):
+    """The property of that name of a STAC item under any prefix (s2:, sentinel:, earthsearch:)."""
+    found = [
+        v
+        for k, v in (item.get("properties") or {}).items()
+        if str(k).rpartition(":")[2] == name and isinstance(v, kinds)
+    ]
+    return found[0] if found else None
+
+
 def _of_item(item: dict, what: str) -> int | None:
     """The offset by a STAC item's baseline, else by what its bands declare, else None."""
     properties = item.get("properties") or {}
-    baseline = properties.get("s2:processing_baseline")
+    baseline = _property(item, "processing_baseline", (str, int, float))
     if baseline is None and re.fullmatch(r"\d\d\.\d\d", str(properties.get("processing:version"))):
         baseline = properties["processing:version"]
     if baseline is not None:
         return _of(baseline, what)
-    declared = None
-    for asset in (item.get("assets") or {}).values():
-        for band in (asset, *(asset.get("raster:bands") or asset.get("bands") or [])):
-            scale = band.get("scale", band.get("raster:scale"))
-            shift = band.get("offset", band.get("raster:offset"))
-            if isinstance(scale, int | float) and isinstance(shift, int | float) and scale > 0:
-                declared = max(declared or 0, round(-shift / scale))
-    return declared if declared in (0, OFFSET) else None
+    found = set()
+    with reading(what, "the assets of its STAC item cannot be understood"):
+        for key, asset in (item.get("assets") or {}).items():
+            listed = asset.get("raster:bands") or asset.get("bands") or []
+            names = [b.get("name") for b in asset.get("eo:bands") or asset.get("bands") or []]
+            if not any(canonical(n) in BANDS for n in (key, *names)):
+                continue  # AOT, water vapour and masks have scales of their own
+            for band in (asset, *listed):
+                scale = band.get("scale", band.get("raster:scale"))
+                shift = band.get("offset", band.get("raster:offset", 0.0))
+                if isinstance(scale, int | float) and isinstance(shift, int | float) and scale > 0:
+                    found.add((float(scale), float(shift)))
+    found.discard((1.0, 0.0))
+    return max((offset_of(*one, what) for one in found), default=None)
 
 
 def product_tags(folder: Path) -> dict[str, str]:
     """What a Sentinel-2 product folder says of itself, under the names that date_and_cloud and
     offset know: from MTD_MSIL1C.xml or MTD_MSIL2A.xml, else from the folder's name."""
     tags = {}
-    for path in sorted(folder.glob("MTD_MSIL*.xml")):
-        text = path.read_text(encoding="utf-8", errors="replace")
+    for path in listing(folder).files:
+        if not (path.name.startswith("MTD_MSIL") and path.suffix.lower() == ".xml"):
+            continue
+        with reading(path, "not readable as product metadata"):
+            text = path.read_text(encoding="utf-8", errors="replace")
         for key, name in (
             ("PROCESSING_BASELINE", "PROCESSING_BASELINE"),
             ("datetime", "PRODUCT_START_TIME"),
@@ -138,6 +231,14 @@ def product_tags(folder: Path) -> dict[str, str]:
             found = re.search(rf"<{name}>\s*([^<\s]+)\s*</{name}>", text)
             if found:
                 tags[key] = found[1]
+        added = {int(v) for v in re.findall(r"_ADD_OFFSET\b[^>]*>\s*(-?\d+)\s*<", text)}
+        if len(added) > 1:
+            raise BadInput(f"{path}: its bands have offsets of {sorted(added)}; one is read")
+        if added:
+            tags["ADD_OFFSET"] = str(added.pop())
+        full = re.search(r"<(?:BOA_)?QUANTIFICATION_VALUE\b[^>]*>\s*(\d+)", text)
+        if full and full[1] != "10000":
+            raise BadInput(f"{path}: reflectance x {full[1]}; only reflectance x 10000 is read")
     named = re.search(r"_N(\d{4})_", folder.name)
     if named:
         tags.setdefault("PROCESSING_BASELINE", named[1])

@@ -30,7 +30,19 @@ import rasterio
 from affine import Affine
 from rasterio.windows import Window
 
-from gairlib.data.scene import CLOUD_CLASSES, REMOTE, Scene, is_remote, name_of, nodata_to_zero
+from gairlib.data.boundary import reading
+from gairlib.data.scene import (
+    CLOUD_CLASSES,
+    REMOTE,
+    Scene,
+    flips,
+    has_mask,
+    is_remote,
+    name_of,
+    nodata_to_zero,
+    undeclared,
+    upright,
+)
 from gairlib.errors import BadInput
 
 CACHE_BYTES = 512 * 2**20  # decoded blocks that a Reader keeps
@@ -59,6 +71,8 @@ class _File:
     ratio: int  # scene pixels across one of the file's
     nodata: float
     scl: int | None = None
+    masked: bool = False  # a mask band, a .msk beside it or alpha
+    flipped: tuple[bool, bool] = (False, False)  # rows, columns: see scene.flips
 
     def read(self, column: int, row: int, width: int, height: int):
         """(raw [n, h, w] with nodata 0, SCL [h, w] or None) of a window of the scene's grid."""
@@ -66,7 +80,16 @@ class _File:
         c, r = column // k, row // k
         window = Window(c, r, -(-(column + width) // k) - c, -(-(row + height) // k) - r)
         wanted = self.indexes + ([self.scl] if self.scl else [])
+        if any(self.flipped):
+            rows, columns = self.flipped
+            left = self.dataset.width - c - window.width if columns else c
+            top = self.dataset.height - r - window.height if rows else r
+            window = Window(left, top, window.width, window.height)
         raw = self.dataset.read(wanted, window=window)
+        if self.masked:
+            raw = np.where(self.dataset.read_masks(wanted[0], window=window) > 0, raw, 0)
+        if any(self.flipped):
+            raw = upright(raw, self.dataset)
         if k > 1:
             raw = raw.repeat(k, axis=1).repeat(k, axis=2)
             raw = raw[:, row - r * k :, column - c * k :][:, :height, :width]
@@ -129,13 +152,9 @@ class Reader:
     def _open(self, group) -> _File:
         href, indexes, places, ratio, nodata, scl = group
         name = name_of(href)
-        try:
+        with reading(f"scene {self.scene.id} ({name})", "can no longer be opened"):
             with rasterio.Env(**self._options):
                 dataset = rasterio.open(href)
-        except rasterio.errors.RasterioError as problem:
-            raise BadInput(
-                f"scene {self.scene.id} ({name}): can no longer be opened ({problem})"
-            ) from problem
         wide, high = dataset.width * ratio, dataset.height * ratio
         if (
             wide < self.scene.width
@@ -148,20 +167,18 @@ class Reader:
                 f"{dataset.height} px, not what its metadata say; was the file replaced?"
             )
         if nodata is None:
-            nodata = 0.0 if dataset.nodata is None else dataset.nodata
-        return _File(dataset, name, indexes, places, ratio, nodata, scl)
+            nodata = undeclared(dataset.dtypes[0]) if dataset.nodata is None else dataset.nodata
+        masked, turned = has_mask(dataset) and bool(indexes), flips(dataset.transform)
+        return _File(dataset, name, indexes, places, ratio, nodata, scl, masked, turned)
 
     def _read(self, column: int, row: int, width: int, height: int):
         """Raw DN [10, h, w] with nodata 0, and SCL [h, w] or None, from the files."""
 
         def read(file: _File):
-            try:
+            what = f"scene {self.scene.id} ({file.name})"
+            with reading(what, "pixels cannot be read; is it cut short?"):
                 with rasterio.Env(**self._options):
                     return file.read(column, row, width, height)
-            except rasterio.errors.RasterioError as problem:
-                raise BadInput(
-                    f"scene {self.scene.id} ({file.name}): pixels cannot be read; is it cut short?"
-                ) from problem
 
         parts = self._each(read, self._files)
         scl = next((s for _, s in parts if s is not None), None)
@@ -301,7 +318,7 @@ def _groups(scene: Scene) -> list[tuple]:
 def harmonised(raw: np.ndarray, offset: int) -> tuple[np.ndarray, np.ndarray]:
     """Raw DN [10, h, w], nodata 0 -> (uint16 with the offset taken off, 0 at the least; the mask
     [h, w] of pixels that have a value in any band). Whole numbers never leave whole numbers."""
-    valid = (raw > 0).any(axis=0)
+    valid = _valid(raw, offset)
     if raw.dtype.kind not in "iu":
         return np.clip(raw.astype(np.float64) - offset, 0, 65535).astype(np.uint16), valid
     if raw.dtype.itemsize == 1:
@@ -310,6 +327,19 @@ def harmonised(raw: np.ndarray, offset: int) -> tuple[np.ndarray, np.ndarray]:
     if raw.dtype.itemsize > 2:
         values = np.minimum(values, 65535)
     return values.astype(np.uint16, copy=False), valid
+
+
+LIT = 1500  # DN: a pixel that bright in one band has a value in every band
+
+
+def _valid(raw: np.ndarray, offset: int) -> np.ndarray:
+    """Pixels [h, w] with a value. A 0 in some bands is a gap where others are bright; in dark
+    water it is a value that fell to 0."""
+    there = raw > 0
+    if there.all():
+        return np.ones(raw.shape[1:], bool)
+    every = there.all(axis=0)
+    return there.any(axis=0) & (every | (raw.max(axis=0) < LIT + offset))
 
 
 def _weights(start: float, extent: float, size: int, available: int) -> np.ndarray:

@@ -22,7 +22,18 @@ from rasterio.windows import Window
 
 from gairlib import bands
 from gairlib.data import scene_assets, scene_metadata
-from gairlib.data.scene import Scene, check_digital_numbers, corner, nodata_to_zero, outline
+from gairlib.data.boundary import reading
+from gairlib.data.scene import (
+    Scene,
+    check_digital_numbers,
+    corner,
+    crs_name,
+    has_mask,
+    nodata_to_zero,
+    north_up,
+    outline,
+    undeclared,
+)
 from gairlib.data.scene_reader import Reader
 from gairlib.errors import BadInput, Missing
 
@@ -44,13 +55,10 @@ def open_scene(
     what = f"scene {id} ({path.name})"
     if not path.is_file():
         raise Missing(f"{what}: there is no such file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # said below
-            with rasterio.open(path) as source:
-                return _scene(source, path, id, what, layout or row.get("layout"), row)
-    except rasterio.errors.RasterioError as problem:
-        raise BadInput(f"{what}: not readable as a raster, or cut short") from problem
+    with reading(what, "not readable as a raster, or cut short"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # said below
+        with rasterio.open(path) as source:
+            return _scene(source, path, id, what, layout or row.get("layout"), row)
 
 
 def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict) -> Scene:
@@ -58,32 +66,40 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
         raise BadInput(f"{what}: has no CRS; write the coordinate reference system into the file")
     if source.transform == Affine.identity():
         raise BadInput(f"{what}: has no geotransform; the file does not say where its pixels lie")
+    crs = crs_name(source.crs, what)
+    transform = north_up(source.transform, source.width, source.height, what)
     item = scene_metadata.sidecar(path)
     names = list(source.descriptions)
+    alpha = source.colorinterp[-1] == rasterio.enums.ColorInterp.alpha
+    names = names[:-1] if alpha else names
     if not any(bands.canonical(n) in bands.BANDS for n in names):
         names = scene_metadata.band_names(item, path.name) or names
-    if len(names) != source.count:
+    if len(names) != source.count - alpha:
         raise BadInput(
             f"{what}: its STAC item names {len(names)} bands, but the file has {source.count}"
         )
-    layout, indexes, scl = bands.find(names, layout, what)
-    nodata = 0.0 if source.nodata is None else float(source.nodata)
+    declared = layout
+    layout, indexes, scl = bands.find(names, declared, what)
+    nodata = undeclared(source.dtypes[0]) if source.nodata is None else float(source.nodata)
+    in_file = scene_metadata.declared_scale(source, indexes, what)
     scale = max(1.0, max(source.shape) / 256)
     small = tuple(max(1, round(n / scale)) for n in source.shape)
-    sample = source.read(indexes, out_shape=(10, *small)).reshape(10, -1)
-    sample = check_digital_numbers(nodata_to_zero(sample, nodata), what)
+    sample = nodata_to_zero(source.read(indexes, out_shape=(10, *small)), nodata)
+    if has_mask(source):
+        sample = np.where(source.read_masks(indexes[0], out_shape=small) > 0, sample, 0)
+    sample = check_digital_numbers(sample.reshape(10, -1), what)
+    if declared is None and layout in bands.BY_COUNT.values():
+        bands.check_order(sample, what)
     tags = source.tags()
     offset, known = scene_metadata.offset(
-        item, tags, row.get("processing_baseline"), layout, sample, what
+        item, tags, row.get("processing_baseline"), layout, sample, what, in_file
     )
     when, cloud = scene_metadata.date_and_cloud(item, tags, row)
-    epsg = source.crs.to_epsg()
-    crs = f"EPSG:{epsg}" if epsg else source.crs.to_wkt()
     return Scene(
         id,
         path,
         crs,
-        source.transform,
+        transform,
         source.width,
         source.height,
         indexes,
@@ -94,7 +110,7 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
         when,
         cloud,
         scl,
-        outline(source.transform, crs, source.width, source.height, what),
+        outline(transform, crs, source.width, source.height, what),
     )
 
 

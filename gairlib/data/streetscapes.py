@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from gairlib.data import table_files, tables
+from gairlib.data.boundary import listing
 from gairlib.errors import BadInput, Missing
 
 LICENCE = "CC BY-SA 4.0"  # of the photos of both sources and of the tables
@@ -110,16 +111,24 @@ def _filled(template: str, frame: pd.DataFrame) -> pd.Series:
                 f"path_template {template!r}: only {{uuid}}, {{orig_id}} and {{source}} can stand "
                 "in it, and the table must have them"
             )
-        parts = parts + text + tables.texts(frame[name])
+        parts = parts + text + tables.ids(frame[name])[0]
     return parts + rest
 
 
 def _files(folder: Path) -> tuple[Path, list[Path]]:
     """(the table with positions, the other tables with a uuid) of a folder, by their headers."""
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".csv", ".parquet"))
-    names = {path: table_files.columns(path) for path in found}
+    found = [p for p in listing(folder).files if table_files.suffix_of(p)]
+    names, last = {}, None
+    for path in found:  # a damaged table beside the one with the positions stops nothing
+        try:
+            names[path] = table_files.columns(path)
+        except BadInput as problem:
+            last = problem
+    found = list(names)
     bases = [path for path in found if recognise(names[path])]
     if not bases:
+        if last is not None:
+            raise last
         raise Missing(f"{folder}: no Global Streetscapes table with uuid, source, lon and lat")
     timed = [path for path in bases if "datetime_local" in names[path]]
     base = (timed or bases)[0]

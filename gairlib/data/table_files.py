@@ -15,9 +15,52 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gairlib.data import csv_tables
+from gairlib.data.boundary import listing, reading
 from gairlib.data.csv_tables import EXACT, REASON
 from gairlib.data.tables import Piece, no_reasons
 from gairlib.errors import BadInput, Missing
+
+SUFFIXES = (".parquet", ".geoparquet", ".pq", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".txt.gz")
+TEXT = ("photo_id", "path", "scene_id", "crs", "epsg")  # "007" is an id, not the number 7
+
+
+def find(folder: str | Path, stem: str) -> Path | None:
+    """The table of that name in a folder, in any of SUFFIXES and any case; the first of them."""
+    near = [p for p in listing(folder).files if stem_of(p).lower() == stem.lower()]
+    near = [p for p in near if suffix_of(p) is not None]
+    return min(near, key=lambda p: (SUFFIXES.index(suffix_of(p)), p.name), default=None)
+
+
+def suffix_of(path: str | Path) -> str | None:
+    """The one of SUFFIXES that a name ends in, in lower case; None: it is no table's name."""
+    name = Path(path).name.lower()
+    return next((s for s in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(s)), None)
+
+
+def stem_of(path: str | Path) -> str:
+    """A table's name without its suffix: "Rents" of Rents.csv.gz."""
+    name = Path(path).name
+    return name[: -len(suffix_of(path) or Path(path).suffix) or None]
+
+
+def read(
+    path: str | Path, needed: tuple[str, ...] = (), core: Collection[str] = TEXT, text: bool = False
+) -> Piece:
+    """A whole table as (rows, reasons), as `pieces` gives it; for tables that fit in memory.
+
+    needed: columns without which it is BadInput. core: columns that come as text; text: all of
+    them. "NA" is a value (Namibia's country code); an empty field, "nan" and "null" are gaps.
+    """
+    names = columns(path)
+    missing = [name for name in needed if name not in names]
+    if missing:
+        raise BadInput(
+            f"{path}: lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
+            f"it has {', '.join(map(str, names[:12]))}"
+        )
+    parts = list(pieces(path, 1 << 20, names if text else core))
+    frame, reasons = (pd.concat(column).reset_index(drop=True) for column in zip(*parts))
+    return frame, reasons
 
 
 def columns(path: str | Path) -> list[str]:
@@ -27,8 +70,9 @@ def columns(path: str | Path) -> list[str]:
         raise Missing(f"{path}: there is no such table")
     if is_parquet(path):
         return list(_parquet(path).schema_arrow.names)
-    with open(path, "rb") as file:
-        return csv_tables.header(file, path)
+    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise BadInput(f"{path}: a spreadsheet is not read here; save it as CSV UTF-8")
+    return csv_tables.head(path).columns
 
 
 def is_parquet(path: str | Path) -> bool:
@@ -51,8 +95,8 @@ def pieces(path: str | Path, rows: int, core: Collection[str] = ()) -> Iterator[
         tables, kinds = _parquet_tables(path, rows), _kinds_with_gaps(path, core)
     else:
         extra = [name for name in names if name not in core]
-        kinds = csv_tables.kinds(path, names, extra)
-        tables = csv_tables.text_tables(path, names)
+        kinds = csv_tables.kinds(path, extra)
+        tables = csv_tables.text_tables(path)
     start = 0
     for table in _regroup(tables, rows):
         frame, reasons = _to_pandas(table, kinds, start)
@@ -95,10 +139,8 @@ def _to_pandas(table: pa.Table, kinds: dict[str, pa.DataType], start: int) -> Pi
 
 
 def _parquet(path: Path) -> pq.ParquetFile:
-    try:
+    with reading(path, "not readable as a table"):
         return pq.ParquetFile(path, pre_buffer=False)  # read pages as they are needed
-    except (pa.ArrowException, OSError) as problem:
-        raise BadInput(f"{path}: not readable as a table ({problem})") from problem
 
 
 def _kinds_with_gaps(path: Path, core: Collection[str]) -> dict[str, pa.DataType]:
@@ -131,7 +173,7 @@ def _parquet_tables(path: Path, rows: int) -> Iterator[pa.Table]:
                 for batch in file.iter_batches(batch_size=min(rows, 1 << 17), row_groups=[group]):
                     left -= batch.num_rows
                     yield _with_reason(pa.Table.from_batches([batch], schema))
-            except (pa.ArrowException, OSError) as problem:
+            except Exception as problem:  # whatever Arrow and its decoders raise
                 reason = f"row group {group} of {path.name} is damaged ({str(problem)[:80]})"
                 nulls = [pa.nulls(left, field.type) for field in schema]
                 yield _with_reason(pa.table(nulls, schema), reason)

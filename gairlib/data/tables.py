@@ -5,51 +5,16 @@ none disappears without being named.
 """
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gairlib.errors import BadInput, Missing
-
 PHOTO_COLUMNS = ("photo_id", "path", "lon", "lat")
 NORMAL = (*PHOTO_COLUMNS, "heading", "captured_at", "is_spherical", "photo_source", "licence")
 NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 Piece = tuple[pd.DataFrame, pd.Series]  # rows, and for each row a reason or None
-
-TEXT = {"photo_id": str, "path": str, "scene_id": str}  # "007" is an id, not the number 7
-
-
-def read(path: Path, needed: tuple[str, ...], text: bool = False) -> pd.DataFrame:
-    """A CSV or Parquet table that has the needed columns; BadInput otherwise.
-
-    text: every column as text. "NA" is a value (Namibia's country code), not a gap; an empty field,
-    "nan" and "null" are gaps.
-    """
-    if not path.is_file():
-        raise Missing(f"{path}: there is no such table")
-    try:
-        if path.suffix == ".parquet":
-            frame = pd.read_parquet(path)
-        else:
-            frame = pd.read_csv(
-                path,
-                dtype=str if text else TEXT,
-                keep_default_na=False,
-                na_values=["", "nan", "NaN", "null", "NULL"],
-                low_memory=False,
-            )
-    except (ValueError, OSError) as problem:  # pandas' and Arrow's parsing errors are ValueErrors
-        raise BadInput(f"{path}: not readable as a table ({problem})") from problem
-    missing = [c for c in needed if c not in frame.columns]
-    if missing:
-        raise BadInput(
-            f"{path}: lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
-            f"it has {', '.join(map(str, frame.columns[:12]))}"
-        )
-    return frame.reset_index(drop=True)
 
 
 def numbers(values: pd.Series) -> pd.Series:
@@ -66,12 +31,12 @@ def numbers(values: pd.Series) -> pd.Series:
         parsed = pc.cast(pc.if_else(plain, text, None), pa.float64())
         parsed = parsed.to_numpy(zero_copy_only=False).copy()
         for i in np.flatnonzero(~plain.to_numpy(zero_copy_only=False) & values.notna()):
-            parsed[i] = _number(values.iloc[i])
+            parsed[i] = number(values.iloc[i])
         return pd.Series(parsed, index=values.index)
     return pd.Series(parsed.to_numpy(zero_copy_only=False), index=values.index)
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
     try:
         return float(text.replace("_", "?"))  # Python would read 1_000, which no table means
     except ValueError:
@@ -154,8 +119,9 @@ def photo_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
     reasons = first_of(path_reasons(frame["path"]), reasons)
     reasons[frame["path"].isna()] = "no path"
     reasons[frame["photo_id"].isna()] = "no photo_id"
-    for name in ("photo_id", "path"):
-        frame[name] = texts(frame[name])
+    frame["photo_id"], doubtful = ids(frame["photo_id"])
+    frame["path"] = texts(frame["path"])
+    reasons = first_of(reasons, doubtful)
     gaps = pd.Series(None, index=frame.index, dtype="str")
     frame["heading"] = headings(frame.get("heading", gaps))
     frame["captured_at"] = times(frame.get("captured_at", gaps))
@@ -174,10 +140,47 @@ def texts(values: pd.Series) -> pd.Series:
     return values.map(str, na_action="ignore").astype("str")
 
 
+WHOLE = r"^[0-9]+\.0+$"
+SHORTENED = r"^[0-9](\.[0-9]+)?[eE]\+?[0-9]+$"
+EXACT = 1 << 53  # whole numbers below it keep all digits in a float
+
+
+def ids(values: pd.Series) -> Piece:
+    """Ids as text without what a float left in them, and a reason for each that it has spoilt.
+
+    "12.0" is 12 where all ids are whole numbers. 1.23457E+15, as spreadsheets write long numbers,
+    has lost its digits; a float of 2**53 or more may have.
+    """
+    reasons = no_reasons(values.index)
+    known = values.notna()
+    if pd.api.types.is_float_dtype(values.dtype):
+        reasons[known & (values.abs() >= EXACT)] = "the id went through a float and may be another"
+        return texts(values), reasons
+    values = texts(values)
+    short = values.str.fullmatch(SHORTENED).fillna(False).astype(bool)
+    if short.any():
+        reasons[short] = (
+            "the id " + values[short].astype(object) + " was shortened by a spreadsheet; format "
+            "the column as text and export it again"
+        )
+    floats = values.str.fullmatch(WHOLE).fillna(False).astype(bool)
+    plain = values.str.fullmatch("[0-9]+").fillna(False).astype(bool)
+    if floats.any() and (floats | plain | short | ~known).all():
+        values = values.copy()
+        values[floats] = values[floats].str.partition(".")[0]
+        large = floats & (numbers(values) >= EXACT)
+        reasons[large] = "the id went through a float and may be another"
+    return values, reasons
+
+
 def headings(values: pd.Series) -> pd.Series:
-    """Degrees clockwise from north in [0, 360), float64; NaN where there is no finite number."""
+    """Degrees clockwise from north in [0, 360), float64; NaN where there is no finite number.
+
+    [-180, 0) is the other spelling of [180, 360), but -1 is how tables of Mapillary say "unknown";
+    what lies outside [-180, 360] (-999, 655.35, 65535) is no direction.
+    """
     degrees = numbers(values)
-    return degrees.where(np.isfinite(degrees)) % 360.0
+    return degrees.where(degrees.between(-180.0, 360.0) & (degrees != -1.0)) % 360.0
 
 
 def truths(values: pd.Series) -> pd.Series:
@@ -187,19 +190,53 @@ def truths(values: pd.Series) -> pd.Series:
     return values.astype(str).str.strip().str.lower().isin(["true", "1", "1.0", "yes"]).astype(bool)
 
 
+# A whole number as a time since 1970: (least digits, most digits) -> its unit
+UNITS = {(9, 10): "s", (12, 13): "ms", (15, 16): "us", (18, 19): "ns"}
+# Spellings of dates that are not ISO 8601: Exif's colons, mapillary_tools' underscores, "UTC"
+SPELLINGS = (
+    (r"^(\d{4}):(\d\d):(\d\d)[ T](\d\d:\d\d:\d\d(?:\.\d+)?)", r"\1-\2-\3T\4"),
+    (r"^(\d{4})_(\d\d)_(\d\d)_(\d\d)_(\d\d)_(\d\d)(?:_(\d{3}))?\d*$", r"\1-\2-\3T\4:\5:\6Z"),
+    (r"\s*(?:UTC|GMT)$", "Z"),
+)
+
+
 def times(values: pd.Series) -> pd.Series:
-    """ISO 8601 text: times as UTC, 13 digits as milliseconds since 1970, other text as it is."""
+    """ISO 8601 text: times as UTC, whole numbers as time since 1970 by their number of digits
+    (seconds, milli-, micro-, nanoseconds), other spellings of dates turned, other text as it is."""
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return _iso(values)
     if pd.api.types.is_numeric_dtype(values.dtype):
-        return _iso(pd.to_datetime(values.where(values.between(1e11, 1e13)), unit="ms", utc=True))
+        values = values.astype(np.float64)
+        return _iso(_since_1970(values.where(np.isfinite(values))))
     values = texts(values)
-    digits = values.str.fullmatch("[0-9]{13}").fillna(False).astype(bool)
-    if digits.any():
+    given = pa.array(values)
+    digits = _mask(given, r"^\s*[0-9]{9,19}(\.0*)?\s*$|^\s*[0-9]\.[0-9]+[eE]\+?(09|9|1[0-9])\s*$")
+    other = _mask(given, r"^\d{4}[:_]|UTC$|GMT$")
+    if digits.any() or other.any():
         values = values.copy()
-        moments = pd.to_datetime(values[digits].astype("int64"), unit="ms", utc=True)
-        values[digits] = _iso(moments)
+        if digits.any():
+            values[digits] = _iso(_since_1970(numbers(values[digits].str.strip())))
+        for pattern, new in SPELLINGS if other.any() else ():
+            values[other] = values[other].str.replace(pattern, new, regex=True)
     return values
+
+
+def _mask(text: pa.Array, pattern: str) -> np.ndarray:
+    found = pc.fill_null(pc.match_substring_regex(text, pattern), False)
+    return found.to_numpy(zero_copy_only=False)
+
+
+def _since_1970(numbers: pd.Series) -> pd.Series:
+    """Moments [n], gaps where a number of no unit's digits stands."""
+    moments = (
+        pd.Series(pd.NaT, index=numbers.index).dt.tz_localize("UTC").astype("datetime64[ns, UTC]")
+    )
+    for (least, most), unit in UNITS.items():
+        fits = numbers.between(10.0 ** (least - 1), 10.0**most, inclusive="left")
+        if fits.any():
+            whole = numbers[fits].astype("int64")
+            moments[fits] = pd.to_datetime(whole, unit=unit, utc=True).astype("datetime64[ns, UTC]")
+    return moments
 
 
 def _iso(moments: pd.Series) -> pd.Series:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from affine import Affine
 
 from gairlib import geo
-from gairlib.data import photos
+from gairlib.data import boundary, photos
 from gairlib.data.photos import VIEW_YAWS
 from gairlib.data.scene import Scene, outline
 from gairlib.data.scene_reader import Chip, Reader
@@ -100,6 +100,26 @@ def expand_views(street: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+OF_PAIRS = {  # columns that pairing adds to those of MANIFEST
+    "near_duplicate_of": pa.string(),
+    "cloud_share": pa.float64(),
+    "scene_datetime": pa.string(),
+    "date_gap_days": pa.float64(),
+}
+
+
+def empty_manifest(street: pd.DataFrame) -> pa.Schema:
+    """The columns and types of a manifest without a row; street: prepared rows, see `input`."""
+    types = dict(OF_PAIRS)
+    rest = street.drop(columns=[c for c in (*OWN, "split") if c in street])
+    for field in pa.Schema.from_pandas(rest, preserve_index=False):
+        taken = field.name in OF_PAIRS or field.name in ("chip", "slot", "x", "y", "repeat")
+        taken = taken or field.name in ("photo", "scene_id")
+        name = f"street_{field.name}" if taken else field.name
+        types[name] = pa.string() if pa.types.is_null(field.type) else field.type
+    return pa.schema({k: v for k, v in types.items() if k not in MANIFEST})
+
+
 class _Cut:
     """Collects chips and places while it goes over the photos of one scene."""
 
@@ -156,7 +176,7 @@ class _Cut:
         if self.s.photos_root is not None:
             for i in np.flatnonzero(usable).tolist():
                 try:
-                    photos.check(Path(self.s.photos_root) / self.street.at[i, "path"])
+                    photos.check(boundary.inside(self.s.photos_root, self.street.at[i, "path"]))
                 except (BadInput, Missing) as problem:
                     usable[i] = False
                     self.failed[i] = str(problem).replace(f"{self.s.photos_root}/", "")
@@ -296,7 +316,11 @@ class _Cut:
         with (folder / "photos.bin").open("wb") as file:
             for path, yaw in zip(unique["path"], unique["view_yaw"]):
                 lengths.append(
-                    file.write(encode_photo(Path(self.s.photos_root) / path, yaw, self.s.photo_px))
+                    file.write(
+                        encode_photo(
+                            boundary.inside(self.s.photos_root, path), yaw, self.s.photo_px
+                        )
+                    )
                 )
         pd.DataFrame(
             {"photo_id": unique["photo_id"], "bytes": np.array(lengths, np.int64)}

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gairlib import files, geo
+from gairlib.data import tables
 from gairlib.data.photo_tables import chunks, id_hashes
 from gairlib.data.scene import Scene
 from gairlib.data.tables import PHOTO_COLUMNS
@@ -82,13 +83,23 @@ class SceneTable:
         return photo[kept] + start, scene[kept]
 
 
+EARLIEST = pd.Timestamp("1990-01-01", tz="UTC")  # of a photo or scene; 0 is no date
+
+
 def days(when: pd.Series) -> np.ndarray:
-    """ISO text or milliseconds since 1970 -> days since 1970 (UTC), NaN where unknown."""
-    number = pd.to_numeric(when, errors="coerce")
-    plain = number.notna() & (number > 1e10)  # a bare year, 2021, is text
-    text = pd.to_datetime(when.where(~plain), errors="coerce", utc=True, format="ISO8601")
-    seconds = (text - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-    return np.where(plain, number / 1000.0, seconds.astype(float)) / DAY
+    """ISO text, other spellings that `tables.times` knows, or numbers of seconds, milli-, micro- or
+    nanoseconds -> days since 1970 (UTC); NaN where unknown, before 1990 or after tomorrow."""
+    text = tables.times(when)
+    moments = pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601")
+    latest = pd.Timestamp.now(tz="UTC") + pd.Timedelta(days=1)
+    moments = moments.where((moments >= EARLIEST) & (moments <= latest))
+    seconds = (moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+    return seconds.astype(float).to_numpy() / DAY
+
+
+def unreadable_dates(work: Path) -> int:
+    """How many usable photos of all chunks have a captured_at that is no date."""
+    return sum(int(p.read_text()) for p in sorted((work / "in").glob("dates-*.txt")))
 
 
 def photo_chunks(street: pd.DataFrame | tuple | str | Path, rows: int) -> Iterator[tuple]:
@@ -134,6 +145,8 @@ def prepare_chunk(
     good = np.flatnonzero(reasons.isna())
     lon, lat = (frame[c].to_numpy(np.float64)[good] for c in ("lon", "lat"))
     day = days(frame["captured_at"]).astype(float)
+    lost_dates = int((frame["captured_at"].notna().to_numpy() & np.isnan(day))[good].sum())
+    (work / f"in/dates-{number:06d}.txt").write_text(str(lost_dates))
     photo, scene = scenes.candidates(lon, lat, day[good])
     counts = np.bincount(photo, minlength=len(good))
     outside = good[counts == 0]

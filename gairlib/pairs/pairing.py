@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
@@ -34,7 +35,7 @@ from gairlib.data.photos import VIEW_YAWS
 from gairlib.data.scene import Scene
 from gairlib.errors import BadInput
 from gairlib.pairs import placement, shuffle, store
-from gairlib.pairs.cut import Settings, cut
+from gairlib.pairs.cut import Settings, cut, empty_manifest
 from gairlib.pairs.division import Division, divide
 from gairlib.pairs.input import (
     SceneTable,
@@ -44,6 +45,7 @@ from gairlib.pairs.input import (
     photo_chunks,
     prepare_chunk,
     reject_doubles,
+    unreadable_dates,
     write_rejections,
 )
 from gairlib.pairs.store import Pairs
@@ -281,6 +283,8 @@ class _Run:
             "paired": paired,
             "rejected": dict(counts.most_common()),
         }
+        if dates := unreadable_dates(work):
+            report["unreadable_dates"] = dates
         report |= _summary(parts, len(self.scenes))
         if division.sentence:
             report["division"] = division.sentence
@@ -293,7 +297,13 @@ class _Run:
             report=report,
             settings=shown,
             rejected=target,
+            schema=None if parts else self._empty_schema(),
         )
+
+    def _empty_schema(self) -> pa.Schema:
+        """The manifest's columns where there is no pair, after those of the photo table."""
+        prepared = sorted((self.work.folder / "in").glob("*-*.parquet"))
+        return empty_manifest(pd.read_parquet(prepared[0])) if prepared else pa.schema([])
 
 
 def _summary(parts: list[Path], scenes_in: int) -> dict:

@@ -167,20 +167,22 @@ def assemble(
     report: dict,
     settings: dict,
     rejected: str | Path | pd.DataFrame,
+    schema: pa.Schema | None = None,
 ) -> Pairs:
     """Put part folders (`parts`), in the order given, into one folder of pairs.
 
     chip_px: a chip's edge in pixels. report: becomes report.json and must add up (`_check`).
     settings: kept as attributes of the store. rejected: photo_id, reason, as a table or a Parquet
-    file. No part at all gives a valid, empty store. What was in `folder` is replaced, except files
-    that are not ours. BadInput or Missing names the part that is wrong; then `folder` is as before.
+    file. No part at all gives a valid, empty store; schema: its manifest's columns after MANIFEST.
+    What was in `folder` is replaced, except files that are not ours. BadInput or Missing names the
+    part that is wrong; then `folder` is as before.
     """
     folder = Path(folder)
     found = [open_part(p) for p in parts]
     _check(report, chips=sum(p.chips for p in found), pairs=sum(p.pairs for p in found))
     fresh = _fresh(folder)
     try:
-        _write_store(found, fresh, chip_px, settings)
+        _write_store(found, fresh, chip_px, settings, schema)
         target = fresh / "rejected.parquet"
         if isinstance(rejected, pd.DataFrame):
             schema = pa.schema({"photo_id": pa.string(), "reason": pa.string()})
@@ -202,7 +204,9 @@ def assemble(
     return load(folder)
 
 
-def _write_store(parts: list[Part], folder: Path, chip_px: int, settings: dict) -> None:
+def _write_store(
+    parts: list[Part], folder: Path, chip_px: int, settings: dict, schema: pa.Schema | None
+) -> None:
     """pairs.zarr and manifest.parquet in one pass over the parts."""
     chips, pairs = sum(p.chips for p in parts), sum(p.pairs for p in parts)
     group = zarr.create_group(folder / "pairs.zarr", zarr_format=3, attributes=settings)
@@ -210,7 +214,8 @@ def _write_store(parts: list[Part], folder: Path, chip_px: int, settings: dict) 
     photos = Writer(group, sum(p.photos for p in parts), sum(p.photo_bytes for p in parts))
     first_chip = first_photo = 0
     with ManifestWriter(
-        folder / "manifest.parquet", joined_schema([p.schema for p in parts], MANIFEST)
+        folder / "manifest.parquet",
+        joined_schema([schema] if schema and not parts else [p.schema for p in parts], MANIFEST),
     ) as manifest:
         for part in parts:
             pixels = part.pixels()

@@ -12,6 +12,9 @@ def count(dataset: Dataset) -> pd.DataFrame:
     scenes, street, location = dataset.scenes(), dataset.street(), dataset.tables()
     sources = pd.Series([s.offset_source for s in scenes], dtype=object).value_counts()
     note = "baseline offset from: " + ", ".join(f"{k} ({n})" for k, n in sources.items())
+    by_count = [s.id for s in scenes if s.layout in ("s2-10", "l2a-12")]
+    if by_count:
+        note += f"; bands by count, not by name: {len(by_count)}"
     rows = [("scenes", len(scenes), note if scenes else "absent: scenes/*.tif")]
     extra = [c for c in street if c not in ("photo_id", "path", "lon", "lat")]
     note = f"columns: {', '.join(extra)}"

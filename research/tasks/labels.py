@@ -24,6 +24,9 @@ NOT_LABELS = frozenset(
         *("is_spherical", "projection_type", "width", "height", "camera", "make", "model"),
         # who it is from
         *("source", "photo_source", "user_id", "licence", "license", "note"),
+        # the number of a row, as pandas and GIS programs write it
+        *("", "index", "index_left", "index_right", "level_0", "fid", "ogc_fid", "gid", "objectid"),
+        *("objectid_1", "fid_1", "rowid", "row", "row_id", "row_number", "__index_level_0__"),
     )
 )
 # What photos were labelled with by hand in Global Streetscapes: each is a question of its own
@@ -42,7 +45,19 @@ ATTRIBUTES = (
 
 def label_columns(table: pd.DataFrame) -> list[str]:
     """The columns that say what is there, rather than where, when or whence a row is from."""
-    return [column for column in table.columns if column not in NOT_LABELS]
+    return [column for column in table.columns if not _no_label(str(column), table[column])]
+
+
+def _no_label(name: str, values: pd.Series) -> bool:
+    """Whether a column is none of the questions: by its name, in any case, or because it numbers
+    the rows, one whole number after the other."""
+    plain = name.strip()
+    if plain in NOT_LABELS or plain.lower() in NOT_LABELS or plain.lower().startswith("unnamed:"):
+        return True
+    if len(values) < 3 or not pd.api.types.is_integer_dtype(values):
+        return False
+    steps = np.diff(values.dropna().to_numpy(dtype=np.float64))
+    return len(steps) > 1 and (bool((steps == 1).all()) or bool((steps == -1).all()))
 
 
 def why_no_label(table: pd.DataFrame, column: str) -> str | None:

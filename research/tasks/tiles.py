@@ -10,7 +10,6 @@ import pandas as pd
 from gairlib import geo
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
-from gairlib.data.tables import read as read_table
 from gairlib.errors import BadInput
 from research.tasks.data import TaskData, site_schemes
 from research.tasks.labels import MIN_CLASS, check_split, labelled
@@ -156,8 +155,7 @@ class BuiltUp(ProbeTask):
     def available(self, dataset: Dataset) -> str | None:
         if why := no_maps(dataset):
             return why
-        names = read_table(dataset.folder / "landcover" / "classes.csv", ("value", "name"))["name"]
-        if names.astype(str).map(is_built).any():
+        if any(map(is_built, dataset.landcover_names().values())):
             return None
         return "landcover/classes.csv names no class of buildings (`built` or `building`)"
 

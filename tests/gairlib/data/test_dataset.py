@@ -123,14 +123,14 @@ def test_columns_are_kept_and_read_as_meant(tmp_path):
     write_street(
         tmp_path,
         [
-            ("a", "street/a.jpg", 1, 2, "TRUE", 370, "NA", 3),
+            ("a", "street/a.jpg", 1, 2, "TRUE", -10, "NA", 3),
             ("b", "street/a.jpg", 1, 2, "", "", "", 4),
         ],
         "photo_id,path,lon,lat,is_spherical,heading,country,levels",
     )
     street = Dataset(tmp_path).street()
     assert list(street["is_spherical"]) == [True, False]
-    assert street["heading"].iloc[0] == 10 and np.isnan(street["heading"].iloc[1])
+    assert street["heading"].iloc[0] == 350 and np.isnan(street["heading"].iloc[1])
     assert street["country"].iloc[0] == "NA"  # Namibia, not a gap
     assert street["levels"].dtype.kind == "i"
 

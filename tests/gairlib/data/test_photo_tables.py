@@ -342,7 +342,11 @@ def test_memory_does_not_grow_with_the_table(tmp_path, monkeypatch):
 @pytest.mark.skipif(not REAL.is_file(), reason="shared/real is not there")
 def test_the_real_table_comes_as_before():
     photos, reasons = whole(REAL, rows=20)
-    before = tables.read(REAL, tables.PHOTO_COLUMNS)  # by pandas, without our own reading
+    text = {"photo_id": str, "path": str}
+    gaps = ["", "nan", "NaN", "null", "NULL"]
+    before = pd.read_csv(
+        REAL, dtype=text, keep_default_na=False, na_values=gaps
+    )  # by pandas, without our own reading
     tables.positions(before)
     before["is_spherical"] = tables.truths(before["is_spherical"])
     before["heading"] = tables.headings(before.get("heading", pd.Series(np.nan, before.index)))

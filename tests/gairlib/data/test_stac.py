@@ -166,7 +166,7 @@ def test_no_file_is_opened_where_the_item_says_all(world, monkeypatch):
 
     monkeypatch.setattr("rasterio.open", closed)
     assert stac_item.from_item(item("a", "a"), world[0]).width == 96
-    with pytest.raises(AssertionError):
+    with pytest.raises(BadInput, match="a file was opened"):
         stac_item.from_item(item("a", "a", projection=False), world[0])
 
 

@@ -1,0 +1,220 @@
+"""Every reader of a user's files meets the same damage and says BadInput or Missing, no more."""
+
+import os
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from PIL import Image
+
+from gairlib.bands import BANDS, canonical, find
+from gairlib.data import boundary, exif, photo_tables, photos, scene_metadata, table_files, tables
+from gairlib.data.dataset import Dataset
+from gairlib.data.scene_reader import Reader
+from gairlib.data.scenes import open_scene, read
+from gairlib.errors import BadInput, Missing
+
+DAMAGE = {
+    "empty": b"",
+    "zeros": bytes(300),
+    "text": b"this is no such file\n" * 9,
+    "deep json": b"[" * 100_000,
+    "half a tiff": b"II*\0\x08\0\0\0\xff\xff" + bytes(20),
+    "half a jpeg": b"\xff\xd8\xff\xe1\x00\x10Exif\0\0II*\0\xff\xff\xff\xff",
+    "half a gzip": b"\x1f\x8b\x08\0\0\0\0\0\0\x03abc",
+    "half a parquet": b"PAR1" + bytes(40) + b"\xff\xff\xff\x7fPAR1",
+    "twin of a Mac": b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(80),
+}
+READERS = {
+    "photo": (".jpg", photos.load),
+    "photo, checked": (".jpg", photos.check),
+    "raster": (".tif", open_scene),
+    "STAC item": (".json", scene_metadata.sidecar),
+    "table": (".csv", table_files.read),
+    "packed table": (".csv.gz", table_files.read),
+    "Parquet": (".parquet", table_files.read),
+    "GeoParquet": (".geoparquet", photo_tables.read_places),
+    "photo table": (".csv", photo_tables.read_photos),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("reader", READERS)
+def test_a_damaged_file_is_a_sentence(tmp_path, reader, damage):
+    suffix, function = READERS[reader]
+    path = tmp_path / f"file{suffix}"
+    path.write_bytes(DAMAGE[damage])
+    try:
+        function(path)
+    except (BadInput, Missing) as problem:
+        assert "file" in str(problem)
+
+
+def test_whatever_is_raised_names_the_file():
+    for problem in (RecursionError(), MemoryError(), UnicodeDecodeError("utf-8", b"", 0, 1, "x")):
+        with pytest.raises(BadInput, match="a.tif.*" + type(problem).__name__):
+            with boundary.reading("a.tif"):
+                raise problem
+    with pytest.raises(KeyboardInterrupt):
+        with boundary.reading("a.tif"):
+            raise KeyboardInterrupt
+
+
+def test_what_a_folder_holds(tmp_path):
+    for name in ("b.jpg", "A.JPG", "._b.jpg", ".DS_Store", "Thumbs.db", "x.heic", "deep/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    os.symlink("nowhere", tmp_path / "gone.jpg")
+    os.symlink("nowhere", tmp_path / ".#street.csv")
+    os.symlink(tmp_path, tmp_path / "deep/circle")
+    os.mkfifo(tmp_path / "pipe")
+    found = boundary.listing(tmp_path, deep=True)
+    names = [p.relative_to(tmp_path).as_posix() for p in found.files]
+    assert names == ["A.JPG", "b.jpg", "deep/c.png", "x.heic"]
+    assert [name for name, _ in found.odd] == ["gone.jpg", "pipe"]
+    assert "HEIC" in boundary.unknown_kind("x.HEIC") and boundary.unknown_kind("x.txt") is None
+    assert boundary.listing(tmp_path / "nowhere").files == []
+
+
+def scene(path, values, transform=None, **options):
+    transform = transform or Affine(10, 0, 4e5, 0, -10, 5.3e6)
+    profile = {"driver": "GTiff", "count": len(values), "dtype": values.dtype, "crs": "EPSG:32632"}
+    height, width = values.shape[1:]
+    profile |= {"height": height, "width": width, "transform": transform, "nodata": 0} | options
+    with rasterio.open(path, "w", **profile) as target:
+        target.write(values)
+        target.descriptions = BANDS
+    return path
+
+
+def land(low=300):
+    level = np.array([420, 660, 540, 930, 2150, 2560, 2740, 2900, 1750, 980])[:, None, None]
+    noise = np.random.default_rng(0).normal(0, 60, (10, 96, 80))
+    return np.clip(level + noise + low - 300, 1, 65000).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("flip", "transform"),
+    [
+        (np.s_[:, ::-1], Affine(10, 0, 4e5, 0, 10, 5.3e6 - 960)),
+        (np.s_[:, :, ::-1], Affine(-10, 0, 4e5 + 800, 0, -10, 5.3e6)),
+        (np.s_[:, ::-1, ::-1], Affine(-10, 0, 4e5 + 800, 0, 10, 5.3e6 - 960)),
+    ],
+)
+def test_south_up_and_mirrored_rasters_are_read_north_up(tmp_path, flip, transform):
+    values = land()
+    up = open_scene(scene(tmp_path / "up.tif", values))
+    other = open_scene(scene(tmp_path / "other.tif", values[flip], transform))
+    assert other.transform == up.transform
+    np.testing.assert_array_equal(read(other), read(up))
+    with Reader(up) as a, Reader(other) as b:
+        chips = [r.chip(11, 23, 32, 32, 32) for r in (a, b)]
+    assert chips[0].transform == chips[1].transform
+    np.testing.assert_array_equal(chips[0].values, chips[1].values)
+
+
+def test_a_rotated_raster_is_refused(tmp_path):
+    turned = Affine(10, 0, 4e5, 0, -10, 5.3e6) @ Affine.rotation(20)
+    with pytest.raises(BadInput, match="rotated"):
+        open_scene(scene(tmp_path / "a.tif", land(), turned))
+
+
+def test_scale_and_offset_of_the_file_come_before_any_guess(tmp_path):
+    for scale, shift, expected in ((1e-4, 0.0, 0), (1e-4, -0.1, 1000), (2.75e-5, -0.2, None)):
+        path = scene(tmp_path / "a.tif", land(1500))
+        with rasterio.open(path, "r+") as target:
+            target.scales, target.offsets = (scale,) * 10, (shift,) * 10
+        if expected is None:
+            with pytest.raises(BadInput, match="2.75e-05"):
+                open_scene(path)
+        else:
+            assert open_scene(path).offset == expected
+
+
+@pytest.mark.parametrize(
+    "values", [land() / 1e4, land() / 100, land() * 0.0255, (land() / 10).astype(np.int16)]
+)
+def test_other_scales_are_refused(tmp_path, values):
+    values = values.astype(np.float32) if values.dtype.kind == "f" else values
+    values[3, 5, 5] = np.inf if values.dtype.kind == "f" else 30_000
+    with pytest.raises(BadInput, match="look like"):
+        open_scene(scene(tmp_path / "a.tif", values))
+
+
+def test_gaps_in_every_spelling_are_counted(tmp_path):
+    def share(path):
+        with Reader(open_scene(path)) as reader:
+            return reader.chip(0, 0, 64, 64, 64).nodata_share
+
+    values, gap = land(), np.s_[:, :, :32]
+    high, one, masked = values.copy(), values.copy(), values.copy()
+    high[gap], one[8, :, :32], masked[gap] = 65535, 0, 7
+    assert share(scene(tmp_path / "high.tif", high, nodata=None)) == 0.5
+    assert share(scene(tmp_path / "one.tif", one)) == 0.5
+    path = scene(tmp_path / "masked.tif", masked, nodata=None)
+    with rasterio.open(path, "r+") as target:
+        target.write_mask(np.arange(80)[None, :].repeat(96, 0) >= 32)
+    assert share(path) == 0.5
+
+
+def test_band_names_in_the_spellings_of_tools():
+    for name, band in {
+        "B2_median": "B02",
+        "20230501T102559_T32TMT_B8A": "B8A",
+        "B02_10m": "B02",
+        "B2, central wavelength 490 nm": "B02",
+        "nbart_red_edge_1": "B05",
+        "842 nm": "B08",
+        "B4_stdDev": None,
+        "B8_B4": None,
+        "NDVI": None,
+        "Band 1": None,
+    }.items():
+        assert canonical(name) == band, name
+    force = "BLUE GREEN RED REDEDGE1 REDEDGE2 REDEDGE3 BROADNIR NIR SWIR1 SWIR2".split()
+    assert find(force)[1] == tuple(range(1, 11))
+    with pytest.raises(BadInput, match="not understood"):
+        find([f"index {k}x" for k in "abcdefghij"])
+    assert find([f"Band {k}" for k in range(1, 11)])[0] == "s2-10"
+
+
+def test_headings_ids_and_times():
+    import pandas as pd
+
+    given = pd.Series([0, -90, 359.5, -1, -999, 65535, 655.35])
+    wanted = [0, 270, 359.5, *[np.nan] * 4]
+    np.testing.assert_array_equal(tables.headings(given), wanted)
+    ids, reasons = tables.ids(pd.Series(["12.0", "9007199254740993.0", "1.5E+15"], dtype="str"))
+    assert ids[0] == "12" and reasons[0] is None
+    assert "float" in reasons[1] and "spreadsheet" in reasons[2]
+    spelled = ["1620222417", "1620222417000", "1620222417000000", "2021:05:05 13:46:57"]
+    spelled += ["2021_05_05_13_46_57_000", "2021-05-05 13:46:57 UTC"]
+    times = tables.times(pd.Series(spelled, dtype="str"))
+    assert [t[:10] + t[11:19] for t in times] == ["2021-05-0513:46:57"] * 6
+
+
+def test_tables_of_every_kind_lose_only_their_bad_rows(tmp_path):
+    (tmp_path / "tables").mkdir()
+    lines = [f"{k},{k / 2},{k * 3},Town {k}" for k in range(50)]
+    lines[20] += ",oops"
+    for name, mark in (("a.CSV", ","), ("b.tsv", "\t"), ("c.csv", ";")):
+        text = "\n".join(["lon, lat,value,place", *lines]).replace(",", mark)
+        (tmp_path / "tables" / name).write_text(text)
+    (tmp_path / "tables/._a.csv").write_bytes(DAMAGE["twin of a Mac"])
+    (tmp_path / "tables/d.xlsx").write_bytes(b"PK")
+    dataset = Dataset(tmp_path)
+    assert {k: len(v) for k, v in dataset.tables().items()} == {"a": 49, "b": 49, "c": 49}
+    rejected = {(r["kind"], r["item"]) for r in dataset.rejected}
+    assert rejected == {("table", "d.xlsx")} | {
+        ("table row", f"{name} row 22") for name in ("a.CSV", "b.tsv", "c.csv")
+    }
+
+
+def test_a_folder_of_pictures_of_other_kinds_says_what_to_do(tmp_path):
+    (tmp_path / "street").mkdir()
+    (tmp_path / "street/a.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    Image.new("RGB", (8, 8)).save(tmp_path / "street/b.jpg")
+    _, reasons = exif.folder_table(tmp_path)
+    assert "HEIC" in reasons[0] and "no position" in reasons[1]
