@@ -183,8 +183,9 @@ def test_a_defect_keeps_its_traceback(tmp_path, capsys):
 
 
 def test_a_page_that_needs_a_network_is_refused(tmp_path):
-    nb = nbformat.v4.new_notebook()
-    nb.cells = [nbformat.v4.new_markdown_cell("# T\n<img src='https://example.org/a.png' alt='a'>")]
+    data = {"text/html": "<img src='https://example.org/a.png' alt='a'>"}
+    output = nbformat.v4.new_output("display_data", data)
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[output])])
     with pytest.raises(BadInput, match="example.org"):
         notebook_html.write(nb, tmp_path / "a.html")
 
@@ -210,7 +211,7 @@ def test_a_figure_is_described_by_the_heading_above_it():
 
     page = figure_page()
     found = [html.unescape(a) for a in re.findall(r'<img[^>]*?alt="([^"]*)"', page)]
-    assert found == ["Figure: Is it ?", 'Figure: Where "they" are & how']
+    assert found == ["Figure: Is it <seen>?", 'Figure: Where "they" are & how']
     assert "No description" not in page
 
 
