@@ -4,7 +4,7 @@ A page with `source: README.md` at its head shows that file of the repository's 
 docs/ and to the root's other pages are turned to the site's. A line `names of gairlib.data` becomes
 a table of that package's public names, a line `modules of gairlib.data` the documentation of each
 of its modules. Sources are read as text, nothing is imported. In docstrings `<name>` is text: as
-HTML it would be a tag.
+HTML it would be a tag; so is `a[b][c]`, which would be a link.
 """
 
 import ast
@@ -60,7 +60,7 @@ def modules(root: Path, package: str) -> str:
 def plain(docstring: str) -> str:
     """A docstring without HTML. Code, between backticks or indented, stays as it is."""
     pieces = re.split(r"(`[^`]*`|^ {4}.*$)", docstring, flags=re.M)
-    pieces[::2] = [piece.replace("<", "&lt;") for piece in pieces[::2]]
+    pieces[::2] = [piece.replace("<", "&lt;").replace("][", r"]\[") for piece in pieces[::2]]
     return "".join(pieces)
 
 
