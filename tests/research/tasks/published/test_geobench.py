@@ -22,11 +22,14 @@ from research.tasks.segmentation.data import load as placed
 from research.tasks.task import UNUSED, Options
 
 
-def test_a_set_without_its_partition_is_an_error_and_no_skip(tmp_path, checkpoint):
+def test_a_set_without_its_partition_is_named_and_ends_no_run(tmp_path, checkpoint):
     (small.geobench(tmp_path, "m-eurosat") / "default_partition.json").unlink()
     assert geobench.GeoBench("m-eurosat").available(Dataset(tmp_path)) is None
     with pytest.raises(BadInput, match="m-eurosat/default_partition.json: this file"):
-        registry.run("geobench-m-eurosat", Dataset(tmp_path), Options(checkpoint, None))
+        geobench.GeoBench("m-eurosat").load(Dataset(tmp_path), Options(checkpoint, None))
+    result = registry.run("geobench-m-eurosat", Dataset(tmp_path), Options(checkpoint, None))
+    assert result.status == "skipped"
+    assert "m-eurosat/default_partition.json" in result.reason
 
 
 @pytest.mark.parametrize(
