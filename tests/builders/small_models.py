@@ -12,6 +12,7 @@ SMALL = GAIRConfig(
     decoder_hidden=(16,),
     sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2},
 )
+WIDER_SV = SMALL.replace(sv_options={**SMALL.sv_options, "embed_dim": 24})
 TINY = GAIRConfig(
     dim=16,
     rs_size=16,

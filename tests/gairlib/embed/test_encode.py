@@ -3,23 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from builders.small_models import WIDER_SV as SMALL
 
 from gairlib import preprocess
-from gairlib.config import GAIRConfig
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.model import GAIR
-
-SMALL = GAIRConfig(
-    dim=16,
-    rs_size=32,
-    rs_patch=8,
-    rs_depth=1,
-    rs_heads=2,
-    sv_size=32,
-    decoder_hidden=(16,),
-    sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2},
-)
 
 
 @pytest.fixture(scope="module")

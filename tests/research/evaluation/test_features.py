@@ -4,23 +4,13 @@ statistics against loops."""
 import numpy as np
 import pytest
 import torch
+from builders.small_models import WIDER_SV as SMALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gairlib.config import GAIRConfig
 from gairlib.embed import encode
 from research.evaluation import features
 
-SMALL = GAIRConfig(
-    dim=16,
-    rs_size=32,
-    rs_patch=8,
-    rs_depth=1,
-    rs_heads=2,
-    sv_size=32,
-    decoder_hidden=(16,),
-    sv_options={"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2},
-)
 CHIPS = np.random.default_rng(0).integers(1, 4000, (5, 10, 32, 32)).astype(np.uint16)
 
 

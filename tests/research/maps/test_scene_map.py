@@ -12,32 +12,18 @@ import pandas as pd
 import pytest
 import rasterio
 import torch
+from builders.field_scenes import UTM, write_scene
 from PIL import Image
 from pyproj import Transformer
 from rasterio.transform import from_origin
 from rasterio.warp import Resampling, reproject
 
 from gairlib import GAIR, GAIRConfig
-from gairlib.data import scenes
 from gairlib.embed import field
 from gairlib.errors import BadInput
 from research.maps import explore, overlays, popups, scene_map
 from research.maps.overlays import Layer
 from research.pipeline.offline import external_loads
-
-BANDS = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
-UTM = ("EPSG:32654", from_origin(676_000, 3_990_000, 10, 10))  # 141.0 E: 2 degrees off the meridian
-
-
-def write_scene(path, values=None, crs=UTM[0], transform=UTM[1], size=(80, 96), **options):
-    """A 10-band uint16 scene of `size` (height, width); random unless values are given."""
-    if values is None:
-        values = np.random.default_rng(0).integers(200, 4000, (10, *size))
-    profile = dict(driver="GTiff", count=10, dtype="uint16", nodata=0, crs=crs, transform=transform)
-    with rasterio.open(path, "w", height=size[0], width=size[1], **profile, **options) as file:
-        file.write(values.astype(np.uint16))
-        file.descriptions = BANDS
-    return scenes.open_scene(path, row={"processing_baseline": "02.14"})
 
 
 @pytest.fixture(scope="module")
