@@ -1,6 +1,7 @@
 """A tiny dataset folder, generated: three UTM scenes, 36 photos, a table, some bad rows."""
 
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -81,6 +82,15 @@ def write_tiny(folder: Path, photos_per_site: int = 12) -> Path:
     ).to_csv(folder / "tables/warmth.csv", index=False)
     (folder / "dataset.json").write_text(json.dumps({"name": "tiny", "synthetic": True}))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Each test draws the same numbers, alone or after others."""
+    random.seed(0)
+    np.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
