@@ -100,7 +100,7 @@ class Part:
     title: str
     sentences: list[str] = field(default_factory=list)
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
-    source: str = ""  # file, stage, command, commit
+    source: str = ""  # file, stage, command
 
 
 def lines(run: Run) -> list[Line]:

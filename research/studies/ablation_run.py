@@ -15,7 +15,6 @@ and `error_m`, the distance between where the photo stands and the most similar 
 
 import shutil
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +125,6 @@ def run(values: dict, pairs_folder: str, work: str | Path, keep: str | Path = ""
         model.save_pretrained(work / "kept")
         shutil.rmtree(keep, ignore_errors=True)
         (work / "kept").rename(keep)  # whole or not there
-    began = time.monotonic()
     found = evaluate(model, query, summary["device"])
     per_chip = data.rows.groupby("chip").size().clip(upper=options.photos_per_chip)
     return {
@@ -136,7 +134,6 @@ def run(values: dict, pairs_folder: str, work: str | Path, keep: str | Path = ""
         "photos_per_step": round(float(per_chip.mean()) * options.chips_per_batch, 1),
         "seconds": summary["seconds"],
         "resumed_from_step": summary["resumed_from_step"],
-        "judged_seconds": round(time.monotonic() - began, 1),
         "device": summary["device"],
         "split": SPLIT,
         "synthetic": bool(dataset.synthetic),

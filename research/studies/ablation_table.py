@@ -17,11 +17,9 @@ import numpy as np
 import pandas as pd
 
 from gairlib.errors import BadInput
-from gairlib.files import atomic_write
 from research.evaluation import stats
-from research.pipeline import commit
 from research.studies.ablation import BASE, Variant
-from research.studies.runs import Run
+from research.studies.runs import Run, finished, need, rounded, save
 
 
 @dataclass(frozen=True)
@@ -79,6 +77,7 @@ METRICS = (
     ),
 )
 BY_NAME = {m.name: m for m in METRICS}
+JUDGED = {m.name: m for m in METRICS if m.judged}
 
 
 @dataclass
@@ -88,32 +87,21 @@ class Result:
     rows: pd.DataFrame
     table: pd.DataFrame
     chance: dict[str, float]  # by metric
-    facts: dict  # steps, seeds, photos, sites, seconds, synthetic ...
+    facts: dict  # data, dataset, split, steps, seeds, photos, sites, runs, failed
+    speed: dict[str, float]  # variant -> median seconds a step: differs from run to run
 
     def save(self, folder: str | Path, metrics: str | Path) -> None:
-        """rows.parquet and .csv, table.csv, and the small JSON that git keeps."""
-        folder, metrics = Path(folder), Path(metrics)
-        folder.mkdir(parents=True, exist_ok=True)
-        metrics.parent.mkdir(parents=True, exist_ok=True)
-        self.rows.to_parquet(folder / "rows.parquet", index=False)
-        self.rows.to_csv(folder / "rows.csv", index=False)
-        self.table.to_csv(folder / "table.csv", index=False)
-        numbers = ("mean", "difference", "low", "high")
-        variants = {}
-        for row in self.table[self.table["metric"].isin(_judged())].itertuples():
-            found = {k: _plain(getattr(row, k)) for k in numbers}
-            variants.setdefault(row.variant, {"seeds": row.seeds})[row.metric] = found
-        facts = self.facts | {"commit": commit.current()}
-        with atomic_write(metrics) as part:
-            part.write_text(json.dumps(facts | {"variants": variants}, indent=1) + "\n")
-
-
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 5)
-
-
-def _judged() -> list[str]:
-    return [m.name for m in METRICS if m.judged]
+        """rows.parquet and .csv, table.csv, and the small JSON that git keeps; the speed goes to
+        logs/ beside the folder of metrics, out of DVC's sight."""
+        variants: dict[str, dict] = {}
+        for row in self.table[self.table["metric"].isin(JUDGED)].itertuples():
+            numbers = rounded(row, ("mean", "difference", "low", "high"))
+            variants.setdefault(row.variant, {"seeds": row.seeds})[row.metric] = numbers
+        frames = {"rows": self.rows, "table": self.table}
+        save(frames, self.facts | {"variants": variants}, folder, metrics)
+        log = Path(metrics).parent.parent / "logs" / f"{Path(metrics).stem}-speed.json"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(json.dumps(self.speed, indent=1) + "\n")
 
 
 # ------------------------------------------------------------------------------------- the numbers
@@ -121,19 +109,9 @@ def _judged() -> list[str]:
 
 def summarise(runs: Sequence[Run], outcomes: Sequence[dict], *, bootstrap: int = 2000) -> Result:
     """From what `runs.run_all` returned. BadInput where no run of the base has finished."""
-    photos = {
-        (r.variant, r.seed): pd.DataFrame(o["photos"])
-        for r, o in zip(runs, outcomes)
-        if "failed" not in o
-    }
-    done = {
-        k: o for k, o in zip([(r.variant, r.seed) for r in runs], outcomes) if "failed" not in o
-    }
-    if not any(variant == BASE for variant, _ in done):
-        why = next((o["failed"] for r, o in zip(runs, outcomes) if r.variant == BASE), "none ran")
-        raise BadInput(
-            f"no run of {BASE!r} has finished, so there is nothing to compare with: {why}"
-        )
+    need(BASE, runs, outcomes)
+    done = finished(runs, outcomes)
+    photos = {key: pd.DataFrame(o["photos"]) for key, o in done.items()}
     first = next(iter(photos.values()))
     for (variant, seed), frame in photos.items():
         if list(frame["photo_id"]) != list(first["photo_id"]):
@@ -163,22 +141,6 @@ def summarise(runs: Sequence[Run], outcomes: Sequence[dict], *, bootstrap: int =
     columns = ["variant", "seed", "metric", "value", "status"]
     result = next(iter(done.values()))
     sizes = np.bincount(codes)[codes]
-    seconds = {
-        v: round(
-            float(
-                np.median(
-                    [
-                        o["seconds"] / (o["steps"] - o["resumed_from_step"])
-                        for k, o in done.items()
-                        if k[0] == v and o["steps"] > o["resumed_from_step"]
-                    ]
-                    or [np.nan]
-                )
-            ),
-            3,
-        )
-        for v in dict.fromkeys(v for v, _ in done)
-    }
     facts = {
         "data": "synthetic" if result["synthetic"] else "real",
         "dataset": result["dataset"],
@@ -190,11 +152,23 @@ def summarise(runs: Sequence[Run], outcomes: Sequence[dict], *, bootstrap: int =
         "runs": len(runs),
         "failed": len(runs) - len(done),
     }
-    table = _table(runs, done, scores, sites, bootstrap, seconds)
-    return Result(pd.DataFrame(rows, columns=columns), table, _chance(result, sizes), facts)
+    table = _table(runs, done, scores, sites, bootstrap)
+    chance = _chance(result, sizes)
+    return Result(pd.DataFrame(rows, columns=columns), table, chance, facts, _speed(done))
 
 
-def _table(runs, done, scores, sites, draws, seconds) -> pd.DataFrame:
+def _speed(done: dict[tuple[str, int], dict]) -> dict[str, float]:
+    """Median seconds a step of each variant's runs, of the steps that were taken in one go."""
+    rows = [
+        (variant, o["seconds"] / (o["steps"] - o["resumed_from_step"]))
+        for (variant, _), o in done.items()
+        if o["steps"] > o["resumed_from_step"]
+    ]
+    frame = pd.DataFrame(rows, columns=["variant", "seconds"])
+    return frame.groupby("variant", sort=False)["seconds"].median().round(3).to_dict()
+
+
+def _table(runs, done, scores, sites, draws) -> pd.DataFrame:
     found = []
     for variant in dict.fromkeys(r.variant for r in runs):
         seeds = [s for v, s in done if v == variant]
@@ -224,7 +198,6 @@ def _table(runs, done, scores, sites, draws, seconds) -> pd.DataFrame:
                     "high": gap.high if gap else np.nan,
                     "verdict": _verdict(m, gap) if gap else "",
                     "seeds": len(seeds),
-                    "seconds_per_step": seconds.get(variant, np.nan),
                 }
             )
     return pd.DataFrame(found)
@@ -261,7 +234,7 @@ def readable(result: Result, variants: Sequence[Variant]) -> pd.DataFrame:
     for v in variants:
         part = result.table[result.table["variant"] == v.name].set_index("metric")
         cells = {"asks": v.asks}
-        for m in (m for m in METRICS if m.judged):
+        for m in JUDGED.values():
             if m.name not in part.index:
                 cells[m.label] = "-" if len(part) else "failed"
                 continue
@@ -274,7 +247,6 @@ def readable(result: Result, variants: Sequence[Variant]) -> pd.DataFrame:
                     f"{m.show(row['high'], True)}] {row['verdict']}"
                 )
             cells[m.label] = text
-        cells["s/step"] = part["seconds_per_step"].iloc[0] if len(part) else np.nan
         lines[v.name] = cells
     return pd.DataFrame(lines).T
 
@@ -282,7 +254,7 @@ def readable(result: Result, variants: Sequence[Variant]) -> pd.DataFrame:
 def conclusions(result: Result, variants: Sequence[Variant]) -> str:
     """Plain sentences chosen by the numbers; Markdown."""
     facts, table = result.facts, result.table
-    judged = table[table["metric"].isin(_judged())]
+    judged = table[table["metric"].isin(JUDGED)]
     base = judged[judged["variant"] == BASE].set_index("metric")
     lines = [
         f"On {facts['data']} data ({facts['dataset']}), {facts['steps']} steps, seeds "

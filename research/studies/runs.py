@@ -9,13 +9,16 @@ import re
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
 from gairlib.errors import BadInput
+from gairlib.files import atomic_write
 from research.pipeline import notebook, stages
 
 THREADS = dict.fromkeys(notebook.THREADS, "1")
@@ -108,6 +111,43 @@ def run_all(
         else json.loads((folder / f"{r.key}.json").read_text())
         for r in runs
     ]
+
+
+def finished(runs: Sequence[Run], outcomes: Sequence[dict]) -> dict[tuple[str, int], dict]:
+    """(variant, seed) -> what each run gave that did not fail."""
+    return {(r.variant, r.seed): o for r, o in zip(runs, outcomes) if "failed" not in o}
+
+
+def need(variant: str, runs: Sequence[Run], outcomes: Sequence[dict]) -> None:
+    """BadInput, with the first failure's reason, where no run of a variant has finished."""
+    own = [o for r, o in zip(runs, outcomes) if r.variant == variant]
+    if all("failed" in o for o in own):
+        why = own[0]["failed"] if own else "none ran"
+        raise BadInput(f"no run of {variant!r} has finished, so there is nothing to compare: {why}")
+
+
+def save(
+    frames: Mapping[str, pd.DataFrame], numbers: dict, folder: str | Path, metrics: str | Path
+) -> None:
+    """Every frame as `folder`/<name>.csv, the first as Parquet too, and the small JSON `metrics`.
+
+    What differs from run to run (seconds, commit) is in none of them: the runner's logs/ have it.
+    """
+    folder, metrics = Path(folder), Path(metrics)
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics.parent.mkdir(parents=True, exist_ok=True)
+    name, first = next(iter(frames.items()))
+    first.to_parquet(folder / f"{name}.parquet", index=False)
+    for name, frame in frames.items():
+        frame.to_csv(folder / f"{name}.csv", index=False)
+    with atomic_write(metrics) as part:
+        part.write_text(json.dumps(numbers, indent=1) + "\n")
+
+
+def rounded(row, names: Sequence[str]) -> dict[str, float | None]:
+    """Those attributes of a table's row with five digits for JSON, None where there is none."""
+    values = {name: float(getattr(row, name)) for name in names}
+    return {k: None if np.isnan(v) else round(v, 5) for k, v in values.items()}
 
 
 def _start(run: Run, pairs: str | Path, folder: Path, command) -> subprocess.Popen:

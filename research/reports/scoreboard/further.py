@@ -29,20 +29,13 @@ IN = {  # verdict -> a sentence's middle, from what is compared to the metrics
 CONSTANTS = ("best constant", "chip centre", "a training position")  # guesses that look at nothing
 
 
-def _source(file: str, found: dict) -> str:
-    """Where a measured file's numbers come from; `found`: its content."""
-    commit = found.get("commit") or "unknown"
-    return f"metrics/{file}, `make ablate`" + (f", commit {commit}" if found else "")
-
-
 # ------------------------------------------------------------------ ablation and stress
 
 
 def ablation(found: dict) -> Part:
     """metrics/ablation.json as a table and sentences on the field's decoder and reading."""
-    part = Part(
-        "Ablation: one switch of the training changed", source=_source("ablation.json", found)
-    )
+    source = "metrics/ablation.json, `make ablate`"
+    part = Part("Ablation: one switch of the training changed", source=source)
     variants = found.get("variants", {})
     if len(variants) < 2:
         part.sentences = ["No ablation was run on this data (`make ablate` runs it on the sample)."]
@@ -107,10 +100,8 @@ def _field(name: str, values: dict, found: dict) -> str:
 
 def stress(found: dict) -> Part:
     """metrics/stress.json: what each mode reaches and loses, and modes against one another."""
-    part = Part(
-        "Stress tests: places that are wrong by a known amount",
-        source=_source("stress.json", found),
-    )
+    source = "metrics/stress.json, `make ablate`"
+    part = Part("Stress tests: places that are wrong by a known amount", source=source)
     if not found:
         part.sentences = ["No stress test was run on this data."]
         return part

@@ -6,7 +6,6 @@ stress costs. A field read in a mode that it was not trained in is a row of its 
 Ten sites and three seeds are few: the intervals are too narrow rather than too wide.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,9 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from gairlib.errors import BadInput
-from gairlib.files import atomic_write
 from gairlib.ranks import Ranks
 from research.evaluation import stats
-from research.pipeline import commit
+from research.studies.runs import Run, finished, need, rounded, save
 from research.studies.stress.evaluate import GALLERIES
 from research.studies.stress.levels import NEUTRAL, NONE
 
@@ -59,42 +57,25 @@ class Result:
 
     def save(self, folder: str | Path, metrics: str | Path) -> None:
         """curves.parquet, curves.csv, gaps.csv, and the small JSON that git keeps."""
-        folder, metrics = Path(folder), Path(metrics)
-        folder.mkdir(parents=True, exist_ok=True)
-        metrics.parent.mkdir(parents=True, exist_ok=True)
-        self.curves.to_parquet(folder / "curves.parquet", index=False)
-        self.curves.to_csv(folder / "curves.csv", index=False)
-        self.gaps.to_csv(folder / "gaps.csv", index=False)
         small: dict = {name: {} for name in dict.fromkeys(self.curves["trained"])}
         for row in self.of(NONE).itertuples():
-            small[row.trained]["unstressed"] = _numbers(row, ("mean", "low", "high"))
+            small[row.trained]["unstressed"] = rounded(row, ("mean", "low", "high"))
         for stress, kept in KEPT.items():
             for row in self.of(stress).itertuples():
                 if row.level in kept:
-                    small[row.trained][f"{stress} {row.level:g}"] = _numbers(
+                    small[row.trained][f"{stress} {row.level:g}"] = rounded(
                         row, ("difference", "difference_low", "difference_high")
                     )
-        found = self.facts | {
-            "commit": commit.current(),
-            "trained": small,
-            "gaps": self._headline_gaps(),
-        }
-        with atomic_write(metrics) as part:
-            part.write_text(json.dumps(found, indent=1) + "\n")
+        numbers = self.facts | {"trained": small, "gaps": self._headline_gaps()}
+        save({"curves": self.curves, "gaps": self.gaps}, numbers, folder, metrics)
 
     def _headline_gaps(self) -> list[dict]:
         """first, second, difference, low, high: modes against one another, unstressed, HEADLINE."""
         return [
-            {"first": row.first, "second": row.second}
-            | _numbers(row, ("difference", "low", "high"))
+            {"first": row.first, "second": row.second} | rounded(row, ("difference", "low", "high"))
             for row in self.gaps.itertuples()
             if (row.gallery, row.metric) == HEADLINE
         ]
-
-
-def _numbers(row, names) -> dict:
-    values = {name: float(getattr(row, name)) for name in names}
-    return {k: None if np.isnan(v) else round(v, 5) for k, v in values.items()}
 
 
 def _remembered(score: stats.Score) -> stats.Score:
@@ -120,7 +101,7 @@ def _score(metric: str, found: Ranks, codes: np.ndarray) -> stats.Score:
 
 def summarise(
     trained: Mapping[str, str],
-    runs: Sequence,
+    runs: Sequence[Run],
     outcomes: Sequence[dict],
     *,
     draws: int = 1000,
@@ -130,21 +111,12 @@ def summarise(
 
     A run that failed is left out and counted; BadInput where none of a label's runs has finished.
     """
-    done = {(r.variant, r.seed): o for r, o in zip(runs, outcomes) if "failed" not in o}
+    for variant in trained.values():
+        need(variant, runs, outcomes)
+    done = finished(runs, outcomes)
     labels = {
         label: [done[k] for k in done if k[0] == variant] for label, variant in trained.items()
     }
-    for label, found in labels.items():
-        if not found:
-            why = next(
-                (
-                    o["failed"]
-                    for r, o in zip(runs, outcomes)
-                    if r.variant == trained[label] and "failed" in o
-                ),
-                "none ran",
-            )
-            raise BadInput(f"stress test: no run of {trained[label]!r} has finished: {why}")
     first = next(iter(done.values()))
     if any(o["photos"] != first["photos"] or o["usable"] != first["usable"] for o in done.values()):
         raise BadInput(

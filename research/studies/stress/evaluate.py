@@ -9,7 +9,6 @@ among all: how many places were more similar, and how many as similar.
 """
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -126,7 +125,6 @@ def ranks(
 
 def run(values: dict, pairs_folder: str) -> dict:
     """values: `data` (as in params.yaml), `model` (folder), `levels`, `noise_seed`."""
-    began = time.monotonic()
     dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))
     pairs = store.load(pairs_folder)
     model = GAIR.from_pretrained(values["model"])
@@ -161,7 +159,6 @@ def run(values: dict, pairs_folder: str) -> dict:
         "photos": rows["photo_id"].astype(str).tolist(),
         "usable": {k: v.tolist() for k, v in usable.items()},
         "ranks": ranks(photos, fields, levels, usable, sites, modes),
-        "seconds": round(time.monotonic() - began, 1),
     }
 
 

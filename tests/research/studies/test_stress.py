@@ -18,7 +18,7 @@ from gairlib.data.scene_reader import Reader
 from gairlib.errors import BadInput
 from gairlib.pairs import store
 from research.figures import studies as figures
-from research.pipeline import commit, notebook
+from research.pipeline import notebook
 from research.studies import ablation
 from research.studies.runs import Run
 from research.studies.stress import curves, evaluate, findings, levels, perturb, plan
@@ -289,13 +289,12 @@ def test_curves_are_means_with_paired_differences(result):
     assert set(result.of("none", own=False)["read"]) == {"mean"}
 
 
-def test_what_is_kept_and_said(result, tmp_path, monkeypatch):
-    monkeypatch.setattr(commit, "current", lambda: "abc123")
+def test_what_is_kept_and_said(result, tmp_path):
     result.save(tmp_path / "out", tmp_path / "stress.json")
     kept = json.loads((tmp_path / "stress.json").read_text())
     assert set(kept["trained"]) == set(TRAINED) and kept["seeds"] == [0, 1]
     assert kept["trained"]["linear NILI"]["noise 100"]["difference"] < 0
-    assert kept["commit"] == "abc123"
+    assert not {"commit", "seconds"} & set(kept)
     assert [(gap["first"], gap["second"]) for gap in kept["gaps"]] == [("linear NILI", "bilinear")]
     assert len(pd.read_parquet(tmp_path / "out/curves.parquet")) == len(result.curves)
     said = findings.conclusions(result)
@@ -343,7 +342,7 @@ def test_headline_gaps_between_modes_are_kept_with_their_intervals(result, tmp_p
 
 def test_a_mode_without_a_finished_run_is_an_error(result):
     runs = [Run("base", 0, {}, "k")]
-    with pytest.raises(BadInput, match="no run of 'base' has finished: out of memory"):
+    with pytest.raises(BadInput, match="no run of 'base' has finished.*out of memory"):
         curves.summarise(
             {"linear NILI": "base"}, runs, [{"failed": "out of memory"}], progress=False
         )
