@@ -251,55 +251,31 @@ def readable(result: Result, variants: Sequence[Variant]) -> pd.DataFrame:
     return pd.DataFrame(lines).T
 
 
-def conclusions(result: Result, variants: Sequence[Variant]) -> str:
-    """Plain sentences chosen by the numbers; Markdown."""
-    facts, table = result.facts, result.table
-    judged = table[table["metric"].isin(JUDGED)]
-    base = judged[judged["variant"] == BASE].set_index("metric")
-    lines = [
-        f"On {facts['data']} data ({facts['dataset']}), {facts['steps']} steps, seeds "
-        f"{', '.join(map(str, facts['seeds']))}; {facts['photos']} photos at {facts['sites']} "
-        "validation sites. The test sites were not looked at. The base reaches "
-        + "; ".join(
-            f"{BY_NAME[k].label} {BY_NAME[k].show(row['mean'])} (chance "
-            f"{BY_NAME[k].show(result.chance[k])})"
-            for k, row in base.iterrows()
-        )
-        + "."
+def base_against_chance(result: Result) -> list[str]:
+    """The base's mean of each judged metric as text, with what chance gives."""
+    base = result.table[result.table["variant"] == BASE].set_index("metric")["mean"]
+    return [
+        f"{m.label} {m.show(base[name])} (chance {m.show(result.chance[name])})"
+        for name, m in BY_NAME.items()
+        if name in JUDGED and name in base.index
     ]
+
+
+def by_verdict(result: Result, variants: Sequence[Variant]) -> dict[str, list[str]]:
+    """"worse", "better", "mixed" or "tie" -> the variants that are shown to be so against the base
+    in the judged metrics, each as text with the differences that show it."""
     groups = {"worse": [], "better": [], "mixed": [], "tie": []}
     for v in variants[1:]:
-        part = judged[judged["variant"] == v.name]
-        if not len(part):
-            continue
-        verdicts = set(part["verdict"]) & {"better", "worse"}
-        kind = "mixed" if len(verdicts) == 2 else next(iter(verdicts), "tie")
+        part = result.table[result.table["variant"] == v.name]
+        part = part[part["metric"].isin(JUDGED)]
+        shown = part[part["verdict"].isin(["better", "worse"])]
+        verdicts = set(shown["verdict"])
         said = [
-            f"{BY_NAME[r.metric].label} {BY_NAME[r.metric].show(r.difference, True)} "
-            f"[{BY_NAME[r.metric].show(r.low, True)}, {BY_NAME[r.metric].show(r.high, True)}]"
-            for r in part.itertuples()
-            if r.verdict in ("better", "worse")
+            f"{m.label} {m.show(r.difference, True)} [{m.show(r.low, True)}, {m.show(r.high, True)}]"
+            for r in shown.itertuples()
+            for m in [JUDGED[r.metric]]
         ]
-        groups[kind].append(f"`{v.name}` ({'; '.join(said)})" if said else f"`{v.name}`")
-    heads = {
-        "worse": "**Worse than the base**, which is right to do otherwise: ",
-        "better": "**Better than the base**, whose choice does not help in so short a training: ",
-        "mixed": "**Better in one thing, worse in another:** ",
-        "tie": "**No difference shown**; the interval of every judged metric holds zero: ",
-    }
-    lines += [heads[k] + ", ".join(found) + "." for k, found in groups.items() if found]
-    for row in result.rows[result.rows["status"] != "done"].itertuples():
-        lines.append(f"`{row.variant}`, seed {row.seed}, {row.status}.")
-    tests = int((judged["verdict"] != "").sum())
-    if not tests:
-        lines.append(
-            f"{facts['sites']} sites are too few for an interval "
-            f"(at least {stats.MIN_CLUSTERS}): the differences are single numbers."
-        )
-    else:
-        lines.append(
-            f"Of {tests} comparisons some {tests * 0.05:.0f} would look like a difference by "
-            "chance alone. A switch was not given a learning rate of its own, and what a short "
-            "training does not show a long one may."
-        )
-    return "\n\n".join(lines)
+        if len(part):
+            kind = "mixed" if len(verdicts) == 2 else next(iter(verdicts), "tie")
+            groups[kind].append(f"`{v.name}` ({'; '.join(said)})" if said else f"`{v.name}`")
+    return groups

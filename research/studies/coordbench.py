@@ -198,35 +198,18 @@ def summary(rows: pd.DataFrame, readings: pd.DataFrame, ours: str) -> dict[str, 
     return numbers
 
 
-def conclusions(rows: pd.DataFrame, readings: pd.DataFrame, ours: str, untrained: str) -> str:
-    """The notebook's last words, in this run's numbers."""
-    lines = []
+def by_task(rows: pd.DataFrame, ours: str, untrained: str) -> list[dict]:
+    """Each task's metric: our score over random rows and over blocks, the untrained encoder's, and
+    the best other encoder over blocks."""
     table = rows.pivot_table(index=["task", "metric"], columns=["encoder", "split"], values="value")
+    found = []
     for (task, metric), r in table.iterrows():
-        best = r.xs("blocked", level="split").drop(ours)
-        kind = "synthetic" if rows.loc[rows["task"] == task, "synthetic"].any() else "real"
-        lines.append(
-            f"- `{task}` ({kind}), {metric}: **{r[ours, 'random']:.2f}** over random rows, "
-            f"**{r[ours, 'blocked']:.2f}** over blocks; untrained {r[untrained, 'random']:.2f} and "
-            f"{r[untrained, 'blocked']:.2f}; best other over blocks: {best.idxmax()} "
-            f"({best.max():.2f})."
+        others = r.xs("blocked", level="split").drop(ours)
+        made_up = rows.loc[rows["task"] == task, "synthetic"].any()
+        found.append(
+            {"task": task, "metric": metric, "data": "synthetic" if made_up else "real"}
+            | {split: r[ours, split] for split in ("random", "blocked")}
+            | {f"untrained_{split}": r[untrained, split] for split in ("random", "blocked")}
+            | {"best": others.idxmax(), "best_blocked": others.max()}
         )
-    if lines:
-        fell = (table[ours, "random"] - table[ours, "blocked"]).median()
-        ahead = int((table[ours, "blocked"] > table[untrained, "blocked"]).sum())
-        lines.append(
-            f"\nFrom random rows to blocks the score falls by {fell:.2f} (median of "
-            f"{len(table)} tasks): that part was neighbourhood, not knowledge. Over blocks the "
-            f"pretrained encoder is ahead of the untrained one in {ahead} of {len(table)} tasks. "
-            "A location encoder learns only where it saw photos; the next step is pretraining on "
-            "photos of the whole globe, then CoordBench itself."
-        )
-    else:
-        lines.append("This folder has no tables with a target, so no place was asked about.")
-    if len(readings) > 1:
-        lines.append(
-            f"\nThirteen-band images read by name give the features of the ten bands; read by "
-            f"twelve-band positions they lie {readings['by_count'].median():.2f} times the "
-            "distance between two scenes away, with no error to see."
-        )
-    return "\n".join(lines)
+    return found

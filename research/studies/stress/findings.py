@@ -1,4 +1,4 @@
-"""What the stress tests say, in sentences chosen by the numbers."""
+"""What the stress tests show, read off their curves."""
 
 import numpy as np
 import pandas as pd
@@ -27,59 +27,44 @@ def _points(value, low, high) -> str:
     return f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
-def conclusions(result: Result) -> str:
-    """Markdown: does each mode lose where the place is wrong, and is it best at the true place?"""
-    facts = result.facts
-    lines = [
-        f"On {facts['data']} data ({facts['dataset']}, {facts['split']}): {facts['photos']} "
-        f"photos at {facts['sites']} sites, seeds {', '.join(map(str, facts['seeds']))}. "
-        "Recall@10 within the site; differences to the neutral level in percentage points, "
-        "with 95% intervals over sites and seeds."
-    ]
-    noise = result.of("noise")
-    for mode, part in noise.groupby("trained", sort=False):
-        worse = part[part["difference_high"] < 0]
-        last = part.iloc[-1]
-        gap = _points(last["difference"], last["difference_low"], last["difference_high"])
-        told = (
-            f"clearly lower from {worse['level'].min():g} m of noise on"
-            if len(worse)
-            else "no level of noise is shown to cost anything"
+def costs_of_noise(result: Result) -> list[dict]:
+    """For each mode: the least noise that is shown to cost recall@10 (`from_m`, None where none
+    is), and at the most noise (`level`) the loss as text, the recall left and that of chance."""
+    found = []
+    for mode, part in result.of("noise").groupby("trained", sort=False):
+        worse, last = part[part["difference_high"] < 0], part.iloc[-1]
+        found.append(
+            {
+                "mode": mode,
+                "from_m": worse["level"].min() if len(worse) else None,
+                "level": last["level"],
+                "loss": _points(last["difference"], last["difference_low"], last["difference_high"]),
+                "left": last["mean"],
+                "chance": last["chance"],
+            }
         )
-        lines.append(
-            f"- **{mode}**: {told}; at {last['level']:g} m {gap}; left over "
-            f"{last['mean']:.1%} (chance {last['chance']:.1%})."
-        )
-    heading = result.of("heading")
-    if len(heading):
-        peaks = []
-        for mode, part in heading.groupby("trained", sort=False):
-            shown = (part["difference_low"] > 0) | (part["difference_high"] < 0)
-            best = part.loc[part["mean"].idxmax(), "level"]
-            peaks.append(f"{mode} {best:+g} m" if shown.any() else f"{mode} nowhere shown (flat)")
-        lines.append("**Along the heading** the curve is highest at: " + ", ".join(peaks) + ".")
+    return found
+
+
+def peaks_along_heading(result: Result) -> dict[str, float | None]:
+    """Mode -> metres ahead of the camera (behind it: negative) at which recall@10 is highest, None
+    where no level is shown to differ from the neutral one."""
+    found = {}
+    for mode, part in result.of("heading").groupby("trained", sort=False):
+        shown = (part["difference_low"] > 0) | (part["difference_high"] < 0)
+        found[mode] = part.loc[part["mean"].idxmax(), "level"] if shown.any() else None
+    return found
+
+
+def headline_gaps(result: Result) -> list[str]:
+    """The unstressed difference between modes of training, as text with its verdict."""
     gaps = result.gaps
-    if len(gaps):
-        chosen = gaps[(gaps["gallery"] == HEADLINE[0]) & (gaps["metric"] == HEADLINE[1])]
-        said = []
-        for row in chosen.itertuples():
-            kind = (
-                "a tie"
-                if not (row.low > 0 or row.high < 0) or np.isnan(row.low)
-                else "better"
-                if row.difference > 0
-                else "worse"
-            )
-            said.append(
-                f"{row.first} against {row.second} "
-                f"{_points(row.difference, row.low, row.high)} ({kind})"
-            )
-        lines.append("**Unstressed, by mode of training:** " + "; ".join(said) + ".")
-    if facts["failed"]:
-        lines.append(f"{facts['failed']} of {facts['runs']} runs failed and are left out.")
-    lines.append(
-        "These models are small and were trained for a short time. The modes were not "
-        "chosen on the test sites; the settings of the default training, which they "
-        "share, were once compared there (docs/log), so the levels of recall may flatter."
-    )
-    return "\n\n".join(lines)
+    if not len(gaps):
+        return []
+    found = []
+    for row in gaps[(gaps["gallery"] == HEADLINE[0]) & (gaps["metric"] == HEADLINE[1])].itertuples():
+        shown = row.low > 0 or (row.high < 0 and not np.isnan(row.low))
+        kind = ("better" if row.difference > 0 else "worse") if shown else "a tie"
+        gap = _points(row.difference, row.low, row.high)
+        found.append(f"{row.first} against {row.second} {gap} ({kind})")
+    return found

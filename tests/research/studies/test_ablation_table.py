@@ -109,26 +109,24 @@ def test_a_failed_run_is_a_row_and_ends_nothing():
     assert failed["variant"].tolist() == ["broken"]
     assert failed["status"].tolist() == ["failed: the loss is not finite"]
     variants = [Variant(v) for v in (BASE, "worse", "better", "like", "broken")]
-    said = ablation_table.conclusions(result, variants)
-    assert "`broken`, seed 0, failed: the loss is not finite" in said
+    assert "broken" not in str(ablation_table.by_verdict(result, variants))
     assert "failed" in ablation_table.readable(result, variants).loc["broken"].tolist()
     with pytest.raises(BadInput, match="no run of 'base' has finished.*disk is full"):
         ablation_table.summarise([Run(BASE, 0, {}, "k")], [{"failed": "the disk is full"}])
 
 
-def test_the_conclusion_says_what_the_numbers_say():
+def test_variants_are_grouped_by_what_the_numbers_show():
     result, *_ = summarised()
     variants = [Variant(v) for v in (BASE, "worse", "better", "like", "broken")]
-    by_head = {
-        line.split("**")[1]: line
-        for line in ablation_table.conclusions(result, variants).split("\n\n")
-        if line.startswith("**")
-    }
-    assert "`worse`" in by_head["Worse than the base"]
-    assert "does not help" in by_head["Better than the base"]
-    assert "`better`" in by_head["Better than the base"]
-    assert "`like`" in by_head["No difference shown"]
-    assert "synthetic" in ablation_table.conclusions(result, variants)
+    groups = ablation_table.by_verdict(result, variants)
+    names = {kind: [text.split("`")[1] for text in found] for kind, found in groups.items()}
+    assert names == {"worse": ["worse"], "better": ["better"], "mixed": [], "tie": ["like"]}
+    assert "photo to place, recall@10 -" in groups["worse"][0] and " pp]" in groups["worse"][0]
+    mixed = result.table["variant"].eq("worse") & result.table["metric"].eq("localisation_error_m")
+    result.table.loc[mixed, "verdict"] = "better"
+    assert len(ablation_table.by_verdict(result, variants)["mixed"]) == 1
+    (place, *_, error) = ablation_table.base_against_chance(result)
+    assert place.startswith("photo to place, recall@10 ") and "(chance 250.0 m)" in error
 
 
 def test_too_few_sites_give_no_interval_and_no_verdict():
@@ -137,9 +135,7 @@ def test_too_few_sites_give_no_interval_and_no_verdict():
         runs, [outcome(0, sites=3), outcome(0, 9.0, sites=3)], bootstrap=50
     )
     assert result.table["low"].isna().all() and set(result.table["verdict"]) == {""}
-    assert "too few for an interval" in ablation_table.conclusions(
-        result, [Variant(BASE), Variant("v")]
-    )
+    assert ablation_table.by_verdict(result, [Variant(BASE), Variant("v")])["tie"] == ["`v`"]
     assert isinstance(figures.differences(result, ["place_recall_at_10"]), Figure)
 
 

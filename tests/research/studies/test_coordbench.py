@@ -125,14 +125,17 @@ def test_scenes_read_by_name_and_by_position(model):
     assert np.isnan(coordbench.by_name_or_count(model, dn[:1])["by_count"]).all()
 
 
-def test_summary_and_conclusions(rows):
+def test_summary_and_what_each_task_says(rows):
     readings = pd.DataFrame({"by_name": [0.0, 0.0], "by_count": [0.5, 1.5]})
     numbers = coordbench.summary(rows, readings, "GAIR")
     assert numbers["tasks"] == 3 and numbers["wrong_order_in_scene_distances"] == 1.0
     assert numbers["made-smooth_r2_blocked"] == round(value(rows, "smooth", "GAIR", "blocked"), 4)
-    text = coordbench.conclusions(rows, readings, "GAIR", "cells")
-    assert "`made-block`" in text and "best other over blocks: xyz (1.00)" in text
-    assert "1.00 times the distance" in text
+    tasks = {x["task"]: x for x in coordbench.by_task(rows, "GAIR", "cells")}
+    assert set(tasks) == set(rows["task"]) and "made-block" in tasks
+    smooth = tasks["made-smooth"]
+    assert smooth["best"] == "xyz" and smooth["best_blocked"] == pytest.approx(1, abs=0.005)
+    assert smooth["blocked"] == value(rows, "smooth", "GAIR", "blocked")
+    assert smooth["untrained_random"] == value(rows, "smooth", "cells", "random")
 
 
 def test_a_folder_without_tables_or_scenes(tmp_path, model):
@@ -141,7 +144,7 @@ def test_a_folder_without_tables_or_scenes(tmp_path, model):
     ids, dn = coordbench.centre_chips(empty, 6, 16, 160.0)
     readings = coordbench.by_name_or_count(model, dn)
     assert not len(rows) and not ids and dn.shape == (0, 10, 16, 16) and not len(readings)
-    assert "no tables" in coordbench.conclusions(rows, readings, "GAIR", "cells")
+    assert coordbench.by_task(rows, "GAIR", "cells") == []
     assert coordbench.summary(rows, readings, "GAIR") == {"tasks": 0, "scenes": 0}
     figures.splits(rows, "GAIR").savefig(tmp_path / "a.png")
     figures.readings(ids, dn, readings).savefig(tmp_path / "b.png")
