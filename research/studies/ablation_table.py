@@ -262,7 +262,7 @@ def base_against_chance(result: Result) -> list[str]:
 
 
 def by_verdict(result: Result, variants: Sequence[Variant]) -> dict[str, list[str]]:
-    """"worse", "better", "mixed" or "tie" -> the variants that are shown to be so against the base
+    """ "worse", "better", "mixed" or "tie" -> the variants that are shown to be so against the base
     in the judged metrics, each as text with the differences that show it."""
     groups = {"worse": [], "better": [], "mixed": [], "tie": []}
     for v in variants[1:]:

@@ -38,7 +38,9 @@ def costs_of_noise(result: Result) -> list[dict]:
                 "mode": mode,
                 "from_m": worse["level"].min() if len(worse) else None,
                 "level": last["level"],
-                "loss": _points(last["difference"], last["difference_low"], last["difference_high"]),
+                "loss": _points(
+                    last["difference"], last["difference_low"], last["difference_high"]
+                ),
                 "left": last["mean"],
                 "chance": last["chance"],
             }
@@ -62,7 +64,9 @@ def headline_gaps(result: Result) -> list[str]:
     if not len(gaps):
         return []
     found = []
-    for row in gaps[(gaps["gallery"] == HEADLINE[0]) & (gaps["metric"] == HEADLINE[1])].itertuples():
+    for row in gaps[
+        (gaps["gallery"] == HEADLINE[0]) & (gaps["metric"] == HEADLINE[1])
+    ].itertuples():
         shown = row.low > 0 or (row.high < 0 and not np.isnan(row.low))
         kind = ("better" if row.difference > 0 else "worse") if shown else "a tie"
         gap = _points(row.difference, row.low, row.high)
