@@ -219,6 +219,19 @@ def has_mask(source) -> bool:
     return any(rasterio.enums.MaskFlags.per_dataset in flags for flags in source.mask_flag_enums)
 
 
+def thumbnail(source, indexes, nodata: float | None = None, ratio: int = 1) -> np.ndarray:
+    """Raw numbers [n, h, w] of some bands of an open raster, at most 256 pixels a side, north-up,
+    gaps of every spelling 0. ratio: as in Asset, so that bands of 10 m and 20 m get one size."""
+    scale = max(1.0, max(source.shape) * ratio / 256)
+    small = tuple(max(1, round(n * ratio / scale)) for n in source.shape)
+    nodata = source.nodata if nodata is None else nodata
+    nodata = undeclared(source.dtypes[0]) if nodata is None else float(nodata)
+    sample = nodata_to_zero(source.read(indexes, out_shape=(len(indexes), *small)), nodata)
+    if has_mask(source):
+        sample = np.where(source.read_masks(indexes[0], out_shape=small) > 0, sample, 0)
+    return upright(sample, source)
+
+
 def check_digital_numbers(sample: np.ndarray, what: str) -> np.ndarray:
     """A sample [10, n] of raw numbers with negative ones as 0; BadInput if they are on another
     scale than reflectance x 10000. Single odd values do not decide."""

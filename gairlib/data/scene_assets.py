@@ -10,7 +10,7 @@ resolutions the finest one is used.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +28,9 @@ from gairlib.data.scene import (
     crs_name,
     is_remote,
     name_of,
-    nodata_to_zero,
     north_up,
     outline,
-    undeclared,
-    upright,
+    thumbnail,
 )
 from gairlib.errors import BadInput, Missing
 
@@ -118,9 +116,7 @@ def join(found: dict[str, Found], what: str) -> tuple[Grid, dict[str, Asset], di
     found = {band: found[band] for band in (*bands.BANDS, "SCL") if band in found}
     for band, one in found.items():
         if one.grid is None:
-            head = header(one.href, f"{what}, band {band} ({name_of(one.href)})", one.index)
-            dtype = one.dtype or head.dtype
-            found[band] = Found(one.href, one.index, head.grid, one.nodata, dtype, head.scale)
+            found[band] = _opened(one, band, what)
     finest = min((f.grid for f in found.values()), key=lambda g: abs(g.transform.a))
     assets = {
         band: Asset(
@@ -129,6 +125,12 @@ def join(found: dict[str, Found], what: str) -> tuple[Grid, dict[str, Asset], di
         for band, one in found.items()
     }
     return finest, assets, found
+
+
+def _opened(one: Found, band: str, what: str) -> Found:
+    """A band with its file's header read."""
+    head = header(one.href, f"{what}, band {band} ({name_of(one.href)})", one.index)
+    return replace(one, grid=one.grid or head.grid, dtype=one.dtype or head.dtype, scale=head.scale)
 
 
 def _ratio(grid: Grid, finest: Grid, what: str) -> int:
@@ -171,12 +173,7 @@ def sampler(assets: dict[str, Asset], what: str) -> Callable[[], np.ndarray]:
                 rasterio.Env(**options),
                 rasterio.open(asset.href) as source,
             ):
-                nodata = source.nodata if asset.nodata is None else asset.nodata
-                nodata = undeclared(source.dtypes[0]) if nodata is None else nodata
-                scale = max(1.0, max(source.shape) * asset.ratio / 256)
-                shape = tuple(max(1, round(n * asset.ratio / scale)) for n in source.shape)
-                raw = upright(source.read(asset.index, out_shape=shape), source)
-            rows.append(nodata_to_zero(raw, nodata).ravel())
+                rows.append(thumbnail(source, [asset.index], asset.nodata, asset.ratio).ravel())
         shortest = min(r.size for r in rows)  # sizes that no ratio divides differ by a line
         return check_digital_numbers(np.stack([r[:shortest] for r in rows]), what)
 
@@ -195,13 +192,18 @@ def build(
     footprint: Callable | None = None,
 ) -> Scene:
     """A Scene out of bands: the part that all sources share. footprint: (grid) -> Polygon."""
-    opened = all(found[b].grid is None for b in bands.BANDS if b in found)
+    given = {b for b, one in found.items() if one.grid is not None}
     grid, assets, found = join(found, what)
     sample = sampler(assets, what)
-    if opened or any(str(found[b].dtype).startswith("float") for b in bands.BANDS):
+    if not given or any(str(found[b].dtype).startswith("float") for b in bands.BANDS):
         sample()  # refuses other scales
+
+    def in_files():
+        return _scale_of({b: _opened(found[b], b, what) for b in bands.BANDS}, what)
+
+    scale = in_files if given else _scale_of(found, what)
     offset, source = scene_metadata.offset(
-        item, tags, row.get("processing_baseline"), "named", sample, what, _scale_of(found, what)
+        item, tags, row.get("processing_baseline"), "named", sample, what, scale
     )
     when, cloud = scene_metadata.date_and_cloud(item, tags, row)
     ten = tuple(assets[b] for b in bands.BANDS)
@@ -229,7 +231,7 @@ def build(
 
 
 def _scale_of(found: dict[str, Found], what: str) -> tuple[float, float] | None:
-    """The scale that the bands' own files declare, as far as they were opened."""
+    """The scale that the bands' own files, which were opened, declare."""
     known = {found[b].scale for b in bands.BANDS}
     if len(known) > 1:
         raise BadInput(

@@ -7,12 +7,13 @@ in reflectance. In order of trust:
 0. the scale and offset that the file itself declares (0.0001 and -0.1 or 0; GDAL's, as xarray
    and odc write them); any other scale is refused, never taken for DN;
 1. the STAC item (s2:processing_baseline, sentinel:processing_baseline, processing:version; else the
-   offset that its bands declare with their scale, -0.1 in reflectance).
+   offset that its bands declare with their scale, -0.1 in reflectance). Where an item's grids
+   spare opening its files, their own tags are asked only if the item says none of this.
    `earthsearch:boa_offset_applied` (or `sentinel:...`) true says that the offset is gone already,
    whatever else is declared. False is known to stand at items whose offset is gone all the same
    (issues 33, 66 and 71 of Earth Search's two repositories), so there the pixels have a say: the
    offset is taken to be gone if the darkest band's first percentile is below 500, which with the
-   offset on would be a reflectance below -0.05;
+   offset on would be a reflectance below -0.05, and so where baseline and bands disagree;
 2. the file's own GeoTIFF tags (Earth Engine's exports keep PROCESSING_BASELINE; those of its
    "harmonized" collection carry a late baseline and no offset, which their LICENSE tag tells), or
    the metadata and the name of the product folder (MTD_MSIL2A.xml, ..._N0400_...);
@@ -123,21 +124,22 @@ def offset(
     item: STAC item or {}; tags: the file's GeoTIFF tags; declared: scenes.csv's
     processing_baseline or None; sample: [10, n] raw DN, nodata 0, or a function that gives it
     (called only where pixels must decide); in_file: what the file declares (`declared_scale`), or a
-    function that gives it.
+    function that opens it for that, called only where the item says nothing.
     """
     gone = {True: True, "true": True, "True": True, False: False, "false": False, "False": False}
     gone = gone.get(_property(item, "boa_offset_applied", (bool, str)))
-    known, source = None, "stac"
-    in_file = in_file() if callable(in_file) else in_file
-    if in_file is not None:
+    known, source, doubt = None, "stac", False
+    if in_file is not None and not callable(in_file):
         known, source = offset_of(*in_file, what), "tags (scale and offset)"
     if gone is True:
         return 0, GONE
     if known is None:
-        known = _of_item(item, what)
+        known, doubt = _of_item(item, what)
+    if known is None and callable(in_file) and (scale := in_file()) is not None:
+        known, source = offset_of(*scale, what), "tags (scale and offset)"
+    if known and (gone is False or doubt) and _darkest(sample) < TOO_DARK:
+        return 0, "stac (offset already removed, as the pixels show)"
     if known is not None:
-        if known and gone is False and _darkest(sample) < TOO_DARK:
-            return 0, "stac (offset already removed, as the pixels show)"
         return known, source
     if any("_HARMONIZED" in str(v) for v in tags.values()):
         return 0, "tags (harmonised collection)"
@@ -190,28 +192,36 @@ def _property(item: dict, name: str, kinds: tuple):
     return found[0] if found else None
 
 
-def _of_item(item: dict, what: str) -> int | None:
-    """The offset by a STAC item's baseline, else by what its bands declare, else None."""
+def _of_item(item: dict, what: str) -> tuple[int | None, bool]:
+    """The offset by a STAC item's baseline and by what its bands declare, None where it says
+    neither; and whether the two contradict each other."""
     properties = item.get("properties") or {}
     baseline = _property(item, "processing_baseline", (str, int, float))
     if baseline is None and re.fullmatch(r"\d\d\.\d\d", str(properties.get("processing:version"))):
         baseline = properties["processing:version"]
-    if baseline is not None:
-        return _of(baseline, what)
     found = set()
     with reading(what, "the assets of its STAC item cannot be understood"):
         for key, asset in (item.get("assets") or {}).items():
-            listed = asset.get("raster:bands") or asset.get("bands") or []
             names = [b.get("name") for b in asset.get("eo:bands") or asset.get("bands") or []]
-            if not any(canonical(n) in BANDS for n in (key, *names)):
-                continue  # AOT, water vapour and masks have scales of their own
-            for band in (asset, *listed):
-                scale = band.get("scale", band.get("raster:scale"))
-                shift = band.get("offset", band.get("raster:offset", 0.0))
-                if isinstance(scale, int | float) and isinstance(shift, int | float) and scale > 0:
-                    found.add((float(scale), float(shift)))
-    found.discard((1.0, 0.0))
-    return max((offset_of(*one, what) for one in found), default=None)
+            if any(canonical(n) in BANDS for n in (key, *names)):
+                found |= asset_scales(asset)  # AOT and water vapour have scales of their own
+    said = {offset_of(*one, what) for one in found}
+    if baseline is not None:
+        said.add(_of(baseline, what))
+    return max(said, default=None), len(said) > 1
+
+
+def asset_scales(asset: dict) -> set[Scale]:
+    """What a STAC asset declares for its bands, under the names of STAC 1.0 (scale and offset in
+    raster:bands) or 1.1 (raster:scale and raster:offset, in bands or of the asset itself)."""
+    found = set()
+    for band in [*(asset.get("raster:bands") or []), *(asset.get("bands") or [])] or [{}]:
+        both = asset | band
+        scale = both.get("raster:scale", both.get("scale"))
+        shift = both.get("raster:offset", both.get("offset", 0.0))
+        if isinstance(scale, int | float) and isinstance(shift, int | float) and scale > 0:
+            found.add((float(scale), float(shift)))
+    return found - {(1.0, 0.0)}
 
 
 def product_tags(folder: Path) -> dict[str, str]:

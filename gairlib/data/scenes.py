@@ -28,10 +28,9 @@ from gairlib.data.scene import (
     check_digital_numbers,
     corner,
     crs_name,
-    has_mask,
-    nodata_to_zero,
     north_up,
     outline,
+    thumbnail,
     undeclared,
 )
 from gairlib.data.scene_reader import Reader
@@ -82,12 +81,7 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
     layout, indexes, scl = bands.find(names, declared, what)
     nodata = undeclared(source.dtypes[0]) if source.nodata is None else float(source.nodata)
     in_file = scene_metadata.declared_scale(source, indexes, what)
-    scale = max(1.0, max(source.shape) / 256)
-    small = tuple(max(1, round(n / scale)) for n in source.shape)
-    sample = nodata_to_zero(source.read(indexes, out_shape=(10, *small)), nodata)
-    if has_mask(source):
-        sample = np.where(source.read_masks(indexes[0], out_shape=small) > 0, sample, 0)
-    sample = check_digital_numbers(sample.reshape(10, -1), what)
+    sample = check_digital_numbers(thumbnail(source, indexes, nodata).reshape(10, -1), what)
     if declared is None and layout in bands.BY_COUNT.values():
         bands.check_order(sample, what)
     tags = source.tags()

@@ -17,14 +17,13 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from pyproj import Transformer
 from shapely import Polygon
 from tqdm.auto import tqdm
 
 from gairlib import files
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
-from gairlib.data.scene import sentinel_notice
+from gairlib.data.scene import outline, sentinel_notice
 from gairlib.embed import encode
 from gairlib.errors import BadInput
 from gairlib.model import GAIR, weights_hash
@@ -34,10 +33,9 @@ UNKNOWN = "unknown: the dataset states none"
 
 
 def chip_outline(transform, crs, size_px: int) -> Polygon:
-    """A chip's footprint in lon/lat: its four corners, straight lines between them."""
-    corners = [transform @ c for c in ((0, 0), (size_px, 0), (size_px, size_px), (0, size_px))]
-    to_lonlat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    return Polygon([to_lonlat.transform(x, y) for x, y in corners])
+    """A chip's footprint in lon/lat: its four corners, straight lines between them. Across the
+    antimeridian it stays in one piece and runs past 180 degrees, as a scene's footprint does."""
+    return outline(transform, crs, size_px, size_px, "chip", steps=1)
 
 
 def chips(

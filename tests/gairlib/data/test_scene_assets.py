@@ -89,6 +89,22 @@ def test_nodata_of_each_file(tmp_path):
     assert (got[1, :48] == 0).all() and (got[1, 48:] == 500).all() and (got[0] > 0).all()
 
 
+def test_masks_of_band_files_count_before_the_offset_is_guessed(tmp_path):
+    write_bands(tmp_path / "a", low=1500, scl=False, nodata=None)
+    for path in sorted((tmp_path / "a").glob("*.tif")):
+        with rasterio.open(path, "r+") as target:
+            values = target.read(1)
+            values[: len(values) // 2] = 7
+            target.write(values, 1)
+            target.write_mask(
+                np.arange(len(values))[:, None].repeat(len(values), 1) * 2 >= len(values)
+            )
+    scene = scene_assets.open_folder(tmp_path / "a")
+    assert (scene.offset, scene.offset_source) == (1000, "guessed from pixels")
+    got = scenes.read(scene)
+    assert (got[:, :48] == 0).all() and (got[:, 48:] >= 500).all()
+
+
 def test_bad_folders_are_refused(tmp_path):
     def refused(name, match, change, error=BadInput):
         write_bands(tmp_path / name, low=300)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pystac
 import pytest
+import rasterio
 import shapely
 from affine import Affine
 from builders.small_scenes import ORIGIN, UTM, geometry, item, on_10_m, write_band, write_bands
@@ -254,6 +255,41 @@ def test_offset_of_items(tmp_path, properties, low, expected):
             asset["raster:bands"] = [{"nodata": 0, "scale": 0.0001, "offset": scale}]
     scene = stac_item.from_item(described, tmp_path)
     assert (scene.offset, scene.offset_source) == expected
+
+
+@pytest.mark.parametrize("where", ["raster:bands", "bands", "asset", "file", "file, not item"])
+def test_scale_and_offset_in_both_generations_of_names(tmp_path, where):
+    def opened(scale, shift, low=1200, **properties):
+        write_bands(tmp_path / "a", size=32, low=low, scl=False)
+        described = item("a", "a", size=32, **{"s2:processing_baseline": None} | properties)
+        del described["assets"]["scl"]
+        for key, asset in described["assets"].items():
+            if where == "raster:bands":
+                asset[where] = [{"nodata": 0, "scale": scale, "offset": shift}]
+            elif where == "bands":
+                asset["bands"] = [{"name": key, "raster:scale": scale, "raster:offset": shift}]
+                asset.pop("eo:bands", None)
+            elif where == "asset":
+                asset |= {"raster:scale": scale, "bands": [{"name": key, "raster:offset": shift}]}
+                asset.pop("eo:bands", None)
+        for path in sorted((tmp_path / "a").glob("*.tif")) if "file" in where else ():
+            with rasterio.open(path, "r+") as target:
+                target.scales, target.offsets = (scale,), (shift,)
+        if where == "file, not item":
+            for asset in described["assets"].values():
+                asset.pop("proj:shape", None)
+        return stac_item.from_item(described, tmp_path).offset
+
+    assert opened(1e-4, -0.1, low=50) == 1000  # the pixels would say 0
+    assert opened(1e-4, 0.0) == 0  # the pixels would say 1000
+    with pytest.raises(BadInput, match="2.75e-05"):
+        opened(2.75e-5, -0.2)
+    if "file" not in where:  # a baseline of before 2022 excuses no other scale
+        with pytest.raises(BadInput, match="2.75e-05"):
+            opened(2.75e-5, -0.2, **{"s2:processing_baseline": "02.14"})
+        late = {"s2:processing_baseline": "05.09"}
+        assert opened(1e-4, 0.0, low=50, **late) == 0  # both cannot be; the pixels are dark
+        assert opened(1e-4, 0.0, low=1200, **late) == 1000
 
 
 def test_bad_items_are_rows_and_good_ones_stay(world):

@@ -5,6 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from affine import Affine
+from pyproj import Transformer
 
 from gairlib import GAIR, preprocess
 from gairlib.data import scenes
@@ -118,3 +120,15 @@ def test_refuses_what_is_not_of_unit_length(embedded, tmp_path):
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
     with pytest.raises(BadInput, match="no provenance"):
         export.about(tmp_path / "other.parquet")
+
+
+@pytest.mark.parametrize(("crs", "x"), [("EPSG:32760", None), ("EPSG:4326", 179.999)])
+def test_outlines_across_the_antimeridian_stay_in_one_piece(crs, x):
+    y, size = -16.8, 100 / 111_320
+    if x is None:
+        x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(180.0, y)
+        x, size = x - 160, 10.0
+    shape = export.chip_outline(Affine(size, 0, x, 0, -size, y), crs, 32)
+    west, _, east, _ = shape.bounds
+    assert east - west < 0.04 and shape.is_valid
+    assert west < 180 < east or west < -180 < east
