@@ -108,8 +108,8 @@ def context():
 def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
     """Write `path`.png and `path`.svg (a suffix in `path` is dropped), creating folders.
 
-    Beside them stands `path`.webp, a small picture of it for the report: DVC keeps that one alone
-    (.dvcignore). Returns the first two paths. Only the known image suffixes are dropped: "r2-0.5"
+    Beside them stands `path`.webp, a small picture for the report, of a tall figure its upper part:
+    DVC keeps that one alone (.dvcignore). Returns the first two paths. Only the known image suffixes are dropped: "r2-0.5"
     keeps its ".5".
     """
     path = Path(path)
@@ -121,9 +121,10 @@ def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
         fig.savefig(png, metadata={"Software": None})
         fig.savefig(svg, metadata={"Date": None})
     with Image.open(png) as image:
-        image = image.convert("RGB")
-        image.thumbnail((PREVIEW, 4 * PREVIEW), Image.Resampling.LANCZOS)
-        image.save(png.with_suffix(".webp"), quality=60, method=6)
+        wide, high = image.size
+        image = image.convert("RGB").crop((0, 0, wide, min(wide, high)))
+        image.thumbnail((PREVIEW, PREVIEW), Image.Resampling.LANCZOS)
+        image.save(png.with_suffix(".webp"), quality=50, method=6)
     svg.write_text(numbered(svg.read_text("utf-8")), encoding="utf-8")
     return png, svg
 

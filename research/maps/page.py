@@ -87,9 +87,10 @@ def save(m, path: str | Path) -> Path:
 
 
 def frame(m, height: int = 560):
-    """The map inside a notebook: its whole page in an iframe, so that the HTML report has it.
+    """The map inside a notebook: its whole page in an iframe.
 
-    A report opens without a network, so the frame has no basemap even where the saved map has one.
+    The notebook's HTML page shows the report's map.html there (research.pipeline.page). The frame
+    has no basemap even where the saved map has one, so that it needs no network.
     """
     from IPython.display import HTML
 

@@ -5,6 +5,8 @@ them (formulas in the notebooks are written in Unicode), follows the reader's li
 and is narrow enough for a phone. Large pictures become WebP, which every browser since 2020 shows;
 the figures on disk keep PNG and vectors.
 
+A map that a cell shows in a frame stands beside the page as a file, which the report stage writes.
+
 The same notebook with the same outputs gives the same bytes, so that DVC sees no change where there
 is none: progress bars, whose times differ, are left out, and ids that were drawn at random (of
 cells, styled tables, maps and temporary files) are counted instead.
@@ -28,8 +30,9 @@ from research.pipeline.stable import counted, without_bars
 
 UNDESCRIBED = "No description has been provided for this image"  # nbconvert's alt text
 SMALL = 4000  # characters of a PNG that stays as it is
-WIDTH = 1000  # pixels of a picture at most, and of a page
-QUALITY = 60  # of WebP: text in figures stays sharp
+WIDTH = 900  # pixels of a picture at most; a page is 1,000 wide
+QUALITY = 50  # of WebP: text in figures stays sharp
+FRAMED = re.compile(r'data-page="([\w.-]+)" srcdoc="[^"]*"')  # as templates/frame.html of the maps
 
 
 def webp(image: Image.Image, width: int, quality: int) -> bytes:
@@ -85,6 +88,13 @@ def smaller(page: str) -> str:
         return f"data:image/webp;base64,{found}" if len(found) < len(match[1]) else match[0]
 
     return re.sub(r"data:image/png;base64,([A-Za-z0-9+/=\n]+)", again, page)
+
+
+def plain_code(head: str, body: str) -> str:
+    """The body of a page, whose code is marked up where a style sheet has a rule for it alone."""
+    styled = set(re.findall(r"\.highlight \.(\w+)", head))
+    mark = re.compile(r'<span class="(\w+)">([^<]*)</span>')
+    return mark.sub(lambda m: m[0] if m[1] in styled else m[2], body)
 
 
 def described(page: str) -> str:
@@ -153,8 +163,10 @@ def convert(nb, back: str | None = None) -> str:
     frame = {"dark": dark, "style": read_file("notebook.css"), "back": back}
     about = {"metadata": {"name": name}, "frame": frame}
     page, _ = exporter.from_notebook_node(nb, resources=about)
-    head, end, body = counted(smaller(described(page))).partition("</head>")
-    return used_css(head, body) + end + body
+    page = FRAMED.sub(r'src="\1"', smaller(described(page)))
+    head, end, body = counted(page).partition("</head>")
+    head = used_css(head, body)
+    return head + end + plain_code(head, body)
 
 
 def read_file(name: str) -> str:

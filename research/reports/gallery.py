@@ -20,6 +20,7 @@ from research.figures import style
 from research.maps.overlays import data_uri, thumbnail
 
 SIDE = 240  # pixels of a chip's picture
+QUALITY = 55  # of WebP
 SOURCES = ("photo_source", "source")  # the loaders' column, or a table's own
 PAIRS, OTHERS = 12, 18  # how many of each at most
 
@@ -60,7 +61,7 @@ def pictures(dataset: Dataset, pairs: Path, seed: int = 0) -> list[Picture]:
     group = next(named, "photo_id")
     for i in _spread(street, group, OTHERS, rng):
         row = street.iloc[i].to_dict()
-        image = data_uri(thumbnail(dataset.photo(row), SIDE), "webp", 70)
+        image = data_uri(thumbnail(dataset.photo(row), SIDE), "webp", QUALITY)
         found.append(Picture("photo", (image,), str(row["photo_id"]), _about(row)))
     return found
 
@@ -87,7 +88,7 @@ def _pair(dataset: Dataset, paired, row) -> Picture:
     size = f"chip of {metres:g} m" if metres else "chip"
     return Picture(
         "pair",
-        (data_uri(np.asarray(marked), "webp", 70), data_uri(photo, "webp", 70)),
+        (data_uri(np.asarray(marked), "webp", QUALITY), data_uri(photo, "webp", QUALITY)),
         f"{row['photo_id']} in {row['scene_id']}",
         ", ".join(filter(None, [size, str(row["split"]), _about(row.to_dict())])),
     )
@@ -100,7 +101,7 @@ def _scene(scene: Scene) -> Picture:
     when = (scene.datetime or "")[:10]
     return Picture(
         "scene",
-        (data_uri(thumbnail(rgb, SIDE), "webp", 70),),
+        (data_uri(thumbnail(rgb, SIDE), "webp", QUALITY),),
         scene.id,
         ", ".join(filter(None, [size, scene.layout, when])),
     )

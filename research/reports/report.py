@@ -187,12 +187,17 @@ def page(report: Report) -> str:
 
 
 def write(report: Report, reports: str | Path) -> Path:
-    """Write the page and the copies that it links; BadInput if it would need a network."""
+    """Write the page and the copies that it links; BadInput if it would need a network.
+
+    Where no field could be shown, map.html says so: DVC expects the file.
+    """
     path = html.write(page(report), Path(reports) / "index.html")
+    for name in {MAP, *report.copies}:
+        path.with_name(name).unlink(missing_ok=True)  # it may be a link into DVC's cache
     for name, original in report.copies.items():
-        copy = path.with_name(name)
-        copy.unlink(missing_ok=True)  # it may be a link into DVC's cache
-        shutil.copyfile(original, copy)
+        shutil.copyfile(original, path.with_name(name))
+    if MAP not in report.copies:
+        html.write(html.render("no_map.html"), path.with_name(MAP))
     return path
 
 

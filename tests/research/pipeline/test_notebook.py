@@ -17,7 +17,7 @@ from PIL import Image
 
 from gairlib.errors import BadInput, Missing
 from research.maps.overlays import data_uri
-from research.pipeline import notebook
+from research.pipeline import notebook, templates
 from research.pipeline import page as notebook_html
 from research.pipeline.offline import external_loads
 
@@ -261,6 +261,21 @@ def test_pictures_become_webp_where_that_is_smaller_and_keep_their_size_and_colo
     with Image.open(io.BytesIO(base64.b64decode(content))) as image:
         assert kind == "webp" and image.size == (400, 400)
         assert np.abs(np.asarray(image.convert("RGB"), float) - smooth).mean() < 6
+
+
+def test_code_is_marked_up_where_the_style_has_a_rule():
+    head = "<style>.highlight .o { color: red }</style>"
+    body = '<pre><span class="n">a</span> <span class="o">=</span> <span class="n">b</span></pre>'
+    assert notebook_html.plain_code(head, body) == '<pre>a <span class="o">=</span> b</pre>'
+
+
+def test_a_framed_map_is_the_file_beside_the_page():
+    template = templates.environment("research.maps").get_template("frame.html")
+    frame = template.render(page="<p>a map</p>", height=9)
+    output = nbformat.v4.new_output("display_data", data={"text/html": frame})
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[output])])
+    page = notebook_html.convert(nb)
+    assert 'src="map.html"' in page and "srcdoc" not in page and "a map" not in page
 
 
 def test_importing_the_runner_is_quick():

@@ -151,6 +151,13 @@ def test_a_copy_is_made_anew_and_no_link_is_written_through(run, dataset, tmp_pa
     assert kept.read_text() == "old"
 
 
+def test_a_run_without_a_field_has_a_page_that_says_so_in_place_of_the_map(dataset, tmp_path):
+    page = report.build(dataset, **folders(tmp_path)).read_text()
+    assert 'href="map.html"' not in page
+    said = (tmp_path / "reports/map.html").read_text()
+    assert "<h1>No map</h1>" in said and 'href="index.html"' in said
+
+
 def test_linked_pages_of_the_ablation_are_what_its_pipeline_writes():
     stages = yaml.safe_load((ROOT / "ablation/dvc.yaml").read_text())["stages"].values()
     written = {s["cmd"].split("--html ")[1].split()[0] for s in stages}
