@@ -249,13 +249,15 @@ def check_order(sample: np.ndarray, what: str = "file") -> None:
 
     sample: raw numbers [10, n], nodata 0. Over land the reflectance rises through the red edge
     (B05 <= B06 <= B07), and B07, B08 and B8A, 783 to 865 nm, are nearly the same; B11 and B12 do
-    not look like them. Pixels darker than 800 in the near infrared (water) are not asked.
+    not look like them. Blue is less than three times red. Pixels darker than 800 in the near
+    infrared (water) are not asked.
     """
-    b05, b06, b07, b08, b8a = (sample[BANDS.index(b)].astype(float) for b in BANDS[3:8])
+    b02, _, b04, b05, b06, b07, b08, b8a = sample[:8].astype(float)
     land = (np.maximum(np.maximum(b07, b08), b8a) >= 800) & (sample > 0).all(axis=0)
     if land.sum() < 50:
         return
     ratios = {
+        "B02/B04": (b02 / np.maximum(b04, 1), 0.0, 3.0),
         "B06/B05": (b06 / b05, 0.85, 9.0),
         "B07/B06": (b07 / b06, 0.85, 3.0),
         "B08/B07": (b08 / b07, 0.8, 1.3),
@@ -288,6 +290,16 @@ def scale_of(sample: np.ndarray) -> str | None:
         return None
     likely = "reflectance" if top <= 2 else "percent, or reflectance x 255 or x 1000"
     return f"up to {top:.3g} look like {likely if top > 10 or top <= 2 else 'reflectance'}"
+
+
+def too_dark(sample: np.ndarray) -> str | None:
+    """Words for a scene whose usual pixel is a plant by its colours and ten times too dark, None
+    for every other. sample: as in `scale_of`."""
+    middle = [float(np.median(v[v > 0])) if (v > 0).any() else 0.0 for v in sample]
+    nir, top = middle[BANDS.index("B08")], _percentile(sample[BANDS.index("B08")])
+    if top >= 1000 or nir < 2 * max(middle[:3]) or not nir:
+        return None
+    return f"up to {top:.3g} in the near infrared over plants look like reflectance x 1000"
 
 
 def _percentile(values: np.ndarray) -> float:

@@ -79,6 +79,7 @@ class Scene:
     footprint: Polygon = field(default=None, repr=False)  # lon/lat; may run past +-180 degrees
     assets: tuple[Asset, ...] = field(default=(), repr=False)  # ten, as bands.BANDS; () one file
     scl_asset: Asset | None = field(default=None, repr=False)
+    factor: float = 1.0  # takes the file's numbers to DN: 1 but for what is stored as reflectance
 
     @property
     def remote(self) -> bool:
@@ -232,18 +233,36 @@ def thumbnail(source, indexes, nodata: float | None = None, ratio: int = 1) -> n
     return upright(sample, source)
 
 
-def check_digital_numbers(sample: np.ndarray, what: str) -> np.ndarray:
-    """A sample [10, n] of raw numbers with negative ones as 0; BadInput if they are on another
-    scale than reflectance x 10000. Single odd values do not decide."""
-    if sample.dtype.itemsize == 1:
+def scaled(raw: np.ndarray, factor: float) -> np.ndarray:
+    """Raw numbers on another scale as DN, nodata 0; what has a value is at least 1."""
+    if factor == 1:
+        return raw
+    return np.where(raw > 0, np.maximum(np.rint(raw * np.float64(factor)), 1.0), 0.0)
+
+
+def check_digital_numbers(sample: np.ndarray, what: str, factor: float | None = None) -> np.ndarray:
+    """A sample [10, n] of raw numbers as DN with negative ones as 0; BadInput if they are on
+    another scale than reflectance x 10000. Single odd values do not decide. factor: of a scale that
+    is declared (`Scene.factor`), None where nothing is."""
+    if factor is not None:
+        sample = scaled(np.maximum(sample, 0), factor)
+        if (sample > 30_000).sum() > (sample > 0).sum() / 2:
+            raise BadInput(
+                f"{what}: with the scale that is declared most of it would have a reflectance "
+                "above 3; correct the column `scale` of scenes.csv, or the file's unit"
+            )
+    elif sample.dtype.itemsize == 1:
         raise BadInput(
             f"{what}: 8-bit values (a picture, or a stretched product); digital numbers are "
             "reflectance x 10000 in 16 bits"
         )
     sample = np.maximum(sample, 0)
-    scale = bands.scale_of(sample)
+    scale = bands.scale_of(sample) or (bands.too_dark(sample) if factor is None else None)
     if scale is not None:
-        raise BadInput(f"{what}: values {scale}; store DN (reflectance x 10000)")
+        raise BadInput(
+            f"{what}: values {scale}; store DN (reflectance x 10000), or say in the column `scale` "
+            "of scenes.csv what a number is to be multiplied by to be reflectance"
+        )
     return sample
 
 

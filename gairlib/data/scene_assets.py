@@ -58,6 +58,7 @@ class Found:
     nodata: float | None = None
     dtype: str | None = None
     scale: tuple[float, float] | None = None  # that its file declares, where it was opened
+    unit: str | None = None  # likewise, of floats without a scale
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Header:
     dtype: str
     tags: dict
     scale: tuple[float, float] | None
+    unit: str | None
 
 
 def band_of(name: str) -> tuple[str | None, float | None]:
@@ -101,7 +103,9 @@ def header(href: str, what: str, index: int = 1) -> Header:
         transform = north_up(source.transform, source.width, source.height, what)
         grid = Grid(crs, transform, source.width, source.height)
         scale = scene_metadata.declared_scale(source, [index], what)
-        return Header(grid, source.dtypes[0], source.tags(), scale)
+        plain = scale is None and source.dtypes[0].startswith("float")
+        unit = source.units[index - 1] if plain else None
+        return Header(grid, source.dtypes[0], source.tags(), scale, unit)
 
 
 def join(found: dict[str, Found], what: str) -> tuple[Grid, dict[str, Asset], dict[str, Found]]:
@@ -130,7 +134,13 @@ def join(found: dict[str, Found], what: str) -> tuple[Grid, dict[str, Asset], di
 def _opened(one: Found, band: str, what: str) -> Found:
     """A band with its file's header read."""
     head = header(one.href, f"{what}, band {band} ({name_of(one.href)})", one.index)
-    return replace(one, grid=one.grid or head.grid, dtype=one.dtype or head.dtype, scale=head.scale)
+    return replace(
+        one,
+        grid=one.grid or head.grid,
+        dtype=one.dtype or head.dtype,
+        scale=head.scale,
+        unit=one.unit or head.unit,
+    )
 
 
 def _ratio(grid: Grid, finest: Grid, what: str) -> int:
@@ -157,8 +167,10 @@ def _ratio(grid: Grid, finest: Grid, what: str) -> int:
     return ratio
 
 
-def sampler(assets: dict[str, Asset], what: str) -> Callable[[], np.ndarray]:
-    """A function that reads a thumbnail of the ten bands, [10, n] raw DN with nodata 0."""
+def sampler(
+    assets: dict[str, Asset], what: str, factor: float | None = None
+) -> Callable[[], np.ndarray]:
+    """A function that reads a thumbnail of the ten bands, [10, n] DN with nodata 0."""
 
     def sample() -> np.ndarray:
         rows = []
@@ -175,7 +187,7 @@ def sampler(assets: dict[str, Asset], what: str) -> Callable[[], np.ndarray]:
             ):
                 rows.append(thumbnail(source, [asset.index], asset.nodata, asset.ratio).ravel())
         shortest = min(r.size for r in rows)  # sizes that no ratio divides differ by a line
-        return check_digital_numbers(np.stack([r[:shortest] for r in rows]), what)
+        return check_digital_numbers(np.stack([r[:shortest] for r in rows]), what, factor)
 
     return sample
 
@@ -194,7 +206,9 @@ def build(
     """A Scene out of bands: the part that all sources share. footprint: (grid) -> Polygon."""
     given = {b for b, one in found.items() if one.grid is not None}
     grid, assets, found = join(found, what)
-    sample = sampler(assets, what)
+    units = [found[b].unit for b in bands.BANDS]
+    factor = scene_metadata.declared_factor(row, units, what)
+    sample = sampler(assets, what, factor)
     if not given or any(str(found[b].dtype).startswith("float") for b in bands.BANDS):
         sample()  # refuses other scales
 
@@ -227,6 +241,7 @@ def build(
         else outline(grid.transform, grid.crs, grid.width, grid.height, what),
         ten,
         assets.get("SCL"),
+        1.0 if factor is None else factor,
     )
 
 

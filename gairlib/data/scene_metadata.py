@@ -98,6 +98,24 @@ def declared_scale(source, indexes: Sequence[int], what: str) -> Scale | None:
     return None if (scale, shift) == (1.0, 0.0) else (scale, shift)
 
 
+def declared_factor(row: dict, units: Sequence[str | None], what: str) -> float | None:
+    """What takes the numbers of a scene to reflectance x 10000, where something says so: the column
+    `scale` of its row (reflectance = number x scale), or all bands' unit "reflectance"."""
+    if row.get("scale") is not None:
+        try:
+            scale = float(row["scale"])
+        except ValueError:
+            scale = float("nan")
+        if not 1e-6 <= scale <= 1:
+            raise BadInput(
+                f"{what}: scale {row['scale']!r} of scenes.csv; it is what a number is to be "
+                "multiplied by to be reflectance, such as 0.0001 or 1"
+            )
+        return scale * 1e4
+    stated = {str(unit or "").strip().lower() for unit in units}
+    return 1e4 if stated in ({"reflectance"}, {"surface reflectance"}) else None
+
+
 def offset_of(scale: float, shift: float, what: str) -> int:
     """The offset in DN, 0 or 1000, of reflectance = number x scale + shift (or, where scale is 1,
     of DN = number + shift); BadInput for every other scale, which is named."""
@@ -256,9 +274,14 @@ def product_tags(folder: Path) -> dict[str, str]:
 
 
 def date_of_name(name: str) -> str | None:
-    """The first 20220101T102319 of a product's or band file's name as ISO text, or None."""
+    """The first 20220101T102319 of a product's or band file's name as ISO text, else its first
+    20220101 or 2022-01-01 (Earth Search, openEO), else None."""
     found = re.search(r"(?<!\d)(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(?!\d)", name)
-    return "{}-{}-{}T{}:{}:{}Z".format(*found.groups()) if found else None
+    if found:
+        return "{}-{}-{}T{}:{}:{}Z".format(*found.groups())
+    day = r"(?<!\d)(20[123]\d)(-?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)"
+    found = re.search(day, name)
+    return f"{found[1]}-{found[3]}-{found[4]}" if found else None
 
 
 def _of(baseline, what: str) -> int:

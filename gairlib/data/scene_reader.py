@@ -40,6 +40,7 @@ from gairlib.data.scene import (
     is_remote,
     name_of,
     nodata_to_zero,
+    scaled,
     undeclared,
     upright,
 )
@@ -244,7 +245,7 @@ class Reader:
         ):
             raise BadInput(f"scene {self.scene.id}: window reaches outside the scene")
         raw, scl = self._raw(column, row, width, height)
-        return *harmonised(raw, self.scene.offset), scl
+        return *harmonised(scaled(raw, self.scene.factor), self.scene.offset), scl
 
     def chip(self, column: float, row: float, width: float, height: float, size_px: int) -> Chip:
         """The chip whose upper-left corner and extent are given in the scene's pixels."""

@@ -44,8 +44,8 @@ def open_scene(
 
     Only headers and metadata are read; BadInput or Missing says why it cannot be used. layout:
     declared band layout of a single raster; row: its row of scenes.csv (layout,
-    processing_baseline, datetime, cloud_cover are read, all optional). What is declared in `layout`
-    comes first.
+    processing_baseline, datetime, cloud_cover, scale are read, all optional). What is declared in
+    `layout` comes first.
     """
     path, row = Path(path), row or {}
     if path.is_dir():
@@ -81,10 +81,13 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
     layout, indexes, scl = bands.find(names, declared, what)
     nodata = undeclared(source.dtypes[0]) if source.nodata is None else float(source.nodata)
     in_file = scene_metadata.declared_scale(source, indexes, what)
-    sample = check_digital_numbers(thumbnail(source, indexes, nodata).reshape(10, -1), what)
+    plain = in_file is None and source.dtypes[0].startswith("float")
+    units = [source.units[i - 1] for i in indexes] if plain else []
+    factor = scene_metadata.declared_factor(row, units, what)
+    sample = check_digital_numbers(thumbnail(source, indexes, nodata).reshape(10, -1), what, factor)
     if declared is None and layout in bands.BY_COUNT.values():
         bands.check_order(sample, what)
-    tags = source.tags()
+    tags = {"datetime": scene_metadata.date_of_name(path.name)} | source.tags()
     offset, known = scene_metadata.offset(
         item, tags, row.get("processing_baseline"), layout, sample, what, in_file
     )
@@ -105,6 +108,7 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
         cloud,
         scl,
         outline(transform, crs, source.width, source.height, what),
+        factor=1.0 if factor is None else factor,
     )
 
 

@@ -181,3 +181,44 @@ def test_real_harmonised_export_is_not_shifted_again():
     assert values.shape == (10, 64, 64) and 300 < np.median(values) < 3000
     bottom = (transform @ (0, 64))[1]
     assert bottom == pytest.approx((scene.transform @ (0, scene.height))[1], abs=1e-12)
+
+
+def test_reflectance_is_converted_where_it_is_declared_and_only_there(tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.integers(200, 9000, (10, 40, 40)).astype(np.uint16)
+    values[:, :20] = 0
+    path = write_scene(tmp_path / "a.tif", (values / 1e4).astype(np.float32))
+    with pytest.raises(BadInput, match="column `scale`"):
+        scenes.open_scene(path)
+    for row in ({"scale": "1"}, {"scale": "1", "processing_baseline": "02.14"}):
+        scene = scenes.open_scene(path, row=row)
+        np.testing.assert_array_equal(scenes.read(scene), values)
+    with Reader(scene) as reader:
+        assert reader.chip(0, 0, 40, 40, 40).nodata_share == 0.5
+    scene = scenes.open_scene(path, row={"scale": "1", "processing_baseline": "05.09"})
+    expected = np.maximum(values.astype(int) - 1000, 0)  # DN x 0.0001 with the offset still in it
+    np.testing.assert_array_equal(scenes.read(scene), expected)
+    with rasterio.open(path, "r+") as target:
+        target.units = ("reflectance",) * 10
+    np.testing.assert_array_equal(scenes.read(scenes.open_scene(path)), values)
+    for wrong in ("0", "x", "-1", "nan", "10000"):
+        with pytest.raises(BadInput, match="scale"):
+            scenes.open_scene(path, row={"scale": wrong})
+    whole = write_scene(tmp_path / "b.tif", values)
+    with pytest.raises(BadInput, match="reflectance above 3"):
+        scenes.open_scene(whole, row={"scale": "1"})
+    with rasterio.open(whole, "r+") as target:  # of the scaled value, as xarray writes it
+        target.units, target.scales = ("reflectance",) * 10, (1e-4,) * 10
+    np.testing.assert_array_equal(scenes.read(scenes.open_scene(whole)), values)
+
+
+def test_plants_ten_times_too_dark_are_refused(tmp_path):
+    level = np.array([43, 77, 41, 137, 400, 459, 494, 501, 214, 108])[:, None, None]
+    values = np.random.default_rng(0).normal(level, level / 10, (10, 40, 40)).astype(np.uint16)
+    path = write_scene(tmp_path / "a.tif", values, names=None)
+    with pytest.raises(BadInput, match="x 1000"):
+        scenes.open_scene(path)
+    read = scenes.read(scenes.open_scene(path, row={"scale": "0.001"}))
+    np.testing.assert_array_equal(read, values * 10)
+    water = np.full((10, 40, 40), 1, np.uint16) * level.astype(np.uint16)[::-1]
+    assert scenes.open_scene(write_scene(tmp_path / "w.tif", water)).offset == 0
