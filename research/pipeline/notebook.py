@@ -3,22 +3,15 @@
     python -m research.pipeline.notebook notebooks/20-pair-photos-and-chips.ipynb \\
         --params params.yaml --section data --section pair --html reports/20-pair.html
 
-papermill's own command line does not create folders, only logs an unknown parameter, hands `false`
-to `-p` over as the true string 'false', and follows whatever `python3` kernel the user has
-registered. Here the sections of params.yaml are merged and checked against the notebook's
-parameters cell (names and types) before a kernel starts, the kernel is this very interpreter with
-gairlib importable, and a user's mistake (BadInput, Missing) ends in its one sentence, without a
-traceback. A notebook that finds nothing to do raises `Skipped`: its page, numbers and folder say
+papermill's own command line does not create folders, follows whatever `python3` kernel the user has
+registered, and does not check parameters. Here they are checked (`research.pipeline.parameters`),
+the kernel is this very interpreter with gairlib importable, and a user's mistake (BadInput,
+Missing) ends in its one sentence, without a traceback. A notebook that finds nothing to do raises `Skipped`: its page, numbers and folder say
 why, and the run goes on. Beside the page, NAME.json keeps notebook, title and parameters. What
 differs from run to run (seconds, time of finish, commit) goes to logs/, which nothing depends on.
-
-A notebook that is opened and run by hand writes below scratch/: its parameters name the paths that
-it writes with that folder in front, and this runner takes it away. So a run by hand never replaces
-what the pipeline made.
 """
 
 import argparse
-import ast
 import json
 import logging
 import os
@@ -30,13 +23,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import yaml
-
 from gairlib.errors import BadInput, Missing
 from research.pipeline import commit, pixels
+from research.pipeline.parameters import collect, parameters, read
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRATCH = "scratch/"  # where a notebook writes that is run by hand
 DPI = 140  # of figures in notebooks
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 SENTENCES = ("BadInput", "Missing")  # errors whose sentence is for the user
@@ -74,113 +65,6 @@ def table(frame):
                 index=False, escape=True, border=0, na_rep="", float_format="{:.1f}".format
             )
         )
-
-
-# ---------------------------------------------------------------------------- parameters
-
-
-def parameters(path: str | Path) -> dict:
-    """The literals of the cell tagged `parameters`: name -> default, in the cell's order."""
-    nb = _read(path)
-    tagged = [c for c in nb.cells if "parameters" in c.metadata.get("tags", [])]
-    if len(tagged) != 1:
-        raise BadInput(f"{path}: one cell must carry the tag 'parameters', not {len(tagged)}")
-    found = {}
-    for line in ast.parse(tagged[0].source).body:
-        try:
-            (target,) = line.targets
-            value = ast.literal_eval(line.value)
-            if isinstance(target, ast.Tuple):  # a, b = 1, 2
-                found |= {t.id: v for t, v in zip(target.elts, value, strict=True)}
-            else:
-                found[target.id] = value
-        except (AttributeError, TypeError, ValueError) as problem:
-            raise BadInput(
-                f"{path}: the parameters cell may only set names to literals, "
-                f"not {ast.unparse(line)!r}"
-            ) from problem
-    return found
-
-
-def merge_sections(path: str | Path, sections: list[str]) -> dict:
-    """The keys of the named sections of a YAML file, in one dict; "a.b" is section b inside a."""
-    try:
-        everything = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except FileNotFoundError as problem:
-        raise Missing(f"{path}: there is no such parameter file") from problem
-    except yaml.YAMLError as problem:
-        raise BadInput(f"{path}: not readable as YAML ({problem})") from problem
-    merged, origin = {}, {}
-    for name in sections:
-        section = everything
-        for part in name.split("."):
-            section = section.get(part) if isinstance(section, dict) else None
-        if not isinstance(section, dict):
-            raise BadInput(f"{path}: there is no section {name!r}; it has {sorted(everything)}")
-        for key, value in section.items():
-            if key in merged:
-                raise BadInput(
-                    f"{path}: {key!r} is in section {origin[key]!r} and in {name!r}; "
-                    "a notebook's parameters need names of their own"
-                )
-            merged[key], origin[key] = value, name
-    return merged
-
-
-def fit(name: str, value, default, where: str):
-    """`value` as the type of the notebook's default; BadInput where it is of another kind."""
-    if default is None or value is None:
-        return value
-    if isinstance(default, bool) or isinstance(value, bool):
-        good = isinstance(default, bool) and isinstance(value, bool)
-    elif isinstance(default, float):
-        good = isinstance(value, int | float)
-        value = float(value) if good else value
-    elif isinstance(default, list | tuple):
-        good = isinstance(value, list | tuple)
-    else:
-        good = isinstance(value, type(default))
-    if not good:
-        hint = " (YAML reads 1e-5 as text: write 1.0e-5)" if isinstance(default, float) else ""
-        raise BadInput(
-            f"{where}: parameter {name!r} is {value!r}, but the notebook's default {default!r} "
-            f"is of type {type(default).__name__}{hint}"
-        )
-    return value
-
-
-def collect(
-    notebook: str | Path, params: str | Path | None, sections: list[str], single: list[str]
-) -> dict:
-    """What is handed to the notebook: the sections' keys, then each `-p name=value` over them.
-
-    Paths whose default lies below scratch/ are handed over without it.
-    A single value is text where the notebook's default is text, and read as YAML elsewhere.
-    """
-    defaults = parameters(notebook)
-    given = merge_sections(params, sections) if params else {}
-    origin = dict.fromkeys(given, str(params))
-    for item in single:
-        name, equals, text = item.partition("=")
-        if not equals:
-            raise BadInput(f"-p {item}: write -p name=value")
-        given[name] = text if isinstance(defaults.get(name), str) else yaml.safe_load(text)
-        origin[name] = f"-p {item}"
-    for name in given:
-        if name not in defaults:
-            raise BadInput(
-                f"{origin[name]}: {Path(notebook).name} has no parameter {name!r}; "
-                f"it has {', '.join(defaults)}"
-            )
-    return pipeline_paths(defaults) | {
-        k: fit(k, v, defaults[k], origin[k]) for k, v in given.items()
-    }
-
-
-def pipeline_paths(defaults: dict) -> dict[str, str]:
-    """The parameters that name paths below scratch/, as the pipeline's own paths."""
-    paths = {k: v for k, v in defaults.items() if isinstance(v, str) and v.startswith(SCRATCH)}
-    return {k: v.removeprefix(SCRATCH) for k, v in paths.items()}
 
 
 # ---------------------------------------------------------------------------- running
@@ -261,7 +145,7 @@ def run(notebook: str | Path, values: dict, html: str | Path, index: str = "inde
     except papermill.PapermillExecutionError as problem:
         if problem.ename != "Skipped":
             raise
-        nb = _skipped(_read(failed), problem.evalue)
+        nb = _skipped(read(failed), problem.evalue)
         _record_skipped(effective, problem.evalue)
     notebook_html.write(nb, html, back=None if html.name == index else index)
     failed.unlink(missing_ok=True)
@@ -313,17 +197,6 @@ def log_of(html: str | Path) -> Path:
 def _write_json(path: Path, content: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _read(path: str | Path):
-    import nbformat  # two seconds of imports that a kernel, which calls `enter()`, must not pay
-
-    try:
-        return nbformat.read(str(path), as_version=4)
-    except FileNotFoundError as problem:
-        raise Missing(f"{path}: there is no such notebook") from problem
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as problem:
-        raise BadInput(f"{path}: not a Jupyter notebook") from problem
 
 
 def main(arguments: list[str] | None = None) -> int:

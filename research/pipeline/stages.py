@@ -18,6 +18,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -85,14 +86,13 @@ def prepare(
     )
 
     pipeline = yaml.safe_load((root / "dvc.yaml").read_text())
-    for stage in SAMPLE_ONLY:
-        pipeline["stages"].pop(stage, None)
+    made = [pipeline["stages"].pop(stage) for stage in SAMPLE_ONLY]
+    absent = {path for stage in made for path in (*stage["outs"], *chain(*stage["metrics"]))}
     if params["pretrain"]["init"]:  # where a run starts from belongs to what it depends on
         pipeline["stages"]["pretrain"]["deps"].append("${pretrain.init}")
     if not params["tasks"]:  # DVC refuses an empty matrix
         pipeline["stages"].pop("benchmark")
-        for stage in ("scoreboard", "report"):
-            pipeline["stages"][stage]["deps"].remove("outputs/benchmark")
+        absent |= {"outputs/benchmark", "metrics/benchmark"}
     data, lost = readable_parts(folder)
     for path, why in lost:
         print(f"{folder}: {path} is {why} and is left out", flush=True)
@@ -100,6 +100,7 @@ def prepare(
         stage["deps"] = [
             dep
             for given in stage["deps"]
+            if given not in absent
             for dep in (data if given == DATA else _code_files(given, root))
         ]
     (run / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False, width=1000))

@@ -45,6 +45,20 @@ def test_a_stage_depends_on_all_code_that_its_notebook_imports_and_on_no_other(n
     assert not unused, f"stage {name}: remove from deps {unused}"
 
 
+def test_the_report_depends_on_the_record_and_the_numbers_of_every_stage():
+    found = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    report = found.pop("report")
+    for name, stage in found.items():
+        made = [*stage["outs"], *(path for given in stage["metrics"] for path in given)]
+        for path in (p for p in made if p.endswith(".json")):
+            if "${item" not in path:
+                assert path in report["deps"], f"{name}: {path}"
+            elif not path.startswith("reports/"):  # DVC knows no pattern, but a folder
+                assert str(Path(path).parent) in report["deps"], f"{name}: {path}"
+            else:  # what such a record says is what the stage's parameters say
+                assert set(stage["params"]) <= set(report["params"]), name
+
+
 def has_code(path: Path) -> bool:
     """False for the `__init__` of a package that only names what is public."""
     nodes = ast.walk(ast.parse(path.read_text()))

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 import yaml
 
-from research.pipeline import notebook
+from research.pipeline import parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -71,7 +71,7 @@ def test_parameters_are_used(nb):
     rest = "\n".join(c.source for c in code(nb)[1:])
     if "globals()" not in rest:
         names = {n.id for n in ast.walk(ast.parse(rest)) if isinstance(n, ast.Name)}
-        assert set(notebook.parameters(path)) <= names
+        assert set(parameters.parameters(path)) <= names
 
 
 def test_formulas_are_written_without_mathjax(nb):
@@ -120,7 +120,7 @@ def test_every_passed_parameter_exists_with_its_type():
         path = ROOT / next(w for w in words if w.endswith(".ipynb"))
         sections, single = options(words, "--section"), options(words, "-p")
         (params,) = options(words, "--params")
-        notebook.collect(path, ROOT / params, sections, single)
+        parameters.collect(path, ROOT / params, sections, single)
 
 
 @pytest.mark.parametrize("words", commands(), ids=lambda w: options(w, "--html")[0])
@@ -128,14 +128,14 @@ def test_by_hand_a_notebook_does_what_the_pipeline_does_elsewhere(words):
     """Its defaults are the values of params.yaml, and it writes below scratch/ only."""
     path = ROOT / next(w for w in words if w.endswith(".ipynb"))
     (params,) = options(words, "--params")
-    defaults = notebook.parameters(path)
-    given = notebook.merge_sections(ROOT / params, options(words, "--section"))
+    defaults = parameters.parameters(path)
+    given = parameters.merge_sections(ROOT / params, options(words, "--section"))
     assert {name: defaults[name] for name in given} == given
     written = {"out", "work", "checkpoints", "metrics", "runs", "html"} & set(defaults)
     assert {"out"} <= written
-    assert all(defaults[name].startswith(notebook.SCRATCH) for name in written)
-    taken = notebook.collect(path, ROOT / params, options(words, "--section"), [])
-    assert not [v for v in taken.values() if str(v).startswith(notebook.SCRATCH)]
+    assert all(defaults[name].startswith(parameters.SCRATCH) for name in written)
+    taken = parameters.collect(path, ROOT / params, options(words, "--section"), [])
+    assert not [v for v in taken.values() if str(v).startswith(parameters.SCRATCH)]
 
 
 def test_floats_in_params_load_as_floats():

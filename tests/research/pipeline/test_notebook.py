@@ -17,7 +17,7 @@ from PIL import Image
 
 from gairlib.errors import BadInput, Missing
 from research.maps.overlays import data_uri
-from research.pipeline import notebook, templates
+from research.pipeline import notebook, parameters, templates
 from research.pipeline import page as notebook_html
 from research.pipeline.offline import external_loads
 
@@ -47,14 +47,14 @@ def runner(folder: Path, *arguments, **environment):
 
 def test_parameters_are_read_as_written(tmp_path):
     cell = "folder = 'data'  # a comment\nlayouts = {\n    'a': 'b',\n}\nrate, n = 1.0, -3"
-    found = notebook.parameters(write_notebook(tmp_path / "a.ipynb", cell))
+    found = parameters.parameters(write_notebook(tmp_path / "a.ipynb", cell))
     assert found == {"folder": "data", "layouts": {"a": "b"}, "rate": 1.0, "n": -3}
 
 
 @pytest.mark.parametrize("cell", ["import os", "a = 1 + b", "a = b = 2"])
 def test_parameters_cell_takes_literals_only(tmp_path, cell):
     with pytest.raises(BadInput, match="literals"):
-        notebook.parameters(write_notebook(tmp_path / "a.ipynb", cell))
+        parameters.parameters(write_notebook(tmp_path / "a.ipynb", cell))
 
 
 def params(folder: Path, **sections) -> Path:
@@ -68,7 +68,7 @@ def test_sections_are_merged_and_keep_their_types(tmp_path):
     file = params(
         tmp_path, data={"folder": "data", "layouts": {"e*": "l1c"}}, fit={"lr": 3, "fast": True}
     )
-    got = notebook.collect(nb, file, ["data", "fit"], ["task=007", "fast=false"])
+    got = parameters.collect(nb, file, ["data", "fit"], ["task=007", "fast=false"])
     assert got == {
         "folder": "data",
         "layouts": {"e*": "l1c"},
@@ -94,17 +94,17 @@ def test_wrong_parameters_end_before_a_kernel_starts(tmp_path, sections, single,
     nb = write_notebook(tmp_path / "a.ipynb", "x = 1.0")
     file = params(tmp_path, a={"x": 1}, b={"x": 2}, c={"y": 1}, d={"x": "1e-5"})
     with pytest.raises(BadInput, match=words):
-        notebook.collect(nb, file, sections, single)
+        parameters.collect(nb, file, sections, single)
 
 
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(Missing, match="absent.ipynb"):
-        notebook.parameters(tmp_path / "absent.ipynb")
+        parameters.parameters(tmp_path / "absent.ipynb")
     with pytest.raises(Missing, match="absent.yaml"):
-        notebook.merge_sections(tmp_path / "absent.yaml", ["a"])
+        parameters.merge_sections(tmp_path / "absent.yaml", ["a"])
     (tmp_path / "text.ipynb").write_text("not a notebook")
     with pytest.raises(BadInput, match="text.ipynb"):
-        notebook.parameters(tmp_path / "text.ipynb")
+        parameters.parameters(tmp_path / "text.ipynb")
 
 
 def test_enter_leaves_the_notebooks_folder_only(tmp_path, monkeypatch):

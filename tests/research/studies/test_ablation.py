@@ -17,7 +17,7 @@ from gairlib import GAIR
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.pairs import store
-from research.pipeline import notebook
+from research.pipeline import parameters
 from research.studies import ablation, ablation_run
 from research.studies import runs as study
 from research.studies.ablation import BASE, Variant
@@ -51,7 +51,7 @@ def test_the_repositorys_own_variants_can_be_run():
     )
     assert len({r.key for r in runs}) == len(runs) == len(variants) * len(section["seeds"])
     assert [r.seed for r in runs] == sorted(r.seed for r in runs)  # whole seeds first
-    notebook.collect(
+    parameters.collect(
         ROOT / "notebooks/35-ablate-the-objective.ipynb",
         ROOT / "ablation/params.yaml",
         ["ablation"],

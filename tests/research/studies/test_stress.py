@@ -18,7 +18,7 @@ from gairlib.data.scene_reader import Reader
 from gairlib.errors import BadInput
 from gairlib.pairs import store
 from research.figures import studies as figures
-from research.pipeline import notebook
+from research.pipeline import parameters
 from research.studies import ablation
 from research.studies.runs import Run
 from research.studies.stress import curves, evaluate, findings, levels, perturb, plan
@@ -366,7 +366,7 @@ def test_the_stage_has_its_modes_and_files():
     stage = yaml.safe_load((ROOT / "ablation/dvc.yaml").read_text())["stages"]["stress"]
     code = [d for d in stage["deps"] if d.startswith(("gairlib/", "notebooks/"))]
     assert not [d for d in code if not (ROOT / d).is_file()]
-    notebook.collect(
+    parameters.collect(
         ROOT / "notebooks/36-stress-the-alignment.ipynb",
         ROOT / "ablation/params.yaml",
         ["ablation", "stress"],
