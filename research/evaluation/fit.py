@@ -1,7 +1,10 @@
-"""One loop for the small supervised trainings: AdamW, a learning rate that falls to zero along a
-half cosine, and where rows are kept aside, the weights of the step that is best on them."""
+"""What the small supervised trainings share: a target of numbers or classes, and one loop of AdamW,
+a learning rate that falls to zero along a half cosine, and where rows are kept aside, the weights
+of the step that is best on them."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -28,6 +31,48 @@ def batches(n: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
         rows = rows[size:]
 
 
+@dataclass(frozen=True)
+class Target:
+    """What a network learns: numbers, standardised by the rows that teach, or codes of classes.
+
+    values [n, 1] float32 or [n] whole numbers; classes: the names that the codes stand for, None
+    for numbers.
+    """
+
+    values: Tensor
+    classes: np.ndarray | None = None
+    centre: float = 0.0
+    spread: float = 1.0
+
+    @classmethod
+    def of(cls, labels: np.ndarray, rows=slice(None)) -> Self:
+        """labels [n], numbers or texts; rows: those that teach. The code of a class that none of
+        them has means nothing."""
+        if labels.dtype.kind not in "fiu":
+            classes = np.unique(labels[rows])
+            return cls(torch.from_numpy(np.searchsorted(classes, labels)), classes)
+        taught = labels[rows].astype(np.float64)
+        centre, spread = float(taught.mean()), float(taught.std()) or 1.0
+        values = torch.from_numpy((labels.astype(np.float64) - centre) / spread).float()
+        return cls(values[:, None], None, centre, spread)
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the network gives a row."""
+        return 1 if self.classes is None else len(self.classes)
+
+    def loss(self, outputs: Tensor, rows) -> Tensor:
+        """Squared error or cross-entropy of outputs [b, T] for rows [b]."""
+        kind = nn.functional.mse_loss if self.classes is None else nn.functional.cross_entropy
+        return kind(outputs, self.values[torch.as_tensor(rows)].to(outputs.device))
+
+    def answer(self, outputs: Tensor) -> np.ndarray:
+        """Outputs [m, T] -> numbers in the labels' own unit, or names of classes: [m]."""
+        if self.classes is not None:
+            return self.classes[outputs.argmax(-1).numpy()]
+        return self.centre + self.spread * outputs[:, 0].double().numpy()
+
+
 def fit_network(
     network: nn.Module,
     loss: Callable[[], Tensor],
@@ -47,10 +92,10 @@ def fit_network(
 
     loss: draws a batch and gives its loss; one that is not finite (a batch without labels) teaches
     nothing. warmup: steps in which the learning rate rises. fused: AdamW in one kernel: faster, and
-    rounded differently. judge: the network's error on rows
-    kept aside, asked `every` so many steps and at the end; training ends after `patience` of them
-    without a gain, at the best weights. None: all steps are taken. untrained: whether step 0 may be
-    the best. title: of a progress bar, "" for none.
+    rounded differently. judge: the network's error on rows kept aside, asked `every` so many steps
+    and at the end; training ends after `patience` of them without a gain, at the best weights.
+    None: all steps are taken. untrained: whether step 0 may be the best. title: of a progress bar,
+    "" for none.
     """
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=lr, weight_decay=weight_decay, fused=fused

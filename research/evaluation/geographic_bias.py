@@ -8,6 +8,8 @@ is the root mean squared error of its rows, or the share that is wrong.
 import numpy as np
 import pandas as pd
 
+from research.evaluation.table import OURS
+
 MIN_ROWS = 5  # fewer rows say little about a region
 COLUMNS = "split encoder region lon lat n error".split()
 WORST = 0.1
@@ -63,13 +65,13 @@ def summary(regions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=columns)
 
 
-def sentences(regions: pd.DataFrame, split: str, encoder: str = "gair") -> list[str]:
-    """One line on how unevenly an encoder errs, none for fewer than ten regions."""
-    rows = summary(regions[(regions["split"] == split) & (regions["encoder"] == encoder)])
+def sentences(regions: pd.DataFrame, split: str) -> list[str]:
+    """One line on how unevenly our encoder errs, none for fewer than ten regions."""
+    rows = summary(regions[(regions["split"] == split) & (regions["encoder"] == OURS)])
     if len(rows) == 0 or rows["regions"].iloc[0] < 10:
         return []
     r = rows.iloc[0]
     return [
         f"the worst tenth of {r['regions']} regions has an error of "
-        f"{r['worst_tenth']:.3g}, the median region {r['median']:.3g} ({encoder}, {split})"
+        f"{r['worst_tenth']:.3g}, the median region {r['median']:.3g} ({OURS}, {split})"
     ]

@@ -54,15 +54,15 @@ def likeliest_disc(similarity, xy, temperature: float, radius: float = 0.5) -> n
     return xy[(_shares(similarity, temperature) @ disc).argmax(1)]
 
 
-def fit_temperature(similarity, cell, choices=TEMPERATURES) -> float:
-    """The temperature of `choices` under which the true cells are most likely.
+def fit_temperature(similarity, cell) -> float:
+    """The one of TEMPERATURES under which the true cells are most likely.
 
     similarity [n, P], cell [n]: which cell holds the photo. To be asked of photos that are not
     judged: it says how far an encoder's similarities are to be trusted.
     """
     similarity, rows = np.asarray(similarity, dtype=np.float64), np.arange(len(similarity))
-    loss = [-np.log(_shares(similarity, t)[rows, cell] + 1e-300).mean() for t in choices]
-    return float(choices[int(np.argmin(loss))])
+    loss = [-np.log(_shares(similarity, t)[rows, cell] + 1e-300).mean() for t in TEMPERATURES]
+    return float(TEMPERATURES[int(np.argmin(loss))])
 
 
 def cell_of(xy, cells: int) -> np.ndarray:
@@ -78,8 +78,8 @@ def errors_m(guess, truth, size_m) -> np.ndarray:
     return np.linalg.norm((np.asarray(guess) - np.asarray(truth)) * half, axis=1)
 
 
-def best_constant(xy_train, cells: int = 32) -> np.ndarray:
+def best_constant(xy_train) -> np.ndarray:
     """The one guess with the least median distance to the training positions: [m, 2] -> [2]."""
-    grid = cell_centres(cells)
+    grid = cell_centres(32)
     distance = np.linalg.norm(grid[:, None] - np.asarray(xy_train)[None], axis=2)  # [P, m]
     return grid[np.median(distance, axis=1).argmin()]

@@ -34,7 +34,7 @@ from gairlib.errors import BadInput
 from gairlib.location import registry
 from gairlib.location.base import LocationEncoder
 from research.evaluation import splits
-from research.evaluation.fit import batches, fit_network, seeded
+from research.evaluation.fit import Target, batches, fit_network, seeded
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,6 @@ class Settings:
     weight_decay: float = 1e-2
     check_every: int = 15  # steps between two looks at the inner validation part
     patience: int = 4  # looks without a new best before training ends
-
-    def __post_init__(self) -> None:
-        whole = ("dim", "folds", "steps", "batch", "check_every", "patience")
-        bad = [n for n in whole if getattr(self, n) < (2 if n == "folds" else 1)]
-        if bad or self.lr <= 0 or self.weight_decay < 0:
-            raise BadInput(
-                f"location training: {', '.join(bad) or 'lr or weight_decay'} out of range; two "
-                "folds, one of the other counts, lr above 0 and weight_decay from 0 are the least"
-            )
 
 
 DEFAULTS = Settings()
@@ -94,9 +85,7 @@ class Fitted:
 
     name: str
     networks: list[Network]
-    centre: float
-    spread: float
-    classes: np.ndarray | None
+    target: Target = field(repr=False)
     inner: np.ndarray = field(repr=False)
     inner_score: float = float("nan")
     steps: list[int] = field(default_factory=list)
@@ -104,15 +93,11 @@ class Fitted:
     @torch.inference_mode()
     def predict(self, lonlat: ArrayLike) -> np.ndarray:
         """Guesses [m] for places [m, 2]: the mean of the networks (of their probabilities)."""
-        return self._answer(torch.stack([self._soft(net(lonlat)) for net in self.networks]).mean(0))
+        found = torch.stack([self._soft(net(lonlat)) for net in self.networks]).mean(0)
+        return self.target.answer(found)
 
     def _soft(self, outputs: Tensor) -> Tensor:
-        return outputs if self.classes is None else outputs.softmax(-1)
-
-    def _answer(self, outputs: Tensor) -> np.ndarray:
-        if self.classes is not None:
-            return self.classes[outputs.argmax(-1).numpy()]
-        return self.centre + self.spread * outputs[:, 0].double().numpy()
+        return outputs if self.target.classes is None else outputs.softmax(-1)
 
 
 def fit(
@@ -137,19 +122,21 @@ def fit(
             f"{len(lonlat)} places, {len(y)} targets, {len(groups)} groups and "
             f"{len(options)} sets of options: equal numbers and one set are needed"
         )
-    target, fitted = _target(name, y)
-    outputs = 1 if fitted.classes is None else len(fitted.classes)
-    inner = torch.zeros(len(y), outputs)
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        row = int(np.flatnonzero(~np.isfinite(y))[0])
+        raise BadInput(f"target, row {row}: {y[row]}, but a finite number is needed")
+    target = Target.of(y)
+    fitted, inner = Fitted(name, [], target, y), torch.zeros(len(y), target.outputs)
     for train, held in splits.folds(groups, settings.folds, seed):
         for one in options:
             start = 1000 * seed + len(fitted.networks)
-            network = seeded(partial(Network, name, one, settings.dim, outputs), start)
+            network = seeded(partial(Network, name, one, settings.dim, target.outputs), start)
             order = torch.Generator().manual_seed(start)
             guess, steps = _train(network, lonlat, target, train, held, settings, order)
             inner[held] += fitted._soft(guess) / len(options)
             fitted.networks.append(network)
             fitted.steps.append(steps)
-    fitted.inner = fitted._answer(inner)
+    fitted.inner = target.answer(inner)
     fitted.inner_score = score(y, fitted.inner)
     return fitted
 
@@ -167,34 +154,15 @@ def score(y: ArrayLike, guess: ArrayLike) -> float:
     return float(1 - ((y - guess) ** 2).sum() / max(((y - y.mean()) ** 2).sum(), 1e-300))
 
 
-def _target(name: str, y: np.ndarray) -> tuple[Tensor, Fitted]:
-    """Standardised numbers [n, 1] or class codes [n], and an ensemble still without networks."""
-    if y.dtype.kind not in "fiu":
-        classes, codes = np.unique(y, return_inverse=True)
-        return torch.from_numpy(codes.reshape(-1)), Fitted(name, [], 0.0, 1.0, classes, y)
-    y = y.astype(np.float64)
-    if not np.isfinite(y).all():
-        row = int(np.flatnonzero(~np.isfinite(y))[0])
-        raise BadInput(f"target, row {row}: {y[row]}, but a finite number is needed")
-    centre, spread = float(y.mean()), float(y.std()) or 1.0
-    standard = torch.from_numpy((y - centre) / spread).float()[:, None]
-    return standard, Fitted(name, [], centre, spread, None, y)
-
-
-def _loss(outputs: Tensor, target: Tensor) -> Tensor:
-    kind = nn.functional.mse_loss if target.is_floating_point() else nn.functional.cross_entropy
-    return kind(outputs, target)
-
-
 def _train(network, lonlat, target, train, held, settings, order) -> tuple[Tensor, int]:
     """Train in place up to the step that is best on `held`; outputs there [h, T], and the step."""
     with torch.no_grad():
         x, z = network.features(lonlat[train]), network.features(lonlat[held])
-    y, rows = target[train], batches(len(train), settings.batch, order)
+    taught, rows = torch.from_numpy(train), batches(len(train), settings.batch, order)
 
     def loss() -> Tensor:
         batch = next(rows)
-        return _loss(network.read(x[..., batch, :]), y[batch])
+        return target.loss(network.read(x[..., batch, :]), taught[batch])
 
     step = fit_network(
         network,
@@ -202,7 +170,7 @@ def _train(network, lonlat, target, train, held, settings, order) -> tuple[Tenso
         steps=settings.steps,
         lr=settings.lr,
         weight_decay=settings.weight_decay,
-        judge=lambda: float(_loss(network.read(z), target[held])),
+        judge=lambda: float(target.loss(network.read(z), held)),
         every=settings.check_every,
         patience=settings.patience,
         untrained=True,

@@ -37,7 +37,7 @@ def _path(gram, moment, n, penalties):
     return vectors @ shrunk
 
 
-def ridge(train, y, test, groups, *, folds: int = 5, seed: int = 0, penalties=PENALTIES):
+def ridge(train, y, test, groups, *, seed: int = 0, penalties=PENALTIES):
     """Ridge regression with the penalty chosen by grouped inner folds.
 
     train [n, D], y [n], test [m, D], groups [n] -> prediction [m], chosen penalty. The intercept is
@@ -46,7 +46,7 @@ def ridge(train, y, test, groups, *, folds: int = 5, seed: int = 0, penalties=PE
     x, z = standardise(train, test)
     y = np.asarray(y, dtype=np.float64)[:, None]
     penalties = np.asarray(penalties, dtype=np.float64)
-    fold = fold_numbers(groups, folds, seed)
+    fold = fold_numbers(groups, 5, seed)
     n, gram, moment = len(x), x.T @ x, x.T @ y
     sum_x, sum_y = x.sum(0), y.sum(0)
     error = np.zeros(len(penalties))
@@ -75,7 +75,7 @@ def _logistic(x, y, path):
         yield model.set_params(C=c).fit(x, y)
 
 
-def logistic(train, y, test, groups, *, folds: int = 3, seed: int = 0, choices=INVERSE_PENALTIES):
+def logistic(train, y, test, groups, *, seed: int = 0):
     """Multinomial logistic regression with C chosen by grouped inner folds (accuracy).
 
     train [n, D], y labels [n], test [m, D], groups [n] -> predicted labels [m], chosen C.
@@ -84,17 +84,18 @@ def logistic(train, y, test, groups, *, folds: int = 3, seed: int = 0, choices=I
     y = np.asarray(y)
     if len(np.unique(y)) < 2:  # nothing to separate
         return np.full(len(z), y[0]), np.nan
-    fold = fold_numbers(groups, folds, seed)
-    right = np.zeros(len(choices))
+    fold = fold_numbers(groups, 3, seed)
+    right = np.zeros(len(INVERSE_PENALTIES))
     for f in range(fold.max() + 1) if fold.max() > 0 else []:
         out = fold == f
         if len(np.unique(y[~out])) < 2:
             continue
         right += [
             (model.predict(x[out]) == y[out]).sum()
-            for model in _logistic(x[~out], y[~out], choices)
+            for model in _logistic(x[~out], y[~out], INVERSE_PENALTIES)
         ]
-    chosen = choices[int(right.argmax())] if right.any() else choices[len(choices) // 2]
+    middle = len(INVERSE_PENALTIES) // 2
+    chosen = INVERSE_PENALTIES[int(right.argmax()) if right.any() else middle]
     (model,) = _logistic(x, y, [chosen])
     return model.predict(z), float(chosen)
 

@@ -28,6 +28,7 @@ from gairlib.errors import BadInput
 
 Score = Callable[[np.ndarray], np.ndarray]  # weights [R, G] -> values [R]
 
+TAIL = 50 * (1 - 0.95)  # per cent of the draws on each side of an interval
 MIN_CLUSTERS = 5  # fewer independent places than this support no interval
 
 
@@ -161,65 +162,44 @@ def class_clusters(target, codes) -> int:
 # ------------------------------------------------------------------------------------- intervals
 
 
-def _check(scores: Sequence[Score], clusters: int, draws: int) -> None:
-    if not scores or clusters < 1 or draws < 1:
-        raise BadInput(
-            f"a bootstrap needs a score, a cluster and a draw; got {len(scores)} scores, "
-            f"{clusters} clusters, {draws} draws"
-        )
-
-
-def _over_seeds(scores: Sequence[Score], weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Average of the seeds' scores [R], with the seeds' shares [R, S] in each draw."""
-    values = np.stack([score(weights) for score in scores], 1)  # [R, S]
-    return (values * shares).sum(1)
-
-
-def _estimate(value: float, draws: np.ndarray, level: float, enough: bool) -> Estimate:
-    if not enough or not np.isfinite(draws).any():
-        return Estimate(float(value), np.nan, np.nan, draws)
-    tail = 50 * (1 - level)
-    low, high = np.nanpercentile(draws, [tail, 100 - tail])
-    # none of 480 found: resampling them tells nothing of how rare a find is
-    if np.isclose(low, high, rtol=1e-9, atol=1e-12):
-        return Estimate(float(value), np.nan, np.nan, draws)
-    return Estimate(float(value), float(low), float(high), draws)
-
-
 def cluster_bootstrap(
     scores: Sequence[Score],
     clusters: int,
     *,
     draws: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
     min_clusters: int = MIN_CLUSTERS,
 ) -> Estimate:
     """Mean over probe seeds of a metric, with a percentile interval over clusters and seeds.
 
     scores: one `Score` a probe seed, all over the same G = `clusters` clusters.
     """
-    _check(scores, clusters, draws)
+    if not scores or clusters < 1 or draws < 1:
+        raise BadInput(
+            f"a bootstrap needs a score, a cluster and a draw; got {len(scores)} scores, "
+            f"{clusters} clusters, {draws} draws"
+        )
     s = len(scores)
-    value = np.mean([score(np.ones((1, clusters)))[0] for score in scores])
+    value = float(np.mean([score(np.ones((1, clusters)))[0] for score in scores]))
     shares = np.random.default_rng([seed, s]).multinomial(s, np.full(s, 1 / s), size=draws) / s
-    values = _over_seeds(scores, resamples(clusters, draws, seed), shares)
-    return _estimate(value, values, level, clusters >= min_clusters)
+    weights = resamples(clusters, draws, seed)
+    found = (np.stack([score(weights) for score in scores], 1) * shares).sum(1)  # [R]
+    if clusters < min_clusters or not np.isfinite(found).any():
+        return Estimate(value, np.nan, np.nan, found)
+    low, high = np.nanpercentile(found, [TAIL, 100 - TAIL])
+    # none of 480 found: resampling them tells nothing of how rare a find is
+    if np.isclose(low, high, rtol=1e-9, atol=1e-12):
+        return Estimate(value, np.nan, np.nan, found)
+    return Estimate(value, float(low), float(high), found)
 
 
 def paired_difference(
-    first: Sequence[Score],
-    second: Sequence[Score],
-    clusters: int,
-    *,
-    draws: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-    min_clusters: int = MIN_CLUSTERS,
+    first: Sequence[Score], second: Sequence[Score], clusters: int, **how
 ) -> Estimate:
     """first minus second on the same draws of clusters and seeds; a single score serves all seeds.
 
     The pairing over seeds is meant: seed s of both sides saw the same training sites or folds.
+    how: options of `cluster_bootstrap`.
     """
     s = max(len(first), len(second))
     if {len(first), len(second)} - {1, s}:
@@ -229,6 +209,4 @@ def paired_difference(
         )
     pairs = list(zip(list(first) * (s // len(first)), list(second) * (s // len(second))))
     gaps = [lambda weights, a=a, b=b: a(weights) - b(weights) for a, b in pairs]
-    return cluster_bootstrap(
-        gaps, clusters, draws=draws, seed=seed, level=level, min_clusters=min_clusters
-    )
+    return cluster_bootstrap(gaps, clusters, **how)

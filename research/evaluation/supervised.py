@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from research.evaluation.fit import fit_network, seeded
+from research.evaluation.fit import Target, fit_network, seeded
 
 GRID = 8  # tokens a side
 SIDES = (16, 64)  # pixels, least and most; larger images are averaged down
@@ -47,24 +47,16 @@ SCHEDULE = Schedule()
 class CompactViT(nn.Module):
     """Images [B, C, S, S], S a multiple of 16 -> [B, outputs]."""
 
-    def __init__(
-        self,
-        channels: int,
-        side: int,
-        outputs: int,
-        width: int = 64,
-        depth: int = 2,
-        heads: int = 4,
-    ) -> None:
+    def __init__(self, channels: int, side: int, outputs: int) -> None:
         super().__init__()
-        patch = side // GRID // 2
+        width, patch = 64, side // GRID // 2
         self.stem = nn.Sequential(
             nn.Conv2d(channels, 32, 3, stride=2, padding=1),
             nn.GELU(),
             nn.Conv2d(32, width, patch, stride=patch),
         )
         self.positions = nn.Parameter(torch.randn(1, GRID**2, width) * 0.02)
-        self.blocks = nn.Sequential(*(Block(width, heads, mlp_ratio=2.0) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(Block(width, 4, mlp_ratio=2.0) for _ in range(2)))
         self.read = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -89,11 +81,11 @@ def shrunk(images) -> Tensor:
     )
 
 
-def crops(chips: np.ndarray, chip_of: np.ndarray, xy: np.ndarray, share: float = 0.5) -> np.ndarray:
+def crops(chips: np.ndarray, chip_of: np.ndarray, xy: np.ndarray) -> np.ndarray:
     """Squares around positions: chips [c, C, S, S], chip_of [n], xy [n, 2] in [-1, 1] (x east, y
-    south) -> [n, C, share * S, share * S]; beyond the chip its edge is repeated."""
+    south) -> [n, C, S / 2, S / 2]; beyond the chip its edge is repeated."""
     size = chips.shape[-1]
-    half = max(int(size * share) // 2, 1)
+    half = max(size // 4, 1)
     centres = np.clip(((np.asarray(xy) + 1) / 2 * size).astype(int), 0, size - 1)
     steps = np.arange(-half, half)
     columns, rows = (np.clip(centres[:, k, None] + steps, 0, size - 1) for k in (0, 1))  # [n, 2h]
@@ -126,7 +118,6 @@ def fit_predict(
     test: np.ndarray,
     groups: np.ndarray,
     *,
-    kind: str,
     upright: bool,
     seed: int,
     schedule: Schedule | None = None,
@@ -134,28 +125,32 @@ def fit_predict(
 ) -> np.ndarray:
     """Guesses [len(test)] of a network trained on the rows `train` of images [n, C, S, S].
 
-    images: from `shrunk`. labels, groups: [n]. kind: "regression" or "classification". upright:
-    whether up and down differ (photos). The same seed gives the same guesses on a CPU.
+    images: from `shrunk`. labels: [n] numbers or texts. groups: [n]. upright: whether up and down
+    differ (photos). The same seed gives the same guesses on a CPU.
     """
     s = schedule or SCHEDULE
     learn, judge = inner_split(np.asarray(train), np.asarray(groups), seed, s.inner)
     judge = np.random.default_rng(seed).permutation(judge)[: s.judges]
     seen = images[torch.from_numpy(learn)]
     mean, std = seen.mean((0, 2, 3), keepdim=True), seen.std((0, 2, 3), keepdim=True) + 1e-6
-    names, target, loss = _targets(np.asarray(labels), learn, kind)
+    labels = np.asarray(labels)
+    target = Target.of(labels, learn)
 
     def batch(rows) -> Tensor:
         return ((images[torch.as_tensor(rows)] - mean) / std).clamp(-5, 5)
 
-    outputs = 1 if names is None else len(names)
-    network = seeded(partial(CompactViT, images.shape[1], images.shape[-1], outputs), seed)
+    create = partial(CompactViT, images.shape[1], images.shape[-1], target.outputs)
+    network = seeded(create, seed)
     network, order = network.to(device), torch.Generator().manual_seed(seed)
-    judged = judge[_known(labels, judge, names)]
+    if target.classes is not None:  # a class that no row teaches cannot be answered
+        judge = judge[np.isin(labels[judge], target.classes)]
 
     def batch_loss() -> Tensor:
         rows = learn[torch.randint(len(learn), (s.batch,), generator=order).numpy()]
-        guess = network(augmented(batch(rows), upright, order).to(device))
-        return loss(guess, target(rows).to(device))
+        return target.loss(network(augmented(batch(rows), upright, order).to(device)), rows)
+
+    def error() -> float:
+        return float(target.loss(_forward(network, batch, judge, device), judge))
 
     fit_network(
         network,
@@ -164,34 +159,11 @@ def fit_predict(
         lr=s.lr,
         weight_decay=s.weight_decay,
         warmup=s.warmup,
-        judge=(lambda: float(loss(_forward(network, batch, judged, device), target(judged))))
-        if len(judged)
-        else None,
+        judge=error if len(judge) else None,
         every=s.every,
         patience=s.patience,
     )
-    found = _forward(network, batch, np.asarray(test), device)
-    if names is not None:
-        return names[found.argmax(1).numpy()]
-    values = np.asarray(labels, float)[learn]
-    return found[:, 0].double().numpy() * (values.std() or 1.0) + values.mean()
-
-
-def _targets(labels: np.ndarray, learn: np.ndarray, kind: str):
-    """(class names or None, target(rows), loss) from the rows that are learnt from."""
-    if kind == "regression":
-        values = labels.astype(float)
-        mean, std = values[learn].mean(), values[learn].std() or 1.0
-        scaled = torch.from_numpy(((values - mean) / std).astype(np.float32))[:, None]
-        return None, lambda rows: scaled[torch.as_tensor(rows)], F.mse_loss
-    names = np.unique(labels[learn])
-    codes = torch.from_numpy(np.searchsorted(names, labels))
-    return names, lambda rows: codes[torch.as_tensor(rows)], F.cross_entropy
-
-
-def _known(labels, rows: np.ndarray, names) -> np.ndarray:
-    """Which rows [m] have a class that the network can answer."""
-    return np.ones(len(rows), bool) if names is None else np.isin(np.asarray(labels)[rows], names)
+    return target.answer(_forward(network, batch, np.asarray(test), device))
 
 
 @torch.inference_mode()

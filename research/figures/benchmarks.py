@@ -11,12 +11,12 @@ from matplotlib.patches import Rectangle
 from research.evaluation.neighbours import NEAREST
 from research.evaluation.table import LOWER, OURS, RANDOM
 from research.figures import style
+from research.tasks.result import BLIND
 from research.tasks.trained import CHOSEN
 
 COLUMNS = 2  # panels side by side
 MOST = 4  # encoders in maps side by side
 FIRST = (OURS, CHOSEN, NEAREST, RANDOM)  # shown first, where they are there
-BLIND = ("majority", "mean", "chance", "random point")
 LABELS = {
     "R2": "R² (1 is perfect)",
     "accuracy": "accuracy (share right)",

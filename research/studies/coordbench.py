@@ -56,7 +56,7 @@ def questions(dataset: Dataset) -> list[Location]:
 
 
 def evaluate(
-    dataset: Dataset, encoders: Mapping[str, Any], *, bootstrap: int = 1000, seed: int = 0
+    dataset: Dataset, encoders: Mapping[str, Any], *, bootstrap: int = 1000
 ) -> pd.DataFrame:
     """One row a task, encoder and split ("random", "blocked"), with 95% intervals over blocks.
 
@@ -70,7 +70,7 @@ def evaluate(
         readers.append(_nearest(data))
         for split, scheme in zip(("random", "blocked"), data.schemes):
             for reader in readers:
-                at, guess, _ = guesses(data, reader, scheme, seed)
+                at, guess, _ = guesses(data, reader, scheme, seed=0)
                 codes, clusters = stats.encode_clusters(data.clusters[at])
                 truth = data.labels[at]
                 regression = data.kind == "regression"

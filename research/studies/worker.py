@@ -16,13 +16,13 @@ from gairlib.errors import BadInput, Missing
 from gairlib.files import atomic_write
 
 
-def end_with_parent(seconds: float = 2.0) -> None:
+def end_with_parent() -> None:
     """Ends this process when the one that started it is gone: it would be started again."""
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(seconds)
+            time.sleep(2)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -88,12 +88,12 @@ class Places:
         return self.chips[self.chip[row]]
 
 
-def site_folds(split, sites, seed: int, share: float = TRAIN_SHARE) -> Folds:
-    """One fold: test rows as given, training rows of a random `share` of the other sites."""
+def site_folds(split, sites, seed: int) -> Folds:
+    """One fold: test rows as given, training rows of a random TRAIN_SHARE of the other sites."""
     split, sites = np.asarray(split).astype(str), np.asarray(sites).astype(str)
     test, rest = np.flatnonzero(split == "test"), np.flatnonzero(split != "test")
     names = np.unique(sites[rest])
-    keep = max(min(len(names), 5), int(round(share * len(names))))
+    keep = max(min(len(names), 5), int(round(TRAIN_SHARE * len(names))))
     chosen = np.random.default_rng(seed).permutation(names)[:keep]
     return [(rest[np.isin(sites[rest], chosen)], test)]
 

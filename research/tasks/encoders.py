@@ -155,7 +155,6 @@ def _supervised(data: TaskData, images, device: str) -> Encoder:
             train,
             test,
             scheme.groups,
-            kind=data.kind,
             upright=data.modality == "sv",
             seed=seed,
             device=device,

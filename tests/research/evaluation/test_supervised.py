@@ -67,7 +67,7 @@ def test_photos_stay_upright_and_chips_turn():
 def test_it_learns_a_number_that_the_images_show_and_the_seed_decides():
     images, value, sites = coloured(200)
     train, test = np.arange(150), np.arange(150, 200)
-    run = dict(kind="regression", upright=True, schedule=FAST)
+    run = dict(upright=True, schedule=FAST)
     first, again, other = (
         supervised.fit_predict(images, value * 50 + 300, train, test, sites, seed=s, **run)
         for s in (0, 0, 1)
@@ -82,7 +82,7 @@ def test_it_learns_classes_and_never_sees_the_labels_of_the_test_rows():
     images, value, sites = coloured(200)
     labels = np.where(value > 0, "bright", "dark")
     train, test = np.arange(150), np.arange(150, 200)
-    run = dict(kind="classification", upright=False, seed=0, schedule=FAST)
+    run = dict(upright=False, seed=0, schedule=FAST)
     found = supervised.fit_predict(images, labels, train, test, sites, **run)
     assert (found == labels[test]).mean() > 0.9
     hidden = labels.copy()
@@ -106,7 +106,6 @@ def test_training_ends_at_the_best_judged_step(monkeypatch):
         np.arange(50),
         np.arange(50, 60),
         sites,
-        kind="regression",
         upright=True,
         seed=0,
         schedule=patient,
@@ -124,7 +123,6 @@ def test_a_class_that_only_judges_is_no_error():
             np.arange(40),
             np.arange(40),
             sites,
-            kind="classification",
             upright=True,
             seed=seed,
             schedule=replace(FAST, steps=2, every=1),
