@@ -30,7 +30,7 @@ from gairlib.pairs.store import Pairs
 from gairlib.train import loop, prepare
 from research.evaluation import localisation
 from research.studies import worker
-from research.tasks.query import Query, gather
+from research.tasks.query import Query, gather, one_a_photo
 from research.tasks.reading import read
 from research.tasks.retrieval import GUESSES
 
@@ -40,14 +40,13 @@ KS = (1, 10)
 
 def validation_query(pairs: Pairs, dataset: Dataset, photo_px: int) -> Query:
     """The photos of the validation sites with their chips; BadInput where there are none."""
-    rows = pairs.manifest[pairs.manifest["split"] == SPLIT]
-    rows = rows.sort_values(["photo_id", "chip"], kind="stable").drop_duplicates("photo_id")
+    rows = one_a_photo(pairs.manifest, SPLIT)
     if len(rows) < 2:
         raise BadInput(
             f"{len(rows)} photos in the split {SPLIT!r}: an ablation needs validation "
             "photos to judge by"
         )
-    return gather(pairs, dataset, rows.reset_index(drop=True), "validation sites", photo_px)
+    return gather(pairs, dataset, rows, "validation sites", photo_px)
 
 
 def answers(query: Query, photos, local, places) -> pd.DataFrame:

@@ -12,6 +12,7 @@ published with: chips are resized to 96 px (GAIR; its own grid) or 120 px (CROMA
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -69,21 +70,25 @@ def _name_of_probe(data: TaskData) -> str:
     return "logistic" if data.kind == "classification" else "ridge"
 
 
+def _photos(data: TaskData, dataset: Dataset, model: GAIR) -> Tensor | None:
+    """The photos of a task at the size that a model reads; None where others are read."""
+    if data.modality != "sv":
+        return None
+    return encode.read_photos(dataset, data.inputs, model.config.sv_size)
+
+
 def pretrained(data: TaskData, dataset: Dataset, options: Options) -> np.ndarray:
     """Frozen features [n, D] of the model that is judged."""
-    model, images = options.model, None
-    if data.modality == "sv":
-        images = encode.read_photos(dataset, data.inputs, model.config.sv_size)
-    return features.of_task(data, model, images, options.device)
+    images = _photos(data, dataset, options.model)
+    return features.of_task(data, options.model, images, options.device)
 
 
 def compared(
     data: TaskData, dataset: Dataset, options: Options
 ) -> tuple[list[Encoder], Tensor | None]:
     """All that is compared on a task, and the photos that were read for it (None for others)."""
-    model, device, images = options.model, options.device, None
-    if data.modality == "sv":
-        images = encode.read_photos(dataset, data.inputs, model.config.sv_size)
+    model, device = options.model, options.device
+    images = _photos(data, dataset, model)
     prep = "" if data.modality == "location" else model.config.preprocessing
     ours = features.of_task(data, model, images, device)
     untrained = [
@@ -212,39 +217,24 @@ def published(
 
 
 def _gair(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
-    model, images = official.load_official(path), None
-    if data.modality == "sv":
-        images = encode.read_photos(dataset, data.inputs, model.config.sv_size)
-    return features.of_task(data, model, images, device)
-
-
-def _geoclip(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
-    return _places(load_geoclip(path).to(device), data.inputs, device)
-
-
-def _satclip(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
-    return _places(load_satclip(path).to(device), data.inputs, device)
+    model = official.load_official(path)
+    return features.of_task(data, model, _photos(data, dataset, model), device)
 
 
 @torch.inference_mode()
-def _places(encoder, lonlat: np.ndarray, device: str, batch: int = 4096) -> np.ndarray:
-    """(lon, lat) [n, 2] -> float32 [n, D]."""
-    places = geo.as_float64(lonlat)
-    return torch.cat(
-        [
-            encoder(places[i : i + batch].to(device)).float().cpu()
-            for i in range(0, len(places), batch)
-        ]
-    ).numpy()
+def _places(load: Callable, path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
+    """Float32 [n, D] of the task's places by an encoder of (lon, lat)."""
+    encoder, places = load(path).to(device), geo.as_float64(data.inputs)
+    return torch.cat([encoder(x.to(device)).float().cpu() for x in places.split(4096)]).numpy()
 
 
 @torch.inference_mode()
-def _croma(path: str, data: TaskData, dataset: Dataset, device: str, batch: int = 32) -> np.ndarray:
+def _croma(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
     """Mean tokens of each chip [n, D]; where a task reads positions, the tokens there, bilinear."""
     encoder = load_croma(path, size=CROMA_PX).to(device)
     at = data.inputs if isinstance(data.inputs, Places) else None
     chips = data.inputs if at is None else at.chips
-    prep, parts = preprocess.get("published"), []
+    prep, parts, batch = preprocess.get("published"), [], 32
     for start in range(0, len(chips), batch):
         dn = torch.from_numpy(np.asarray(chips[start : start + batch], dtype=np.float32))
         got = encoder(prep.rs(dn, CROMA_PX).to(device))
@@ -269,7 +259,7 @@ def _croma(path: str, data: TaskData, dataset: Dataset, device: str, batch: int 
 # project -> (what it reads, its reader)
 READERS: dict[str, tuple[tuple[str, ...], Callable]] = {
     "gair": (("rs", "sv", "location"), _gair),
-    "geoclip": (("location",), _geoclip),
-    "satclip": (("location",), _satclip),
+    "geoclip": (("location",), partial(_places, load_geoclip)),
+    "satclip": (("location",), partial(_places, load_satclip)),
     "croma": (("rs",), _croma),
 }

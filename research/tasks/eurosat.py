@@ -96,17 +96,15 @@ class EuroSAT(ProbeTask):
         if lost:
             few = "; ".join(lost[:SHOWN]) + ("; ..." if len(lost) > SHOWN else "")
             notes.append(f"{len(lost)} images left out: {few}")
-        return TaskData(
-            self.name,
-            "rs",
-            "classification",
-            "EuroSAT class",
-            chips,
-            labels,
-            rows.astype(str),
-            "image",
-            [scheme],
-            dataset.synthetic,
-            ",".join(present),
-            notes,
+        return self.data(
+            dataset,
+            kind="classification",
+            target="EuroSAT class",
+            inputs=chips,
+            labels=labels,
+            clusters=rows.astype(str),
+            cluster="image",
+            schemes=[scheme],
+            bands=",".join(present),
+            notes=notes,
         )

@@ -25,14 +25,15 @@ from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.model import GAIR
 from research.evaluation import probes, stats
+from research.evaluation.neighbours import sphere
 from research.evaluation.splits import sites_of
 from research.evaluation.table import OURS, RANDOM, Table
-from research.tasks.query import MIN_TRAIN, Query, ask, needs_pairs, photo_colours, place_colours
+from research.tasks.query import MIN_TRAIN, PairTask, Query, ask, photo_colours, place_colours
 from research.tasks.result import Split
 from research.tasks.retrieval import COLOURS, MEAN
 from research.tasks.scoring import MARGIN, Scorer
-from research.tasks.search import SPHERE_TIE, WITHIN_KM, Found, gap, medoid, search, sphere
-from research.tasks.task import DEFAULTS, Measured, Options, Task
+from research.tasks.search import SPHERE_TIE, WITHIN_KM, Found, gap, medoid, search
+from research.tasks.task import Measured, Options
 
 MEDOID, CHANCE = "medoid of the training sites", "chance"
 ERROR = "localisation error, great circle"
@@ -126,24 +127,16 @@ class PlaceScorer(Scorer):
             self._found(self.back, encoder, search(places[:n], asking, own, own, tie=tie), how)
 
 
-class Geolocalisation(Task):
+class Geolocalisation(PairTask):
     """One modality ("sv" or "rs") against coordinates."""
 
     claim = "looking for a place"
-    held_out = "site"
     kind = "geolocalisation"
     modality: ClassVar[str]
     other: ClassVar[str]  # the modality of the detour
     word: ClassVar[str]  # what splits call the modality
     by_way: ClassVar[str]  # what the detour is called
     claims: ClassVar[tuple[str, str]]  # towards and from coordinates
-
-    def available(self, dataset: Dataset) -> str | None:
-        return needs_pairs(dataset)
-
-    def load(self, dataset: Dataset, options: Options = DEFAULTS) -> Query:
-        """The held-out pairs."""
-        return ask(dataset, options.pairs, options.model.config.sv_size)[0]
 
     def measure(self, dataset: Dataset, options: Options) -> Measured:
         modality, model, device = self.modality, options.model, options.device

@@ -93,21 +93,22 @@ class Location(ProbeTask):
         sizes = block_sizes(lonlat, options.block_degrees)
         notes += of_one_city(f"{least:g}° block", least)
         real = self.table in dataset.about.get("real_tables", [])
-        return TaskData(
-            self.name,
-            "location",
-            kind,
-            self.column,
-            lonlat,
-            labels,
-            blocks(lonlat, least),
-            f"{least:g}° block",
-            [random_folds(np.arange(len(rows))), *(blocked(lonlat, d, least) for d in sizes)],
-            dataset.synthetic and not real,
-            "",
-            notes,
-            lonlat,
-            least,
+        return self.data(
+            dataset,
+            kind=kind,
+            target=self.column,
+            inputs=lonlat,
+            labels=labels,
+            clusters=blocks(lonlat, least),
+            cluster=f"{least:g}° block",
+            schemes=[
+                random_folds(np.arange(len(rows))),
+                *(blocked(lonlat, d, least) for d in sizes),
+            ],
+            synthetic=dataset.synthetic and not real,
+            notes=notes,
+            lonlat=lonlat,
+            degrees=least,
         )
 
 

@@ -16,11 +16,20 @@ from research.tasks.data import Scheme, TaskData
 from research.tasks.encoders import Encoder, compared
 from research.tasks.task import DEFAULTS, Measured, Options, Task
 
+# subject of a task -> (modality of its inputs, what results call the bands)
+READ = {"photo": ("sv", "RGB"), "chip": ("rs", "10"), "place": ("location", "")}
+
 
 class ProbeTask(Task):
     """A probe on labelled rows: `load` says all that is particular."""
 
     kind = "probe"
+
+    def data(self, dataset: Dataset, **found) -> TaskData:
+        """The task's examples: fields of `TaskData`; what the subject settles is filled in."""
+        modality, bands = READ[self.subject]
+        known = {"modality": modality, "bands": bands, "synthetic": dataset.synthetic}
+        return TaskData(self.name, **(known | found))
 
     @abstractmethod
     def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:

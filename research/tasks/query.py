@@ -16,6 +16,7 @@ from gairlib.pairs import store
 from gairlib.pairs.store import Pairs
 from research.evaluation import features
 from research.evaluation.splits import sites_of
+from research.tasks.task import DEFAULTS, Options, Task
 
 CELL_M = 20.0  # or finer
 MAX_CELLS = 64  # a side, for chips of many kilometres
@@ -62,13 +63,33 @@ class Query:
         return min(MAX_CELLS, max(1, math.ceil(float(self.size_m.max()) / CELL_M - 0.1)))
 
 
+class PairTask(Task):
+    """A search among the held-out pairs of a folder."""
+
+    held_out = "site"
+
+    def available(self, dataset: Dataset) -> str | None:
+        return needs_pairs(dataset)
+
+    def load(self, dataset: Dataset, options: Options = DEFAULTS) -> Query:
+        """The held-out pairs."""
+        return ask(dataset, options.pairs, options.model.config.sv_size)[0]
+
+
+def one_a_photo(manifest: pd.DataFrame, split: str | None = None) -> pd.DataFrame:
+    """The first chip of each photo, of one split or of all; rows by photo_id."""
+    rows = manifest if split is None else manifest[manifest["split"] == split]
+    rows = rows.sort_values(["photo_id", "chip"], kind="stable").drop_duplicates("photo_id")
+    return rows.reset_index(drop=True)
+
+
 def held_out(manifest: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Test rows, one a photo, and what to call them; all rows where the test split is too small."""
-    rows = manifest.sort_values(["photo_id", "chip"], kind="stable").drop_duplicates("photo_id")
+    rows = one_a_photo(manifest)
     test = rows[rows["split"] == "test"]
     if len(test) >= MIN_HELD_OUT:
         return test.reset_index(drop=True), "held-out sites"
-    return rows.reset_index(drop=True), ALL_PAIRS
+    return rows, ALL_PAIRS
 
 
 def chip_size_m(crs: str, transform, pixels: int) -> tuple[float, float]:
@@ -123,10 +144,5 @@ def ask(dataset: Dataset, pairs_folder, photo_px: int) -> tuple:
 def calibration(pairs_folder, dataset: Dataset, photo_px: int) -> Query | None:
     """The photos of the validation split, which are not judged; None with fewer than MIN_TRAIN."""
     pairs = store.load(pairs_folder)
-    rows = (
-        pairs.manifest.query("split == 'val'")
-        .sort_values(["photo_id", "chip"], kind="stable")
-        .drop_duplicates("photo_id")
-    )
-    enough = len(rows) >= MIN_TRAIN
-    return gather(pairs, dataset, rows.reset_index(drop=True), "val", photo_px) if enough else None
+    rows = one_a_photo(pairs.manifest, "val")
+    return gather(pairs, dataset, rows, "val", photo_px) if len(rows) >= MIN_TRAIN else None

@@ -244,29 +244,18 @@ class Result:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.rows.to_parquet(folder / "rows.parquet", index=False)
-        self.rows.to_csv(folder / "rows.csv", index=False, float_format="%.6g")
-        self.comparison.to_csv(folder / "comparison.csv", index=False, float_format="%.6g")
-        self.neighbours.to_csv(folder / "neighbours.csv", index=False, float_format="%.6g")
-        self.regions.to_csv(folder / "regions.csv", index=False, float_format="%.6g")
-        geographic_bias.summary(self.regions).to_csv(
-            folder / "bias.csv", index=False, float_format="%.6g"
-        )
+        tables = {k: getattr(self, k) for k in ("rows", "comparison", "neighbours", "regions")}
+        tables["bias"] = geographic_bias.summary(self.regions)
+        for name, table in tables.items():
+            table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
         head = {
             k: None if isinstance(v, float) and not math.isfinite(v) else v
             for k, v in self.headline.items()
         }
         about = {
-            "task": self.task,
-            "question": self.question,
-            "claim": self.claim,
-            "subject": self.subject,
-            "kind": self.kind,
-            "held_out": self.held_out,
+            **{k: getattr(self, k) for k in "task question claim subject kind held_out".split()},
             "splits": {name: asdict(split) for name, split in self.splits.items()},
-            "status": self.status,
-            "reason": self.reason,
-            "dataset": self.dataset,
-            "data": self.data,
+            **{k: getattr(self, k) for k in "status reason dataset data".split()},
             "headline": head,
             "mainline": [list(row) for row in self.mainline],
             "notes": self.notes,

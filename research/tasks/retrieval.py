@@ -24,11 +24,11 @@ from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from research.evaluation import localisation, stats
 from research.evaluation.table import OURS, RANDOM, Table
-from research.tasks.query import MIN_TRAIN, Query, ask, calibration, needs_pairs
+from research.tasks.query import MIN_TRAIN, PairTask, Query, ask, calibration
 from research.tasks.reading import Reading, colour_reading, read
 from research.tasks.result import Split
 from research.tasks.scoring import MARGIN, Scorer
-from research.tasks.task import DEFAULTS, Measured, Options, Task
+from research.tasks.task import Measured, Options
 
 GUESSES = 32  # random points a photo
 SITE, ALL, CHIP = "within site", "all photos", "within chip"  # what splits are called
@@ -38,22 +38,14 @@ MEAN, RAW = "gair, chip mean", "gair, raw tokens bilinear (not its training mode
 COLOURS = "colour statistics"
 
 
-class Retrieval(Task):
+class Retrieval(PairTask):
     """Photo and RS field."""
 
     name = "retrieval"
     question = "Do a photo and the RS field find each other?"
     claim = "finding a photo's place"
     subject = "pair"
-    held_out = "site"
     kind = "retrieval"
-
-    def available(self, dataset: Dataset) -> str | None:
-        return needs_pairs(dataset)
-
-    def load(self, dataset: Dataset, options: Options = DEFAULTS) -> Query:
-        """The held-out pairs."""
-        return ask(dataset, options.pairs, options.model.config.sv_size)[0]
 
     def measure(self, dataset: Dataset, options: Options) -> Measured:
         model, config, device = options.model, options.model.config, options.device

@@ -9,7 +9,6 @@ al. 2023): street, city, region, country, continent. Ties count as broken at ran
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from gairlib import geo
 from gairlib import ranks as retrieval
@@ -52,12 +51,6 @@ def search(query, gallery, truth, places, *, tie: float = retrieval.TIE) -> Foun
         for d, limit in enumerate(WITHIN_KM):
             hits[part, d] = np.bincount(i, apart <= limit, len(part)) / share
     return Found(retrieval.Ranks(better, tied, np.full(n, len(gallery))), km, hits)
-
-
-def sphere(lonlat) -> np.ndarray:
-    """(lon, lat) [n, 2] in degrees -> float64 unit vectors [n, 3]: the embedding whose nearest
-    neighbours are the nearest places."""
-    return geo.unit_sphere(torch.from_numpy(np.array(lonlat, np.float64))).numpy()
 
 
 def medoid(lonlat) -> np.ndarray:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
+import pandas as pd
 
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
@@ -72,6 +73,27 @@ class StreetLabel(ProbeTask):
             street[street[self.column].notna()], self.column
         )
 
+    def of_photos(
+        self, rows: pd.DataFrame, kind: str, notes: list[str], source: str
+    ) -> tuple[pd.DataFrame, dict]:
+        """The rows with a label, and what a task's data hold whoever reads it: labels, places and
+        splits. source: the table that errors name."""
+        rows, labels = labelled(rows, self.column, kind, "photos", notes)
+        split = rows["split"] if "split" in rows else None
+        if kind == "classification":
+            check_split(labels, split, source)
+        sites, cluster, degrees = photo_sites(rows)
+        notes += of_one_city(cluster, degrees)
+        return rows, {
+            "kind": kind,
+            "labels": labels,
+            "clusters": sites,
+            "cluster": cluster,
+            "schemes": site_schemes(split, sites),
+            "notes": notes,
+            "lonlat": rows[["lon", "lat"]].to_numpy(np.float64),
+        }
+
 
 class Street(StreetLabel):
     """A label of the photos, from the photos."""
@@ -89,33 +111,14 @@ class Street(StreetLabel):
         return f"telling {self.label} from a photo"
 
     def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:
-        column, notes = self.column, []
-        street = dataset.street()
-        kind = label_kind(street[column])[0]
+        street, notes = dataset.street(), []
+        kind = label_kind(street[self.column])[0]
         if "is_spherical" in street and street["is_spherical"].any():
             notes.append(f"{int(street['is_spherical'].sum())} spherical photos left out")
             street = street[~street["is_spherical"]]
-        street, labels = labelled(street, column, kind, "photos", notes)
-        sites, cluster, degrees = photo_sites(street)
-        notes += of_one_city(cluster, degrees)
-        split = street["split"] if "split" in street else None
-        if kind == "classification":
-            check_split(labels, split, f"street.csv, column `{column}`")
-        return TaskData(
-            self.name,
-            "sv",
-            kind,
-            column,
-            street,
-            labels,
-            sites,
-            cluster,
-            site_schemes(split, sites),
-            dataset.synthetic,
-            "RGB",
-            notes,
-            street[["lon", "lat"]].to_numpy(np.float64),
-        )
+        source = f"street.csv, column `{self.column}`"
+        street, found = self.of_photos(street, kind, notes, source)
+        return self.data(dataset, target=self.column, inputs=street, **found)
 
 
 class StreetFromAbove(StreetLabel):
@@ -150,26 +153,10 @@ class StreetFromAbove(StreetLabel):
                 + ("" if column in rows else f" without a column `{column}`")
                 + f"; {MIN_ROWS} with that label are needed"
             )
+        source = f"street.csv, column `{column}`, paired photos"
         kind = label_kind(rows[column])[0]
-        rows, labels = labelled(rows, column, kind, "photos", notes)
-        if kind == "classification":
-            check_split(labels, rows["split"], f"street.csv, column `{column}`, paired photos")
-        sites, cluster, degrees = photo_sites(rows)
-        notes += of_one_city(cluster, degrees)
+        rows, found = self.of_photos(rows, kind, notes, source)
         used, chip = np.unique(rows["chip"].to_numpy(), return_inverse=True)
         chips = pairs.chips["chips"].isel(chip=used).to_numpy()
-        return TaskData(
-            self.name,
-            "rs",
-            kind,
-            f"{column} from above",
-            Places(chips, chip, rows[["x", "y"]].to_numpy(np.float64)),
-            labels,
-            sites,
-            cluster,
-            site_schemes(rows["split"], sites),
-            dataset.synthetic,
-            "10",
-            notes,
-            rows[["lon", "lat"]].to_numpy(np.float64),
-        )
+        places = Places(chips, chip, rows[["x", "y"]].to_numpy(np.float64))
+        return self.data(dataset, target=f"{column} from above", inputs=places, **found)

@@ -4,6 +4,9 @@ Each scene is cut into 64-px tiles (640 m) every 32 px. Tiles overlap, so only w
 out and resampled.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -73,84 +76,110 @@ def is_built(name: str) -> bool:
     return "built" in name.lower() or "building" in name.lower()
 
 
-def _tiles(dataset: Dataset, label_of, empty) -> tuple[np.ndarray, pd.DataFrame]:
-    """Every tile of the scenes with a map: chips [n, 10, 64, 64], and label, site, split and the
-    middle's lon and lat."""
+@dataclass(frozen=True)
+class Mapped:
+    """A tile of a scene with its part of the map: chip [10, px, px], cover [h, w] of class values,
+    the middle's (lon, lat). split: "" where none is known."""
+
+    name: str
+    site: str
+    split: str
+    chip: np.ndarray
+    cover: np.ndarray
+    lonlat: tuple[float, float]
+
+
+def mapped(dataset: Dataset, stride: int) -> Iterator[Mapped]:
+    """Tiles of TILE_PX every `stride` px of all scenes that have a map."""
     site_of, split_of = scene_sites(dataset)
-    chips, rows = [], []
     for scene in dataset.scenes():
         found = dataset.landcover(scene.id)
         if found is None:
             continue
-        cover, classes = found
-        for chip, transform in scenes.tiles(scene, TILE_PX, TILE_M, TILE_STRIDE):
-            label = label_of(window_of(cover, scene, transform, TILE_PX), classes)
-            if label != empty and label == label:
-                chips.append(chip)
-                ((lon, lat),) = geo.chip_lonlat([[0.0, 0.0]], scene.crs, transform, chip.shape[1:])
-                rows.append(
-                    (label, site_of.get(scene.id, scene.id), split_of.get(scene.id, ""), lon, lat)
-                )
-    table = pd.DataFrame(rows, columns=["label", "site", "split", "lon", "lat"])
-    return np.stack(chips), table.assign(row=np.arange(len(table)))
+        cuts = scenes.tiles(scene, TILE_PX, TILE_M, stride)
+        for number, (chip, transform) in enumerate(cuts):
+            (lonlat,) = geo.chip_lonlat([[0.0, 0.0]], scene.crs, transform, chip.shape[1:])
+            yield Mapped(
+                f"{scene.id}/{number}",
+                site_of.get(scene.id, scene.id),
+                split_of.get(scene.id, ""),
+                chip,
+                window_of(found[0], scene, transform, TILE_PX),
+                tuple(lonlat),
+            )
 
 
-class LandCover(ProbeTask):
-    """The class that covers most of a tile."""
+class TileTask(ProbeTask):
+    """A label of tiles, read off the map."""
 
-    name = "rs-landcover"
-    question = "Does the chip tell its dominant land cover?"
-    claim = "telling the dominant land cover of a chip"
     subject = "chip"
     held_out = "site"
 
     def available(self, dataset: Dataset) -> str | None:
         return no_maps(dataset)
 
+    def tiles(self, dataset: Dataset, label_of, empty) -> tuple[np.ndarray, pd.DataFrame]:
+        """Every tile with a label: chips [n, 10, 64, 64] in DN, and label, site, split, lon, lat.
+        label_of: a tile's cover and the classes' names -> its label, or `empty`."""
+        classes, chips, rows = dataset.landcover_names(), [], []
+        for tile in mapped(dataset, TILE_STRIDE):
+            label = label_of(tile.cover, classes)
+            if label != empty and label == label:
+                chips.append(tile.chip)
+                rows.append((label, tile.site, tile.split, *tile.lonlat))
+        table = pd.DataFrame(rows, columns=["label", "site", "split", "lon", "lat"])
+        return np.stack(chips), table.assign(row=np.arange(len(table)))
+
+    def of_tiles(
+        self, dataset: Dataset, kind: str, target: str, chips, table: pd.DataFrame, labels, notes
+    ) -> TaskData:
+        """Data of chips and their rows of `tiles`, split as the scenes are where all say how."""
+        split = table["split"] if (table["split"] != "").all() else None
+        if kind == "classification":
+            check_split(labels, split, f"{dataset.name}: landcover/, dominant class of tiles")
+        sites = table["site"].to_numpy(dtype=str)
+        return self.data(
+            dataset,
+            kind=kind,
+            target=target,
+            inputs=chips,
+            labels=labels,
+            clusters=sites,
+            cluster="site",
+            schemes=site_schemes(split, sites),
+            notes=notes,
+            lonlat=table[["lon", "lat"]].to_numpy(np.float64),
+        )
+
+
+class LandCover(TileTask):
+    """The class that covers most of a tile."""
+
+    name = "rs-landcover"
+    question = "Does the chip tell its dominant land cover?"
+    claim = "telling the dominant land cover of a chip"
+
     def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:
         """Tiles [n, 10, 64, 64] in DN with the name of their dominant class."""
-        chips, table = _tiles(dataset, _majority, "")
+        chips, table = self.tiles(dataset, _majority, "")
         notes: list[str] = []
-        table, labels = labelled(
-            table.rename(columns={"label": "landcover"}),
-            "landcover",
-            "classification",
-            "tiles",
-            notes,
-        )
+        table = table.rename(columns={"label": "landcover"})
+        table, labels = labelled(table, "landcover", "classification", "tiles", notes)
         if table["landcover"].nunique() < 2:
             raise BadInput(
                 f"{dataset.name}: fewer than two land-cover classes dominate "
                 f"{MIN_CLASS} tiles; {self.name} needs two"
             )
-        split = _split(table)
-        check_split(labels, split, f"{dataset.name}: landcover/, dominant class of tiles")
-        sites = table["site"].to_numpy(dtype=str)
-        return TaskData(
-            self.name,
-            "rs",
-            "classification",
-            "dominant land cover",
-            chips[table["row"]],
-            labels,
-            sites,
-            "site",
-            site_schemes(split, sites),
-            dataset.synthetic,
-            "10",
-            notes,
-            table[["lon", "lat"]].to_numpy(np.float64),
-        )
+        kind, target = "classification", "dominant land cover"
+        return self.of_tiles(dataset, kind, target, chips[table["row"]], table, labels, notes)
 
 
-class BuiltUp(ProbeTask):
+class BuiltUp(TileTask):
     """The share of a tile that is built up."""
 
     name = "rs-built_up"
     question = "Does the chip tell how much of it is built up?"
     claim = "telling the built-up share of a chip"
-    subject = "chip"
-    held_out = "site"
 
     def available(self, dataset: Dataset) -> str | None:
         if why := no_maps(dataset):
@@ -161,25 +190,6 @@ class BuiltUp(ProbeTask):
 
     def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:
         """Tiles [n, 10, 64, 64] in DN with the share of ground that is built up, in [0, 1]."""
-        chips, table = _tiles(dataset, _built_share, "")
-        sites = table["site"].to_numpy(dtype=str)
-        return TaskData(
-            self.name,
-            "rs",
-            "regression",
-            "built-up share",
-            chips,
-            table["label"].to_numpy(np.float64),
-            sites,
-            "site",
-            site_schemes(_split(table), sites),
-            dataset.synthetic,
-            "10",
-            [],
-            table[["lon", "lat"]].to_numpy(np.float64),
-        )
-
-
-def _split(table: pd.DataFrame) -> pd.Series | None:
-    """The tiles' split, where every scene has one."""
-    return table["split"] if (table["split"] != "").all() else None
+        chips, table = self.tiles(dataset, _built_share, "")
+        labels = table["label"].to_numpy(np.float64)
+        return self.of_tiles(dataset, "regression", "built-up share", chips, table, labels, [])

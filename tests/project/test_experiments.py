@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from builders.small_run import SMALL
+from builders.small_run import SMALL, small_pairs
 
-from gairlib.data.dataset import Dataset
-from gairlib.pairs.pairing import pair
 from research.pipeline import pixels
 from research.pipeline import stages as pipeline
 
@@ -44,18 +42,7 @@ def experiment(tiny, tmp_path_factory):
     (root / ".gitignore").write_text("/outputs/\n/reports/\n/logs/\n/data\n")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = Dataset(tiny)
-        pair(
-            dataset.street(),
-            dataset.scenes(),
-            chip_px=32,
-            chip_m=320.0,
-            max_photos=4,
-            repeats_train=2,
-            seed=0,
-            progress=False,
-            folder=root / "outputs/pair",
-        )
+        small_pairs(tiny, root / "outputs/pair", max_photos=4, repeats_train=2)
     known = {"parameters": {"out": "outputs/pair"}}
     known["pixels"] = pixels.digest(root / "outputs/pair" / pixels.STORE)
     (root / "reports").mkdir()

@@ -25,6 +25,7 @@ from gairlib.model import GAIR
 from gairlib.pairs import store
 from gairlib.ranks import match_ranks
 from gairlib.rs import Features
+from research.evaluation.splits import sites_of
 from research.studies import worker
 from research.studies.stress import perturb
 from research.studies.stress.levels import NONE, Level, make_levels, own_boxes
@@ -131,7 +132,6 @@ def run(values: dict, pairs_folder: str) -> dict:
     rows, label = held_out(pairs.manifest)
     if len(rows) < 2:
         raise BadInput(f"{len(rows)} photos with a chip in {pairs_folder}: two are needed")
-    sites = rows["site"] if "site" in rows and rows["site"].notna().all() else rows["scene_id"]
     scenes = {s.id: s for s in dataset.scenes()}
     if lacking := sorted(set(rows["scene_id"]) - set(scenes)):
         raise Missing(f"{dataset.folder}: scene {lacking[0]} of the pairs is not there; pair anew")
@@ -149,7 +149,7 @@ def run(values: dict, pairs_folder: str) -> dict:
         modes,
         pairs.chips["chips"].shape[-1],
     )
-    sites = sites.astype(str).to_numpy(dtype=str)
+    sites = sites_of(rows)
     return {
         "own": modes[0],
         "split": label,

@@ -263,19 +263,16 @@ class PlacePulse(ProbeTask):
         if len(np.unique(groups)) > 1 and cluster != "photo":
             plural, held_out = CLUSTERS[cluster]
             schemes.append(site_blocks(plural, groups, held_out))
-        return TaskData(
-            self.name,
-            "sv",
-            "regression",
-            f"{attribute} (score)",
-            rows,
-            labels,
-            groups,
-            cluster,
-            schemes,
-            dataset.synthetic,
-            "RGB",
-            notes,
+        return self.data(
+            dataset,
+            kind="regression",
+            target=f"{attribute} (score)",
+            inputs=rows,
+            labels=labels,
+            clusters=groups,
+            cluster=cluster,
+            schemes=schemes,
+            notes=notes,
         )
 
 

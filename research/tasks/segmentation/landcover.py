@@ -7,13 +7,12 @@ others are trained on; without a split by site every fifth scene is held out.
 import numpy as np
 
 from gairlib import bands
-from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
 from research.tasks.segmentation.benchmark import LINEAR, SegmentationTask
 from research.tasks.segmentation.data import IGNORE, SegmentationData, Tiles
 from research.tasks.task import DEFAULTS, Options
-from research.tasks.tiles import TILE_M, TILE_PX, no_maps, scene_sites, window_of
+from research.tasks.tiles import TILE_PX, mapped, no_maps
 
 
 class LandCoverSegmentation(SegmentationTask):
@@ -30,34 +29,15 @@ class LandCoverSegmentation(SegmentationTask):
 
     def load(self, dataset: Dataset, options: Options = DEFAULTS) -> SegmentationData:
         """Tiles of all scenes with a map; classes are those of landcover/classes.csv that occur."""
-        site_of, split_of = scene_sites(dataset)
-        found, names = [], {}
-        for scene in dataset.scenes():
-            mapped = dataset.landcover(scene.id)
-            if mapped is None:
-                continue
-            cover, classes = mapped
-            names |= classes
-            for number, (chip, transform) in enumerate(
-                scenes.tiles(scene, TILE_PX, TILE_M, TILE_PX)
-            ):
-                mask = window_of(cover, scene, transform, TILE_PX)
-                if mask.shape != chip.shape[1:]:
-                    raise BadInput(
-                        f"landcover/{scene.id}.tif: its tile {number} has {mask.shape} "
-                        f"cells where the scene has {chip.shape[1:]}; the map must lie on "
-                        "the scene's own grid"
-                    )
-                found.append(
-                    (
-                        f"{scene.id}/{number}",
-                        site_of.get(scene.id, scene.id),
-                        split_of.get(scene.id, ""),
-                        chip,
-                        mask,
-                    )
+        found, names = list(mapped(dataset, TILE_PX)), dataset.landcover_names()
+        for tile in found:
+            if tile.cover.shape != tile.chip.shape[1:]:
+                scene, number = tile.name.rsplit("/", 1)
+                raise BadInput(
+                    f"landcover/{scene}.tif: its tile {number} has {tile.cover.shape} cells where "
+                    f"the scene has {tile.chip.shape[1:]}; the map must lie on the scene's own grid"
                 )
-        seen = np.unique(np.concatenate([np.unique(f[4]) for f in found]))
+        seen = np.unique(np.concatenate([np.unique(tile.cover) for tile in found]))
         kept = [v for v in sorted(names) if v in seen]
         if len(kept) < 2:
             raise BadInput(
@@ -71,19 +51,19 @@ class LandCoverSegmentation(SegmentationTask):
                 out[mask == value] = code
             return out
 
-        sites = sorted({f[1] for f in found})
-        held = {f[1] for f in found if f[2] == "test"} or set(sites[::5])
+        sites = sorted({tile.site for tile in found})
+        held = {tile.site for tile in found if tile.split == "test"} or set(sites[::5])
 
         def tiles(rows) -> Tiles:
             return Tiles(
-                [f[0] for f in rows],
-                lambda i: (rows[i][3].astype(np.float32), codes(rows[i][4])),
-                np.array([f[1] for f in rows]),
+                [tile.name for tile in rows],
+                lambda i: (rows[i].chip.astype(np.float32), codes(rows[i].cover)),
+                np.array([tile.site for tile in rows]),
             )
 
         splits = {
-            "train": tiles([f for f in found if f[1] not in held]),
-            "test": tiles([f for f in found if f[1] in held]),
+            "train": tiles([tile for tile in found if tile.site not in held]),
+            "test": tiles([tile for tile in found if tile.site in held]),
         }
         return SegmentationData(
             self.name,

@@ -1,28 +1,17 @@
 """Labels of photos, and the same from above."""
 
 import numpy as np
+from builders.small_run import small_pairs
 
 from gairlib import GAIR, GAIRConfig
-from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
-from gairlib.pairs.pairing import pair
 from research.tasks.street import StreetFromAbove
 from research.tasks.task import Options
 
 
 def test_street_labels_are_read_at_the_photos_position(tiny, tmp_path):
     """The tiny world is green in the west: the local read knows, the chip's mean does not."""
-    dataset = Dataset(tiny)
-    pair(
-        dataset.street(),
-        dataset.scenes(),
-        chip_px=32,
-        chip_m=320.0,
-        max_photos=6,
-        seed=0,
-        folder=tmp_path,
-        progress=False,
-    )
+    dataset = small_pairs(tiny, tmp_path, max_photos=6)
     data = StreetFromAbove("green_view").load(dataset, Options(pairs=tmp_path))
     at = data.inputs
     assert len(at) == len(data.labels) == 36 and at[0].shape == (10, 32, 32)

@@ -5,9 +5,8 @@ import pytest
 from builders import small_published as small
 from sklearn.model_selection import train_test_split
 
-from gairlib import GAIRConfig, bands
+from gairlib import bands
 from gairlib.data.dataset import Dataset
-from gairlib.embed import encode
 from gairlib.errors import BadInput
 from research.tasks import registry
 from research.tasks.published.pangaea import Pangaea
@@ -174,26 +173,15 @@ def test_other_bands_scales_and_rows_are_refused(tmp_path):
         small.read(Pangaea("hlsburnscars").tiles(Dataset(tmp_path), 16).splits["train"])
 
 
-def test_a_set_of_pangaea_runs_and_reports_miou_by_cluster(tmp_path, monkeypatch):
-
+def test_a_set_of_pangaea_runs_and_reports_miou_by_cluster(tmp_path, monkeypatch, checkpoint):
     for name in ("QUICK", "DEEP"):
         monkeypatch.setattr(benchmark, name, train.Schedule(steps=2))
     small.ai4smallfarms(tmp_path)
-    config = GAIRConfig(
-        dim=16,
-        rs_size=16,
-        rs_depth=1,
-        rs_heads=2,
-        decoder_hidden=[8],
-        sv_size=16,
-        sv_options=dict(img_size=16, patch_size=8, embed_dim=16, depth=1, num_heads=2),
-    )
-    encode.random_init(config, 7).save_pretrained(tmp_path / "model")
-    weights = {"croma": str(tmp_path / "model/config.json")}  # any file: it is not read
+    weights = {"croma": str(checkpoint / "config.json")}  # any file: it is not read
     result = registry.run(
         "pangaea-ai4smallfarms",
         Dataset(tmp_path),
-        Options(tmp_path / "model", None, seeds=1, bootstrap=20, weights=weights),
+        Options(checkpoint, None, seeds=1, bootstrap=20, weights=weights),
     )
     assert result.status == "ran" and result.headline["metric"] == "mIoU, UPerNet"
     assert result.headline["split"] == "published split" and UNUSED in result.notes
