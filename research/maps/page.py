@@ -25,6 +25,10 @@ DISPENSABLE = re.compile(
 # folium's variables, as they stand in the data for map.js
 NAMES = r'"((?:map|layer_control|feature_group|image_overlay)_[0-9a-f]{32})"'
 
+# In the data for map.js: what would end the script, a quotation that reads as an address to load,
+# and what JavaScript or `splitlines` take for the end of a line.
+IN_SCRIPT = {ord(c): f"\\u{ord(c):04x}" for c in "<'`\x7f\x85\u2028\u2029"}
+
 
 def _leaflet() -> dict[str, Markup]:
     """Leaflet's style sheet, images embedded, and its script."""
@@ -55,8 +59,7 @@ def page(m) -> str:
     """
     root = m.get_root()
     root.render()  # which fills the three parts
-    # "</script>" in a photo's id would end the script
-    data = json.dumps(getattr(m, "gairlib_data", {}), ensure_ascii=False).replace("<", "\\u003c")
+    data = json.dumps(getattr(m, "gairlib_data", {}), ensure_ascii=False).translate(IN_SCRIPT)
     text = _template("map.html").render(
         title=getattr(m, "gairlib_title", "Map"),
         leaflet=_leaflet(),

@@ -43,6 +43,7 @@ TASKS: tuple[type[Task], ...] = (
     PlacePulse,
 )
 NAME = re.compile(r"[\w.-]+")  # names become those of DVC stages and of files
+NAME_BYTES = 200  # file systems take 255, of which the pages' own names need some
 
 
 def tasks(dataset: Dataset) -> list[Task]:
@@ -61,7 +62,7 @@ def default_for(dataset: Dataset) -> list[Task]:
     for kind in TASKS:
         able = [task for task in kind.instances(dataset) if not _why_not(task, dataset)]
         chosen += kind.worth_running(able, dataset)
-    return chosen
+    return list({task.name: task for task in chosen}.values())  # a-b of c may be a of b-c, too
 
 
 def get(name: str, dataset: Dataset) -> Task:
@@ -93,4 +94,6 @@ def _why_not(task: Task, dataset: Dataset) -> str | None:
         return (
             "a name may hold letters, digits, dots, dashes and underscores only: rename the column"
         )
+    if (length := len(task.name.encode())) > NAME_BYTES:
+        return f"its name has {length} bytes, {NAME_BYTES} at most: shorten the column's"
     return task.available(dataset)

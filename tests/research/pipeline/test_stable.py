@@ -25,3 +25,9 @@ def test_bars_are_left_out_and_other_text_stays():
     )
     assert without_bars(text) == "before\nafter"
     assert without_bars("[12, 30] metres\n") == "[12, 30] metres\n"
+
+
+def test_ids_of_the_data_stay_as_they_are():
+    for name in (str(uuid4()), f"img_{uuid4().hex}", "T_00012", f"photo {uuid4()}.jpg"):
+        text = f'<td>{name}</td><b title="{name}">gairlibMap({{"id": "{name}"}})'
+        assert counted(text) == text

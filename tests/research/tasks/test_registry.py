@@ -55,6 +55,26 @@ def test_a_column_whose_name_makes_no_stage_is_listed_with_the_reason(folder):
     assert "location-t-mean temp" not in names
 
 
+def test_a_column_whose_name_is_too_long_for_a_file_is_listed_with_the_reason(folder):
+    long = "l" * 240
+    pd.DataFrame({"lon": np.arange(30.0), "lat": 0.0, long: np.arange(30.0)}).to_csv(
+        folder / "tables/t.csv", index=False
+    )
+    dataset = Dataset(folder)
+    assert "251 bytes" in registry.available(dataset)[f"location-t-{long}"]
+    assert not [t for t in registry.default_for(dataset) if long in t.name]
+
+
+def test_two_columns_of_one_name_are_one_stage(folder):
+    numbers = {"lon": np.arange(30.0), "lat": np.arange(30.0)}
+    for table, column in (("a", "b-c"), ("a-b", "c")):
+        pd.DataFrame(numbers | {column: np.arange(30.0)}).to_csv(
+            folder / f"tables/{table}.csv", index=False
+        )
+    names = [task.name for task in registry.default_for(Dataset(folder))]
+    assert names.count("location-a-b-c") == 1
+
+
 def test_task_names_reach_their_module(dataset, tmp_path):
     assert isinstance(registry.get("retrieval", dataset), Retrieval)
     assert isinstance(registry.get("retrieval-rs-location", dataset), places.ChipLocation)
