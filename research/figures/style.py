@@ -109,8 +109,8 @@ def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
     """Write `path`.png and `path`.svg (a suffix in `path` is dropped), creating folders.
 
     Beside them stands `path`.webp, a small picture for the report, of a tall figure its upper part:
-    DVC keeps that one alone (.dvcignore). Returns the first two paths. Only the known image suffixes are dropped: "r2-0.5"
-    keeps its ".5".
+    DVC keeps that one alone (.dvcignore). Returns the first two paths. Only the known image
+    suffixes are dropped: "r2-0.5" keeps its ".5".
     """
     path = Path(path)
     if path.suffix in (".png", ".svg", ".pdf"):

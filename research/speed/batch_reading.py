@@ -141,22 +141,35 @@ def build(folder: Path, chips: int, per_part: int = 250) -> pairs_store.Pairs:
     )
 
 
+def batches(
+    pairs: pairs_store.Pairs,
+    folder: Path,
+    workers: int,
+    *,
+    photo_size: int = PHOTO_PX,
+    chips: int = CHIPS_PER_BATCH,
+    photos_per_chip: int = PHOTOS_PER_CHIP,
+) -> PairBatches:
+    """Batches of the store as training streams them: nothing is held in memory."""
+    return PairBatches(
+        pairs,
+        SimpleNamespace(folder=folder),
+        split="train",
+        photo_size=photo_size,
+        chips_per_batch=chips,
+        photos_per_chip=photos_per_chip,
+        memory_bytes=0,
+        workers=workers,
+    )
+
+
 _state: dict = {}  # of a worker process: what it has opened before the clock starts
 
 
 def _prepare(folder: str) -> None:
     torch.set_num_threads(1)
     pairs = pairs_store.load(folder)
-    _state["batches"] = PairBatches(
-        pairs,
-        SimpleNamespace(folder=Path(folder)),
-        split="train",
-        photo_size=PHOTO_PX,
-        chips_per_batch=CHIPS_PER_BATCH,
-        photos_per_chip=PHOTOS_PER_CHIP,
-        memory_bytes=0,
-        workers=0,
-    )
+    _state["batches"] = batches(pairs, Path(folder), workers=0)
     stored = pairs.photos()
     _state["encoded"] = [stored.encoded(i) for i in range(len(stored))]
 
@@ -189,19 +202,10 @@ def _rate(pools: list[ProcessPoolExecutor], work, steps: range) -> tuple[float, 
 
 def _threads_rate(folder: Path, steps: int) -> float:
     """Photos a second of one process that streams with two threads."""
-    batches = PairBatches(
-        pairs_store.load(folder),
-        SimpleNamespace(folder=folder),
-        split="train",
-        photo_size=PHOTO_PX,
-        chips_per_batch=CHIPS_PER_BATCH,
-        photos_per_chip=PHOTOS_PER_CHIP,
-        memory_bytes=0,
-        workers=2,
-    )
-    batches.batch(0)
+    streamed = batches(pairs_store.load(folder), folder, workers=2)
+    streamed.batch(0)
     start = time.perf_counter()
-    count = sum(len(batches.batch(s).photo_ids) for s in range(1, steps + 1))
+    count = sum(len(streamed.batch(s).photo_ids) for s in range(1, steps + 1))
     return count / (time.perf_counter() - start)
 
 

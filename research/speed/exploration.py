@@ -13,33 +13,25 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import rasterio
-import torch
-from rasterio.transform import from_origin
 
 from gairlib import GAIR, GAIRConfig
 from gairlib.data import scenes
 from gairlib.embed import encode
 from gairlib.embed.field import Field
 from research.maps import explorer, explorer_widgets
+from research.speed import scene_reading
+from research.speed.measure import threads, timed
 
 FULL = (512, 128, 1000, 40)  # cells a side, D, photos, clicks of each kind
 QUICK = (48, 16, 20, 3)
 THREADS = 2
-BANDS = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
 
 
 def problem(folder: Path, side: int, dim: int, photos: int, seed: int = 0) -> explorer.Explorer:
     """A scene of `side` pixels with a random field and random photos, the encoder untrained."""
     rng = np.random.default_rng(seed)
-    path = folder / "scene.tif"
-    profile = dict(driver="GTiff", width=side, height=side, count=10, dtype="uint16", nodata=0)
-    with rasterio.open(
-        path, "w", crs="EPSG:32654", **profile, transform=from_origin(676_000, 3_990_000, 10, 10)
-    ) as file:
-        file.write(np.full((10, side, side), 900, np.uint16))
-        file.descriptions = BANDS
-    scene = scenes.open_scene(path, row={"processing_baseline": "02.14"})
+    scene_reading.write(folder / "scene.tif", side)
+    scene = scenes.open_scene(folder / "scene.tif")
     values = rng.standard_normal((side, side, dim), dtype=np.float32)
     field = Field(
         values, np.ones((side, side), bool), scene.transform, (0, 0, side, side), scene, "nili"
@@ -57,29 +49,28 @@ def problem(folder: Path, side: int, dim: int, photos: int, seed: int = 0) -> ex
 def run(quick: bool = False) -> dict:
     """Median and 95th percentile of seconds a click, for each kind of question."""
     side, dim, photos, clicks = QUICK if quick else FULL
-    threads, rng = torch.get_num_threads(), np.random.default_rng(1)
-    torch.set_num_threads(THREADS)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            start = time.perf_counter()
-            held = problem(Path(folder), side, dim, photos)
-            loading = time.perf_counter() - start
-            picture = np.zeros((side, side, 3), np.uint8)
-            scene = explorer_widgets.SceneClicks(held, picture)
-            earth = explorer_widgets.WorldClicks(held, held.lonlat)
-            spots = held.lonlat[rng.integers(photos, size=clicks)]
-            rows = [int(i) for i in rng.integers(photos, size=clicks)]
-            places = np.stack([rng.uniform(-180, 180, clicks), rng.uniform(-70, 70, clicks)], 1)
-            seconds = {
-                "spot": [_took(held.at, *at) for at in spots],
-                "photo": [_took(held.where, row) for row in rows],
-                "world": [_took(held.world, *at) for at in places],
-                "spot_shown": [_took(scene.spot, *at) for at in spots],
-                "photo_shown": [_took(scene.choose, row) for row in rows],
-                "world_shown": [_took(earth.place, *at) for at in places],
-            }
-    finally:
-        torch.set_num_threads(threads)
+    rng = np.random.default_rng(1)
+
+    def each(question, asked) -> list[float]:
+        return [timed(question, *arguments, repeat=1) for arguments in asked]
+
+    with threads(THREADS), tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        held = problem(Path(folder), side, dim, photos)
+        loading = time.perf_counter() - start
+        scene = explorer_widgets.SceneClicks(held, np.zeros((side, side, 3), np.uint8))
+        earth = explorer_widgets.WorldClicks(held, held.lonlat)
+        spots = held.lonlat[rng.integers(photos, size=clicks)]
+        rows = [(int(i),) for i in rng.integers(photos, size=clicks)]
+        places = np.stack([rng.uniform(-180, 180, clicks), rng.uniform(-70, 70, clicks)], 1)
+        seconds = {
+            "spot": each(held.at, spots),
+            "photo": each(held.where, rows),
+            "world": each(held.world, places),
+            "spot_shown": each(scene.spot, spots),
+            "photo_shown": each(scene.choose, rows),
+            "world_shown": each(earth.place, places),
+        }
     return {
         "cells": side * side,
         "dim": dim,
@@ -91,9 +82,3 @@ def run(quick: bool = False) -> dict:
         **{f"{k}_p95_seconds": float(np.percentile(v, 95)) for k, v in seconds.items()},
         "slowest_seconds": float(max(max(v) for v in seconds.values())),
     }
-
-
-def _took(question, *arguments) -> float:
-    start = time.perf_counter()
-    question(*arguments)
-    return time.perf_counter() - start

@@ -98,9 +98,8 @@ def ours_alone(queries: int, side: int, dim: int) -> float:
 @torch.inference_mode()
 def run(quick: bool = False) -> dict:
     """Seconds of each, ratios, largest differences, and peak bytes of our MLP path."""
-    size, threads = QUICK if quick else FULL, torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    try:
+    size = QUICK if quick else FULL
+    with measure.threads(THREADS):
         linear, mlp, grid, xy = problem(*size)
         ours = {"linear": linear(grid, xy), "mlp": mlp(grid, xy)}  # warm
         sketch(linear, grid, xy)
@@ -115,8 +114,6 @@ def run(quick: bool = False) -> dict:
             start = time.perf_counter()  # once: tens of seconds
             slow[name] = direct(decode, grid, xy)
             seconds[f"{name}_direct"] = time.perf_counter() - start
-    finally:
-        torch.set_num_threads(threads)
     slow["mlp"] += slow["linear"]
     alone = measure.peak("research.speed.inr:ours_alone", *size)
     both = seconds["linear_direct"] + seconds["mlp_direct"]

@@ -11,12 +11,26 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
 RESULTS = Path(__file__).resolve().parents[2] / "metrics/bench.json"
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """That many threads of torch in the block."""
+    import torch  # 200 MB that a fresh process without it must not hold
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def timed(function: Callable, *arguments, repeat: int = 3) -> float:
@@ -54,6 +68,7 @@ def peak(target: str, *arguments) -> dict:
 
     Returns seconds (of the call, without imports), peak_bytes (the most memory that the process
     held, interpreter and imports included) and value (what the function returned, JSON-able).
+    RuntimeError where the process does not end well, with its code and what it said.
     """
     done = subprocess.run(
         [sys.executable, "-m", __name__, target, json.dumps(arguments)],
@@ -61,7 +76,7 @@ def peak(target: str, *arguments) -> dict:
         text=True,
     )
     if done.returncode:
-        raise RuntimeError(f"{target} failed:\n{done.stderr}")
+        raise RuntimeError(f"{target} ended with code {done.returncode}:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -107,25 +122,6 @@ def record(name: str, quick: bool = False) -> dict:
             k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in numbers.items()
         },
     }
-
-
-def table(wanted: Sequence[str], path: Path = RESULTS):
-    """What has been measured of the wanted figures, as a pandas.DataFrame for a report."""
-    import pandas as pd
-
-    found = json.loads(path.read_text()) if path.is_file() else {}
-    rows = [
-        {
-            "figure": name,
-            "measured": key.replace("_", " "),
-            "value": value,
-            "date": found[name]["finished"][:10],
-        }
-        for name in wanted
-        if name in found
-        for key, value in found[name]["numbers"].items()
-    ]
-    return pd.DataFrame(rows, columns=["figure", "measured", "value", "date"])
 
 
 if __name__ == "__main__":  # the fresh process of `peak`

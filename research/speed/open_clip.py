@@ -260,10 +260,9 @@ def speed(kind: str, steps: dict[str, Callable], pairs: int, repeat: int) -> dic
 
 def run(quick: bool = False) -> dict:
     """Speed and memory of loss, step, shared chips and accumulation, and how far losses differ."""
-    size, threads, found = "quick" if quick else "full", torch.get_num_threads(), {}
-    torch.set_num_threads(1 if quick else THREADS)  # small ones only wait for each other
+    size, found = "quick" if quick else "full", {}
     logging.disable()
-    try:
+    with bench.threads(1 if quick else THREADS):  # small ones only wait for each other
         both = loss_sides(size)
         (a, *slopes), (b, *others) = both["theirs"](), both["ours"]()
         found["loss_relative_difference"] = float((a - b).abs() / a)
@@ -279,9 +278,7 @@ def run(quick: bool = False) -> dict:
             found |= speed(kind, steps, pairs, 1 if quick else 2 if kind == "accumulate" else 6)
         for kind in () if quick else ("loss", "step", "shared", "accumulate"):
             found |= memory(kind, size)
-    finally:
-        torch.set_num_threads(threads)
-        logging.disable(logging.NOTSET)
+    logging.disable(logging.NOTSET)
     n, d, chunk = LOSS[size]
     return {
         "open_clip": open_clip.__version__,

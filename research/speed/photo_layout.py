@@ -16,12 +16,8 @@ QUICK = (2, 32, [8, 8, 16, 16])
 def run(quick: bool = False) -> dict:
     """Medians of seconds, side by side, and the greatest difference of the two readings."""
     photos, side, channels = QUICK if quick else FULL
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with measure.threads(1):
         return _measure(photos, side, channels, repeats=1 if quick else 9)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _measure(photos: int, side: int, channels: list[int], repeats: int) -> dict:

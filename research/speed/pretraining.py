@@ -290,9 +290,8 @@ def run(quick: bool = False) -> dict:
     """Rates, their ratio with shared chips and at equal work, the losses' difference, shares."""
     config, options = sample(quick)
     curve, repeat, kinds = (3, 1, 2) if quick else (20, 4, BATCHES)
-    q, threads = options.photos_per_chip, torch.get_num_threads()
-    torch.set_num_threads(1 if quick else THREADS)  # small ones only wait for each other
-    try:
+    q = options.photos_per_chip
+    with measure.threads(1 if quick else THREADS):  # small ones only wait for each other
         shared = [draw(k, config, options.chips_per_batch, q) for k in range(kinds)]
         photos = sum(len(b.photo_ids) for b in shared)
         loops = both(config, options)
@@ -308,8 +307,6 @@ def run(quick: bool = False) -> dict:
         equal = both(config, options)
         race(equal, alone[:1], 0, 1)  # warm
         equal = race(equal, alone, 1, repeat)
-    finally:
-        torch.set_num_threads(threads)
     return {
         "threads": THREADS,
         "chips_per_batch": options.chips_per_batch,

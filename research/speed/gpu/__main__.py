@@ -2,44 +2,33 @@
 
 import argparse
 import importlib
-import json
 import os
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
 
 from research.speed.gpu import machine
 from research.speed.gpu.record import PARTS, RESULTS, Sizes, attempt, table, write
+from research.speed.measure import peak
 
 
-def measure(part: str, sizes: Sizes, device: torch.device) -> dict:
-    """One part in this process; a failure is what it returns."""
-    found = attempt(importlib.import_module(f"research.speed.gpu.{part}").run, sizes, device)
+def measure(part: str, kind: str, quick: bool) -> dict:
+    """One part in this process, on "cuda" or "cpu"; a failure is what it returns."""
+    run = importlib.import_module(f"research.speed.gpu.{part}").run
+    found = attempt(run, Sizes.quick() if quick else Sizes(), device_of(kind))
     machine.free()
     return found
 
 
-def apart(part: str, arguments: list[str]) -> dict:
+def apart(part: str, kind: str, quick: bool) -> dict:
     """One part in a process of its own; whatever becomes of that process is recorded."""
-    with tempfile.TemporaryDirectory() as temporary:
-        into = Path(temporary) / "part.json"
-        command = [
-            sys.executable,
-            "-m",
-            "research.speed.gpu",
-            *arguments,
-            "--part",
-            part,
-            "--into",
-            str(into),
-        ]
-        code = subprocess.run(command).returncode
-        if not into.is_file():
-            return {"failed": f"the process of this part ended with code {code}", "where": ""}
-        return json.loads(into.read_text(encoding="utf-8"))
+    found = attempt(peak, "research.speed.gpu.__main__:measure", part, kind, quick)
+    return found.get("value", found)
+
+
+def device_of(kind: str) -> torch.device:
+    return torch.device("cuda", 0) if kind == "cuda" else torch.device("cpu")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,8 +45,6 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="PART",
         help=f"of {', '.join(PARTS)}",
     )
-    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
-    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     given = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(given)
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -74,26 +61,19 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    device = torch.device(options.device, 0) if options.device == "cuda" else torch.device("cpu")
-    sizes = Sizes.quick() if options.quick else Sizes()
-    if options.part:
-        options.into.write_text(json.dumps(measure(options.part, sizes, device)))
-        return 0
     out = Path(options.out) if options.out else None if options.quick else RESULTS
-    said = ["--device", options.device, *(["--quick"] if options.quick else [])]
     record = {
         "command": "python -m research.speed.gpu " + " ".join(given),
         "quick": options.quick,
-        "machine": machine.about(device),
+        "machine": machine.about(device_of(options.device)),
         "processors": os.cpu_count(),
-        "sizes": sizes.described(),
+        "sizes": (Sizes.quick() if options.quick else Sizes()).described(),
         "parts": {},
     }
     for part in options.only:
         print(f"measuring {part} ...", flush=True)
-        record["parts"][part] = (
-            apart(part, said) if device.type == "cuda" else measure(part, sizes, device)
-        )
+        one = apart if options.device == "cuda" else measure
+        record["parts"][part] = one(part, options.device, options.quick)
         if out:
             write(out, record)
     print(f"\n{record['machine']['device']}, torch {torch.__version__}\n{table(record)}")

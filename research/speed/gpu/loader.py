@@ -16,7 +16,6 @@ import time
 from functools import partial
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 
 import torch
 
@@ -41,15 +40,13 @@ def run(sizes: Sizes, device: torch.device) -> dict:
         folder = Path(temporary)
         pairs = batch_reading.build(folder, sizes.stored_chips)
         options = options_for(sizes, sizes.loader_chips)
-        data = PairBatches(
+        data = batch_reading.batches(
             pairs,
-            SimpleNamespace(folder=folder),
-            split="train",
+            folder,
+            workers,
             photo_size=sizes.config.sv_size,
-            chips_per_batch=sizes.loader_chips,
+            chips=sizes.loader_chips,
             photos_per_chip=sizes.photos,
-            memory_bytes=0,
-            workers=workers,
         )
         modes = {}
         for compiled in sizes.compiled:

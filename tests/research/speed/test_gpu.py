@@ -1,6 +1,7 @@
 """The script of `make bench-gpu`, in small on the CPU: every part runs, and says what is right."""
 
 import json
+import subprocess
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
@@ -219,13 +220,14 @@ def test_command_line(monkeypatch, tmp_path, capsys):
 def test_a_part_whose_process_dies_is_recorded(monkeypatch):
     commands = []
     monkeypatch.setattr(
-        __main__.subprocess,
+        subprocess,
         "run",
-        lambda command: commands.append(command) or SimpleNamespace(returncode=-9),
+        lambda command, **_: commands.append(command) or SimpleNamespace(returncode=-9, stderr=""),
     )
-    found = __main__.apart("loader", ["--device", "cuda"])
+    found = __main__.apart("loader", "cuda", True)
     assert "ended with code -9" in found["failed"]
-    assert commands[0][1:6] == ["-m", "research.speed.gpu", "--device", "cuda", "--part"]
+    asked = ["-m", "research.speed.measure", "research.speed.gpu.__main__:measure"]
+    assert commands[0][1:] == [*asked, '["loader", "cuda", true]']
 
 
 @pytest.mark.gpu

@@ -1,6 +1,5 @@
 """The harness of `make bench`; what it measures is tested elsewhere, in small."""
 
-import json
 import time
 
 import pytest
@@ -27,20 +26,6 @@ def test_peak_runs_in_a_fresh_process_and_sees_its_memory():
     assert large["peak_bytes"] - small["peak_bytes"] > 150_000_000
     with pytest.raises(RuntimeError, match="TypeError"):
         measure.peak("builtins:len", 5)
-
-
-def test_table_shows_what_was_measured(tmp_path):
-    path = tmp_path / "bench.json"
-    path.write_text(
-        json.dumps(
-            {"join": {"finished": "2026-11-23T10:00:00+00:00", "numbers": {"times_faster": 5.6}}}
-        )
-    )
-    shown = measure.table(["join", "inr"], path)
-    assert shown.to_dict("records") == [
-        {"figure": "join", "measured": "times faster", "value": 5.6, "date": "2026-11-23"}
-    ]
-    assert not len(measure.table(["join"], tmp_path / "none.json"))
 
 
 def test_every_figure_has_its_run():
