@@ -1,10 +1,11 @@
 """A dataset folder: scenes, street-level photos, location tables, benchmark folders.
 
     scenes/*.tif            Sentinel-2 rasters in any CRS; STAC items (same stem, .json) beside them
-    scenes/<id>/            or a folder of one raster a band, as products are unpacked
+    scenes/<id>/            or a folder of one raster a band, as products are unpacked; without
+                            scenes/ all these are looked for in the folder itself
     scenes.json             or a STAC ItemCollection (also items.json, catalog.json)
     scenes.csv              optional: scene_id, path, datetime, processing_baseline, cloud_cover,
-                            layout; files in scenes/ that it does not list are taken as well
+                            layout, scale; files in scenes/ that it does not list are taken as well
     street.csv | .parquet   photo_id, path, lon, lat; heading, captured_at, is_spherical and
                             whatever else is there are kept (also .geoparquet; or the tables of
                             Global Streetscapes in streetscapes/)
@@ -32,13 +33,21 @@ import numpy as np
 import pandas as pd
 import rasterio
 
-from gairlib.data import boundary, exif, photo_tables, photos, scene_metadata, table_files, tables
+from gairlib.data import (
+    boundary,
+    exif,
+    photo_tables,
+    photos,
+    scene_folders,
+    scene_metadata,
+    table_files,
+    tables,
+)
 from gairlib.data.scene import Scene, upright
 from gairlib.data.scenes import open_scene
 from gairlib.errors import BadInput, Missing
 
 PUBLISHED = ("pangaea", "geobench", "placepulse", "place-pulse-2.0")
-RASTERS = (".tif", ".tiff")
 PARTS = ("scenes", "street", "tables", "landcover", "streetscapes", *PUBLISHED)
 STAC = ("scenes.json", "items.json", "catalog.json")
 
@@ -69,6 +78,7 @@ class Dataset:
         self.synthetic = bool(self.about.get("synthetic", False))
         self._rejected: dict[str, list[dict]] = {}
         self._kept: dict = {}
+        self._items: list[Path] = []  # STAC items among the scenes
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.folder)!r})"
@@ -115,7 +125,11 @@ class Dataset:
 
     def _read_scenes(self) -> list[Scene]:
         found, seen = [], set()
-        for scene_id, path, row in self._scene_rows():
+        rows, listed = self._scene_rows(), self._stac_scenes()
+        used = {Path(asset.href) for scene in listed for asset in scene.assets}
+        for scene_id, path, row, files in rows:
+            if used & {self.folder / path, *files}:
+                continue  # an item describes it
             if scene_id in seen:
                 self._reject("scene", scene_id, "scene_id stands more than once; first one kept")
                 continue
@@ -125,11 +139,12 @@ class Dataset:
             )
             try:
                 with boundary.reading(f"scene {scene_id}"):
-                    scene = open_scene(self.inside(path), id=scene_id, layout=declared, row=row)
+                    home = self.inside(path)
+                    scene = open_scene(home, id=scene_id, layout=declared, row=row, files=files)
                 found.append(scene)
             except (BadInput, Missing) as problem:
                 self._reject("scene", scene_id, problem)
-        for scene in self._stac_scenes():
+        for scene in listed:
             if scene.id in seen:
                 self._reject("scene", scene.id, "scene_id stands more than once; first one kept")
                 continue
@@ -150,7 +165,8 @@ class Dataset:
     def _stac_scenes(self) -> list[Scene]:
         """Scenes that STAC files in the folder itself list."""
         found: list[Scene] = []
-        for path in [self.folder / name for name in STAC if (self.folder / name).is_file()]:
+        listed = [self.folder / name for name in STAC if (self.folder / name).is_file()]
+        for path in [*listed, *(p for p in self._items if p not in listed)]:
             from gairlib.data import stac  # needs the extra of that name
 
             try:
@@ -164,27 +180,26 @@ class Dataset:
                 self._reject(**row)
         return found
 
-    def _scene_rows(self) -> list[tuple[str, str, dict]]:
-        """(scene_id, path relative to the folder, row of scenes.csv) of every scene."""
+    def _scene_rows(self) -> list[tuple[str, str, dict, tuple[Path, ...]]]:
+        """(scene_id, path relative to the folder, row of scenes.csv, its files where the path is
+        a folder of several) of every scene."""
         rows, listed = [], set()
         table = table_files.find(self.folder, "scenes")
         if table is not None:
             for row in self._table_rows("scene", table, ("scene_id", "path")):
-                rows.append((row["scene_id"], row["path"], row))
+                rows.append((row["scene_id"], row["path"], row, ()))
                 listed.add(os.path.normpath(row["path"].replace("\\", "/")))
-        found = boundary.listing(self.folder / "scenes")
+        home, skip = self.folder / "scenes", None
+        if not home.is_dir():  # a folder that is nothing but scenes, or one product
+            home, skip = self.folder, PARTS
+        found = scene_folders.find(home, self.folder.name.removesuffix(".SAFE"), skip)
         for name, reason in found.odd:
             self._reject("scene", name, reason)
-        for path in [*found.folders, *found.files]:
-            relative = f"scenes/{path.name}"
-            if relative in listed:
-                continue
-            if path in found.folders:
-                rows.append((path.name.removesuffix(".SAFE"), relative, {}))
-            elif path.suffix.lower() in RASTERS:
-                rows.append((path.stem, relative, {}))
-            elif why := _no_raster(path):
-                self._reject("scene", path.name, why)
+        for entry in found.scenes:
+            relative = entry.path.relative_to(self.folder).as_posix()
+            if entry.files or relative not in listed:
+                rows.append((entry.id, relative, {}, entry.files))
+        self._items = found.items
         return rows
 
     def _table_rows(self, kind: str, table: Path, needed: tuple[str, ...]) -> Iterator[dict]:
@@ -372,13 +387,3 @@ def _photo_reason(path: Path) -> str | None:
 
 def _has_images(folder: Path) -> bool:
     return any(p.suffix.lower() in photos.IMAGES for p in boundary.listing(folder).files)
-
-
-def _no_raster(path: Path) -> str | None:
-    """Why a file in scenes/ is not taken; None for notes beside the rasters."""
-    suffix = path.suffix.lower()
-    if suffix in boundary.NOTES or suffix in photos.IMAGES or suffix in (".aux", ".qml", ".vrt"):
-        return None
-    if suffix in (".zip", ".gz", ".tar", ".tgz"):
-        return "an archive is not read; unpack it"
-    return f"files of the kind {suffix or 'without a suffix'} are not read; write a GeoTIFF"

@@ -9,7 +9,7 @@ resolutions the finest one is used.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -255,12 +255,19 @@ def _scale_of(found: dict[str, Found], what: str) -> tuple[float, float] | None:
     return known.pop()
 
 
-def open_folder(folder: str | Path, *, id: str | None = None, row: dict | None = None) -> Scene:
+def open_folder(
+    folder: str | Path,
+    *,
+    id: str | None = None,
+    row: dict | None = None,
+    files: Sequence[Path] = (),
+) -> Scene:
     """A scene out of a folder with one raster a band; BadInput or Missing says why not.
 
     id: by default the folder's name without .SAFE. row: its row of scenes.csv, as in open_scene.
-    Date, cloud cover and baseline come from a STAC item (the only .json in the folder, or
-    <folder>.json beside it), else from the product's MTD_MSIL*.xml and names, else from row.
+    files: those to take, where the folder holds other scenes as well. Date, cloud cover and
+    baseline come from a STAC item (the only one in the folder, or <folder>.json beside it, or
+    <id>.json), else from the product's MTD_MSIL*.xml and names, else from row.
     """
     folder, row = Path(folder), row or {}
     id = id or folder.name.removesuffix(".SAFE")
@@ -268,7 +275,7 @@ def open_folder(folder: str | Path, *, id: str | None = None, row: dict | None =
     if not folder.is_dir():
         raise Missing(f"{what}: there is no such folder")
     candidates: dict[str, list] = {}
-    for path in listing(folder, deep=True).files:
+    for path in files or listing(folder, deep=True).files:
         band, metres = band_of(path.stem)
         if path.suffix.lower() in SUFFIXES and (band in bands.BANDS or band == "SCL"):
             candidates.setdefault(band, []).append((metres or 0.0, str(path)))
@@ -279,16 +286,21 @@ def open_folder(folder: str | Path, *, id: str | None = None, row: dict | None =
             names = " and ".join(name_of(p) for _, p in finest[:2])
             raise BadInput(f"{what}: {names} are both band {band}; keep one product a folder")
         found[band] = Found(finest[0][1])
-    tags = scene_metadata.product_tags(folder)
+    tags = {} if files else scene_metadata.product_tags(folder)
     if "B02" in found:
         when = scene_metadata.date_of_name(f"{folder.name} {name_of(found['B02'].href)}")
         tags |= {"datetime": when} if when and "datetime" not in tags else {}
         tags = header(found["B02"].href, f"{what}, band B02").tags | tags
-    return build(id, folder, found, item=_item(folder), tags=tags, row=row, what=what)
+    return build(id, folder, found, item=_item(folder, id), tags=tags, row=row, what=what)
 
 
-def _item(folder: Path) -> dict:
+def _item(folder: Path, id: str) -> dict:
+    """The STAC item of a folder of bands; other JSON files (tileInfo.json) are left alone."""
     inside = [path for path in listing(folder).files if path.suffix.lower() == ".json"]
-    if len(inside) == 1:
-        return scene_metadata.sidecar(inside[0])
+    named = [path for path in inside if path.stem == id]
+    if len(named or inside) > 1:
+        items = [path for path in inside if "stac_version" in path.read_text(errors="replace")]
+        named = items if len(items) == 1 else named
+    if len(named or inside) == 1:
+        return scene_metadata.sidecar((named or inside)[0])
     return scene_metadata.sidecar(folder.parent / f"{folder.name}.json")

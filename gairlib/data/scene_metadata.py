@@ -50,9 +50,11 @@ GONE = "stac (offset already removed)"
 
 
 def sidecar(path: str | Path) -> dict:
-    """The STAC item of the same stem beside a raster, or {}; BadInput if it is not valid JSON."""
-    path = Path(path).with_suffix(".json")
-    if not path.is_file():
+    """The STAC item of the same stem or name beside a raster, or {}; BadInput if it is not valid
+    JSON."""
+    beside = (Path(path).with_suffix(".json"), Path(f"{path}.json"))  # openEO: x.tif.json
+    path = next((p for p in beside if p.is_file()), None)
+    if path is None:
         return {}
     with reading(path, "not readable as a STAC item (JSON)"):
         item = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -246,8 +248,8 @@ def product_tags(folder: Path) -> dict[str, str]:
     """What a Sentinel-2 product folder says of itself, under the names that date_and_cloud and
     offset know: from MTD_MSIL1C.xml or MTD_MSIL2A.xml, else from the folder's name."""
     tags = {}
-    for path in listing(folder).files:
-        if not (path.name.startswith("MTD_MSIL") and path.suffix.lower() == ".xml"):
+    for path in listing(folder, deep=True).files:
+        if not re.fullmatch(r".*MTD_(MSI|SAF)L.*\.xml", path.name):
             continue
         with reading(path, "not readable as product metadata"):
             text = path.read_text(encoding="utf-8", errors="replace")
@@ -264,11 +266,14 @@ def product_tags(folder: Path) -> dict[str, str]:
             raise BadInput(f"{path}: its bands have offsets of {sorted(added)}; one is read")
         if added:
             tags["ADD_OFFSET"] = str(added.pop())
-        full = re.search(r"<(?:BOA_)?QUANTIFICATION_VALUE\b[^>]*>\s*(\d+)", text)
+        if tags.get("PROCESSING_BASELINE", "").startswith("99"):  # Sen2Cor run by a user
+            del tags["PROCESSING_BASELINE"]
+            tags.setdefault("ADD_OFFSET", "0")  # it lists the offset where there is one
+        full = re.search(r"<(?:BOA_|L2A_BOA_)?QUANTIFICATION_VALUE\b[^>]*>\s*(\d+)", text)
         if full and full[1] != "10000":
             raise BadInput(f"{path}: reflectance x {full[1]}; only reflectance x 10000 is read")
     named = re.search(r"_N(\d{4})_", folder.name)
-    if named:
+    if named and named[1] != "9999":
         tags.setdefault("PROCESSING_BASELINE", named[1])
     return tags
 

@@ -12,7 +12,7 @@ the scene. Pixels are never warped into another CRS.
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,18 +38,23 @@ from gairlib.errors import BadInput, Missing
 
 
 def open_scene(
-    path: str | Path, *, id: str | None = None, layout: str | None = None, row: dict | None = None
+    path: str | Path,
+    *,
+    id: str | None = None,
+    layout: str | None = None,
+    row: dict | None = None,
+    files: Sequence[Path] = (),
 ) -> Scene:
     """A raster with all ten bands, or a folder of one raster a band (`scene_assets`), as a Scene.
 
     Only headers and metadata are read; BadInput or Missing says why it cannot be used. layout:
     declared band layout of a single raster; row: its row of scenes.csv (layout,
     processing_baseline, datetime, cloud_cover, scale are read, all optional). What is declared in
-    `layout` comes first.
+    `layout` comes first. files: the band files of a folder that holds other scenes' as well.
     """
     path, row = Path(path), row or {}
     if path.is_dir():
-        return scene_assets.open_folder(path, id=id, row=row)
+        return scene_assets.open_folder(path, id=id, row=row, files=files)
     id = id or path.stem
     what = f"scene {id} ({path.name})"
     if not path.is_file():

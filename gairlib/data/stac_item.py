@@ -48,10 +48,11 @@ def from_item(
     """The Scene that a STAC item describes.
 
     base: folder or file against which relative hrefs count (default: the item's own link to
-    itself). row: as in open_scene, for what the item does not say. inside: a folder that local
-    assets must not lie outside of. remote: False refuses assets on a server. BadInput or Missing
-    says why it cannot be used: no geometry, a missing band, a grid that does not fit, a local file
-    that is gone. Whether a remote asset is there shows when it is read.
+    itself); a remote asset whose copy lies there is read from it. row: as in open_scene, for what
+    the item does not say. inside: a folder that local assets must not lie outside of. remote: False
+    refuses assets on a server. BadInput or Missing says why it cannot be used: no geometry, a
+    missing band, a grid that does not fit, a local file that is gone. Whether a remote asset is
+    there shows when it is read.
     """
     if not isinstance(item, pystac.Item):
         name = item.get("id") if isinstance(item, dict) else None
@@ -137,16 +138,27 @@ def _bands(item: pystac.Item, what: str) -> dict[str, Found]:
         listed = [fields, *(fields.get("bands") or []), *(fields.get("raster:bands") or [])]
         if not any("data_type" in one for one in listed):
             dtype = None  # odc-stac takes float32 where an item is silent
+        beside = _beside(item, source.uri, key)
         one = Found(
-            source.uri,
+            beside or source.uri,
             index,
-            None if geobox is None else _grid(geobox),
+            None if geobox is None or beside else _grid(geobox),  # a copy may be a part
             None if nodata is None else float(nodata),
             dtype,
         )
         entry = ((rank, metres or float("inf"), order), one)
         best[band] = min(best.get(band, entry), entry, key=lambda e: e[0])
     return {band: one for band, (_, one) in best.items()}
+
+
+def _beside(item: pystac.Item, href: str, key: str) -> str | None:
+    """The copy of a remote asset that lies beside its item, under the asset's file name or key."""
+    home = item.get_self_href()
+    if not is_remote(href) or not home or is_remote(home):
+        return None
+    name = name_of(href)
+    copies = (Path(home).parent / n for n in (name, f"{key}{Path(name).suffix}"))
+    return next((str(path) for path in copies if path.is_file()), None)
 
 
 def _grid(geobox) -> Grid:

@@ -1,0 +1,135 @@
+"""Which scenes lie in a folder, told by names alone: nothing is opened but small JSON files.
+
+A scene is a raster with all bands; a folder of one raster a band (a .SAFE, an item of a catalogue);
+or the band files of one product beside those of others, which share the beginning of their names
+(S2A_32TMT_20230501_0_L2A_B02.tif, openEO_2023-05-01Z_B02.tif). STAC items that lie among them
+either describe one of these (same stem, or alone with one product), or are scenes of their own.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gairlib import bands
+from gairlib.data import boundary, photos
+from gairlib.data.scene_assets import SUFFIXES, band_of
+
+RASTERS = (".tif", ".tiff")
+LEAST = 3  # band files of one beginning make a product
+_NAMES = "|".join(sorted(bands.ALIASES, key=len, reverse=True))
+_OTHERS = (
+    "TCI|AOT|WVP|PVI|CLD|SNW|visual|cloud|snow|preview|overview"  # that products bring as well
+)
+_TAIL = re.compile(rf"(?:(.*)[_.-])?(?:B\d\d?A?|{_NAMES}|{_OTHERS})(?:[_-][126]0m)?", re.I)
+_RESOLUTION = re.compile(r"R[126]0m|GRANULE|IMG_DATA", re.I)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One scene: the raster or folder where it lies, and its band files where they lie among
+    others in that folder."""
+
+    id: str
+    path: Path
+    files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """Scenes, STAC items that are scenes of their own, and (name, reason) of what is neither."""
+
+    scenes: list[Entry] = field(default_factory=list)
+    items: list[Path] = field(default_factory=list)
+    odd: list[tuple[str, str]] = field(default_factory=list)
+
+
+def find(folder: Path, name: str, skip: tuple[str, ...] | None = None) -> Found:
+    """What lies in a folder. name: of a product whose files have no beginning in common. skip: None
+    for a folder that is there for scenes, where everything else is odd; else folders to leave
+    alone, and what is no scene is nobody's business here."""
+    listed = boundary.listing(folder)
+    if is_product(folder):
+        return Found([Entry(name, folder)])
+    products = _products(listed.files)
+    scenes = []
+    for below in listed.folders:
+        if skip is None or below.name not in skip and _holds_bands(below):
+            scenes += _folders(below)
+    scenes += [Entry(start or name, folder, tuple(files)) for start, files in products.items()]
+    taken = {path for files in products.values() for path in files}
+    odd = list(listed.odd) if skip is None else []
+    items = []
+    for path in listed.files:
+        suffix = path.suffix.lower()
+        if path in taken:
+            continue
+        if suffix in RASTERS:
+            scenes.append(Entry(path.stem, path))
+        elif suffix == ".json" and _is_item(path):
+            items.append(path)
+        elif skip is None and (why := _no_raster(path)):
+            odd.append((path.name, why))
+    described = {p for s in scenes for p in (s.path.stem, s.path.name, s.id) if not s.files}
+    items = [path for path in items if path.stem not in described]
+    if len(products) == len(items) == 1:
+        items = []  # it describes the one product, see scene_assets.open_folder
+    return Found(scenes, items, odd)
+
+
+def is_product(folder: Path) -> bool:
+    """Whether a folder is one unpacked product: a .SAFE, under whatever name."""
+    return any(
+        re.fullmatch(r".*MTD_(MSI|SAF)L.*\.xml", p.name) for p in boundary.listing(folder).files
+    )
+
+
+def _products(files: list[Path]) -> dict[str, list[Path]]:
+    """Band files by the beginning that their names share, of those that are a product's."""
+    found: dict[str, list[Path]] = {}
+    for path in files:
+        tail = _TAIL.fullmatch(path.stem) if path.suffix.lower() in SUFFIXES else None
+        if tail:
+            found.setdefault(tail[1] or "", []).append(path)
+    return {
+        start: paths
+        for start, paths in found.items()
+        if len({band_of(p.stem)[0] for p in paths} & set(bands.BANDS)) >= LEAST
+    }
+
+
+def _folders(folder: Path) -> list[Entry]:
+    """The scenes of a folder: one, or those of several products in it or below it."""
+    listed = boundary.listing(folder)
+    products = _products(listed.files)
+    if len(products) > 1:
+        return [Entry(start or folder.name, folder, tuple(f)) for start, f in products.items()]
+    below = [f for f in listed.folders if not _RESOLUTION.fullmatch(f.name) and _holds_bands(f)]
+    if products or is_product(folder) or len(below) < 2:
+        return [Entry(folder.name.removesuffix(".SAFE"), folder)]
+    return [entry for one in below for entry in _folders(one)]
+
+
+def _holds_bands(folder: Path) -> bool:
+    files = boundary.listing(folder, deep=True).files
+    named = {band_of(p.stem)[0] for p in files if p.suffix.lower() in SUFFIXES}
+    return len(named & set(bands.BANDS)) >= LEAST
+
+
+def _is_item(path: Path) -> bool:
+    """Whether a JSON file is a STAC item with assets; False where it cannot be read."""
+    try:
+        item = json.loads(path.read_text(encoding="utf-8-sig"))
+        return item.get("type") == "Feature" and bool(item.get("assets"))
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
+
+
+def _no_raster(path: Path) -> str | None:
+    """Why a file in scenes/ is not taken; None for notes beside the rasters."""
+    suffix = path.suffix.lower()
+    if suffix in boundary.NOTES or suffix in photos.IMAGES or suffix in (".aux", ".qml", ".vrt"):
+        return None
+    if suffix in (".zip", ".gz", ".tar", ".tgz"):
+        return "an archive is not read; unpack it"
+    return f"files of the kind {suffix or 'without a suffix'} are not read; write a GeoTIFF"

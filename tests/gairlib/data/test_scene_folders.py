@@ -1,0 +1,145 @@
+"""Folders of scenes as providers and tools leave them, read without a table that explains them."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from builders.small_products import EARTH_ENGINE, write_export, write_item, write_safe
+from builders.small_scenes import item, on_10_m, write_bands
+
+from gairlib.bands import BANDS
+from gairlib.data import scenes
+from gairlib.data.dataset import Dataset
+
+
+def read(folder, count=1):
+    """The scenes of a folder, none of its entries rejected, and their pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        dataset = Dataset(folder)
+        found = dataset.scenes()
+    assert dataset.rejected == [] and len(found) == count
+    return found, [scenes.read(scene) for scene in found]
+
+
+def land(size=64, low=0):
+    level = np.array([420, 660, 540, 930, 2150, 2560, 2740, 2900, 1750, 980])[:, None, None]
+    noise = np.random.default_rng(0).normal(0, 60, (10, size, size))
+    return np.clip(level + noise + low, 1, 65000).astype(np.uint16)
+
+
+@pytest.mark.parametrize("home", ["scenes", ".", "itself", "scenes/twice"])
+@pytest.mark.parametrize(
+    ("level", "baseline", "listed", "offset"),
+    [
+        ("L2A", "0510", True, 1000),
+        ("L1C", "0400", True, 1000),
+        ("L2A", "0301", False, 0),
+        ("L1C", "0209", False, 0),
+        ("L2A", "9999", False, 0),
+        ("L2A", "9999", True, 1000),
+    ],
+)
+def test_an_unpacked_safe(tmp_path, level, baseline, listed, offset, home):
+    safe = write_safe(tmp_path / home if home != "itself" else tmp_path, level, baseline, listed)
+    (scene,), (values,) = read(safe if home == "itself" else tmp_path)
+    assert scene.id == ("twice" if home == "scenes/twice" else safe.stem)
+    assert (scene.offset, scene.offset_source) == (offset, "tags")
+    assert scene.datetime == "2022-05-01T10:20:31.024Z" and scene.cloud_cover == 23.5
+    assert (scene.scl_asset is not None) == (level == "L2A")
+    written = write_bands(tmp_path / "same", low=1200)
+    np.testing.assert_array_equal(values, on_10_m(written) - offset)
+
+
+@pytest.mark.parametrize("home", ["scenes/{id}", "{id}", "scenes", "."])
+@pytest.mark.parametrize("name", ["{band}", "{key}", "S2A_32TMT_20230501_0_L2A_{band}"])
+def test_cogs_of_earth_search(tmp_path, home, name):
+    id = "S2A_32TMT_20230501_0_L2A"
+    folder = tmp_path / home.format(id=id)
+    gone = {"earthsearch:boa_offset_applied": True}
+    values = write_item(folder, id, "earth-search", name=name, **gone)
+    (folder / "tileInfo.json").write_text('{"path": "tiles/32/T/MT"}')
+    (scene,), (got,) = read(tmp_path)
+    assert (scene.offset, scene.offset_source) == (0, "stac (offset already removed)")
+    assert scene.cloud_cover == 12.5 and scene.datetime == "2023-05-01T10:00:00Z"
+    np.testing.assert_array_equal(got, on_10_m(values))
+    (folder / f"{id}.json").unlink()  # bare band files
+    (scene,), (got,) = read(tmp_path)
+    assert (scene.offset, scene.offset_source) == (1000, "guessed from pixels")
+    np.testing.assert_array_equal(got, on_10_m(values) - 1000)
+    if "{id}" in home or "S2A" in name:
+        assert scene.datetime == "2023-05-01"
+
+
+@pytest.mark.parametrize("home", ["scenes/{id}", "{id}", "scenes", "."])
+def test_items_of_the_planetary_computer(tmp_path, home):
+    written = {}
+    for tile in ("T32TMT", "T32TMS"):
+        id = f"S2A_MSIL2A_20230501T102031_R065_{tile}_20230501T140000"
+        name = f"{tile}_20230501T102031_" + "{band}_{metres}m"
+        folder = tmp_path / home.format(id=id)
+        written[id] = write_item(folder, id, "planetary", name=name, flat=tile)
+    found, got = read(tmp_path, 2)
+    assert [s.id for s in found] == sorted(written)
+    for scene, values in zip(found, got):
+        assert (scene.offset, scene.offset_source) == (1000, "stac")
+        np.testing.assert_array_equal(values, on_10_m(written[scene.id]) - 1000)
+
+
+def test_an_item_without_its_files_takes_no_neighbour_along(tmp_path):
+    write_item(tmp_path / "scenes", "a", "planetary", name="a_{band}")
+    (tmp_path / "scenes/b.json").write_text(json.dumps(item("b", "https://x.invalid/b")))
+    dataset = Dataset(tmp_path)
+    assert [s.id for s in dataset.scenes()] == ["a"]
+    ((item_, reason),) = [(r["item"], r["reason"]) for r in dataset.rejected]
+    assert item_ == "b" and "is remote" in reason
+
+
+def test_exports_of_earth_engine(tmp_path):
+    values = land(low=1000)
+    path = tmp_path / "scenes/20230501T102031_20230501T102600_T32TMT.tif"
+    write_export(path, EARTH_ENGINE, values, PROCESSING_BASELINE="05.09")
+    harmonised = tmp_path / "scenes/harmonised.tif"
+    collection = "COPERNICUS/S2_SR_HARMONIZED"
+    write_export(harmonised, EARTH_ENGINE, land(), PROCESSING_BASELINE="05.09", id=collection)
+    names = [f"{n}_median" for n in EARTH_ENGINE[:12]]
+    write_export(tmp_path / "scenes/median.tif", names, land().astype(np.float64), nodata=np.nan)
+    (first, other, median), (got, *rest) = read(tmp_path, 3)
+    assert (first.offset, first.offset_source) == (1000, "tags")
+    assert first.datetime == "2023-05-01T10:20:31Z" and first.scl_index == 15
+    np.testing.assert_array_equal(got, np.maximum(values, 1000) - 1000)
+    assert other.offset == median.offset == 0
+    for one in rest:
+        np.testing.assert_array_equal(one, land())
+
+
+def test_reflectance_of_earth_engine_is_refused_until_somebody_says_what_it_is(tmp_path):
+    path = tmp_path / "scenes/reflectance.tif"
+    write_export(path, EARTH_ENGINE[:12], (land() / 1e4).astype(np.float32))
+    dataset = Dataset(tmp_path)
+    assert dataset.scenes() == []
+    assert "column `scale` of scenes.csv" in dataset.rejected[0]["reason"]
+    table = "scene_id,path,scale,processing_baseline\nr,scenes/reflectance.tif,1,03.00\n"
+    (tmp_path / "scenes.csv").write_text(table)
+    np.testing.assert_array_equal(read(tmp_path)[1][0], land())
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_exports_of_openeo(tmp_path, together):
+    values, folder = land().astype(np.int16), tmp_path / "scenes"
+    values[:, :10] = -32768
+    if together:
+        write_export(folder / "openEO_2023-05-01Z.tif", [*BANDS, "SCL"], values, nodata=-32768)
+        (folder / "openEO_2023-05-01Z.tif.json").write_text(
+            '{"type": "Feature", "assets": {}, "properties": {"eo:cloud_cover": 7}}'
+        )
+    else:
+        for i, band in enumerate(BANDS):
+            one = np.repeat(values[i : i + 1], 10, 0)
+            write_export(folder / f"openEO_2023-05-01Z_{band}.tif", [band], one, nodata=-32768)
+    (folder / "job-results.json").write_text('{"type": "Collection", "assets": {"x.tif": {}}}')
+    (scene,), (got,) = read(tmp_path)
+    assert scene.id == "openEO_2023-05-01Z" and scene.datetime == "2023-05-01"
+    assert scene.cloud_cover == 7 or not together
+    np.testing.assert_array_equal(got, np.where(values == -32768, 0, values))
