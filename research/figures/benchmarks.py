@@ -46,14 +46,6 @@ def _name(encoder: str) -> str:
     return NAMES.get(encoder, encoder[:1].upper() + encoder[1:])
 
 
-def empty(text: str) -> Figure:
-    fig = Figure(figsize=(style.WIDTH, 1.6))
-    ax = fig.add_subplot()
-    ax.axis("off")
-    ax.text(0.0, 0.5, "\n".join(textwrap.wrap(text, 100)), va="center")
-    return fig
-
-
 def rows(result) -> Figure:
     """Point and 95% interval of every encoder, one panel a judged metric; dashed: knowing nothing.
 
@@ -61,7 +53,7 @@ def rows(result) -> Figure:
     """
     with style.context():
         if result.status != "ran":
-            return empty(f"{result.task} on {result.dataset} was skipped: {result.reason}")
+            return style.empty(f"{result.task} on {result.dataset} was skipped: {result.reason}")
         panels = result.mainline
         per_row = min(COLUMNS, len(panels))
         lines = -(-len(panels) // per_row)

@@ -10,7 +10,6 @@ from matplotlib.patches import Patch
 from gairlib import geo, preprocess
 from research.evaluation import localisation
 from research.figures import style
-from research.figures.benchmarks import empty
 from research.tasks.segmentation.data import IGNORE, SegmentationData
 
 TILES = 3
@@ -34,7 +33,9 @@ def example(result) -> Figure:
     with style.context():
         found = result.example
         if not found:
-            return empty(f"{result.task} on {result.dataset}: {result.reason or 'no example'}")
+            return style.empty(
+                f"{result.task} on {result.dataset}: {result.reason or 'no example'}"
+            )
         if "reading" in found:
             fig = _pair(**found)
         elif "where" in found:

@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
-from PIL import Image
 
 from gairlib.data.dataset import Dataset
 from gairlib.data.scene import Scene
@@ -39,21 +38,6 @@ def _sheet(
     return fig, axes
 
 
-def _empty(text: str) -> Figure:
-    """A figure that says why there is nothing to see."""
-    with style.context():
-        fig = Figure(figsize=(style.WIDTH, 1.6))
-    fig.text(0.5, 0.5, text, ha="center", va="center", color=style.GREY)
-    return fig
-
-
-def thumbnail(dataset: Dataset, row, size: int = THUMB) -> np.ndarray:
-    """A photo, upright and with its own proportions, at most `size` px along its longer side."""
-    image = Image.fromarray(dataset.photo(row))
-    image.thumbnail((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image)
-
-
 def scenes_to_show(scenes: Sequence[Scene], street: pd.DataFrame, count: int) -> list[Scene]:
     """Scenes that have photos first, then the others, evenly picked along the list."""
     lon, lat = street["lon"].to_numpy(), street["lat"].to_numpy()
@@ -70,7 +54,7 @@ def scenes_to_show(scenes: Sequence[Scene], street: pd.DataFrame, count: int) ->
 def scene_sheet(dataset: Dataset, scenes: Sequence[Scene], street: pd.DataFrame) -> Figure:
     """Scenes in true colour (of large ones the middle), with the photos that lie in them."""
     if not scenes:
-        return _empty("no scene")
+        return style.empty("no scene")
     fig, axes = _sheet(len(scenes), 3, style.WIDTH / 3 + 0.6)
     for ax, scene in zip(axes, scenes):
         width, height = min(VIEW, scene.width), min(VIEW, scene.height)
@@ -109,10 +93,10 @@ def _plural(count: int) -> str:
 def photo_sheet(dataset: Dataset, rows: pd.DataFrame) -> Figure:
     """Photos (rows of street() or of a manifest), each with its id, place and heading."""
     if not len(rows):
-        return _empty("no photo")
+        return style.empty("no photo")
     fig, axes = _sheet(len(rows), 4, 2.1)
     for ax, row in zip(axes, rows.to_dict("records")):
-        ax.imshow(thumbnail(dataset, row))
+        ax.imshow(style.thumbnail(dataset.photo(row), THUMB))
         ax.set_title(_shortened(row["photo_id"]), fontsize=8)
         ax.set_xlabel(_caption(row), fontsize=8)
     return style.mark(fig, dataset.synthetic)
@@ -128,17 +112,13 @@ def _caption(row: dict) -> str:
     return where + (f"\nheading {heading:.0f}°" if np.isfinite(heading) else "")
 
 
-def counts(report: dict, before: dict[str, int] | None = None) -> Figure:
-    """Where every photo went: paired by split, rejected by reason.
-
-    before: reasons for which rows of the photo table were rejected before pairing.
-    """
+def counts(report: dict) -> Figure:
+    """Where every photo went: paired by split, rejected by reason."""
     bars = [
         (f"paired, {name}", of["photos"], SPLIT_COLOURS[name])
         for name, of in report["by_split"].items()
     ]
-    lost = {**(before or {}), **report["rejected"]}
-    bars += [(f"rejected: {reason}", n, style.GREY) for reason, n in lost.items()]
+    bars += [(f"rejected: {why}", n, style.GREY) for why, n in report["rejected"].items()]
     with style.context():
         fig = Figure(figsize=(style.WIDTH, 0.9 + 0.42 * len(bars)), layout="constrained")
         ax = fig.subplots()
@@ -148,8 +128,8 @@ def counts(report: dict, before: dict[str, int] | None = None) -> Figure:
         ax.invert_yaxis()
         ax.margins(x=0.12)
         ax.grid(axis="y", visible=False)
-        total = report["photos_in"] + sum((before or {}).values())
-        ax.set(xlabel="photos", title=f"{total:,} photos in: {report['paired']:,} paired")
+        title = f"{report['photos_in']:,} photos in: {report['paired']:,} paired"
+        ax.set(xlabel="photos", title=title)
     return fig
 
 
@@ -164,7 +144,7 @@ def pairs_map(pairs: Pairs, dataset: Dataset) -> Figure:
     """Chips on the globe by split; the positions of a location table show where the land is."""
     chips = pairs.chips
     if not chips.sizes["chip"]:
-        return _empty("no pair to show on a map")
+        return style.empty("no pair to show on a map")
     with style.context():
         fig = Figure(figsize=(style.WIDTH, 4.2), layout="constrained")
         ax = fig.subplots()
@@ -200,7 +180,7 @@ def pairs_map(pairs: Pairs, dataset: Dataset) -> Figure:
 def pair_sheet(dataset: Dataset, pairs: Pairs, chips: Sequence[int], photos: int = 4) -> Figure:
     """Each row a chip with its photos' positions and headings drawn in, and those photos."""
     if not len(chips):
-        return _empty("no pair to show")
+        return style.empty("no pair to show")
     photos = min(photos, int(pairs.chips["photos"].values[list(chips)].max()))
     width = min(style.WIDTH, 2.6 * (photos + 1))
     height = width / (photos + 1) + 0.5
@@ -214,7 +194,7 @@ def pair_sheet(dataset: Dataset, pairs: Pairs, chips: Sequence[int], photos: int
                 ax.set_axis_off()
                 continue
             row = rows.iloc[i].to_dict()
-            ax.imshow(thumbnail(dataset, row))
+            ax.imshow(style.thumbnail(dataset.photo(row), THUMB))
             ax.set_title(f"{i + 1}", fontsize=9.5, color=style.BLACK)
             ax.set_xlabel(f"{_shortened(row['photo_id'], 20)}\n{_heading(row)}", fontsize=7.5)
     return style.mark(fig, dataset.synthetic)
@@ -262,7 +242,7 @@ def _draw_chip(ax, chip, rows: pd.DataFrame, shown: int) -> None:
 def distributions(pairs: Pairs, synthetic: bool) -> Figure:
     """How far photos lie from the chip's centre, where in the chip, cloud share, photos a chip."""
     if not len(pairs.manifest):
-        return _empty("no pair, so no distribution")
+        return style.empty("no pair, so no distribution")
     chips, manifest = pairs.chips, pairs.manifest
     half, margin = chips.attrs["chip_m"] / 2, chips.attrs["margin"]
     with style.context():

@@ -7,6 +7,7 @@ date, so that the same figure gives the same file.
 """
 
 import re
+import textwrap
 from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -171,6 +172,21 @@ def log_axis(axis) -> None:
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     axis.set_major_formatter(lambda value, _: f"{value:,g}")
     axis.set_minor_formatter(LogFormatter())
+
+
+def empty(text: str) -> Figure:
+    """A figure that says why there is nothing to see."""
+    with context():
+        fig = Figure(figsize=(WIDTH, 1.6))
+    fig.text(0.5, 0.5, textwrap.fill(text, 100), ha="center", va="center", color=GREY)
+    return fig
+
+
+def thumbnail(picture: np.ndarray, side: int = 200) -> np.ndarray:
+    """uint8 [H, W, 3], shrunk to at most side x side pixels in its own proportions."""
+    image = Image.fromarray(picture)
+    image.thumbnail((side, side))
+    return np.asarray(image)
 
 
 def mark(fig: Figure, synthetic: bool) -> Figure:

@@ -23,15 +23,14 @@ from gairlib.data.scene import Scene
 from gairlib.embed import encode as features
 from gairlib.embed.field import Field, Finding, find, flat_note, in_window, similarity_limits
 from gairlib.errors import BadInput
+from research.figures.style import thumbnail
 from research.maps.overlays import (
     CLEAR,
     Warp,
-    credit,
     data_uri,
     indexed_uri,
     mercator,
     similarity_index,
-    thumbnail,
     unmercator,
 )
 
@@ -233,28 +232,6 @@ def gallery(manifest: pd.DataFrame, scene: Scene, most: int, seed: int = 0) -> p
     rest = rows[rows["scene_id"] != scene.id]
     rest = rest.sample(min(len(rest), most - len(own)), random_state=seed)
     return pd.concat([own, rest]).reset_index(drop=True)
-
-
-def held_note(manifest: pd.DataFrame, scene: Scene, photos: pd.DataFrame) -> str:
-    """How many of the scene's photos and of the folder's others are held in `photos` (see
-    `gallery`), and what to do for more."""
-    said, short = [], False
-    every = manifest.drop_duplicates("photo_id")
-    for whose, rows, held in (
-        ("this scene's", every["scene_id"] == scene.id, photos["scene_id"] == scene.id),
-        ("the folder's other", every["scene_id"] != scene.id, photos["scene_id"] != scene.id),
-    ):
-        said.append(f"{int(held.sum())} of {whose} {int(rows.sum())}")
-        short = short or held.sum() < rows.sum()
-    more = " A larger `gallery` holds more." if short else ""
-    return f"{said[0]} and {said[1]} paired photos are held.{more}"
-
-
-def credit_lines(dataset: Dataset, scene: Scene) -> tuple[str, str]:
-    """The lines to stand under the scene and under the world."""
-    tables = "places: tables of the folder, see its README"
-    world = tables if dataset.tables() else "places: the folder's photos"
-    return credit(scene, dataset.synthetic), world
 
 
 def build(model, dataset: Dataset, field: Field, photos: pd.DataFrame) -> Explorer:

@@ -35,7 +35,7 @@ class SceneClicks:
     """The scene: click a spot for the photos that look like it, or a photo for where it could be.
 
     true_colour: uint8 RGBA over the field's window; credit: the line under the map (see
-    `explorer.credit_lines`). `view` is what to display; `spot` and `choose` are what a click calls.
+    `overlays.credit`). `view` is what to display; `spot` and `choose` are what a click calls.
     """
 
     def __init__(

@@ -186,13 +186,6 @@ def credit(scene: Scene, synthetic: bool) -> str:
     return "synthetic scene" if synthetic else sentinel_notice(scene.datetime)
 
 
-def thumbnail(picture: np.ndarray, side: int = 200) -> np.ndarray:
-    """uint8 [H, W, 3], shrunk to at most side x side pixels in its own proportions."""
-    image = Image.fromarray(picture)
-    image.thumbnail((side, side))
-    return np.asarray(image)
-
-
 def true_colour_of(field: Field, values: np.ndarray) -> tuple[np.ndarray, tuple]:
     """The scene's true colours in the field's window: (RGBA, window); values as `scenes.read`."""
     rgb = style.true_colour(values)

@@ -12,7 +12,8 @@ import pandas as pd
 
 from gairlib import geo
 from gairlib.embed import nearest
-from research.maps.overlays import data_uri, thumbnail
+from research.figures.style import thumbnail
+from research.maps.overlays import data_uri
 
 PICTURE_BYTES = 2_200_000  # of all photos together, as they stand in the page
 SIDES = (200, 140, 96, 64)  # pixels: the first with which all photos fit is taken

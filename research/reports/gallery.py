@@ -17,7 +17,7 @@ from gairlib.embed.field import window_around
 from gairlib.errors import BadInput, Missing
 from gairlib.pairs import store
 from research.figures import style
-from research.maps.overlays import data_uri, thumbnail
+from research.maps.overlays import data_uri
 
 SIDE = 240  # pixels of a chip's picture
 QUALITY = 55  # of WebP
@@ -61,7 +61,7 @@ def pictures(dataset: Dataset, pairs: Path, seed: int = 0) -> list[Picture]:
     group = next(named, "photo_id")
     for i in _spread(street, group, OTHERS, rng):
         row = street.iloc[i].to_dict()
-        image = data_uri(thumbnail(dataset.photo(row), SIDE), "webp", QUALITY)
+        image = data_uri(style.thumbnail(dataset.photo(row), SIDE), "webp", QUALITY)
         found.append(Picture("photo", (image,), str(row["photo_id"]), _about(row)))
     return found
 
@@ -83,7 +83,7 @@ def _pair(dataset: Dataset, paired, row) -> Picture:
     draw = ImageDraw.Draw(marked)
     for radius, colour in ((9, "white"), (6, style.VERMILION)):
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
-    photo = thumbnail(dataset.photo(row.to_dict()), SIDE)
+    photo = style.thumbnail(dataset.photo(row.to_dict()), SIDE)
     metres = paired.chips.attrs.get("chip_m")
     size = f"chip of {metres:g} m" if metres else "chip"
     return Picture(
@@ -101,7 +101,7 @@ def _scene(scene: Scene) -> Picture:
     when = (scene.datetime or "")[:10]
     return Picture(
         "scene",
-        (data_uri(thumbnail(rgb, SIDE), "webp", QUALITY),),
+        (data_uri(style.thumbnail(rgb, SIDE), "webp", QUALITY),),
         scene.id,
         ", ".join(filter(None, [size, scene.layout, when])),
     )

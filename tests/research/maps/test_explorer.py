@@ -5,6 +5,7 @@ import html as markup
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -204,21 +205,6 @@ def test_gallery_has_the_scenes_photos_first():
     assert len(explorer.gallery(manifest.iloc[:0], Scene, 4)) == 0
 
 
-def test_what_the_gallery_leaves_out_is_said():
-    manifest = pd.DataFrame({"photo_id": list("abbcdef"), "scene_id": list("sssttuu")})
-
-    class Scene:
-        id = "s"
-
-    some = explorer.gallery(manifest, Scene, 3)
-    assert explorer.held_note(manifest, Scene, some) == (
-        "2 of this scene's 2 and 1 of the folder's other 4 paired photos are held. "
-        "A larger `gallery` holds more."
-    )
-    every = explorer.gallery(manifest, Scene, 99)
-    assert explorer.held_note(manifest, Scene, every).endswith("4 paired photos are held.")
-
-
 # ---------------------------------------------------------------------------- the widgets
 
 
@@ -276,15 +262,10 @@ def test_dots_that_are_not_drawn_are_named(scene, monkeypatch):
     assert len(shown.photos.options) == 1 + 5 and "dots drawn" not in words(whole.view)
 
 
-def test_credits_stand_under_the_widgets(scene, tiny):
-    from gairlib.data.dataset import Dataset
-
-    dataset, taken = Dataset(tiny), replace(scene, datetime="2021-05-06")
-    of_scene, of_world = explorer.credit_lines(dataset, taken)
-    assert of_scene == "synthetic scene"
-    assert of_world == "places: tables of the folder, see its README"
-    dataset.synthetic = False
-    of_scene, _ = explorer.credit_lines(dataset, taken)
+def test_credits_stand_under_the_widgets(scene):
+    taken = replace(scene, datetime="2021-05-06")
+    assert overlays.credit(taken, synthetic=True) == "synthetic scene"
+    of_scene, of_world = overlays.credit(taken, synthetic=False), "places: a table"
     assert of_scene == "contains modified Copernicus Sentinel data 2021"
     held = make(scene)
     ground = np.zeros((48, 48, 4), np.uint8)
@@ -444,3 +425,8 @@ def test_the_notebook_runs_without_a_browser(tiny, embedded, tmp_path, with_phot
     assert json.loads((tmp_path / "55.json").read_text())["parameters"]["gallery"] == 20
     said = "the most similar place is off by" if with_photos else "No photo stands in this scene"
     assert said in page and "The slowest kind of click" in page
+    held = re.search(
+        r"(\d+) of this scene.{1,6} (\d+) and (\d+) of the folder.* (\d+) paired", page
+    )
+    own, of_own, other, of_other = map(int, held.groups())
+    assert own == min(20, of_own) and own + other == min(20, of_own + of_other)
