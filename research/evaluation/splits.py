@@ -69,8 +69,12 @@ def fitting_size(lonlat: ArrayLike, sizes: Sequence[float], least: int) -> float
 def sites_of(rows: pd.DataFrame) -> np.ndarray:
     """What counts as one place for the rows of a manifest [n]: the site where all have one, else
     the scene."""
-    named = "site" in rows and rows["site"].notna().all()
-    return rows["site" if named else "scene_id"].astype(str).to_numpy(dtype=str)
+    return rows["site" if named_sites(rows) else "scene_id"].astype(str).to_numpy(dtype=str)
+
+
+def named_sites(rows: pd.DataFrame) -> bool:
+    """Whether all rows name their site."""
+    return "site" in rows and bool(rows["site"].notna().all())
 
 
 def fold_numbers(groups: ArrayLike, folds: int, seed: int) -> np.ndarray:

@@ -98,12 +98,17 @@ def site_folds(split, sites, seed: int) -> Folds:
     return [(rest[np.isin(sites[rest], chosen)], test)]
 
 
-def site_schemes(split: pd.Series | None, sites: np.ndarray) -> list[Scheme]:
+def site_schemes(
+    split: pd.Series | None, sites: np.ndarray, degrees: float | None = None
+) -> list[Scheme]:
     """By the data's own split where it has a test part, else over sites; and over rows beside it,
-    which flatters (the test rows' own sites are trained on): what a site not seen costs."""
+    which flatters (the test rows' own sites are trained on): what a site not seen costs.
+
+    degrees: of the blocks that `sites` are where photos name none (`photo_sites`)."""
     rows = np.arange(len(sites))
+    place = "site" if degrees is None else "block"
     if split is None or not (split == "test").any() or not (split != "test").any():
-        return [random_folds(rows), site_blocks("sites", sites, "site")]
+        return [random_folds(rows), site_blocks(f"{place}s", sites, place)]
     names = split.to_numpy(dtype=str)
 
     def few(seed: int) -> Folds:
@@ -116,8 +121,8 @@ def site_schemes(split: pd.Series | None, sites: np.ndarray) -> list[Scheme]:
     drawn[order[: int((names == "test").sum())]] = "test"
     return [
         Scheme("random rows", lambda seed: site_folds(drawn, rows, seed), rows, "row"),
-        Scheme(f"held-out sites, {FEW} labels", few, sites, "site", FEW),
-        Scheme("held-out sites", lambda seed: site_folds(names, sites, seed), sites, "site"),
+        Scheme(f"held-out {place}s, {FEW} labels", few, sites, place, FEW),
+        Scheme(f"held-out {place}s", lambda seed: site_folds(names, sites, seed), sites, place),
     ]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from gairlib import bands
 from gairlib.data import photos
+from gairlib.data.boundary import listing
 from gairlib.data.dataset import Dataset
 from gairlib.data.photos import IMAGES
 from gairlib.errors import BadInput, Missing
@@ -27,14 +28,13 @@ SHOWN = 5  # images that are left out, named one by one
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in IMAGES and not path.name.startswith(".")
+    return path.suffix.lower() in IMAGES
 
 
 def pictures(folder: Path) -> list[Path]:
-    """The pictures in the class folders of a folder, sorted; hidden files and folders, such as
-    .ipynb_checkpoints and the ._ twins of a Mac, are none."""
-    classes = (c for c in folder.iterdir() if c.is_dir() and not c.name.startswith("."))
-    return sorted(p for c in classes for p in c.iterdir() if _is_picture(p))
+    """The pictures in the class folders of a folder, sorted, as `boundary.listing` shows them."""
+    classes = listing(folder).folders
+    return sorted(p for c in classes for p in listing(c).files if _is_picture(p))
 
 
 class EuroSAT(ProbeTask):
@@ -49,7 +49,7 @@ class EuroSAT(ProbeTask):
     def available(self, dataset: Dataset) -> str | None:
         """Images outside class folders count as well: `load` then says what is wrong with them."""
         folder = dataset.folder / FOLDER
-        loose = folder.is_dir() and any(map(_is_picture, folder.iterdir()))
+        loose = any(map(_is_picture, listing(folder).files))
         there = loose or FOLDER in dataset.benchmarks()
         return None if there else f"no folder {FOLDER}/<class>/*.jpg"
 

@@ -15,7 +15,7 @@ from gairlib.errors import Skipped
 from gairlib.pairs import store
 from gairlib.pairs.store import Pairs
 from research.evaluation import features
-from research.evaluation.splits import sites_of
+from research.evaluation.splits import named_sites, sites_of
 from research.tasks.task import DEFAULTS, Options, Task
 
 CELL_M = 20.0  # or finer
@@ -55,7 +55,7 @@ class Query:
     @property
     def held_out(self) -> str | None:
         """As in `research.tasks.result.Split`."""
-        return None if self.label == ALL_PAIRS else "site"
+        return None if self.label == ALL_PAIRS else "site" if named_sites(self.rows) else "block"
 
     @property
     def cells(self) -> int:
@@ -88,7 +88,7 @@ def held_out(manifest: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     rows = one_a_photo(manifest)
     test = rows[rows["split"] == "test"]
     if len(test) >= MIN_HELD_OUT:
-        return test.reset_index(drop=True), "held-out sites"
+        return test.reset_index(drop=True), f"held-out {'sites' if named_sites(rows) else 'blocks'}"
     return rows, ALL_PAIRS
 
 

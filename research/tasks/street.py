@@ -89,7 +89,7 @@ class StreetLabel(ProbeTask):
             "labels": labels,
             "clusters": sites,
             "cluster": cluster,
-            "schemes": site_schemes(split, sites),
+            "schemes": site_schemes(split, sites, degrees),
             "notes": notes,
             "lonlat": rows[["lon", "lat"]].to_numpy(np.float64),
         }

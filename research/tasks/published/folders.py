@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+from gairlib.data.boundary import listing
+from gairlib.data.photos import IMAGES
+
 PARTITION = "default_partition.json"  # of each set of GEO-Bench
 PANGAEA = {  # set -> its label files
-    "sen1floods11": "**/LabelHand/*.tif",
+    "sen1floods11": "LabelHand/*.tif",
     "hlsburnscars": "*/*.mask.tif",
-    "mados": "**/10/*_L2R_cl_*.tif",
+    "mados": "10/*_L2R_cl_*.tif",
     "ai4smallfarms": "sentinel-2-asia/*/masks/*.tif",
 }
 PLACE_PULSE = ("placepulse", "place-pulse-2.0")
@@ -27,11 +30,10 @@ def geobench(folder: Path) -> dict[str, Path]:
     """The sets of GEO-Bench by name: folders below geobench/, at most two levels down, with a
     partition or with samples (reading such a set without a partition then names that file)."""
     root = folder / "geobench"
-    below = sorted(p for deep in ("*", "*/*") for p in root.glob(deep) if p.is_dir())
+    above = listing(root).folders
+    below = sorted([*above, *(p for folder in above for p in listing(folder).folders)])
     return {
-        p.name: p
-        for p in below
-        if (p / PARTITION).is_file() or next(p.glob("*.hdf5"), None) is not None
+        p.name: p for p in below if (p / PARTITION).is_file() or matching(p, "*.hdf5", deep=False)
     }
 
 
@@ -42,22 +44,29 @@ def place_pulse(folder: Path) -> Path | None:
 
 def filled(folder: Path) -> bool:
     """Whether this is a folder with anything in it but hidden files."""
-    return folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir())
+    found = listing(folder)
+    return bool(found.files or found.folders or found.odd)
+
+
+def matching(folder: Path, pattern: str, deep: bool = True) -> list[Path]:
+    """The files below a folder (deep=False: in it) whose path ends in a pattern, in order of their
+    paths: what `Path.glob` finds, without what `boundary.listing` leaves out."""
+    return [p for p in listing(folder, deep).files if p.relative_to(folder).match(pattern)]
 
 
 def parts(folder: Path) -> list[tuple[str, int, str]]:
     """(part, images with labels, note) of every set that is there; absent benchmarks too."""
     found = [
-        (f"pangaea/{name}", sum(1 for _ in path.glob(PANGAEA[name])), "labelled images")
+        (f"pangaea/{name}", len(matching(path, PANGAEA[name])), "labelled images")
         for name, path in pangaea(folder).items()
     ]
     found += [
-        (f"geobench/{name}", sum(1 for _ in path.glob("*.hdf5")), "samples")
+        (f"geobench/{name}", len(matching(path, "*.hdf5", deep=False)), "samples")
         for name, path in geobench(folder).items()
     ]
     pulse = place_pulse(folder)
     if pulse is not None:
-        count = sum(1 for n in PICTURES for _ in (pulse / n).glob("*.[jJpP]*"))
+        count = sum(p.suffix.lower() in IMAGES for n in PICTURES for p in listing(pulse / n).files)
         found.append(("placepulse", count, "photos"))
     there = {part.split("/")[0] for part, _, _ in found}
     return found + [

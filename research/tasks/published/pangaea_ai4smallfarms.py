@@ -27,6 +27,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from gairlib import bands
 from gairlib.errors import BadInput
+from research.tasks.published.folders import matching
 from research.tasks.published.pictures import Picture, as_dn, assemble, codes, raster
 from research.tasks.segmentation.data import SegmentationData
 
@@ -60,7 +61,7 @@ def _mask_of(image: Path, masks: Path) -> Path:
     if (masks / image.name).is_file():
         return masks / image.name
     number = _number(image)
-    near = [p for p in sorted(masks.glob("*.tif")) if number and _number(p) == number]
+    near = [p for p in matching(masks, "*.tif", deep=False) if number and _number(p) == number]
     if len(near) != 1:
         raise BadInput(f"{masks / image.name}: the mask of {image.name} is not there")
     return near[0]
@@ -68,7 +69,7 @@ def _mask_of(image: Path, masks: Path) -> Path:
 
 def _part(root: Path, names: tuple[str, ...]) -> list[Picture]:
     folder = next((root / n for n in names if (root / n).is_dir()), root / names[0])
-    images = sorted((folder / "images").glob("*.tif"))
+    images = matching(folder / "images", "*.tif", deep=False)
     if not images:
         raise BadInput(f"{folder / 'images'}: no *.tif, as the published layout has them")
     masks = [_mask_of(path, folder / "masks") for path in images]

@@ -27,6 +27,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from gairlib.errors import BadInput
+from research.tasks.published.folders import matching
 from research.tasks.published.pictures import Picture, as_dn, assemble, codes, raster
 from research.tasks.segmentation.data import IGNORE, SegmentationData
 
@@ -53,7 +54,7 @@ def _image(path: Path) -> np.ndarray:
 
 def _part(folder: Path) -> list[Picture]:
     """Pictures of one part in the order of their names."""
-    images = sorted(folder.glob("*merged.tif")) if folder.is_dir() else []
+    images = matching(folder, "*merged.tif", deep=False)
     if not images:
         raise BadInput(f"{folder}: no *_merged.tif, as the published layout has them")
     found = []

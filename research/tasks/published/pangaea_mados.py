@@ -22,6 +22,7 @@ import numpy as np
 
 from gairlib.bands import BANDS
 from gairlib.errors import BadInput
+from research.tasks.published.folders import matching
 from research.tasks.published.pictures import SPLITS, Picture, as_dn, assemble, codes, raster
 from research.tasks.segmentation.data import IGNORE, SegmentationData
 
@@ -53,7 +54,7 @@ def _files(scene: Path, crop: str) -> list[Path]:
     """One file a band of BANDS, by wavelength."""
     known = {
         int(BAND_NAME.search(p.name)[1]): p
-        for p in sorted(scene.glob(f"*/*_L2R_rhorc_*_{crop}.tif"))
+        for p in matching(scene, f"*_L2R_rhorc_*_{crop}.tif")
         if BAND_NAME.search(p.name)
     }
     found = []

@@ -16,7 +16,8 @@ A table of scores is taken as it is; where only votes are there, each photo gets
 that it beat and lost to fared. Photos with fewer than `MIN_VOTES` votes are left out.
 
 The score is a regression target (R2) of a linear probe on the frozen photo tower. Two splits side
-by side, over photos and over cities (blocks of 0.1 degrees where cities are not known).
+by side, over photos and over cities (where cities are not known, blocks of 0.1
+degrees, or smaller ones in one city).
 
 Sources: Dubey et al. 2016 (ECCV, arXiv 1608.01769); file and column names, the six study ids and
 the pictures' names as public code reads them. Not certain: public code disagrees on study
@@ -33,11 +34,20 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from gairlib.data import tables
+from gairlib.data import table_files, tables
+from gairlib.data.boundary import listing
 from gairlib.data.dataset import Dataset
+from gairlib.data.photos import IMAGES
 from gairlib.errors import BadInput, Skipped
-from research.evaluation.splits import blocks
-from research.tasks.data import PHOTO_BLOCK_DEGREES, TaskData, random_folds, site_blocks
+from research.evaluation.splits import blocks, fitting_size
+from research.tasks.data import (
+    CITY_BLOCK_DEGREES,
+    MIN_BLOCKS,
+    TaskData,
+    of_one_city,
+    random_folds,
+    site_blocks,
+)
 from research.tasks.labels import MIN_ROWS
 from research.tasks.probing import ProbeTask
 from research.tasks.published import folders
@@ -73,8 +83,6 @@ COLUMNS = {
 CHOICES = ("left", "right", "equal")
 MIN_VOTES = 4  # a Q score of fewer is one of a handful of values
 MIN_CITIES = 10
-BLOCK = f"{PHOTO_BLOCK_DEGREES}° block"
-CLUSTERS = {"city": ("cities", "city"), BLOCK: (f"{BLOCK}s", "block")}  # plural, what is held out
 
 
 def _file(folder: Path, names: tuple[str, ...]) -> Path | None:
@@ -83,10 +91,8 @@ def _file(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", dtype=str)
-    except (ValueError, UnicodeDecodeError) as problem:
-        raise BadInput(f"{path}: not readable as a table ({problem})") from problem
+    frame, reasons = table_files.read(path, text=True)
+    return frame[reasons.isna()]
 
 
 def _need(frame: pd.DataFrame, columns, path: Path) -> None:
@@ -147,8 +153,8 @@ def scores(folder: Path, attribute: str) -> tuple[pd.Series, list[str]]:
 def pictures(folder: Path) -> pd.DataFrame:
     """photo_id, path, lat, lon, city of the pictures, the last three as far as names tell."""
     where, rows = _file(folder, PICTURES), []
-    for path in sorted(where.iterdir()) if where is not None else []:
-        if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+    for path in listing(where).files if where is not None else []:
+        if path.suffix.lower() not in IMAGES:
             continue
         parts = path.stem.split("_", 3)
         named = len(parts) == 4 and all(re.fullmatch(r"-?\d+(\.\d+)?", p) for p in parts[:2])
@@ -258,10 +264,11 @@ class PlacePulse(ProbeTask):
             notes.append(f"{len(score) - len(rows):,} of {len(score):,} scores have no picture")
         rows["path"] = [p.relative_to(dataset.folder).as_posix() for p in rows["file"]]
         labels = score[rows["photo_id"]].to_numpy(float)
-        groups, cluster = _groups(rows)
+        groups, cluster, degrees = _groups(rows)
+        notes += of_one_city(cluster, degrees)
         schemes = [random_folds(np.arange(len(rows)))]
         if len(np.unique(groups)) > 1 and cluster != "photo":
-            plural, held_out = CLUSTERS[cluster]
+            plural, held_out = ("cities", "city") if degrees is None else (f"{cluster}s", "block")
             schemes.append(site_blocks(plural, groups, held_out))
         return self.data(
             dataset,
@@ -276,13 +283,15 @@ class PlacePulse(ProbeTask):
         )
 
 
-def _groups(rows: pd.DataFrame) -> tuple[np.ndarray, str]:
-    """Cities where there are enough, else blocks of 0.1 degrees, else single photos."""
+def _groups(rows: pd.DataFrame) -> tuple[np.ndarray, str, float | None]:
+    """(group of each row, its name, degrees of blocks): cities where there are enough, else blocks
+    that fit the extent of the data, else single photos."""
     if rows["city"].notna().all() and rows["city"].nunique() >= MIN_CITIES:
-        return rows["city"].to_numpy(str), "city"
+        return rows["city"].to_numpy(str), "city", None
     if tables.positions(rows[["lon", "lat"]].copy()).isna().all():
-        return blocks(rows[["lon", "lat"]], PHOTO_BLOCK_DEGREES), BLOCK
-    return rows["photo_id"].to_numpy(str), "photo"
+        size = fitting_size(rows[["lon", "lat"]], CITY_BLOCK_DEGREES, MIN_BLOCKS)
+        return blocks(rows[["lon", "lat"]], size), f"{size:g}° block", size
+    return rows["photo_id"].to_numpy(str), "photo", None
 
 
 def q_scores(left, right, choice) -> tuple[pd.Series, pd.Series]:

@@ -85,7 +85,7 @@ def test_published_scores_win_and_the_doubt_about_them_is_told(tmp_path):
     data = PlacePulse("safe").load(Dataset(tmp_path))
     order = np.argsort(data.inputs["photo_id"].to_numpy())
     assert np.allclose(data.labels[order], np.linspace(1, 9, 40))
-    assert data.cluster == "0.1° block" and any("by a model" in note for note in data.notes)
+    assert data.cluster == "0.005° block" and any("by a model" in note for note in data.notes)
 
 
 def test_the_other_layout_takes_positions_from_the_votes(tmp_path):
