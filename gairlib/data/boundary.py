@@ -155,14 +155,15 @@ def image_hint(path: str | Path, start: bytes = b"") -> str:
 def inside(root: str | Path, path: str | Path) -> Path:
     """`path` of a table, relative to `root`, as a path on this computer.
 
-    Windows' separators count as separators. A name with accents is looked for in both Unicode forms
-    (NFC, as most computers write it, and NFD, as a Mac does).
+    Windows' separators count as separators. Each name with accents is looked for in both Unicode
+    forms (NFC, as most computers write it, and NFD, as a Mac does).
     """
     text = os.path.normpath(str(path).replace("\\", "/"))
     found = Path(root) / text
-    if not text.isascii() and not os.path.exists(found):
-        for form in ("NFC", "NFD"):
-            other = Path(root) / unicodedata.normalize(form, text)
-            if os.path.exists(other):
-                return other
-    return found
+    if text.isascii() or os.path.exists(found):
+        return found
+    other = Path(root)
+    for part in Path(text).parts:
+        forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
+        other = next((other / name for name in forms if os.path.exists(other / name)), other / part)
+    return other if os.path.exists(other) else found

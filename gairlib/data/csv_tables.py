@@ -35,10 +35,12 @@ BLANK = re.compile(rb"\n(?:[ \t]*\r?\n)+|\A(?:[ \t]*\r?\n)+")
 
 @dataclass(frozen=True)
 class Head:
-    """The first line of a table: its names (None: a nameless column at the end) and separator."""
+    """The first line of a table: its names (None: a nameless column at the end), its separator,
+    and the names that stand more than once (the later ones are called "x.1" and so on)."""
 
     names: list[str | None]
     separator: str
+    double: list[str]
 
     @property
     def columns(self) -> list[str]:
@@ -74,10 +76,20 @@ def header(file: io.BufferedIOBase, path: Path) -> Head:
         raise BadInput(f"{path}: not readable as a table (no header line)")
     last = max(k for k, name in enumerate(names) if name)
     full = [name or f"Unnamed: {k}" for k, name in enumerate(names[: last + 1])]
-    double = sorted({name for name in full if full.count(name) > 1})
-    if double:
-        raise BadInput(f"{path}: the column {double[0]!r} stands more than once in the header")
-    return Head([*full, *[None] * (len(names) - last - 1)], separator)
+    full, double = told_apart(full)
+    return Head([*full, *[None] * (len(names) - last - 1)], separator, double)
+
+
+def told_apart(names: list[str]) -> tuple[list[str], list[str]]:
+    """(each name once, the later ones of a name with ".1" and so on; the names that stood more
+    often): two columns of a name stop a table only where that column is needed."""
+    found: list[str] = []
+    for name in names:
+        k, new = 0, name
+        while new in found:
+            k, new = k + 1, f"{name}.{k + 1}"
+        found.append(new)
+    return found, sorted({name for name in names if names.count(name) > 1})
 
 
 def head(path: Path) -> Head:

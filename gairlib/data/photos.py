@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile
 
+from gairlib.data import spheres
 from gairlib.data.boundary import image_hint, reading
 from gairlib.errors import BadInput, Missing
 
@@ -50,6 +51,7 @@ def load(
         with open_header(path) as image:
             return np.asarray(_sized(image, path, size)).copy()
     with open_header(path) as image:
+        _full_sphere(image, path)
         view = perspective(np.asarray(_upright_rgb(image, path)), view_yaw, fov)
     if size is not None and len(view) != size:
         view = np.asarray(Image.fromarray(view).resize((size, size), Image.Resampling.BICUBIC))
@@ -70,14 +72,17 @@ def decode_into(out: np.ndarray, data: bytes, name: str = "photo") -> None:
         plane[...] = np.frombuffer(image.tobytes("raw", colour), np.uint8).reshape(plane.shape)
 
 
-def check(path: str | Path) -> tuple[int, int]:
+def check(path: str | Path, sphere: bool = False) -> tuple[int, int]:
     """Decode a photo at its cheapest scale; returns (width, height), upright. Raises like `load`.
+    sphere: whether views are to be cut out of it.
 
     A JPEG is decoded at an eighth: all of its data are read, so a truncated file is found, at a
     fraction of the time.
     """
     with open_header(path) as image:
         width, height = image.size
+        if sphere:
+            _full_sphere(image, path)
         with reading(path, "its EXIF is damaged"):
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
         image.draft("RGB", (width // 8 or 1, height // 8 or 1))
@@ -112,6 +117,12 @@ def perspective(
     top = panorama[r0, c0] * (1.0 - fc) + panorama[r0, c1] * fc
     bottom = panorama[r1, c0] * (1.0 - fc) + panorama[r1, c1] * fc
     return np.rint(top * (1.0 - fr) + bottom * fr).astype(np.uint8)
+
+
+def _full_sphere(image: Image.Image, path: str | Path) -> None:
+    why = spheres.why_not_full(image)
+    if why is not None:
+        raise BadInput(f"{path}: {why}")
 
 
 def open_header(path: str | Path) -> Image.Image:

@@ -50,7 +50,7 @@ def read(
     """
     path = Path(path)
     base, others = _files(path) if path.is_dir() else (path, [])
-    names = table_files.columns(base)
+    names = table_files.columns(base, (*tables.NORMAL, *TEXT))
     if not recognise(names):
         raise BadInput(
             f"{base}: not a Global Streetscapes table; it needs uuid, source, lon and lat and has "
@@ -67,41 +67,53 @@ def read(
         frame = frame.rename(columns={key: "uuid"})
         for side in sides:
             frame = pd.concat([frame, side.beside(frame)], axis=1)
-        photos, reasons = tables.photo_rows(as_photos(frame, path_template))
-        yield photos, tables.first_of(damaged, reasons)
+        given, doubtful = as_photos(frame, path_template)
+        photos, reasons = tables.photo_rows(given)
+        yield photos, tables.first_of(damaged, doubtful, reasons)
 
 
-def as_photos(frame: pd.DataFrame, path_template: str | None = PATH) -> pd.DataFrame:
-    """The frame with photo_id, path, captured_at, is_spherical, photo_source and licence.
+def as_photos(frame: pd.DataFrame, path_template: str | None = PATH) -> tables.Piece:
+    """(the frame with photo_id, path, captured_at, is_spherical, photo_source and licence; reasons
+    of rows whose path cannot be told).
 
     frame: rows with uuid (or image_id), source, lon, lat. captured_at is the local time with its
     offset from UTC. photo_id is the uuid. BadInput where path_template names no such column.
     """
     frame = frame.rename(columns={_key(frame.columns): "uuid"})
+    doubtful = tables.no_reasons(frame.index)
     uuid = tables.texts(frame["uuid"])
     source = tables.texts(frame["source"])
     frame["photo_id"] = uuid
     if path_template is not None:
-        frame["path"] = _filled(path_template, frame)
+        frame["path"], doubtful = _filled(path_template, frame)
     elif "path" not in frame:
         raise BadInput("the table has no column path; a path_template is needed")
     if "datetime_local" in frame:
         local = tables.texts(frame["datetime_local"])
         frame["captured_at"] = local.str.replace(" ", "T", n=1, regex=False)
+    elif "mly_captured_at" in frame:  # the points that the scripts list before any enrichment
+        frame["captured_at"] = tables.times(frame["mly_captured_at"])
+        if "kv_shotDate" in frame:
+            other = tables.times(frame["kv_shotDate"])
+            frame["captured_at"] = frame["captured_at"].where(frame["captured_at"].notna(), other)
+    if "mly_is_pano" in frame and "projection_type" not in frame:
+        frame["is_spherical"] = tables.truths(frame["mly_is_pano"])
     if "projection_type" in frame:
         frame["is_spherical"] = frame["projection_type"].astype(str).str.lower().isin(SPHERICAL)
     frame["photo_source"] = source.fillna("Global Streetscapes")
     frame["licence"] = LICENCE
-    return frame.drop(columns=["uuid", "source", "datetime_local"], errors="ignore")
+    return frame.drop(columns=["uuid", "source", "datetime_local"], errors="ignore"), doubtful
 
 
 def _key(columns: Sequence[str]) -> str | None:
     return next((name for name in KEYS if name in columns), None)
 
 
-def _filled(template: str, frame: pd.DataFrame) -> pd.Series:
-    """The template with {uuid}, {orig_id} and {source} put in, column by column; gaps stay gaps."""
+def _filled(template: str, frame: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """The template with {uuid}, {orig_id} and {source} put in, column by column; gaps stay gaps.
+    Beside it a reason for each row whose id a float or a spreadsheet has spoilt."""
     parts = pd.Series("", index=frame.index, dtype="str")
+    reasons = tables.no_reasons(frame.index)
     rest = template
     while "{" in rest:
         text, _, rest = rest.partition("{")
@@ -111,8 +123,9 @@ def _filled(template: str, frame: pd.DataFrame) -> pd.Series:
                 f"path_template {template!r}: only {{uuid}}, {{orig_id}} and {{source}} can stand "
                 "in it, and the table must have them"
             )
-        parts = parts + text + tables.ids(frame[name])[0]
-    return parts + rest
+        values, spoilt = tables.ids(frame[name])
+        parts, reasons = parts + text + values, tables.first_of(reasons, spoilt)
+    return parts + rest, reasons
 
 
 def _files(folder: Path) -> tuple[Path, list[Path]]:

@@ -51,7 +51,7 @@ def read(
     needed: columns without which it is BadInput. core: columns that come as text; text: all of
     them. "NA" is a value (Namibia's country code); an empty field, "nan" and "null" are gaps.
     """
-    names = columns(path)
+    names = columns(path, {*needed, *core})
     missing = [name for name in needed if name not in names]
     if missing:
         raise BadInput(
@@ -63,16 +63,23 @@ def read(
     return frame, reasons
 
 
-def columns(path: str | Path) -> list[str]:
-    """The column names of a CSV or Parquet file; Missing or BadInput where there are none."""
+def columns(path: str | Path, once: Collection[str] = ()) -> list[str]:
+    """The column names of a CSV or Parquet file; Missing or BadInput where there are none, or where
+    one of `once` stands twice. Of other columns of one name the later ones are called "x.1" ..."""
     path = Path(path)
     if not path.is_file():
         raise Missing(f"{path}: there is no such table")
     if is_parquet(path):
-        return list(_parquet(path).schema_arrow.names)
-    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        names, double = csv_tables.told_apart(_parquet(path).schema_arrow.names)
+    elif path.suffix.lower() in (".xlsx", ".xls", ".ods"):
         raise BadInput(f"{path}: a spreadsheet is not read here; save it as CSV UTF-8")
-    return csv_tables.head(path).columns
+    else:
+        head = csv_tables.head(path)
+        names, double = head.columns, head.double
+    for name in double:
+        if name in once:
+            raise BadInput(f"{path}: the column {name!r} stands more than once; keep one of them")
+    return names
 
 
 def is_parquet(path: str | Path) -> bool:
@@ -150,7 +157,7 @@ def _kinds_with_gaps(path: Path, core: Collection[str]) -> dict[str, pa.DataType
         schema, metadata = file.schema_arrow, file.metadata
         for k in range(metadata.num_columns):
             name = metadata.schema.column(k).path
-            if name not in schema.names or not pa.types.is_integer(schema.field(name).type):
+            if schema.names.count(name) != 1 or not pa.types.is_integer(schema.field(name).type):
                 continue
             for group in range(metadata.num_row_groups):
                 known = metadata.row_group(group).column(k).statistics
@@ -166,13 +173,15 @@ def _parquet_tables(path: Path, rows: int) -> Iterator[pa.Table]:
     """Row groups in parts; what is damaged in one comes as empty rows with a reason."""
     with _parquet(path) as file:
         schema = file.schema_arrow
+        names, _ = csv_tables.told_apart(schema.names)
+        schema = pa.schema([field.with_name(name) for field, name in zip(schema, names)])
         yield _with_reason(schema.empty_table())
         for group in range(file.num_row_groups):
             left = file.metadata.row_group(group).num_rows
             try:
                 for batch in file.iter_batches(batch_size=min(rows, 1 << 17), row_groups=[group]):
                     left -= batch.num_rows
-                    yield _with_reason(pa.Table.from_batches([batch], schema))
+                    yield _with_reason(pa.Table.from_batches([batch]).rename_columns(names))
             except Exception as problem:  # whatever Arrow and its decoders raise
                 reason = f"row group {group} of {path.name} is damaged ({str(problem)[:80]})"
                 nulls = [pa.nulls(left, field.type) for field in schema]

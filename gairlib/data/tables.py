@@ -141,6 +141,7 @@ def texts(values: pd.Series) -> pd.Series:
 
 
 WHOLE = r"^[0-9]+\.0+$"
+DECIMAL = r"^[0-9]+\.[0-9]*[1-9][0-9]*$"
 SHORTENED = r"^[0-9](\.[0-9]+)?[eE]\+?[0-9]+$"
 EXACT = 1 << 53  # whole numbers below it keep all digits in a float
 
@@ -148,7 +149,7 @@ EXACT = 1 << 53  # whole numbers below it keep all digits in a float
 def ids(values: pd.Series) -> Piece:
     """Ids as text without what a float left in them, and a reason for each that it has spoilt.
 
-    "12.0" is 12 where all ids are whole numbers. 1.23457E+15, as spreadsheets write long numbers,
+    "12.0" is 12 where no id has other decimals. 1.23457E+15, as spreadsheets write long numbers,
     has lost its digits; a float of 2**53 or more may have.
     """
     reasons = no_reasons(values.index)
@@ -164,13 +165,15 @@ def ids(values: pd.Series) -> Piece:
             "the column as text and export it again"
         )
     floats = values.str.fullmatch(WHOLE).fillna(False).astype(bool)
-    plain = values.str.fullmatch("[0-9]+").fillna(False).astype(bool)
-    if floats.any() and (floats | plain | short | ~known).all():
+    if floats.any() and not values.str.fullmatch(DECIMAL).fillna(False).any():
         values = values.copy()
         values[floats] = values[floats].str.partition(".")[0]
         large = floats & (numbers(values) >= EXACT)
         reasons[large] = "the id went through a float and may be another"
     return values, reasons
+
+
+DEGREES = r"\s*(?:°|deg(?:rees)?)\s*$"
 
 
 def headings(values: pd.Series) -> pd.Series:
@@ -179,6 +182,11 @@ def headings(values: pd.Series) -> pd.Series:
     [-180, 0) is the other spelling of [180, 360), but -1 is how tables of Mapillary say "unknown";
     what lies outside [-180, 360] (-999, 655.35, 65535) is no direction.
     """
+    if not pd.api.types.is_numeric_dtype(values.dtype):
+        values = texts(values)
+        marked = _mask(pa.array(values), DEGREES)
+        if marked.any():
+            values = values.where(~marked, values.str.replace(DEGREES, "", regex=True))
     degrees = numbers(values)
     return degrees.where(degrees.between(-180.0, 360.0) & (degrees != -1.0)) % 360.0
 
@@ -192,8 +200,11 @@ def truths(values: pd.Series) -> pd.Series:
 
 # A whole number as a time since 1970: (least digits, most digits) -> its unit
 UNITS = {(9, 10): "s", (12, 13): "ms", (15, 16): "us", (18, 19): "ns"}
-# Spellings of dates that are not ISO 8601: Exif's colons, mapillary_tools' underscores, "UTC"
+# Spellings of dates that are not ISO 8601: Exif's colons, mapillary_tools' underscores, "UTC", and
+# days, months and years that went through a number
 SPELLINGS = (
+    (r"^\s*((?:19|20)\d\d)(0[1-9]|1[0-2])([0-3]\d)(?:\.0*)?\s*$", r"\1-\2-\3"),
+    (r"^\s*((?:19|20)\d\d)(?:\.0*)?\s*$", r"\1"),
     (r"^(\d{4}):(\d\d):(\d\d)[ T](\d\d:\d\d:\d\d(?:\.\d+)?)", r"\1-\2-\3T\4"),
     (r"^(\d{4})_(\d\d)_(\d\d)_(\d\d)_(\d\d)_(\d\d)(?:_(\d{3}))?\d*$", r"\1-\2-\3T\4:\5:\6Z"),
     (r"\s*(?:UTC|GMT)$", "Z"),
@@ -202,16 +213,20 @@ SPELLINGS = (
 
 def times(values: pd.Series) -> pd.Series:
     """ISO 8601 text: times as UTC, whole numbers as time since 1970 by their number of digits
-    (seconds, milli-, micro-, nanoseconds), other spellings of dates turned, other text as it is."""
+    (seconds, milli-, micro-, nanoseconds) or as a day (20210505) or a year, other spellings of
+    dates turned, other text as it is."""
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return _iso(values)
     if pd.api.types.is_numeric_dtype(values.dtype):
         values = values.astype(np.float64)
-        return _iso(_since_1970(values.where(np.isfinite(values))))
+        values = values.where(np.isfinite(values))
+        found, short = _iso(_since_1970(values)), values.between(1, 1e8) & (values % 1 == 0)
+        found[short] = times(texts(values[short])) if short.any() else None
+        return found
     values = texts(values)
     given = pa.array(values)
     digits = _mask(given, r"^\s*[0-9]{9,19}(\.0*)?\s*$|^\s*[0-9]\.[0-9]+[eE]\+?(09|9|1[0-9])\s*$")
-    other = _mask(given, r"^\d{4}[:_]|UTC$|GMT$")
+    other = _mask(given, r"^\d{4}[:_]|UTC$|GMT$|^\s*\d{4}(\d{4})?(\.0*)?\s*$")
     if digits.any() or other.any():
         values = values.copy()
         if digits.any():

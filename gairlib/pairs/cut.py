@@ -176,7 +176,8 @@ class _Cut:
         if self.s.photos_root is not None:
             for i in np.flatnonzero(usable).tolist():
                 try:
-                    photos.check(boundary.inside(self.s.photos_root, self.street.at[i, "path"]))
+                    path = boundary.inside(self.s.photos_root, self.street.at[i, "path"])
+                    photos.check(path, bool(self.street.at[i, "is_spherical"]))
                 except (BadInput, Missing) as problem:
                     usable[i] = False
                     self.failed[i] = str(problem).replace(f"{self.s.photos_root}/", "")

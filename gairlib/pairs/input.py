@@ -84,12 +84,15 @@ class SceneTable:
 
 
 EARLIEST = pd.Timestamp("1990-01-01", tz="UTC")  # of a photo or scene; 0 is no date
+COARSE = r"\s*\d{4}(?:-?\d\d)?\s*"  # a year or a month: no day is known
 
 
 def days(when: pd.Series) -> np.ndarray:
     """ISO text, other spellings that `tables.times` knows, or numbers of seconds, milli-, micro- or
-    nanoseconds -> days since 1970 (UTC); NaN where unknown, before 1990 or after tomorrow."""
+    nanoseconds -> days since 1970 (UTC); NaN where unknown, before 1990 or after tomorrow, and
+    where a year or a month alone is known."""
     text = tables.times(when)
+    text = text.where(~text.str.fullmatch(COARSE).fillna(False).astype(bool))
     moments = pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601")
     latest = pd.Timestamp.now(tz="UTC") + pd.Timedelta(days=1)
     moments = moments.where((moments >= EARLIEST) & (moments <= latest))

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from gairlib.data import photo_folders
 from gairlib.data.dataset import Dataset
 from research.tasks.eurosat import pictures
 from research.tasks.published import folders
@@ -19,7 +20,8 @@ def count(dataset: Dataset) -> pd.DataFrame:
     extra = [c for c in street if c not in ("photo_id", "path", "lon", "lat")]
     note = f"columns: {', '.join(extra)}"
     if not dataset.street_table():
-        note = "positions from EXIF" if len(street) else "absent: street.csv"
+        found = ", ".join(p.name for p in photo_folders.find(dataset.folder))
+        note = f"positions from {found or 'EXIF'}" if len(street) else "absent: street.csv"
     rows.append(("street", len(street), note))
     covered = sum((dataset.folder / "landcover" / f"{s.id}.tif").is_file() for s in scenes)
     rows.append(("landcover", covered, "" if covered else "absent: landcover/<scene_id>.tif"))

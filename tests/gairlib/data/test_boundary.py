@@ -14,6 +14,7 @@ from gairlib.data.dataset import Dataset
 from gairlib.data.scene_reader import Reader
 from gairlib.data.scenes import open_scene, read
 from gairlib.errors import BadInput, Missing
+from gairlib.pairs.input import days
 
 DAMAGE = {
     "empty": b"",
@@ -186,6 +187,12 @@ def test_headings_ids_and_times():
     given = pd.Series([0, -90, 359.5, -1, -999, 65535, 655.35])
     wanted = [0, 270, 359.5, *[np.nan] * 4]
     np.testing.assert_array_equal(tables.headings(given), wanted)
+    spelled = pd.Series(["90°", "45.5 deg", "north"], dtype="str")
+    np.testing.assert_array_equal(tables.headings(spelled), [90, 45.5, np.nan])
+    ids, _ = tables.ids(pd.Series(["12.0", "none", "13.0"], dtype="str"))
+    assert list(ids) == ["12", "none", "13"]
+    ids, _ = tables.ids(pd.Series(["12.0", "12.5"], dtype="str"))
+    assert list(ids) == ["12.0", "12.5"]
     ids, reasons = tables.ids(pd.Series(["12.0", "9007199254740993.0", "1.5E+15"], dtype="str"))
     assert ids[0] == "12" and reasons[0] is None
     assert "float" in reasons[1] and "spreadsheet" in reasons[2]
@@ -193,6 +200,53 @@ def test_headings_ids_and_times():
     spelled += ["2021_05_05_13_46_57_000", "2021-05-05 13:46:57 UTC"]
     times = tables.times(pd.Series(spelled, dtype="str"))
     assert [t[:10] + t[11:19] for t in times] == ["2021-05-0513:46:57"] * 6
+
+
+def test_a_year_alone_is_a_year_and_no_day():
+    import pandas as pd
+
+    given = ["2021", "2021.0", "2021-05", "20210505", "20210505.0", "2021-05-05"]
+    kept = ["2021", "2021", "2021-05", "2021-05-05", "2021-05-05", "2021-05-05"]
+    times = tables.times(pd.Series(given, dtype="str"))
+    assert list(times) == kept
+    assert list(tables.times(pd.Series([2021.0, 20210505.0, 1620222417.0, np.nan]))[:3]) == [
+        "2021",
+        "2021-05-05",
+        "2021-05-05T13:46:57Z",
+    ]
+    known = np.isfinite(days(times))
+    assert list(known) == [False, False, False, True, True, True]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_two_columns_of_one_name_stop_a_table_only_where_they_are_needed(tmp_path, suffix):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def table(names):
+        path = tmp_path / f"t{suffix}"
+        if suffix == ".csv":
+            path.write_text("\n".join([",".join(names), "1,2,3,4", "5,6,7,8"]))
+        else:
+            pq.write_table(pa.table([pa.array([k, k + 4]) for k in range(1, 5)], names), path)
+        return path
+
+    frame, reasons = photo_tables.read_places(table(["lon", "lat", "value", "value"]))
+    assert list(frame) == ["lon", "lat", "value", "value.1"] and reasons.isna().all()
+    assert list(frame["value.1"]) == [4, 8]
+    with pytest.raises(BadInput, match="'lat'.*more than once"):
+        photo_tables.read_places(table(["lon", "lat", "value", "lat"]))
+
+
+def test_names_in_mixed_unicode_forms_are_found(tmp_path):
+    import unicodedata
+
+    street, photo = "Bürkliplatz", "Zürich.jpg"
+    stored = tmp_path / unicodedata.normalize("NFD", street) / photo
+    stored.parent.mkdir()
+    stored.write_bytes(b"x")
+    asked = f"{street}\\{unicodedata.normalize('NFD', photo)}"
+    assert boundary.inside(tmp_path, asked).is_file()
 
 
 def test_tables_of_every_kind_lose_only_their_bad_rows(tmp_path):

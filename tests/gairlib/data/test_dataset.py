@@ -119,7 +119,7 @@ def test_every_bad_photo_row_is_listed_and_no_good_row_lost(tmp_path):
 
 
 def test_columns_are_kept_and_read_as_meant(tmp_path):
-    write_photo(tmp_path / "street/a.jpg")
+    write_photo(tmp_path / "street/a.jpg", (64, 32))
     write_street(
         tmp_path,
         [

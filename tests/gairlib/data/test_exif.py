@@ -10,8 +10,8 @@ from builders.small_files import write_photo
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
-from gairlib.data import exif
-from gairlib.errors import Missing
+from gairlib.data import exif, photos
+from gairlib.errors import BadInput, Missing
 
 GPS = ExifTags.GPS
 REAL = Path(__file__).resolve().parents[4] / "shared/real"
@@ -101,6 +101,43 @@ def test_panoramas_are_known_by_their_xmp(tmp_path, text):
     write(tmp_path / "street/b.jpg", 10, 20, xmp=b'<a GPano:ProjectionType="cylindrical"/>')
     frame, _ = table(tmp_path)
     assert list(frame["is_spherical"]) == [True, False]
+
+
+def test_panoramas_that_are_no_full_spheres_are_refused_by_name(tmp_path):
+    sphere = {b"ProjectionType": b"equirectangular", b"PoseHeadingDegrees": b"123.5"}
+    part = {b"FullPanoWidthPixels": b"8192", b"FullPanoHeightPixels": b"4096"}
+    part |= {b"CroppedAreaImageWidthPixels": b"8192", b"CroppedAreaImageHeightPixels": b"2048"}
+    xmp = {
+        "whole": (16, 8, {**sphere, **part, b"CroppedAreaImageHeightPixels": b"4096"}),
+        "part": (32, 8, {**sphere, **part}),
+        "narrow": (24, 8, sphere),
+        "silent": (2048, 1024, {}),
+        "flat": (2048, 1024, {b"ProjectionType": b"cylindrical"}),
+    }
+    for name, (width, height, fields) in xmp.items():
+        path = write(tmp_path / f"street/{name}.jpg", 10, 20)
+        with Image.open(path) as image:
+            tags = image.getexif()
+        packet = b"<x " + b" ".join(b'GPano:%s="%s"' % pair for pair in fields.items()) + b"/>"
+        Image.new("RGB", (width, height)).save(path, exif=tags, xmp=packet)
+    frame, reasons = table(tmp_path)
+    assert list(reasons.index[reasons.isna()]) == ["flat", "whole"]
+    assert frame["is_spherical"]["whole"] and frame["heading"]["whole"] == 123.5
+    assert "2048 of 4096 px" in reasons["part"] and "24 x 8 px" in reasons["narrow"]
+    assert "street.csv" in reasons["silent"]
+    for name in ("part", "narrow"):
+        with pytest.raises(BadInput, match="full sphere"):
+            photos.load(tmp_path / f"street/{name}.jpg", view_yaw=0.0)
+        photos.check(tmp_path / f"street/{name}.jpg")
+    photos.load(tmp_path / "street/whole.jpg", view_yaw=0.0)
+
+
+def test_odd_tags_that_are_not_needed_cost_no_photo_and_odd_minutes_do(tmp_path):
+    write(tmp_path / "street/a.jpg", 10, 20, gps={GPS.GPSImgDirection: IFDRational(1, 0)})
+    write(tmp_path / "street/b.jpg", 10, 20, gps={GPS.GPSLatitude: (20.0, 75.0, 0.0)})
+    frame, reasons = table(tmp_path)
+    assert reasons["a"] is None and math.isnan(frame["heading"]["a"])
+    assert "75 minutes" in reasons["b"]
 
 
 def test_the_old_datum_of_japan_is_turned_into_wgs84(tmp_path):
