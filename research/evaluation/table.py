@@ -26,23 +26,28 @@ LOWER = ("median rank", "localisation error", "rmse")  # smaller is better
 
 @dataclass
 class Entry:
-    """Scores by probe seed of one encoder in one split and metric."""
+    """Scores by probe seed of one encoder in one split and metric.
+
+    n, n_train: rows that are judged, and that teach. cluster: what one of `clusters` is called.
+    independent: how many of them support an interval, None for all.
+    """
 
     probe: str
-    unit: str
     n: int
     clusters: int
-    n_train: int
-    independent: int  # clusters that support an interval
-    bands: str
-    normalisation: str
-    cluster: str  # what a cluster is called
+    cluster: str
+    n_train: int = 0
+    bands: str = ""
+    normalisation: str = ""
+    unit: str = ""
+    independent: int | None = None
     scores: list[Score] = field(default_factory=list)
 
     @property
     def least(self) -> int:
         """`min_clusters` for the bootstrap: out of reach where the support is too small."""
-        return stats.MIN_CLUSTERS if self.independent >= stats.MIN_CLUSTERS else self.clusters + 1
+        support = self.clusters if self.independent is None else self.independent
+        return stats.MIN_CLUSTERS if support >= stats.MIN_CLUSTERS else self.clusters + 1
 
 
 @dataclass
@@ -63,18 +68,12 @@ class Table:
         metric: str,
         score: Score,
         *,
-        probe: str,
-        n: int,
         clusters: int,
-        n_train: int = 0,
-        bands: str = "",
-        normalisation: str = "",
-        unit: str = "",
-        independent: int | None = None,
         cluster: str = "",
+        **about,
     ) -> None:
-        """One seed's score; seeds are added in order. `independent`: how many clusters support an
-        interval, where that is fewer than there are. `cluster`: its name, where not the table's."""
+        """One seed's score; seeds are added in order. cluster: where it is not the table's; about:
+        the other fields of `Entry`."""
         same = [e for (s, m, _), e in self.entries.items() if (s, m) == (split, metric)]
         if same and same[0].clusters != clusters:
             raise BadInput(
@@ -83,52 +82,23 @@ class Table:
             )
         key = (split, metric, encoder)
         if key not in self.entries:
-            support = clusters if independent is None else independent
-            self.entries[key] = Entry(
-                probe,
-                unit,
-                n,
-                clusters,
-                n_train,
-                support,
-                bands,
-                normalisation,
-                cluster or self.cluster,
-            )
+            cluster = cluster or self.cluster
+            self.entries[key] = Entry(clusters=clusters, cluster=cluster, **about)
         self.entries[key].scores.append(score)
 
     def rows(self, draws: int) -> pd.DataFrame:
         """Long format: one row a seed (text "0", "1", ...) and one for their "mean"."""
-        found = []
+        same = {k: getattr(self, k) for k in ("task", "modality", "dataset")}
+        same["data"], found = "synthetic" if self.synthetic else "real", []
         for (split, metric, encoder), e in self.entries.items():
             kinds = [("mean", e.scores)]
             if len(e.scores) > 1:
                 kinds += [(str(s), [score]) for s, score in enumerate(e.scores)]
             for seed, scores in kinds:
                 got = stats.cluster_bootstrap(scores, e.clusters, draws=draws, min_clusters=e.least)
-                found.append(
-                    dict(
-                        task=self.task,
-                        modality=self.modality,
-                        split=split,
-                        encoder=encoder,
-                        probe=e.probe,
-                        n=e.n,
-                        seed=seed,
-                        bands=e.bands,
-                        normalisation=e.normalisation,
-                        metric=metric,
-                        unit=e.unit,
-                        value=got.value,
-                        low=got.low,
-                        high=got.high,
-                        clusters=e.clusters,
-                        cluster=e.cluster,
-                        n_train=e.n_train,
-                        dataset=self.dataset,
-                        data="synthetic" if self.synthetic else "real",
-                    )
-                )
+                about = {"split": split, "encoder": encoder, "metric": metric, "seed": seed}
+                numbers = {k: getattr(got, k) for k in ("value", "low", "high")}
+                found.append(same | vars(e) | about | numbers)
         return pd.DataFrame(found, columns=ROW_COLUMNS)
 
     def difference(

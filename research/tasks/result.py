@@ -93,6 +93,11 @@ class Result:
                 return found[found.seed == name].iloc[0]
         return None
 
+    def _means(self, split: str, metric: str) -> pd.DataFrame:
+        """The mean row of every encoder."""
+        r = self.rows
+        return r[(r.split == split) & (r.metric == metric) & (r.seed == "mean")]
+
     def versus(self, split: str, baseline: str, metric: str) -> pd.Series | None:
         """The paired comparison of gair with a baseline, None where there is none."""
         c = self.comparison
@@ -113,30 +118,20 @@ class Result:
             return {}
         _, split, metric = self.mainline[0]
         ours, chance = self.row(split, OURS, metric), self.blind(split, metric)
-        found = {
-            k: ours[k]
-            for k in ("metric", "split", "unit", "value", "low", "high", "n", "clusters", "cluster")
-        }
+        found = ours["metric split unit value low high n clusters cluster".split()].to_dict()
         lower = metric.startswith(LOWER)
         found["better"] = "lower" if lower else "higher"
         untrained, gap = self.row(split, RANDOM, metric), self.versus(split, RANDOM, metric)
         found |= {
             "baseline": RANDOM,
             "baseline_value": untrained["value"],
-            "difference": gap["difference"],
-            "difference_low": gap["low"],
-            "difference_high": gap["high"],
+            **_difference(gap),
             "verdict": gap["verdict"],
             "chance": chance["value"],
             "chance_name": chance["encoder"],
         }
-        r = self.rows
-        others = r[
-            (r.split == split)
-            & (r.metric == metric)
-            & (r.seed == "mean")
-            & ~r.encoder.str.startswith(OURS)
-        ]
+        others = self._means(split, metric)
+        others = others[~others.encoder.str.startswith(OURS)]
         best = others.loc[others["value"].idxmin() if lower else others["value"].idxmax()]
         found |= {"best_baseline": best["encoder"], "best_baseline_value": best["value"]}
         return {k: v.item() if hasattr(v, "item") else v for k, v in found.items()}
@@ -148,17 +143,12 @@ class Result:
         if not self.mainline:
             return {}
         _, split, metric = self.mainline[0]
-        r, found = self.rows, {}
-        here = (r.split == split) & (r.metric == metric) & (r.seed == "mean") & (r.encoder != OURS)
-        for row in r[here].to_dict("records"):
+        means, found = self._means(split, metric), {}
+        for row in means[means.encoder != OURS].to_dict("records"):
             numbers = {k: row[k] for k in ("value", "low", "high")}
             gap = self.versus(split, row["encoder"], metric)
             if gap is not None:
-                numbers |= {
-                    "difference": gap["difference"],
-                    "difference_low": gap["low"],
-                    "difference_high": gap["high"],
-                }
+                numbers |= _difference(gap)
             found[row["encoder"]] = {k: _short(v) for k, v in numbers.items() if math.isfinite(v)}
         return found
 
@@ -265,6 +255,15 @@ class Result:
             Path(metrics).parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(self.metrics(), indent=1) + "\n"
             Path(metrics).write_text(text, encoding="utf-8")
+
+
+def _difference(gap: pd.Series) -> dict[str, float]:
+    """A row of the comparison as `headline` and `others` name its numbers."""
+    return {
+        "difference": gap["difference"],
+        "difference_low": gap["low"],
+        "difference_high": gap["high"],
+    }
 
 
 def _short(value) -> float | int:

@@ -99,26 +99,13 @@ def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> M
             if seed == 0 or repeat:
                 layers = [train.features(encoders(seed), x, device=device) for x in (chips, asked)]
             width = layers[0][-1].shape[-1]
-            last = [x[-1:] for x in layers]
-            probe = train.fit(
-                partial(LinearHead, width, count, size),
-                last[0],
-                masks,
-                seed=seed,
-                schedule=QUICK,
-                device=device,
-            )
-            add(encoder, LINEAR, train.predict(probe, last[1], device=device), how)
-            if seed == 0:
-                deep = train.fit(
-                    partial(UPerNet, width, count, size),
-                    layers[0],
-                    masks,
-                    seed=seed,
-                    schedule=DEEP,
-                    device=device,
-                )
-                add(encoder, UPERNET, train.predict(deep, layers[1], device=device), how)
+            for probe, head, schedule in ((LINEAR, LinearHead, QUICK), (UPERNET, UPerNet, DEEP)):
+                if seed and probe == UPERNET:  # the dearer one is trained once
+                    continue
+                seen, wanted = (x[-head.layers :] for x in layers)
+                create = partial(head, width, count, size)
+                fitted = train.fit(create, seen, masks, seed=seed, schedule=schedule, device=device)
+                add(encoder, probe, train.predict(fitted, wanted, device=device), how)
 
     how = model.config.preprocessing
     heads(OURS, lambda seed: model, repeat=False)
