@@ -30,23 +30,14 @@ QUANTILES = (0.1, 0.5, 0.9)
 
 
 def cached(
-    compute: Callable[[], np.ndarray],
-    model: GAIR,
-    inputs,
-    device: str,
-    kind: str,
-    folder: str | Path | None = None,
+    compute: Callable[[], np.ndarray], model: GAIR, inputs, device: str, kind: str
 ) -> np.ndarray:
     """`compute()`, or what it gave for the same model, inputs, device and kind before.
 
-    inputs: arrays or tensors in a fixed order. kind: what is computed from them. folder: where
-    the files lie; "" for no cache at all, None for `FOLDER`. A file that cannot be read is
-    computed anew.
+    inputs: arrays or tensors in a fixed order. kind: what is computed from them. A file in FOLDER
+    that cannot be read is computed anew.
     """
-    folder = FOLDER if folder is None else folder
-    if not folder:
-        return compute()
-    path = Path(folder) / f"{key(model, inputs, device, kind)}.npy"
+    path = Path(FOLDER) / f"{key(model, inputs, device, kind)}.npy"
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):  # not there, or cut short

@@ -23,11 +23,11 @@ class Counting:
         return encode.chips(self.model, CHIPS)
 
 
-def test_the_second_reading_computes_nothing_and_gives_the_same(tmp_path):
+def test_the_second_reading_computes_nothing_and_gives_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "FOLDER", str(tmp_path))
     compute = Counting(encode.random_init(SMALL, 0))
     first, second = (
-        features.cached(compute, compute.model, (CHIPS,), "cpu", "chips", tmp_path)
-        for _ in range(2)
+        features.cached(compute, compute.model, (CHIPS,), "cpu", "chips") for _ in range(2)
     )
     assert compute.times == 1
     np.testing.assert_array_equal(first, encode.chips(compute.model, CHIPS))
@@ -58,23 +58,16 @@ def test_another_model_input_kind_or_configuration_has_another_key():
     "spoil",
     [lambda path: path.write_bytes(path.read_bytes()[:200]), lambda path: path.write_bytes(b"")],
 )
-def test_a_file_that_was_cut_short_is_computed_anew(tmp_path, spoil):
+def test_a_file_that_was_cut_short_is_computed_anew(tmp_path, monkeypatch, spoil):
+    monkeypatch.setattr(features, "FOLDER", str(tmp_path))
     compute = Counting(encode.random_init(SMALL, 0))
-    first = features.cached(compute, compute.model, (CHIPS,), "cpu", "chips", tmp_path)
+    first = features.cached(compute, compute.model, (CHIPS,), "cpu", "chips")
     (path,) = tmp_path.iterdir()
     spoil(path)
-    again = features.cached(compute, compute.model, (CHIPS,), "cpu", "chips", tmp_path)
+    again = features.cached(compute, compute.model, (CHIPS,), "cpu", "chips")
     assert compute.times == 2
     np.testing.assert_array_equal(again, first)
     assert np.load(path).shape == first.shape  # and it is whole again
-
-
-def test_without_a_folder_nothing_is_kept(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    compute = Counting(encode.random_init(SMALL, 0))
-    for _ in range(2):
-        features.cached(compute, compute.model, (CHIPS,), "cpu", "chips", "")
-    assert compute.times == 2 and not list(tmp_path.iterdir())
 
 
 def test_colour_statistics_and_thumbnails_equal_a_loop():

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from builders.small_models import TINY
 
-from gairlib import GAIR, GAIRConfig
+from gairlib import GAIR
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.torchgeo_adapter import CoordBenchEncoder, LocationEncoderLike
@@ -13,24 +14,11 @@ from research.evaluation import neighbours
 from research.figures import coordbench as figures
 from research.studies import coordbench
 
-SV = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}
-
 
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return GAIR(
-        GAIRConfig(
-            dim=16,
-            rs_size=16,
-            rs_patch=8,
-            rs_depth=1,
-            rs_heads=2,
-            sv_options=SV,
-            sv_size=16,
-            decoder_hidden=(8,),
-        )
-    ).eval()
+    return GAIR(TINY).eval()
 
 
 @pytest.fixture(scope="module")
