@@ -72,13 +72,12 @@ def wrap_lon(lon: Any) -> Any:
     return (lon + 180.0) % 360.0 - 180.0
 
 
-def relative_xy(lonlat: Any, bbox: Any, *, strict: bool = True) -> Any:
+def relative_xy(lonlat: Any, bbox: Any) -> Any:
     """Positions of (lon, lat) [..., 2] in the box (west, south, east, north), linearly in degrees.
 
     `bbox` is one box [4], or one for each entry of lonlat's leading axis ([B, 4] with [B, ..., 2]).
     A box with west > east crosses the antimeridian. Right for boxes in degrees; a projected chip
-    needs `chip_xy`. Returns xy [..., 2] in [-1, 1], float64; outside raises BadInput unless
-    `strict=False`, which extrapolates.
+    needs `chip_xy`. Returns xy [..., 2] in [-1, 1], float64; outside raises BadInput.
     """
     points, box = as_float64(check_lonlat(lonlat)), as_float64(bbox).to(device_of(lonlat))
     if box.shape != (4,) and (box.ndim != 2 or box.shape != (*points.shape[:1], 4)):
@@ -106,7 +105,7 @@ def relative_xy(lonlat: Any, bbox: Any, *, strict: bool = True) -> Any:
     y = 2.0 * (north - points[..., 1]) / (north - south) - 1.0
     # A box round the whole Earth: its two edges are one meridian, which the modulo puts at -1.
     xy = torch.stack(torch.broadcast_tensors(x, y), -1)
-    return _like(_inside(xy, points, "the box") if strict else xy, lonlat)
+    return _like(_inside(xy, points, "the box"), lonlat)
 
 
 def device_of(values: Any) -> torch.device:
@@ -114,12 +113,12 @@ def device_of(values: Any) -> torch.device:
     return values.device if isinstance(values, Tensor) else torch.device("cpu")
 
 
-def check_xy(xy: Tensor, name: str = "xy") -> None:
+def check_xy(xy: Tensor) -> None:
     """Raise BadInput unless every position [..., 2] lies in the chip (CPU tensors only)."""
     if checkable(xy) and xy.numel() and not bool((xy.detach().abs() <= 1 + EDGE).all()):
         row = int((~(xy.detach().abs() <= 1 + EDGE).all(-1)).flatten().nonzero()[0, 0])
         raise BadInput(
-            f"{name}: row {row} is {xy.detach().reshape(-1, 2)[row].tolist()}, outside the chip "
+            f"xy: row {row} is {xy.detach().reshape(-1, 2)[row].tolist()}, outside the chip "
             "([-1, 1] in x to the east and y to the south)."
         )
 
@@ -169,15 +168,12 @@ def _affine(transform: Any, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarra
     return matrix, np.array([c, f]), int(height), int(width)
 
 
-def chip_xy(
-    lonlat: Any, crs: Any, transform: Any, shape: Sequence[int], *, strict: bool = True
-) -> Any:
+def chip_xy(lonlat: Any, crs: Any, transform: Any, shape: Sequence[int]) -> Any:
     """Exact positions of (lon, lat) [..., 2] in a raster, through its own CRS, in float64.
 
     `crs`: text, EPSG number, pyproj or rasterio CRS. `transform`: rasterio's Affine or its six
     numbers (a, b, c, d, e, f), pixel to CRS. `shape`: (height, width) in pixels. Returns xy
-    [..., 2]; outside raises BadInput unless `strict=False` (then unbounded, inf where the
-    projection has no value).
+    [..., 2]; outside raises BadInput.
     """
     points = as_float64(check_lonlat(lonlat)).cpu()
     matrix, origin, height, width = _affine(transform, shape)
@@ -189,7 +185,7 @@ def chip_xy(
         east = middle + (east - middle + 180.0) % 360.0 - 180.0
     pixel = (np.stack([east, north], -1) - origin) @ np.linalg.inv(matrix).T  # (col, row)
     xy = torch.from_numpy(2.0 * pixel / np.array([width, height], dtype=np.float64) - 1.0)
-    xy = _inside(xy, points, "the chip") if strict else xy
+    xy = _inside(xy, points, "the chip")
     return _like(xy.to(device_of(lonlat)), lonlat)
 
 

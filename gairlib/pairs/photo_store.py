@@ -107,15 +107,12 @@ class Writer:
 class Photos:
     """The stored photos by number (`photo` of the manifest). Safe to use from threads."""
 
-    def __init__(self, store: xr.Dataset, folder: Path | None = None, *, direct: bool = True):
-        """store: with photo_bytes, photo_start, photo_size; folder: the Zarr store, if on disk.
-
-        direct: read byte ranges of the store's files; False goes through Zarr (slower, the same).
-        """
+    def __init__(self, store: xr.Dataset, folder: Path):
+        """store: with photo_bytes, photo_start, photo_size; folder: of the Zarr store."""
         self.start = store["photo_start"].to_numpy()
         self.size = store["photo_size"].to_numpy()
         self.values = store["photo_bytes"]
-        self.shards = shards.open_local(folder / "photo_bytes") if folder and direct else None
+        self.shards = shards.open_local(folder / "photo_bytes")  # None: laid out otherwise
 
     def __len__(self) -> int:
         return len(self.start)

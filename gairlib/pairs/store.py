@@ -81,36 +81,27 @@ class Pairs:
     they are indexed.
     manifest: one row a (photo or view, chip); x, y in [-1, 1], to the east and to the south; photo
     is its number in the store, -1 where it is not stored.
-    folder: where they lie on disk; None: in memory.
+    folder: where they lie on disk.
     """
 
-    def __init__(
-        self,
-        chips: xr.Dataset,
-        manifest: pd.DataFrame,
-        report: dict,
-        rejected: pd.DataFrame | None = None,
-        folder: Path | None = None,
-    ):
+    def __init__(self, chips: xr.Dataset, manifest: pd.DataFrame, report: dict, folder: Path):
         self.chips, self.manifest, self.report = chips, manifest, report
-        self.folder, self._rejected = folder, rejected
+        self.folder = folder
 
-    @property
+    @cached_property
     def rejected(self) -> pd.DataFrame:
         """photo_id, reason: one row a rejected photo, read when first asked for."""
-        if self._rejected is None:
-            self._rejected = pd.read_parquet(self.folder / "rejected.parquet")
-        return self._rejected
+        return pd.read_parquet(self.folder / "rejected.parquet")
 
     def photos(self) -> Photos | None:
         """The stored photos; None where the pairs were made without."""
         if self.chips.sizes.get("photo", 0) == 0:
             return None
-        return Photos(self.chips, self.folder and self.folder / "pairs.zarr")
+        return Photos(self.chips, self.folder / "pairs.zarr")
 
     @cached_property
     def _shards(self) -> shards.Shards | None:
-        return shards.open_local(self.folder / "pairs.zarr/chips") if self.folder else None
+        return shards.open_local(self.folder / "pairs.zarr/chips")
 
     def sides_m(self, numbers: np.ndarray) -> np.ndarray:
         """Ground sides in metres [n] of the chips with these numbers, the mean of both directions.

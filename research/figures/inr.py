@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gairlib.data.scene import Scene
-from gairlib.embed.field import Field, Finding, find, flat_note, similarity_limits
+from gairlib.embed.field import Field
+from research.evaluation.finding import Finding, find, flat_note, similarity_limits
 from research.figures import style
 
 

@@ -14,18 +14,11 @@ import pandas as pd
 from gairlib.data import scenes as scene_files
 from gairlib.data.dataset import Dataset
 from gairlib.data.scene import Scene
-from gairlib.embed.field import (
-    Field,
-    Finding,
-    cell_centres,
-    find,
-    fit_colours,
-    in_window,
-    read_chip_field,
-)
+from gairlib.embed.field import Field, cell_centres, fit_colours, in_window, read_chip_field
 from gairlib.embed.pca import PCA
 from gairlib.errors import BadInput, Skipped
 from research.evaluation import stats
+from research.evaluation.finding import Finding, find
 
 MAX_PHOTOS = 200  # of one scene are looked for; more are drawn by the seed
 FEW = 10  # with fewer photos no interval is given

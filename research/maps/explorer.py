@@ -21,8 +21,9 @@ from gairlib import geo, ranks
 from gairlib.data.dataset import Dataset
 from gairlib.data.scene import Scene
 from gairlib.embed import encode as features
-from gairlib.embed.field import Field, Finding, find, flat_note, in_window, similarity_limits
+from gairlib.embed.field import Field, in_window
 from gairlib.errors import BadInput
+from research.evaluation.finding import Finding, find, flat_note, similarity_limits
 from research.figures.style import thumbnail
 from research.maps.overlays import (
     CLEAR,

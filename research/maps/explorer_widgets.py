@@ -16,7 +16,7 @@ import ipywidgets
 import numpy as np
 from ipyleaflet import CircleMarker, GeoJSON, ImageOverlay, Map, ScaleControl
 
-from gairlib.embed.field import FLAT
+from research.evaluation.finding import FLAT
 from research.figures import style
 from research.maps.explorer import Explorer, Picture
 from research.maps.legend import ramp

@@ -7,7 +7,7 @@ import matplotlib as mpl
 import numpy as np
 
 from gairlib.data.scene import Scene
-from gairlib.embed.field import Finding
+from research.evaluation.finding import Finding
 from research.figures import style
 from research.maps.overlays import FLAT, Layer
 from research.pipeline import templates

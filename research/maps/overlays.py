@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from gairlib.data.scene import Scene, sentinel_notice
-from gairlib.embed.field import FLAT, Field, flat_note, similarity_limits
+from gairlib.embed.field import Field
+from research.evaluation.finding import FLAT, flat_note, similarity_limits
 from research.figures import style
 
 RADIUS = 6378137.0  # metres: the sphere of EPSG:3857

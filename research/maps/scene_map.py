@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from gairlib.data.scene import Scene
-from gairlib.embed.field import Finding
 from gairlib.errors import BadInput
+from research.evaluation.finding import Finding
 from research.maps import legend
 from research.maps.overlays import LOSSLESS, SIDE, Layer, credit, data_uri, warp
 from research.maps.page import frame, page, save

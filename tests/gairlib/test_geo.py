@@ -41,7 +41,6 @@ def test_relative_xy_corners_antimeridian_and_batches():
 def test_relative_xy_refuses_outside(point):
     with pytest.raises(BadInput, match="row 1 .*outside the box"):
         geo.relative_xy([[5, 5], point], (0, 0, 10, 10))
-    assert (geo.relative_xy(point, (0, 0, 10, 10), strict=False).abs() > 1).any()
 
 
 def test_the_edge_has_a_tolerance():
@@ -108,8 +107,6 @@ def test_chip_xy_refusals():
     inside = geo.chip_lonlat([[0.0, 0.0], [1.2, 0.0]], 32650, UTM, (64, 64))
     with pytest.raises(BadInput, match="row 1 .*outside the chip"):
         geo.chip_xy(inside, 32650, UTM, (64, 64))
-    loose = geo.chip_xy(inside, 32650, UTM, (64, 64), strict=False)
-    torch.testing.assert_close(loose[1, 0].item(), 1.2, atol=1e-7, rtol=0)
     with pytest.raises(BadInput, match="crs"):
         geo.chip_xy(inside, None, UTM, (64, 64))
     with pytest.raises(BadInput, match="EPSG:99999"):

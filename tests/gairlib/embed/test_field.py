@@ -6,13 +6,12 @@ import rasterio
 import torch
 from builders.field_scenes import write_scene
 
-from gairlib import GAIR, GAIRConfig, geo, preprocess
+from gairlib import GAIR, GAIRConfig, preprocess
 from gairlib.data import scenes
 from gairlib.data.scene_reader import Reader
 from gairlib.embed import field, walker
 from gairlib.embed.dense import write_cog
 from gairlib.embed.reading import Reading
-from gairlib.errors import BadInput
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +94,7 @@ def test_without_blending_each_cell_is_read_from_one_chip(tmp_path, model):
         assert [place for _, _, place in found.down] == [slice(0, 28), slice(28, 52), slice(52, 80)]
 
 
-def test_centres_and_finding(tmp_path, model, monkeypatch):
+def test_centres_and_similarity(tmp_path, model):
     scene = write_scene(tmp_path / "a.tif")
     dense = field.dense_field(
         model, scene, chip_px=32, chip_m=320.0, window=(10, 20, 60, 40), resolution=10.0
@@ -104,16 +103,6 @@ def test_centres_and_finding(tmp_path, model, monkeypatch):
     c, r = scene.to_pixels(lon[7, 5], lat[7, 5])
     assert np.allclose((c, r), (15.5, 27.5), atol=1e-6)
     assert np.allclose(dense.transform @ (0, 0), scene.transform @ (10, 20))
-    similarity = np.zeros(dense.valid.shape)
-    similarity[7, 5] = 1.0
-    found = field.find(dense, similarity, lon[7, 15], lat[7, 15])
-    assert abs(found.error_m - 100.0) < 0.6 and found.cosine == 1.0
-    assert 100 < found.guess_m < 600
-    every = geo.haversine(np.stack([lon, lat], -1), np.array([lon[7, 15], lat[7, 15]]))
-    assert found.guess_m == np.median(every)  # of a small field, all cells
-    monkeypatch.setattr(field, "FEW_CELLS", 100)  # of a large one, an even selection
-    thin = field.find(dense, similarity, lon[7, 15], lat[7, 15])
-    assert thin.error_m == found.error_m and abs(thin.guess_m / found.guess_m - 1) < 0.05
     cosine = dense.similarity(dense.values[7, 5])
     assert np.isclose(cosine[7, 5], 1.0, atol=1e-5) and np.nanmax(np.abs(cosine)) <= 1 + 1e-5
 
@@ -126,8 +115,6 @@ def test_places_without_data_are_left_out(tmp_path, model):
     assert not dense.valid[:, :30].any() and dense.valid[:, 30:].all()
     cosine = dense.similarity(np.ones(32))
     assert np.isnan(cosine[:, :30]).all()
-    with pytest.raises(BadInput, match="no cell with data"):
-        field.find(dense, np.full(dense.valid.shape, np.nan), 141, 36)
 
 
 def test_small_and_large_scenes(tmp_path, model):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -171,7 +172,7 @@ def test_direct_reading_is_what_zarr_reads(parts, small, tmp_path):
     pairs = assemble(parts, tmp_path / "pairs")
     store = tmp_path / "pairs/pairs.zarr"
     direct = photo_store.Photos(pairs.chips, store)
-    through = photo_store.Photos(pairs.chips, store, direct=False)
+    through = photo_store.Photos(pairs.chips, tmp_path / "laid out otherwise")
     assert direct.shards is not None and through.shards is None
     assert [direct.encoded(i) for i in range(len(direct))] == [
         through.encoded(i) for i in range(len(direct))
@@ -179,9 +180,9 @@ def test_direct_reading_is_what_zarr_reads(parts, small, tmp_path):
     order = np.random.default_rng(0).permutation(17)
     assert pairs._shards is not None
     np.testing.assert_array_equal(pairs.read_chips(order), pairs.chips["chips"].values[order])
-    in_memory = pairs_store.Pairs(pairs.chips.load(), pairs.manifest, pairs.report, NOBODY)
-    np.testing.assert_array_equal(in_memory.read_chips(order), pairs.read_chips(order))
-    assert in_memory.photos().encoded(3) == direct.encoded(3)
+    other = pairs_store.Pairs(pairs.chips, pairs.manifest, pairs.report, tmp_path / "elsewhere")
+    np.testing.assert_array_equal(other.read_chips(order), pairs.read_chips(order))
+    assert other.photos().encoded(3) == direct.encoded(3)
 
 
 def test_damaged_shards_are_noticed(parts, small, tmp_path):
@@ -388,6 +389,6 @@ def test_sides_of_chips_in_metres():
             "lat": ("chip", np.array([54.0, 37.0, 60.0])),
         }
     )
-    pairs = pairs_store.Pairs(chips, pd.DataFrame(), {})
+    pairs = pairs_store.Pairs(chips, pd.DataFrame(), {}, Path())
     sides = pairs.sides_m(np.array([2, 0, 1]))
     assert sides == pytest.approx([32 * 1e-4 * 111_195, 320.0, 320.0], rel=1e-4)

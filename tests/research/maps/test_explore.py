@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from gairlib.data.dataset import Dataset
-from gairlib.embed.field import Finding
 from gairlib.errors import BadInput
 from gairlib.pairs.pairing import pair
+from research.evaluation.finding import Finding
 from research.maps import explore
 
 

@@ -21,6 +21,7 @@ from rasterio.warp import Resampling, reproject
 from gairlib import GAIR, GAIRConfig
 from gairlib.embed import field
 from gairlib.errors import BadInput
+from research.evaluation import finding
 from research.maps import explore, overlays, popups, scene_map
 from research.maps.overlays import Layer
 from research.pipeline.offline import external_loads
@@ -165,7 +166,7 @@ def saved(tmp_path_factory):
         chosen=0,
         thumbnails=[np.full((24, 24, 3), 90, np.uint8)] * 2,
         vectors=np.eye(2) + 0.1,
-        finding=field.Finding(float(photos.lon[1]), float(photos.lat[1]), 0.7, 538.0, 400.0),
+        finding=finding.Finding(float(photos.lon[1]), float(photos.lat[1]), 0.7, 538.0, 400.0),
         synthetic=True,
     )
     return scene, photos, scene_map.save(m, folder / "new" / "map.html").read_text(), m
@@ -359,7 +360,7 @@ def test_a_constant_field_is_named(tmp_path, model):
     noise = np.random.default_rng(0).normal(0, 1e-7, flat.values.shape).astype(np.float32)
     noisy = field.Field(flat.values + noise, *list(vars(flat).values())[1:])
     cosine = noisy.similarity(np.ones(32))
-    assert 0 < np.ptp(cosine) < field.FLAT
+    assert 0 < np.ptp(cosine) < finding.FLAT
     assert explore.find_all(noisy, np.ones((2, 32)), photos) == [None, None]
     numbers = explore.summary([None, None], noisy, 1)
     assert numbers == {"photos": 0, "field_cells": 80 * 96}
