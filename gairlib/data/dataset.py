@@ -14,7 +14,8 @@
                             (`photo_folders`)
     tables/*.csv            lon, lat, target columns
     landcover/*.tif         class values on a scene's grid, with classes.csv (value, name)
-    <name>/<class>/*.jpg    benchmark of images in class folders, such as eurosat_rgb
+    <name>/<class>/*.jpg    benchmark of images in class folders: eurosat_rgb, and eurosat_ms/ with
+                            its 13-band .tif
     pangaea/<set>/          published benchmarks in their own layouts, also geobench/ and
                             placepulse/ (research.tasks.published)
     dataset.json            optional: name, synthetic, ...
@@ -47,6 +48,7 @@ from gairlib.data import (
     tables,
 )
 from gairlib.data.scene import Scene, upright
+from gairlib.data.scene_assets import band_of
 from gairlib.data.scenes import open_scene
 from gairlib.errors import BadInput, Missing
 
@@ -397,4 +399,8 @@ def _photo_reason(path: Path, sphere: bool) -> str | None:
 
 
 def _has_images(folder: Path) -> bool:
-    return any(p.suffix.lower() in photos.IMAGES for p in boundary.listing(folder).files)
+    """Pictures, or rasters that are no bands of a product."""
+    files = boundary.listing(folder).files
+    return any(p.suffix.lower() in photos.IMAGES for p in files) or any(
+        p.suffix.lower() in scene_folders.RASTERS and band_of(p.stem)[0] is None for p in files
+    )

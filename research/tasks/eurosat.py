@@ -1,8 +1,9 @@
-"""`rs-eurosat`: 64-px RGB JPEGs of EuroSAT in folders named by class.
+"""`rs-eurosat`: 64-px RGB JPEGs of EuroSAT in folders named by class; `rs-eurosat-ms`: its tiles
+of 13 bands in such folders.
 
-The missing bands are filled with the training mean by the band adapter; no coordinates are given,
-so folds are random and stratified, and the bootstrap is over images: its intervals are optimistic
-about new places.
+The bands that the JPEGs lack are filled with the training mean by the band adapter; no coordinates
+are used, so folds are random and stratified, and the bootstrap is over images: its intervals are
+optimistic about new places.
 """
 
 import os
@@ -11,24 +12,24 @@ from pathlib import Path
 import numpy as np
 
 from gairlib import bands
-from gairlib.data import photos
+from gairlib.data import photos, scenes
 from gairlib.data.boundary import listing
 from gairlib.data.dataset import Dataset
 from gairlib.data.photos import IMAGES
+from gairlib.data.scene_folders import RASTERS
 from gairlib.errors import BadInput, Missing
 from research.evaluation.splits import stratified
 from research.tasks.data import FOLDS, Scheme, TaskData
 from research.tasks.labels import MIN_ROWS
 from research.tasks.probing import ProbeTask
-from research.tasks.task import DEFAULTS, Options
+from research.tasks.task import DEFAULTS, Options, Task
 from research.tasks.tiles import TILE_PX
 
-FOLDER = "eurosat_rgb"
 SHOWN = 5  # images that are left out, named one by one
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in IMAGES
+    return path.suffix.lower() in (*IMAGES, *RASTERS)
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -45,35 +46,47 @@ class EuroSAT(ProbeTask):
     claim = "telling the EuroSAT class of a chip"
     subject = "chip"
     held_out = "row"
+    folder, layout = "eurosat_rgb", "<class>/*.jpg"
 
     def available(self, dataset: Dataset) -> str | None:
         """Images outside class folders count as well: `load` then says what is wrong with them."""
-        folder = dataset.folder / FOLDER
+        folder = dataset.folder / self.folder
         loose = any(map(_is_picture, listing(folder).files))
-        there = loose or FOLDER in dataset.benchmarks()
-        return None if there else f"no folder {FOLDER}/<class>/*.jpg"
+        there = loose or self.folder in dataset.benchmarks()
+        return None if there else f"no folder {self.folder}/{self.layout}"
+
+    def image(self, path: Path) -> np.ndarray:
+        """One image, uint8 [64, 64, 3]."""
+        return photos.load(path)
+
+    def chips(self, images: np.ndarray) -> tuple[np.ndarray, tuple[str, ...], str]:
+        """All images as chips [n, 10, 64, 64] in DN, the bands that are there, and a note."""
+        chips, present = bands.from_rgb(images)
+        rest = "the other bands hold the training mean"
+        return chips, present, f"only {', '.join(present)} are given; {rest}"
 
     def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:
-        """Images as chips [n, 10, 64, 64] in DN; missing bands hold the training mean."""
-        folder = dataset.folder / FOLDER
+        """Images as chips [n, 10, 64, 64] in DN; what cannot be read is left out by name."""
+        folder = dataset.folder / self.folder
         images, labels, lost = [], [], []
-        if FOLDER not in dataset.benchmarks():
+        if self.folder not in dataset.benchmarks():
             raise BadInput(
                 f"{folder}: no class folders with images; EuroSAT's layout is "
-                f"{FOLDER}/<class>/*.jpg"
+                f"{self.folder}/{self.layout}"
             )
         for path in pictures(folder):
             try:
-                rgb = photos.load(path)
-                if rgb.shape != (TILE_PX, TILE_PX, 3):
+                image = self.image(path)
+                if image.shape not in ((TILE_PX, TILE_PX, 3), (10, TILE_PX, TILE_PX)):
+                    height, width = image.shape[-2:] if len(image) == 10 else image.shape[:2]
                     raise BadInput(
-                        f"{path}: {rgb.shape[1]} x {rgb.shape[0]} pixels; EuroSAT images are "
+                        f"{path}: {width} x {height} pixels; EuroSAT images are "
                         f"{TILE_PX} x {TILE_PX}"
                     )
             except (BadInput, Missing) as problem:
                 lost.append(str(problem).replace(f"{folder}{os.sep}", ""))
                 continue
-            images.append(rgb)
+            images.append(image)
             labels.append(path.parent.name)
         if len(set(labels)) < 2 or len(labels) < MIN_ROWS:
             raise BadInput(
@@ -81,7 +94,7 @@ class EuroSAT(ProbeTask):
                 f"{self.name} needs two classes and {MIN_ROWS} images"
                 + (f" ({len(lost)} left out, the first: {lost[0]})" if lost else "")
             )
-        chips, present = bands.from_rgb(np.stack(images))
+        chips, present, note = self.chips(np.stack(images))
         labels, rows = np.array(labels), np.arange(len(labels))
         k = min(FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
         if k < 2:
@@ -89,10 +102,7 @@ class EuroSAT(ProbeTask):
         scheme = Scheme(
             f"random stratified, {k} folds", lambda seed: stratified(labels, k, seed), rows, "row"
         )
-        notes = [
-            f"only {', '.join(present)} are given; the other bands hold the training mean",
-            "EuroSAT has no coordinates: random folds, bootstrap over images",
-        ]
+        notes = [note, "EuroSAT has no coordinates: random folds, bootstrap over images"]
         if lost:
             few = "; ".join(lost[:SHOWN]) + ("; ..." if len(lost) > SHOWN else "")
             notes.append(f"{len(lost)} images left out: {few}")
@@ -108,3 +118,29 @@ class EuroSAT(ProbeTask):
             bands=",".join(present),
             notes=notes,
         )
+
+
+class EuroSATMultispectral(EuroSAT):
+    """The class of a EuroSAT tile with its 13 bands, GeoTIFFs as published (B8A last)."""
+
+    name = "rs-eurosat-ms"
+    question = "Do the ten bands of a chip tell its EuroSAT class?"
+    claim = "telling the EuroSAT class of a chip with all bands"
+    folder, layout = "eurosat_ms", "<class>/*.tif"
+
+    @classmethod
+    def instances(cls, dataset: Dataset) -> list[Task]:
+        """Only where its folder is there: `rs-eurosat` asks the same."""
+        return [cls()] if (dataset.folder / cls.folder).is_dir() else []
+
+    def image(self, path: Path) -> np.ndarray:
+        """The ten bands, uint16 [10, 64, 64], by their names or in EuroSAT's order."""
+        try:
+            scene = scenes.open_scene(path, layout="eurosat-ms")
+        except BadInput:  # named bands in another order, or ten of them; EuroSAT is of 2018
+            scene = scenes.open_scene(path, row={"processing_baseline": "02.06"})
+        return scenes.read(scene)
+
+    def chips(self, images: np.ndarray) -> tuple[np.ndarray, tuple[str, ...], str]:
+        """The images are chips."""
+        return images, bands.BANDS, "level 1C, top of the atmosphere: blue is too bright"

@@ -5,8 +5,8 @@
     result.save("outputs/benchmark/sv-weather", "metrics/benchmark/sv-weather.json")
 
 A new benchmark is one file with one class (`research.tasks.task`), named in TASKS. Their names:
-rs-landcover, rs-built_up, rs-eurosat, sv-<column> and rs-street-<column> of street.csv,
-location-<table>-<column>, retrieval, retrieval-sv-location, retrieval-rs-location,
+rs-landcover, rs-built_up, rs-eurosat, rs-eurosat-ms, sv-<column> and rs-street-<column> of
+street.csv, location-<table>-<column>, retrieval, retrieval-sv-location, retrieval-rs-location,
 segmentation-landcover, pangaea-<set>, geobench-<set>, placepulse-<attribute>.
 """
 
@@ -14,7 +14,7 @@ import re
 
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
-from research.tasks.eurosat import EuroSAT
+from research.tasks.eurosat import EuroSAT, EuroSATMultispectral
 from research.tasks.geolocalisation import ChipLocation, PhotoLocation
 from research.tasks.location import Location
 from research.tasks.published.geobench import GeoBench
@@ -31,6 +31,7 @@ TASKS: tuple[type[Task], ...] = (
     LandCover,
     BuiltUp,
     EuroSAT,
+    EuroSATMultispectral,
     Street,
     StreetFromAbove,
     Location,
@@ -77,7 +78,8 @@ def get(name: str, dataset: Dataset) -> Task:
             return task
     raise BadInput(
         f"unknown task {name!r}: tasks are retrieval, retrieval-sv-location, "
-        "retrieval-rs-location, rs-landcover, rs-built_up, rs-eurosat, segmentation-landcover, "
+        "retrieval-rs-location, rs-landcover, rs-built_up, rs-eurosat, rs-eurosat-ms, "
+        "segmentation-landcover, "
         "rs-street-<column> and "
         "sv-<column of street.csv>, location-<table>-<column>, pangaea-<set>, geobench-<set>, "
         "placepulse-<attribute>"

@@ -1,11 +1,19 @@
 """EuroSAT: class folders, a wrong file, no folder."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+from builders.small_files import ramp, write_scene
 from PIL import Image
 
+from gairlib.bands import BANDS
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
-from research.tasks.eurosat import EuroSAT
+from research.tasks.eurosat import EuroSAT, EuroSATMultispectral
+from research.tasks.registry import available, get
+
+REAL = Path(__file__).resolve().parents[4] / "shared/real-more"
 
 
 def test_eurosat_reads_folders_as_classes(folder):
@@ -44,3 +52,33 @@ def test_eurosat_without_class_folders_is_an_error_and_an_empty_folder_none(tmp_
     assert EuroSAT().available(Dataset(tmp_path)) is None
     with pytest.raises(BadInput, match="eurosat_rgb: no class folders with images"):
         EuroSAT().load(Dataset(tmp_path))
+
+
+def test_tiles_of_13_bands_are_read_without_a_table(tmp_path):
+    order = [1, 2, 3, 4, 5, 6, 7, 12, 10, 11]  # of B02 ... B12 in EuroSAT's files: B8A is last
+    for name, low in (("Forest", 300), ("River", 900)):
+        for i in range(12):
+            values = ramp(13, 64, 64, low=low + i)
+            write_scene(tmp_path / f"eurosat_ms/{name}/{name}_{i}.tif", values, names=None)
+    named = tmp_path / "eurosat_ms/River/named.tif"
+    write_scene(named, ramp(10, 64, 64, low=900)[::-1].copy(), names=BANDS[::-1])
+    write_scene(tmp_path / "eurosat_ms/River/small.tif", ramp(13, 32, 64), names=None)
+    (tmp_path / "eurosat_ms/River/cut.tif").write_bytes(b"II*")
+    dataset = Dataset(tmp_path)
+    assert (
+        dataset.scenes() == [] and dataset.rejected == [] and "eurosat_ms" in dataset.benchmarks()
+    )
+    assert available(dataset)["rs-eurosat-ms"] is None
+    data = get("rs-eurosat-ms", dataset).load(dataset)
+    assert data.inputs.shape == (25, 10, 64, 64) and data.bands == ",".join(BANDS)
+    np.testing.assert_array_equal(data.inputs[0], ramp(13, 64, 64, low=300)[order])
+    np.testing.assert_array_equal(data.inputs[-1], ramp(10, 64, 64, low=900))
+    (note,) = [n for n in data.notes if "left out" in n]
+    assert note.startswith("2 images") and "small.tif: 64 x 32 pixels" in note and "cut.tif" in note
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="shared/real-more is not there")
+def test_the_real_tiles_are_read_whole():
+    data = EuroSATMultispectral().load(Dataset(REAL))
+    assert data.inputs.shape == (140, 10, 64, 64) and len(set(data.labels)) == 10
+    assert not any("left out" in note for note in data.notes)
