@@ -28,7 +28,6 @@ GREY = "#8A8A8A"  # for chance, baselines and anything that is only there for sc
 
 SEQUENTIAL = "viridis"  # amounts from low to high
 SIMILARITY = "magma"  # cosine similarity: dark is unlike
-DIVERGING = "RdBu_r"  # signed values around zero
 
 # Any two of a palette are 15 apart or more (CIE 1976), as seen by most people, without red cones
 # and without green ones (tests/research/figures/test_style.py): hue alone would not do that, so

@@ -74,7 +74,7 @@ def one_site(dataset: Dataset, site: str) -> Figure:
     return _marked(fig, dataset.synthetic)
 
 
-def photos(dataset: Dataset, rows: pd.DataFrame, reach_m=200.0, columns: int = 6) -> Figure:
+def photos(dataset: Dataset, rows: pd.DataFrame, columns: int = 6) -> Figure:
     """Photos with their labels, each above the 400 m of ground around it and its view cone."""
     lines = -(-len(rows) // columns)
     with style.context():
@@ -90,7 +90,7 @@ def photos(dataset: Dataset, rows: pd.DataFrame, reach_m=200.0, columns: int = 6
             scene = dataset.scene(row.site)
             x, y = scene.to_pixels([row.lon], [row.lat])
             below.imshow(style.true_colour(scenes.read(scene)))
-            reach = reach_m / 10
+            reach = 20  # pixels of 10 m
             below.set(
                 xlim=(x[0] - reach - 0.5, x[0] + reach - 0.5),
                 ylim=(y[0] + reach - 0.5, y[0] - reach - 0.5),

@@ -34,6 +34,7 @@ from gairlib.train.batches import PairBatches
 
 PHOTO_PX, CHIP_PX, QUALITY = 224, 96, 90
 CHIPS_PER_BATCH, PHOTOS_PER_CHIP = 32, 8
+CHIPS_PER_PART = 250
 
 
 def smooth_noise(rng: np.random.Generator, px: int, power: float) -> np.ndarray:
@@ -114,14 +115,14 @@ def write_part(folder: Path, chips: list[np.ndarray], encoded: list[bytes]) -> N
     (folder / "photos.bin").write_bytes(b"".join(encoded))
 
 
-def build(folder: Path, chips: int, per_part: int = 250) -> pairs_store.Pairs:
+def build(folder: Path, chips: int) -> pairs_store.Pairs:
     """The synthetic store, assembled from parts. To save time 500 photos and 100 chips are drawn
     and each is used again, chips moved by some pixels, photos with another JPEG comment."""
     rng, parts = np.random.default_rng(0), []
     drawn = [make_photo(rng) for _ in range(min(500, chips * PHOTOS_PER_CHIP))]
     grounds = [make_chip(rng) for _ in range(min(100, chips))]
-    for first in range(0, chips, per_part):
-        n = min(per_part, chips - first)
+    for first in range(0, chips, CHIPS_PER_PART):
+        n = min(CHIPS_PER_PART, chips - first)
         pixels = [
             np.roll(grounds[i % len(grounds)], 2 * i, axis=1) for i in range(first, first + n)
         ]

@@ -58,6 +58,14 @@ def rounds(
     return seconds
 
 
+def race(functions: dict[str, Callable], repeat: int) -> tuple[dict[str, float], float]:
+    """(median seconds of each of two, median over rounds of the first's seconds over the second's):
+    a round's own ratio is of the same minute. Each is first in every second round."""
+    seconds = rounds(functions, repeat, first_in_turn=True)
+    ratios = [first / second for first, second in zip(*seconds.values())]
+    return {name: median(values) for name, values in seconds.items()}, median(ratios)
+
+
 def side_by_side(functions: dict[str, Callable], repeat: int = 3) -> dict[str, float]:
     """Median seconds of each, called in turn: see `rounds`."""
     return {name: median(values) for name, values in rounds(functions, repeat).items()}

@@ -23,7 +23,6 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from statistics import median
 from types import SimpleNamespace
 
 import open_clip
@@ -251,10 +250,9 @@ def memory(kind: str, size: str) -> dict[str, float]:
 
 def speed(kind: str, steps: dict[str, Callable], pairs: int, repeat: int) -> dict[str, float]:
     """Pairs a second of each side, and the median over rounds of ours over theirs."""
-    seconds = bench.rounds(steps, repeat, first_in_turn=True)
-    rounds = [a / b for a, b in zip(seconds["theirs"], seconds["ours"])]
-    return {f"{kind}_pairs": pairs, f"{kind}_speed_ratio": median(rounds)} | {
-        f"{kind}_{name}_pairs_per_second": pairs / median(s) for name, s in seconds.items()
+    seconds, ratio = bench.race(steps, repeat)
+    return {f"{kind}_pairs": pairs, f"{kind}_speed_ratio": ratio} | {
+        f"{kind}_{name}_pairs_per_second": pairs / s for name, s in seconds.items()
     }
 
 

@@ -19,7 +19,6 @@ of our step, forward and backward, each timed by itself.
 import copy
 from collections.abc import Callable
 from functools import partial
-from statistics import median
 
 import torch
 import torch.nn.functional as F
@@ -229,10 +228,9 @@ def race(loops: dict, batches: list[Batch], first: int, repeat: int) -> dict[str
             loop.step(first + k, batch)
 
     blocks = {name: partial(block, loop) for name, loop in loops.items()}
-    seconds = measure.rounds(blocks, repeat, first_in_turn=True)
-    rates = {f"{name}_photos_per_second": photos / median(s) for name, s in seconds.items()}
-    rounds = [a / b for a, b in zip(seconds["plain"], seconds["ours"])]  # of the same minute
-    return rates | {"ratio": median(rounds)}
+    seconds, ratio = measure.race(blocks, repeat)
+    rates = {f"{name}_photos_per_second": photos / s for name, s in seconds.items()}
+    return rates | {"ratio": ratio}
 
 
 def shares(ours: Ours, batch: Batch, repeat: int) -> dict[str, float]:

@@ -55,7 +55,7 @@ def test_colours_differ_in_grey_print_too():
     light = [np.dot(colors.to_rgb(c), (0.2126, 0.7152, 0.0722)) for c in style.CYCLE[:3]]
     assert min(abs(a - b) for i, a in enumerate(light) for b in light[:i]) > 0.05
     assert len(set(style.CYCLE)) == len(style.CYCLE)
-    for name in (style.SEQUENTIAL, style.SIMILARITY, style.DIVERGING, style.MANY):
+    for name in (style.SEQUENTIAL, style.SIMILARITY, style.MANY):
         assert name in mpl.colormaps
 
 

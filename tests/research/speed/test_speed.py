@@ -19,6 +19,12 @@ def test_side_by_side_takes_turns():
     assert order == list("ababab") and set(seconds) == {"a", "b"}
 
 
+def test_a_race_is_judged_round_by_round(monkeypatch):
+    seconds = {"slow": [4.0, 8.0, 2.0], "quick": [2.0, 2.0, 2.0]}
+    monkeypatch.setattr(measure, "rounds", lambda *_, first_in_turn: seconds)
+    assert measure.race({}, 3) == ({"slow": 4.0, "quick": 2.0}, 2.0)
+
+
 def test_peak_runs_in_a_fresh_process_and_sees_its_memory():
     small = measure.peak("builtins:len", "abc")
     large = measure.peak("builtins:eval", "len(b'x' * 200_000_000)")
