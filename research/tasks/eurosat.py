@@ -68,7 +68,9 @@ class EuroSAT(ProbeTask):
     def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:
         """Images as chips [n, 10, 64, 64] in DN; what cannot be read is left out by name."""
         folder = dataset.folder / self.folder
-        images, labels, lost = [], [], []
+        images, labels = [], []
+        classes = listing(folder).folders
+        lost = [f"{c.name}/{name}: {why}" for c in classes for name, why in listing(c).odd]
         if self.folder not in dataset.benchmarks():
             raise BadInput(
                 f"{folder}: no class folders with images; EuroSAT's layout is "
