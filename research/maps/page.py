@@ -60,15 +60,17 @@ def page(m) -> str:
     root = m.get_root()
     root.render()  # which fills the three parts
     data = json.dumps(getattr(m, "gairlib_data", {}), ensure_ascii=False).translate(IN_SCRIPT)
+    script = root.script.render()
+    declared = re.findall(r"\b(?:var|let|const) (\w+)", script)  # some on no window; no photo's id
     text = _template("map.html").render(
         title=getattr(m, "gairlib_title", "Map"),
         leaflet=_leaflet(),
         head=Markup(_head(root.header.render())),
         body=Markup(root.html.render()),
-        script=Markup(root.script.render()),
+        script=Markup(script),
         legend=Markup(getattr(m, "gairlib_legend", "")),
         data=Markup(data) if data != "{}" else "",
-        made=list(dict.fromkeys(re.findall(NAMES, data))),  # some are no properties of window
+        made=[name for name in dict.fromkeys(re.findall(NAMES, data)) if name in declared],
     )
     text = "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
     loads = external_loads(text)

@@ -93,6 +93,7 @@ class Report:
     rejected: pd.DataFrame  # kind, item, reason
     pairing: dict
     gallery: list[report_gallery.Picture]
+    nothing: str = ""  # a sentence where nothing in the folder can be used
     pages: list[tuple[str, str, str]] = field(default_factory=list)  # title, what, name
     copies: dict[str, Path] = field(default_factory=dict)  # name in the reports folder -> original
 
@@ -164,6 +165,7 @@ def gather(
         rejected=_rejected(run),
         pairing=read(run.outputs / "pair/report.json"),
         gallery=report_gallery.pictures(dataset, run.outputs / "pair"),
+        nothing=inventory.nothing(dataset),
         pages=[(title, what, name) for title, what, _, name in there],
         copies={name: path for _, _, path, name in there if path.parent != run.reports},
     )
@@ -227,7 +229,7 @@ def _stage(name: str, run: Run) -> Card:
     page, figure, keys = STAGES[name]
     card = _card(name, "stage", page, run.outputs / name, figure, run)
     numbers = card.numbers
-    if "skipped" in numbers:
+    if _skips(name, run):
         card.headline, card.value = "skipped", Amount(str(numbers["skipped"]))
         return card
     key = next((k for k in keys if k in numbers), next(iter(numbers), None))
@@ -295,7 +297,8 @@ def _skipped(run: Run) -> list[tuple[str, str]]:
 
 
 def _skips(stage: str, run: Run) -> bool:
-    return "skipped" in run.metrics.get(stage, {})
+    """Whether a stage had nothing to do; the scoreboard's `skipped` is a number of tasks."""
+    return isinstance(run.metrics.get(stage, {}).get("skipped"), str)
 
 
 def _rejected(run: Run) -> pd.DataFrame:

@@ -74,9 +74,8 @@ def run(dataset, tmp_path_factory):
         (folder / "ablation" / name).mkdir(parents=True)
         (folder / "ablation" / name / "index.html").write_text(f"<html>{text}</html>")
     counts = {"wins": 3, "ties": 2, "losses": 1, "no_interval": 0, "baseline_ahead": 2}
-    write_json(
-        folder / "metrics/scoreboard.json", {"tasks": 4, "lines": 12, "rs": counts, "sv": counts}
-    )
+    totals = {"tasks": 4, "skipped": 0, "lines": 12}
+    write_json(folder / "metrics/scoreboard.json", totals | {"rs": counts, "sv": counts})
     return folder
 
 
@@ -215,6 +214,18 @@ def test_nothing_has_run_yet(dataset, tmp_path):
     assert "No benchmark has run" in page and external_loads(page) == []
     assert {p.kind for p in found.gallery} == {"scene", "photo"}
     assert len(found.results_table()) == 0 and not found.lines
+
+
+def test_a_folder_of_nothing_says_so_and_what_stages_skipped(tmp_path):
+    (tmp_path / "empty").mkdir()
+    write_json(tmp_path / "metrics/explore.json", {"ran": 0, "skipped": "no <b>scene</b>"})
+    write_json(tmp_path / "metrics/scoreboard.json", {"tasks": 0, "skipped": 0, "lines": 0})
+    found = report.gather(Dataset(tmp_path / "empty"), **folders(tmp_path))
+    skipped = dict(found.skipped)
+    assert skipped["explore"] == "no <b>scene</b>" and "scoreboard" not in skipped
+    text = report.page(found)
+    assert "nothing that can be used" in text and "no &lt;b&gt;scene" in text
+    assert "data are real" not in text
 
 
 def test_a_torn_file_is_named(dataset, tmp_path):
