@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from gairlib import geo, preprocess
 from gairlib.data.dataset import Dataset
 from gairlib.model import GAIR
-from gairlib.pairs.photo_store import load_photos
+from gairlib.pairs.photo_store import PhotoReader
 
 
 def random_init(config, seed: int) -> GAIR:
@@ -44,7 +44,7 @@ def read_photos(dataset: Dataset, rows: pd.DataFrame, size: int) -> Tensor:
     squashed to uint8 [n, 3, size, size]."""
     if "view_yaw" not in rows:
         rows = rows.assign(view_yaw=np.nan)
-    return load_photos(dataset, rows, size)
+    return PhotoReader(dataset, rows, size).read_all()
 
 
 @torch.inference_mode()

@@ -171,9 +171,3 @@ class PhotoReader:
                 )
             )
         return torch.from_numpy(out)
-
-
-def load_photos(dataset: Dataset, rows: pd.DataFrame, size: int) -> Tensor:
-    """Photos of a table's rows from the dataset folder, [n, 3, size, size] uint8, squashed as
-    published."""
-    return PhotoReader(dataset, rows, size).read_all()

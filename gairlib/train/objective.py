@@ -145,11 +145,6 @@ class CoordinateQueue:
             return self.lonlat[: self.pushed].clone()
         return self.lonlat.roll(-(self.pushed % self.size), 0)
 
-    def to(self, device: torch.device | str) -> CoordinateQueue:
-        """Move the buffer; returns itself."""
-        self.lonlat = self.lonlat.to(device)
-        return self
-
     def state_dict(self) -> dict[str, Tensor]:
         """Two tensors, fit for safetensors."""
         return {"lonlat": self.lonlat.clone(), "pushed": torch.tensor(self.pushed)}

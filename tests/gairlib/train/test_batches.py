@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from gairlib.data import photos
+from gairlib.embed.encode import read_photos
 from gairlib.errors import BadInput
 from gairlib.pairs import store
-from gairlib.pairs.photo_store import load_photos
 from gairlib.train.batches import Buffers, PairBatches
 from research.speed import batch_reading
 
@@ -254,10 +254,10 @@ def test_no_pairs_in_a_split_is_said(paired):
         make(paired, "test")
 
 
-def test_load_photos_reads_the_dataset_folder(paired):
+def test_read_photos_reads_the_dataset_folder(paired):
     pairs, dataset = paired
     rows = pairs.manifest.drop_duplicates("photo_id")
-    found = load_photos(dataset, rows, SIZE)
+    found = read_photos(dataset, rows, SIZE)
     assert found.is_contiguous() and found.shape == (len(rows), 3, SIZE, SIZE)
     for path, photo in zip(rows["path"], found):
         expected = photos.load(dataset.folder / path, size=SIZE).transpose(2, 0, 1)
