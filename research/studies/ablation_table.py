@@ -271,7 +271,8 @@ def by_verdict(result: Result, variants: Sequence[Variant]) -> dict[str, list[st
         shown = part[part["verdict"].isin(["better", "worse"])]
         verdicts = set(shown["verdict"])
         said = [
-            f"{m.label} {m.show(r.difference, True)} [{m.show(r.low, True)}, {m.show(r.high, True)}]"
+            f"{m.label} {m.show(r.difference, True)} "
+            f"[{m.show(r.low, True)}, {m.show(r.high, True)}]"
             for r in shown.itertuples()
             for m in [JUDGED[r.metric]]
         ]

@@ -13,6 +13,7 @@ antimeridian.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from gairlib.torchgeo_adapter import LocationEncoderLike, SceneEncoder
 from research.evaluation import neighbours, probes, stats
 from research.tasks import registry
 from research.tasks.data import TaskData
-from research.tasks.encoders import Encoder
+from research.tasks.encoders import Encoder, near
 from research.tasks.location import Location
 from research.tasks.probing import guesses
 
@@ -67,7 +68,7 @@ def evaluate(
         data = task.load(dataset)
         lon, lat = data.inputs.T
         readers = [_probe(data, label, e.encode(lon, lat)) for label, e in encoders.items()]
-        readers.append(_nearest(data))
+        readers.append(replace(near(data, data.inputs, neighbours.NEAREST), name=NEAREST))
         for split, scheme in zip(("random", "blocked"), data.schemes):
             for reader in readers:
                 at, guess, _ = guesses(data, reader, scheme, seed=0)
@@ -110,18 +111,6 @@ def _probe(data: TaskData, name: str, features: np.ndarray) -> Encoder:
         return KNeighborsClassifier(min(NEIGHBOURS, len(x))).fit(x, y).predict(z)
 
     return Encoder(name, "ridge" if data.kind == "regression" else "5-NN", predict)
-
-
-def _nearest(data: TaskData) -> Encoder:
-    lonlat, y = data.inputs, data.labels
-    labels = data.kind != "regression"
-
-    def predict(train, test, scheme, seed):
-        return neighbours.by_distance(
-            lonlat[train], y[train], lonlat[test], k=NEIGHBOURS, power=1.0, labels=labels
-        )
-
-    return Encoder(NEAREST, "1/distance", predict)
 
 
 # ---------------------------------------------------------------------------------- scenes

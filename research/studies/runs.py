@@ -49,7 +49,6 @@ def run_all(
     folder: str | Path,
     *,
     processes: int = 2,
-    progress: bool = True,
     command: Callable[[Path], list[str]],
     title: str = "ablation",
 ) -> list[dict]:
@@ -79,7 +78,6 @@ def run_all(
         smoothing=0,
         mininterval=10,
         miniters=0,
-        disable=not progress,
     )  # a report keeps every line
     try:
         while waiting or running:

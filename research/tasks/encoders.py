@@ -11,7 +11,7 @@ published with: chips are resized to 96 px (GAIR; its own grid) or 120 px (CROMA
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -175,30 +175,24 @@ def _supervised(data: TaskData, images, device: str) -> Encoder:
     )
 
 
+def near(data: TaskData, lonlat: np.ndarray, name: str) -> Encoder:
+    """One of `neighbours.NEIGHBOURS` on the positions [n, 2] and the training rows' labels."""
+    probe, k, power = neighbours.NEIGHBOURS[name]
+    y, labels = data.labels, data.kind == "classification"
+
+    def predict(train, test, scheme, seed):
+        return neighbours.by_distance(
+            lonlat[train], y[train], lonlat[test], k=k, power=power, labels=labels
+        )
+
+    return Encoder(name, probe, predict)
+
+
 def _by_position(data: TaskData, lonlat: np.ndarray) -> list[Encoder]:
     """Guesses from the positions [n, 2] alone."""
-    y, labels, sphere = data.labels, data.kind == "classification", neighbours.sphere(lonlat)
-
-    def near(name):
-        probe, k, power = neighbours.NEIGHBOURS[name]
-
-        def predict(train, test, scheme, seed):
-            return neighbours.by_distance(
-                lonlat[train], y[train], lonlat[test], k=k, power=power, labels=labels
-            )
-
-        return Encoder(name, probe, predict)
-
-    def straight(train, test, scheme, seed):
-        return _probe(data)(sphere[train], y[train], sphere[test], scheme.groups[train], seed=seed)[
-            0
-        ]
-
-    return [
-        near(neighbours.NEAREST),
-        near("inverse distance"),
-        Encoder("coordinates", _name_of_probe(data), straight),
-    ]
+    straight = linear("coordinates", data, neighbours.sphere(lonlat))
+    near_by = [near(data, lonlat, name) for name in neighbours.NEIGHBOURS]
+    return [*near_by, replace(straight, bands="")]
 
 
 # ----------------------------------------------------------------------------- published weights

@@ -100,12 +100,7 @@ def _score(metric: str, found: Ranks, codes: np.ndarray) -> stats.Score:
 
 
 def summarise(
-    trained: Mapping[str, str],
-    runs: Sequence[Run],
-    outcomes: Sequence[dict],
-    *,
-    draws: int = 1000,
-    progress: bool = True,
+    trained: Mapping[str, str], runs: Sequence[Run], outcomes: Sequence[dict], *, draws: int = 1000
 ) -> Result:
     """trained: label -> variant; runs and outcomes as `runs.run_all` has them.
 
@@ -135,7 +130,7 @@ def summarise(
         "failed": len(runs) - len(done),
     }
     rows = []
-    for key, own in tqdm(scores.items(), desc="curves", disable=not progress, mininterval=5):
+    for key, own in tqdm(scores.items(), desc="curves", mininterval=5):
         label, read, stress, level, gallery, metric = key
         n, clusters, chance = sizes[stress, gallery, metric]
         mean = stats.cluster_bootstrap(own, clusters, draws=draws)

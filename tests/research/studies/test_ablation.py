@@ -201,7 +201,7 @@ def fake_runs(tmp_path, *given):
 
 def go(runs, folder, **options):
     command = lambda spec: [sys.executable, "-S", "-c", FAKE, str(spec)]  # noqa: E731
-    return study.run_all(runs, "pairs", folder, command=command, progress=False, **options)
+    return study.run_all(runs, "pairs", folder, command=command, **options)
 
 
 def test_runs_share_the_processes_and_are_kept(tmp_path):
@@ -281,11 +281,7 @@ def trained(paired, tiny, tmp_path_factory):
     runs[0] = replace(runs[0], keep=True)
     runs[1] = replace(runs[1], key="other")  # min_pairs changes no number
     where = tmp_path_factory.mktemp("runs")
-    return (
-        runs,
-        study.run_all(runs, folder, where, command=ablation.command, processes=2, progress=False),
-        where,
-    )
+    return (runs, study.run_all(runs, folder, where, command=ablation.command, processes=2), where)
 
 
 def test_a_run_answers_for_every_validation_photo(trained, paired):

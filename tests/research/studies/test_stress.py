@@ -270,7 +270,7 @@ TRAINED = {"linear NILI": "base", "bilinear": "mode-bilinear"}
 def result():
     runs = [Run(v, s, {}, f"{v}{s}") for s in (0, 1) for v in TRAINED.values()]
     outcomes = [made_up(r.seed, 0.05 if r.variant == "base" else 0.0) for r in runs]
-    return curves.summarise(TRAINED, runs, outcomes, draws=200, progress=False)
+    return curves.summarise(TRAINED, runs, outcomes, draws=200)
 
 
 def test_curves_are_means_with_paired_differences(result):
@@ -346,9 +346,7 @@ def test_headline_gaps_between_modes_are_kept_with_their_intervals(result, tmp_p
 def test_a_mode_without_a_finished_run_is_an_error(result):
     runs = [Run("base", 0, {}, "k")]
     with pytest.raises(BadInput, match="no run of 'base' has finished.*out of memory"):
-        curves.summarise(
-            {"linear NILI": "base"}, runs, [{"failed": "out of memory"}], progress=False
-        )
+        curves.summarise({"linear NILI": "base"}, runs, [{"failed": "out of memory"}])
 
 
 # ------------------------------------------------------------------------------------- the stage
