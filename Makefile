@@ -2,6 +2,7 @@
 # make repro DATA=dir   the same pipeline on your own dataset folder, in runs/<name>/
 # make pull             what `make repro` has made, from the repository's own remote: no training
 # make test             everything that is missing, then the tests
+# make fuzz             damaged files of every kind, COUNT=10000 of them (minutes)
 # make test-browser     reports, maps and JupyterLab in headless Chromium [GAIRLIB_REPORTS=reports]
 # make pictures         README's pictures from a finished run, into docs/
 # make lab              JupyterLab on the notebooks
@@ -24,7 +25,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: repro pull docs test test-browser chromium pictures lab bench bench-all bench-gpu ablate scoreboard env lock sample lint data clean
+.PHONY: repro pull docs test fuzz test-browser chromium pictures lab bench bench-all bench-gpu ablate scoreboard env lock sample lint data clean
 .DEFAULT_GOAL := help
 
 help:
@@ -66,6 +67,10 @@ chromium:
 	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	    && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 	|| { echo "Chromium is needed: sudo apt-get install chromium, or GAIRLIB_CHROMIUM=/path/to/it"; exit 1; }
+
+COUNT ?= 10000
+fuzz: env
+	GAIRLIB_FUZZ=$(COUNT) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -W ignore tests/research/test_damaged_inputs.py
 
 test-browser: env chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser $(PYTEST_ARGS)

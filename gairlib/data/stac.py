@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from gairlib.data.boundary import reading
 from gairlib.data.http import Patience
 from gairlib.data.scene import Scene
 from gairlib.data.stac_item import from_item, short
@@ -53,13 +54,12 @@ def from_file(path: str | Path, **options) -> tuple[list[Scene], list[dict]]:
     path = Path(path)
     if not path.is_file():
         raise Missing(f"{path}: there is no such file")
-    try:
+    with reading(path, "not readable as STAC JSON"):
         content = json.loads(path.read_text(encoding="utf-8"))
         kind = content.get("type")
-    except (ValueError, AttributeError) as problem:
-        raise BadInput(f"{path}: not readable as STAC JSON ({problem})") from problem
+        items = list(content.get("features") or []) if kind == "FeatureCollection" else []
     if kind == "FeatureCollection":
-        return from_items(content.get("features") or [], path, **options)
+        return from_items(items, path, **options)
     if kind == "Feature":
         return from_items([content], path, **options)
     if kind not in ("Catalog", "Collection"):
