@@ -212,6 +212,20 @@ def test_photos_cannot_break_out_of_the_page(saved):
     assert "innerHTML" not in page[page.rindex("function gairlibMap") :]
 
 
+def test_names_end_no_line_name_no_address_and_are_no_variables(tmp_path):
+    scene = write_scene(tmp_path / "a.tif")
+    photos = photos_at(scene, [20.5, 70.5], [30.5, 10.5])
+    photos["photo_id"] = ["y\u2028z\u0085", "map_0123456789abcdef0123456789abcdef"]
+    photos["weather"] = ["fetch('https://outside.example/a')", "import `//outside.example/b`"]
+    layer = Layer(np.zeros((80, 96, 3), np.uint8))
+    page = scene_map.page(scene_map.scene_map(scene, layer, {}, photos=photos))
+    rows = data_of(page)["photos"]["rows"]
+    assert rows[0]["id"] == photos["photo_id"][0] and "\u2028" not in page
+    assert [dict(r["facts"])["weather"] for r in rows] == photos["weather"].tolist()
+    (handed,) = re.findall(r", \{([\w, ]+)\}\);", page)
+    assert all(re.search(rf"(?:var|let) {name} ", page) for name in handed.split(", "))
+
+
 def test_popups_know_their_neighbours(saved):
     scene, photos, page, _ = saved
     rows = data_of(page)["photos"]["rows"]
