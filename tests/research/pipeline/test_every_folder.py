@@ -1,5 +1,6 @@
 """Every subset of the parts of a dataset folder is prepared, and its parts and tasks are listed."""
 
+import html
 import itertools
 import json
 import shutil
@@ -8,13 +9,17 @@ import nbformat
 import pandas as pd
 import pytest
 import yaml
+from builders import in_process
+from builders.small_run import SMALL
 from PIL import Image
 
+from gairlib import GAIR, GAIRConfig
 from gairlib.data.dataset import Dataset
 from research.pipeline import notebook, stages
 from research.tasks import inventory, registry
 
 PARTS = ("scenes", "street", "street.csv", "tables", "eurosat_rgb")
+QUICK = ((), ("tables",), ("street", "street.csv"))  # those of a minute; the others are slow
 SUBSETS = [s for n in range(len(PARTS) + 1) for s in itertools.combinations(PARTS, n)]
 
 
@@ -50,6 +55,42 @@ def test_every_subset_of_parts_is_prepared(whole, project, tmp_path, monkeypatch
     assert bool(inventory.nothing(dataset)) == (not used)
     for name, why in registry.available(dataset).items():
         assert name not in tasks or why is None
+
+
+@pytest.fixture(scope="module")
+def checkpoint(project):
+    """The weights of the sample's run, which a folder with too few pairs takes as they are."""
+    model = GAIR(GAIRConfig.preset("small", **SMALL["model"]["changes"]))
+    model.save_pretrained(project / "outputs/pretrain/model")
+    return "../../outputs/pretrain/model"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "subset",
+    [pytest.param(s, marks=[] if s in QUICK else pytest.mark.slow) for s in SUBSETS],
+    ids=lambda s: "+".join(s) or "nothing",
+)
+def test_every_subset_of_parts_ends_in_a_report(whole, project, checkpoint, tmp_path, subset):
+    """Every stage, as DVC would run it; the index page says what was there and why not the rest."""
+    folder, name = tmp_path / "folder", "run-" + ("-".join(subset) or "nothing")
+    folder.mkdir()
+    for part in subset:
+        (folder / part).symlink_to(whole / part)
+    (project / "runs" / name).mkdir(parents=True)
+    fast = {k: v for k, v in SMALL.items() if k != "tasks"}
+    fast["pretrain"] = fast["pretrain"] | {"init": checkpoint}
+    (project / "runs" / name / "params.local.yaml").write_text(yaml.safe_dump(fast))
+    run = stages.prepare(folder, name, root=project)
+    pages = in_process.repro(run)
+    assert all(page.is_file() for page in pages.values())
+    index = (run / "reports/index.html").read_text()
+    dataset = Dataset(folder)
+    assert ("nothing that can be used" in index) == bool(inventory.nothing(dataset))
+    for task, why in registry.available(dataset).items():
+        assert why is None or why in html.unescape(index), task
+    if not dataset.scenes():
+        assert "no usable scene" in index and "No map" in (run / "reports/map.html").read_text()
 
 
 def test_one_neighbourhood_gets_smaller_blocks_and_one_spot_a_reason(tiny, tmp_path):
