@@ -25,6 +25,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
+# A variable as one word of the shell, whatever stands in it: a folder may be named `a$b "c"`.
+quoted = '$(subst ','\'',$(value $(1)))'
+
 .PHONY: repro pull docs test fuzz test-browser chromium pictures lab bench bench-all bench-gpu ablate scoreboard env lock sample lint data clean
 .DEFAULT_GOAL := help
 
@@ -56,7 +59,7 @@ pull: env
 	$(BIN)/python -m research.pipeline.pixels
 
 repro: data
-	@$(BIN)/python -m research.pipeline $(if $(DATA),"$(DATA)") $(if $(NAME),--name "$(NAME)") $(if $(JOBS),--jobs $(JOBS))
+	@$(BIN)/python -m research.pipeline $(if $(value DATA),$(call quoted,DATA)) $(if $(value NAME),--name $(call quoted,NAME)) $(if $(JOBS),--jobs $(JOBS))
 
 test: data
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
@@ -97,7 +100,7 @@ ablate: data
 	$(BIN)/dvc repro ablation/dvc.yaml
 
 bench-all: data
-	$(BIN)/python -m research.pipeline.bench_all $(if $(DATA),--data "$(DATA)") $(if $(NAME),--name "$(NAME)")
+	$(BIN)/python -m research.pipeline.bench_all $(if $(value DATA),--data $(call quoted,DATA)) $(if $(value NAME),--name $(call quoted,NAME))
 
 scoreboard: data
 	$(BIN)/dvc repro --force --single-item scoreboard report
