@@ -6,9 +6,10 @@
 papermill's own command line does not create folders, follows whatever `python3` kernel the user has
 registered, and does not check parameters. Here they are checked (`research.pipeline.parameters`),
 the kernel is this very interpreter with gairlib importable, and a user's mistake (BadInput,
-Missing) ends in its one sentence, without a traceback. A notebook that finds nothing to do raises `Skipped`: its page, numbers and folder say
-why, and the run goes on. Beside the page, NAME.json keeps notebook, title and parameters. What
-differs from run to run (seconds, time of finish, commit) goes to logs/, which nothing depends on.
+Missing) ends in its one sentence, without a traceback. A notebook that finds nothing to do raises
+`Skipped`: its page, numbers and folder say why, and the run goes on. Beside the page, NAME.json
+keeps notebook, title and parameters. What differs from run to run (seconds, time of finish, commit)
+goes to logs/, which nothing depends on.
 """
 
 import argparse
