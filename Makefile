@@ -52,7 +52,7 @@ $(VENV)/requirements.installed: requirements.lock pyproject.toml
 
 data: env
 	@test -e .git || { echo "No git checkout (unpacked from an archive?), which DVC needs: get the code with git clone"; exit 1; }
-	$(BIN)/dvc pull -q data.dvc
+	$(BIN)/dvc pull -q data.dvc ablation/dvc.yaml
 
 pull: env
 	$(BIN)/dvc pull -q

@@ -7,7 +7,7 @@ BAR = re.compile(r"[^\r\n]*\[\d+:\d\d[^\]\r\n]*\][^\r\n]*[\r\n]*")
 # Only in the forms that these libraries give them: a photo's id may be a UUID or a digest, too.
 RANDOM = re.compile(
     r"(?:(?<=#)|(?<=id=)|(?<=id=[\"']))(T_)[0-9a-f]{5}(?=\b|_)"  # pandas' styled tables
-    r"|\b((?:map|layer_control|feature_group|image_overlay|custom_pane|figure)_)"  # folium's
+    r"|\b((?:map|layer_control|feature_group|image_overlay|macro_element|pane|figure)_)"  # folium's
     r"[0-9a-f]{32}(?![0-9a-f])"
     r"|\b((?:attrs|data|index|section)-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"  # xarray's
     r"|(/tmp/ipykernel_)\d+/\d+\.py"  # the file names of cells in warnings

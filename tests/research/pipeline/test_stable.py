@@ -1,5 +1,10 @@
 from uuid import uuid4
 
+import folium
+import numpy as np
+from folium.map import CustomPane
+from folium.raster_layers import ImageOverlay
+
 from research.pipeline.stable import counted, without_bars
 
 
@@ -17,6 +22,19 @@ NUMBERS = str.maketrans("abcdef", "123456")
 def test_ids_drawn_at_random_are_counted():
     one, other = counted(page()), counted(page())
     assert one == other and "layer_control_0_layers = map_1" in one and "#T_2_row0" in one
+
+
+def folium_map() -> str:
+    m = folium.Map(tiles=None)
+    CustomPane("ground").add_to(m)
+    ImageOverlay(np.zeros((2, 2, 3)), [[0, 0], [1, 1]], pane="ground").add_to(m)
+    folium.FeatureGroup(name="none").add_to(m)
+    folium.LayerControl().add_to(m)
+    return m.get_root().render()
+
+
+def test_a_map_is_the_same_bytes_each_time():
+    assert counted(folium_map()) == counted(folium_map())
 
 
 def test_bars_are_left_out_and_other_text_stays():
