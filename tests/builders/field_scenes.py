@@ -1,12 +1,11 @@
 """A Sentinel-2-like scene for tests of fields and maps."""
 
 import numpy as np
-import rasterio
+from builders import small_files
 from rasterio.transform import from_origin
 
 from gairlib.data import scenes
 
-BANDS = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
 UTM = ("EPSG:32654", from_origin(676_000, 3_990_000, 10, 10))  # 141.0 E: 2 degrees off the meridian
 
 
@@ -14,8 +13,5 @@ def write_scene(path, values=None, crs=UTM[0], transform=UTM[1], size=(80, 96), 
     """A 10-band uint16 scene of `size` (height, width); random unless values are given."""
     if values is None:
         values = np.random.default_rng(0).integers(200, 4000, (10, *size))
-    profile = dict(driver="GTiff", count=10, dtype="uint16", nodata=0, crs=crs, transform=transform)
-    with rasterio.open(path, "w", height=size[0], width=size[1], **profile, **options) as file:
-        file.write(values.astype(np.uint16))
-        file.descriptions = BANDS
+    small_files.write_scene(path, values.astype(np.uint16), crs=crs, transform=transform, **options)
     return scenes.open_scene(path, row={"processing_baseline": "02.14"})

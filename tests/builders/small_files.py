@@ -34,8 +34,12 @@ def write_scene(
     nodata=0,
     baseline=None,
     scl=None,
+    **options,
 ) -> Path:
-    """A GeoTIFF of values [C, h, w] (and SCL as last band); baseline: STAC item beside it."""
+    """A GeoTIFF of values [C, h, w] (and SCL as last band); baseline: STAC item beside it.
+
+    options: of rasterio, such as tiled or compress.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     names = list(names) if names is not None else [None] * len(values)
     if scl is not None:
@@ -53,6 +57,7 @@ def write_scene(
         crs=crs,
         transform=transform,
         nodata=nodata,
+        **options,
     ) as target:
         target.write(values)
         for i, name in enumerate(names, 1):

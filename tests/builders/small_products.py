@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from builders.small_files import write_scene
 from builders.small_scenes import EARTH_SEARCH, TWENTY, item, write_band, write_bands
 
 from gairlib.bands import BANDS, canonical
@@ -63,29 +64,16 @@ def write_item(
     return values
 
 
-def write_export(path: Path, names, values: np.ndarray, **tags) -> Path:
+def write_export(path: Path, names, values: np.ndarray, *, nodata=None, **tags) -> Path:
     """One raster with band descriptions and tags; values [10, h, w] stand at the ten bands' names,
-    ones at the others. nodata=, driver= and dtype are as in rasterio."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nodata = tags.pop("nodata", None)
+    ones at the others."""
     stack = np.ones((len(names), *values.shape[1:]), values.dtype)
     for i, name in enumerate(names):
         if canonical(name) in BANDS:
             stack[i] = values[BANDS.index(canonical(name))]
-    transform = rasterio.Affine(10, 0, 399_960, 0, -10, 5_300_040)
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        count=len(names),
-        height=values.shape[1],
-        width=values.shape[2],
-        dtype=stack.dtype,
-        crs="EPSG:32632",
-        transform=transform,
-        nodata=nodata,
-    ) as target:
-        target.write(stack)
-        target.descriptions = list(names)
+    write_scene(
+        path, stack, crs="EPSG:32632", origin=(399_960, 5_300_040), names=names, nodata=nodata
+    )
+    with rasterio.open(path, "r+") as target:
         target.update_tags(**tags)
     return path

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from builders.small_files import write_scene
 from builders.small_scenes import write_band, write_bands
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,27 +19,18 @@ from gairlib.errors import BadInput
 
 
 def tiled(path, values, block=32, nodata=0, **options):
-    with rasterio.open(
+    blocks = dict(tiled=True, blockxsize=block, blockysize=block, compress="deflate")
+    return write_scene(
         path,
-        "w",
-        driver="GTiff",
-        count=len(values),
-        height=values.shape[1],
-        width=values.shape[2],
-        dtype=values.dtype,
+        values,
         crs="EPSG:32632",
+        origin=(399_960, 5_300_040),
+        names=[*BANDS, "SCL"][: len(values)],
         nodata=nodata,
-        tiled=True,
-        blockxsize=block,
-        blockysize=block,
-        compress="deflate",
-        transform=Affine(10, 0, 399_960, 0, -10, 5_300_040),
+        baseline="05.00",
+        **blocks,
         **options,
-    ) as target:
-        target.write(values)
-        target.descriptions = [*BANDS, "SCL"][: len(values)]
-    path.with_suffix(".json").write_text('{"properties": {"s2:processing_baseline": "05.00"}}')
-    return path
+    )
 
 
 @pytest.fixture(scope="module")
