@@ -28,9 +28,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gairlib.bands import BANDS, MEAN, STD, canonical, find, scale_of
+from gairlib.bands import BANDS, MEAN, STD, canonical, find
 from gairlib.errors import BadInput
 from gairlib.geo import checkable
+from gairlib.spectra import scale_of
 
 # Photos on 0-255 pixels, as published; RS statistics are in gairlib.bands
 SV_MEAN = (135.47184384, 142.28621995, 145.12271992)

@@ -20,7 +20,7 @@ import rasterio
 from affine import Affine
 from shapely.geometry import Polygon
 
-from gairlib import bands
+from gairlib import spectra
 from gairlib.data.boundary import reading
 from gairlib.errors import BadInput
 
@@ -257,7 +257,7 @@ def check_digital_numbers(sample: np.ndarray, what: str, factor: float | None = 
             "reflectance x 10000 in 16 bits"
         )
     sample = np.maximum(sample, 0)
-    scale = bands.scale_of(sample) or (bands.too_dark(sample) if factor is None else None)
+    scale = spectra.scale_of(sample) or (spectra.too_dark(sample) if factor is None else None)
     if scale is not None:
         raise BadInput(
             f"{what}: values {scale}; store DN (reflectance x 10000), or say in the column `scale` "

@@ -20,7 +20,7 @@ import rasterio
 from affine import Affine
 from rasterio.windows import Window
 
-from gairlib import bands
+from gairlib import bands, spectra
 from gairlib.data import scene_assets, scene_metadata
 from gairlib.data.boundary import reading
 from gairlib.data.scene import (
@@ -91,7 +91,7 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
     factor = scene_metadata.declared_factor(row, units, what)
     sample = check_digital_numbers(thumbnail(source, indexes, nodata).reshape(10, -1), what, factor)
     if declared is None and layout in bands.BY_COUNT.values():
-        bands.check_order(sample, what)
+        spectra.check_order(sample, what)
     tags = {"datetime": scene_metadata.date_of_name(path.name)} | source.tags()
     offset, known = scene_metadata.offset(
         item, tags, row.get("processing_baseline"), layout, sample, what, in_file
