@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 from gairlib import files
 from gairlib.data import photos, tables
 from gairlib.data.http import Failed, Getter
-from gairlib.data.mapillary_images import FIELDS, THUMBS, TILE, row_of, tiles_of
+from gairlib.data.mapillary_images import FIELDS, THUMBS, TILE, name_of, row_of, tiles_of
 from gairlib.errors import BadInput, Missing, extra
 
 with extra("stac"):
@@ -128,11 +128,16 @@ class _Run:
             images, whole = self.finished[key], True
         else:
             try:
-                found = {str(image.get("id")): image for image in self._list(tile)}
+                listed = list(self._list(tile))
             except Failed as problem:
-                self.rejected["tile " + ",".join(f"{v:g}" for v in tile)] = str(problem)
+                self.rejected[_shown(tile)] = str(problem)
                 return
-            images, whole = [row_of(found[name]) for name in sorted(found)], True
+            found = {
+                name_of(image) or f"{_shown(tile)}, image {k}": image
+                for k, image in enumerate(listed)
+            }
+            images = [row_of(found[name]) | {"photo_id": name} for name in sorted(found)]
+            whole = True
             links = {name: image.get(THUMBS[self.size]) for name, image in found.items()}
         images = [image for image in images if image["photo_id"] not in self.rows]
         if limit is not None and len(images) > limit - self.counts["listed"]:
@@ -261,6 +266,10 @@ class _Run:
         with files.atomic_write(self.folder / "rejected.csv") as part:
             lost.to_csv(part, index=False)
         return {**self.counts, "rejected": len(lost), "photos": len(frame)}
+
+
+def _shown(tile) -> str:
+    return "tile " + ",".join(f"{v:g}" for v in tile)
 
 
 def _finished(state: Path) -> dict[str, list[dict]]:

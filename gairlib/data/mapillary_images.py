@@ -5,6 +5,9 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import pandas as pd
+
+from gairlib.data import tables
 from gairlib.errors import BadInput
 
 TILE = 0.05  # degrees; 0.0025 square degrees, where the API allows 0.01
@@ -57,20 +60,21 @@ def row_of(image: dict) -> dict:
 
     Positions and headings that Mapillary computed from the pictures go before those of the device.
     """
-    name = str(image.get("id"))
+    name = name_of(image)
     places = [_point(image.get(key)) for key in ("computed_geometry", "geometry")]
     lon, lat = next((place for place in places if place), (math.nan, math.nan))
-    angles = [image.get(key) for key in ("computed_compass_angle", "compass_angle")]
-    angle = next((a for a in angles if isinstance(a, (int, float)) and a >= 0), math.nan)
+    angles = [tables.number(str(image.get(k))) for k in ("computed_compass_angle", "compass_angle")]
+    angle = next((a for a in angles if 0 <= a <= 360), math.nan)
     time_ms, creator, camera = (image.get(k) for k in ("captured_at", "creator", "camera_type"))
     row = {
         "photo_id": name,
         "path": f"street/{name}.jpg",
         "lon": lon,
         "lat": lat,
-        "heading": float(angle) % 360.0,
+        "heading": angle % 360.0,
         "captured_at": _moment(time_ms),
-        "is_spherical": bool(image.get("is_pano") or camera in ("spherical", "equirectangular")),
+        "is_spherical": tables.truth(image.get("is_pano"))
+        or camera in ("spherical", "equirectangular"),
         "photo_source": "Mapillary",
         "licence": LICENCE,
         "camera_type": camera,
@@ -78,13 +82,22 @@ def row_of(image: dict) -> dict:
         "sequence": image.get("sequence"),
         "creator": creator.get("username") if isinstance(creator, dict) else None,
     }
-    if not re.fullmatch(r"\w{1,64}", name):
+    if not name:
+        row["reason"] = "Mapillary gives no id"
+    elif not re.fullmatch(r"\w{1,64}", name):
         row["reason"] = f"{name[:80]!r} is no image id"
     elif not math.isfinite(lon):
         row["reason"] = "Mapillary gives no position"
     elif abs(lat) > 90 or abs(lon) > 180:
         row["reason"] = f"lon {lon:g}, lat {lat:g}: not a position"
     return row
+
+
+def name_of(image: dict) -> str:
+    """The id of an image; "" where the answer has none."""
+    given = image.get("id")
+    name = str(given).strip() if isinstance(given, str | int) else ""
+    return "" if name.lower() in ("none", "null", "nan", "true", "false") else name
 
 
 def _point(geometry) -> tuple[float, float] | None:
@@ -95,10 +108,16 @@ def _point(geometry) -> tuple[float, float] | None:
     return (lon, lat) if math.isfinite(lon) and math.isfinite(lat) else None
 
 
-def _moment(milliseconds) -> str | None:
-    """A moment after 2000, before which there were no such pictures; 0 and seconds are none."""
+def _moment(given) -> str | None:
+    """A moment after 2000, before which there were no such pictures; 0 and seconds are none. Text
+    may spell it in any way that `tables.times` knows."""
     try:
-        moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+        if isinstance(given, str) and not math.isfinite(tables.number(given)):
+            text = tables.times(pd.Series([given], dtype="str"))[0]
+            moment = datetime.fromisoformat(text)
+            moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+        else:
+            moment = datetime.fromtimestamp(float(given) / 1000, UTC)
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment.year >= 2000 else None
     except (TypeError, ValueError, OverflowError, OSError):
         return None

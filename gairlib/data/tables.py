@@ -118,8 +118,8 @@ def photo_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
     reasons = positions(frame)
     reasons = first_of(path_reasons(frame["path"]), reasons)
     reasons[frame["path"].isna()] = "no path"
-    reasons[frame["photo_id"].isna()] = "no photo_id"
     frame["photo_id"], doubtful = ids(frame["photo_id"])
+    reasons[frame["photo_id"].isna()] = "no photo_id"
     frame["path"] = texts(frame["path"])
     reasons = first_of(reasons, doubtful)
     gaps = pd.Series(None, index=frame.index, dtype="str")
@@ -137,27 +137,41 @@ def texts(values: pd.Series) -> pd.Series:
         return values
     if pd.api.types.is_float_dtype(values.dtype) and (values.isna() | (values % 1 == 0)).all():
         values = values.astype("Int64")
-    return values.map(str, na_action="ignore").astype("str")
+    return values.map(_text, na_action="ignore").astype("str")
+
+
+def _text(value) -> str:
+    """bytes: a Parquet column of texts that were not marked as such."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 WHOLE = r"^[0-9]+\.0+$"
 DECIMAL = r"^[0-9]+\.[0-9]*[1-9][0-9]*$"
-SHORTENED = r"^[0-9](\.[0-9]+)?[eE]\+?[0-9]+$"
+# With a decimal mark or a plus sign: 4e71 and 12e5 are hexadecimal ids
+SHORTENED = r"^[0-9]+(?:[.,][0-9]+[eE]\+?|[eE]\+)[0-9]+$"
+# What spreadsheets put around a number to keep it text: '00123, ="00123"; and blanks
+PADDING = r"^\s*(?:'([0-9]+)|=\"(.*)\"|(.*?))\s*$"
 EXACT = 1 << 53  # whole numbers below it keep all digits in a float
 
 
 def ids(values: pd.Series) -> Piece:
-    """Ids as text without what a float left in them, and a reason for each that it has spoilt.
+    """Ids as text without what a float or a spreadsheet left around them, and a reason for each
+    that it has spoilt; blank ones are gaps.
 
     "12.0" is 12 where no id has other decimals. 1.23457E+15, as spreadsheets write long numbers,
-    has lost its digits; a float of 2**53 or more may have.
+    has lost its digits; a float of 2**53 or more may have (in single precision, of 2**24).
     """
     reasons = no_reasons(values.index)
-    known = values.notna()
     if pd.api.types.is_float_dtype(values.dtype):
-        reasons[known & (values.abs() >= EXACT)] = "the id went through a float and may be another"
+        exact = 1 << 24 if values.dtype == np.float32 else EXACT
+        reasons[values.abs() >= exact] = "the id went through a float and may be another"
         return texts(values), reasons
     values = texts(values)
+    padded = _mask(pa.array(values), r"^['=\s]|\s$|^$")
+    if padded.any():
+        plain = values[padded].str.replace(PADDING, r"\1\2\3", regex=True)
+        values = values.copy()
+        values[padded] = plain.where(plain != "")
     short = values.str.fullmatch(SHORTENED).fillna(False).astype(bool)
     if short.any():
         reasons[short] = (
@@ -191,48 +205,72 @@ def headings(values: pd.Series) -> pd.Series:
     return degrees.where(degrees.between(-180.0, 360.0) & (degrees != -1.0)) % 360.0
 
 
+TRUE = frozenset("true t yes y on 1 1.0 wahr vrai verdadero".split())  # false: everything else
+
+
+def truth(value) -> bool:
+    """Whether a value says yes: true, 1, yes ... in any spelling; a gap does not."""
+    return str(value).strip().lower() in TRUE
+
+
 def truths(values: pd.Series) -> pd.Series:
-    """True for true, 1 and yes in any spelling; False for all else, gaps included."""
-    if values.dtype == bool:
-        return values
-    return values.astype(str).str.strip().str.lower().isin(["true", "1", "1.0", "yes"]).astype(bool)
+    """`truth` of each."""
+    return values if values.dtype == bool else values.map(truth).astype(bool)
 
 
 # A whole number as a time since 1970: (least digits, most digits) -> its unit
 UNITS = {(9, 10): "s", (12, 13): "ms", (15, 16): "us", (18, 19): "ns"}
-# Spellings of dates that are not ISO 8601: Exif's colons, mapillary_tools' underscores, "UTC", and
-# days, months and years that went through a number
+DIGITS = r"^\s*(?:[0-9]{9,19}(?:\.0*)?|[0-9]\.[0-9]{7,}[eE]\+?[0-9]+)\s*$"
+ISO = r"^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?$"
+_DAY = r"^\s*((?:19|20)\d\d)[-:/._]?(0[1-9]|1[0-2])[-:/._]?(0[1-9]|[12]\d|3[01])"
+_MINUTE = r"[-T_ ]{0,2}([01]\d|2[0-3])[-:._]?([0-5]\d)"
+_SECOND = r"[-:._]?([0-5]\d|60)(\.\d+|)\d{0,3}"
+_ZONE = r"\s*(Z|[+-]\d\d:?\d\d|)\s*$"
+# Spellings of dates that are not ISO 8601, in the order in which they are turned into it:
+# mapillary_tools' underscores, decimal commas, "UTC", single digits, dots with the day first (with
+# slashes it may be the month), then the year first with any separator or none, and what went
+# through a number
 SPELLINGS = (
-    (r"^\s*((?:19|20)\d\d)(0[1-9]|1[0-2])([0-3]\d)(?:\.0*)?\s*$", r"\1-\2-\3"),
+    (r"^(\d{4})_(\d\d)_(\d\d)_(\d\d)_(\d\d)_(\d\d)(?:_\d*)?$", r"\1-\2-\3T\4:\5:\6Z"),
+    (r"(\d\d),(\d+)", r"\1.\2"),
+    (r"\s*(?:UTC|GMT)\s*$", "Z"),
+    (r"^\s*(\d{4}[-/.])(\d[-/.])", r"\10\2"),
+    (r"^\s*(\d{4}[-/.]\d\d[-/.])(\d)([ T]|$)", r"\10\2\3"),
+    (r"([ T])(\d:\d\d)", r"\10\2"),
+    (r"^\s*([0-3]\d)\.([01]\d)\.((?:19|20)\d\d)", r"\3-\2-\1"),
+    (_DAY + _MINUTE + _SECOND + _ZONE, r"\1-\2-\3T\4:\5:\6\7\8"),
+    (_DAY + _MINUTE + r"(?:\.0*)?" + _ZONE, r"\1-\2-\3T\4:\5\6"),
+    (_DAY + r"(?:\.0*)?\s*$", r"\1-\2-\3"),
     (r"^\s*((?:19|20)\d\d)(?:\.0*)?\s*$", r"\1"),
-    (r"^(\d{4}):(\d\d):(\d\d)[ T](\d\d:\d\d:\d\d(?:\.\d+)?)", r"\1-\2-\3T\4"),
-    (r"^(\d{4})_(\d\d)_(\d\d)_(\d\d)_(\d\d)_(\d\d)(?:_(\d{3}))?\d*$", r"\1-\2-\3T\4:\5:\6Z"),
-    (r"\s*(?:UTC|GMT)$", "Z"),
 )
 
 
 def times(values: pd.Series) -> pd.Series:
     """ISO 8601 text: times as UTC, whole numbers as time since 1970 by their number of digits
-    (seconds, milli-, micro-, nanoseconds) or as a day (20210505) or a year, other spellings of
-    dates turned, other text as it is."""
+    (seconds, milli-, micro-, nanoseconds) or as what they spell (20210505, 20210505154657, 2021),
+    other spellings of dates turned. What cannot be read stays as it is, so that pairing counts it.
+    """
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return _iso(values)
     if pd.api.types.is_numeric_dtype(values.dtype):
-        values = values.astype(np.float64)
-        values = values.where(np.isfinite(values))
-        found, short = _iso(_since_1970(values)), values.between(1, 1e8) & (values % 1 == 0)
-        found[short] = times(texts(values[short])) if short.any() else None
+        found = _iso(_since_1970(values.astype(np.float64)))
+        rest = values.notna() & (found.isna() | found.lt("1990"))
+        if rest.any():
+            found[rest] = times(texts(values[rest]))
         return found
     values = texts(values)
-    given = pa.array(values)
-    digits = _mask(given, r"^\s*[0-9]{9,19}(\.0*)?\s*$|^\s*[0-9]\.[0-9]+[eE]\+?(09|9|1[0-9])\s*$")
-    other = _mask(given, r"^\d{4}[:_]|UTC$|GMT$|^\s*\d{4}(\d{4})?(\.0*)?\s*$")
-    if digits.any() or other.any():
-        values = values.copy()
-        if digits.any():
-            values[digits] = _iso(_since_1970(numbers(values[digits].str.strip())))
-        for pattern, new in SPELLINGS if other.any() else ():
-            values[other] = values[other].str.replace(pattern, new, regex=True)
+    odd = ~_mask(pa.array(values), ISO) & values.notna().to_numpy()
+    if not odd.any():
+        return values
+    text = pa.array(values[odd])
+    for pattern, new in SPELLINGS:
+        text = pc.replace_substring_regex(text, pattern, new)
+    turned = pd.Series(text.to_numpy(zero_copy_only=False), values.index[odd], "str")
+    digits = _mask(text, DIGITS)
+    moments = _iso(_since_1970(numbers(turned[digits].str.strip())))
+    turned[digits] = moments.where(moments.notna(), turned[digits])
+    values = values.copy()
+    values[odd] = turned
     return values
 
 

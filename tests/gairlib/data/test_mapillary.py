@@ -154,7 +154,7 @@ def test_all_images_of_a_box_come_with_their_metadata(api, tmp_path):
     assert list(table["photo_id"]) == sorted(api.images)
     row = table.iloc[0]
     assert row["lon"] == 7.415 + 1e-5 and row["lat"] == 46.92  # the computed position
-    assert row["heading"] == 1.5 and row["captured_at"] == "2024-06-09T09:19:52Z"
+    assert row["heading"] == 350.0 and row["captured_at"] == "2024-06-09T09:19:52Z"
     assert row["photo_source"] == "Mapillary" and row["licence"] == "CC BY-SA 4.0"
     assert row["creator"] == "jo" and row["sequence"] == "s1" and not row["is_spherical"]
     for name in api.images:
@@ -337,6 +337,44 @@ def test_a_table_of_ones_own_is_not_hidden(api, tmp_path):
     (tmp_path / "street.csv").write_text("photo_id,path,lon,lat\n")
     with pytest.raises(BadInput, match="street.csv"):
         fetch(api, tmp_path)
+
+
+def test_images_without_an_id_are_rejected_one_by_one_and_are_no_photos(api, tmp_path):
+    api.images = {"100": api.images["100"]}
+    api.answer, true = (
+        lambda p, q, h: (
+            (200, {}, {"data": [{"id": None}, api.with_link(api.images["100"]), {}]})
+            if p == "/images"
+            else true(p, q, h)
+        ),
+        api.answer,
+    )
+    for _ in range(2):
+        counts = fetch(api, tmp_path, bbox=(7.41, 46.91, 7.42, 46.93))
+        assert counts["listed"] == 3 and counts["rejected"] == 2 and counts["photos"] == 1
+        assert set(rejected(tmp_path).values()) == {"Mapillary gives no id"}
+    assert list(pd.read_parquet(tmp_path / "street.parquet")["photo_id"]) == ["100"]
+
+
+@pytest.mark.parametrize("given", [None, "None", "", True, 1.5e15, "null"])
+def test_what_is_no_id_makes_no_photo(given):
+    assert "id" in mapillary_images.row_of(image(given, 1, 2))["reason"]
+
+
+def test_fields_of_an_image_may_come_as_text():
+    def row(**more):
+        return mapillary_images.row_of(image("1", 1, 2, **more))
+
+    for given, wanted in (("false", False), ("0", False), ("True", True), ("t", True), (None, False)):
+        assert row(is_pano=given)["is_spherical"] is wanted
+    moment = "2021-05-05T13:46:57Z"
+    for given in ("1620222417000", "2021-05-05T15:46:57+02:00", "2021_05_05_13_46_57_000", moment):
+        assert row(captured_at=given)["captured_at"] == moment
+    for given in ("soon", "0", 0, 1620222417, [1]):
+        assert row(captured_at=given)["captured_at"] is None
+    for given, wanted in (("12.5", 12.5), (360, 0.0), (361.5, 350.0), (-1, 350.0), (True, 350.0)):
+        assert row(computed_compass_angle=given)["heading"] == wanted
+    assert math.isnan(row(computed_compass_angle=655.35, compass_angle="north")["heading"])
 
 
 def test_an_id_that_is_a_path_is_refused():

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from gairlib.data import tables
+from gairlib.pairs.input import days
 
 
 def test_numbers_do_not_depend_on_their_company():
@@ -47,3 +48,62 @@ def test_numbers_do_not_depend_on_their_company():
 def test_many_paths_are_judged_as_one_is(path):
     many = tables.path_reasons(pd.Series(["ok.jpg", path, None], dtype="str"))
     assert many[0] is None and many[2] is None and many[1] == tables.path_reason(path)
+
+
+@pytest.mark.parametrize(
+    "given, wanted",
+    [
+        ("20210505154657", "2021-05-05T15:46:57"),
+        ("20210505154657.0", "2021-05-05T15:46:57.0"),
+        ("20210505154657123", "2021-05-05T15:46:57"),
+        ("202105051546", "2021-05-05T15:46"),
+        ("20210505", "2021-05-05"),
+        ("1620222417", "2021-05-05T13:46:57Z"),
+        ("1620222417000000000", "2021-05-05T13:46:57Z"),
+        ("1.620222417E+12", "2021-05-05T13:46:57Z"),
+        ("20210505T154657Z", "2021-05-05T15:46:57Z"),
+        ("20210505_154657", "2021-05-05T15:46:57"),
+        ("2021-05-05_15-46-57", "2021-05-05T15:46:57"),
+        ("2021-05-05 15:46:57,123", "2021-05-05T15:46:57.123"),
+        ("2021/5/5 9:07", "2021-05-05T09:07"),
+        ("05.05.2021 15:46", "2021-05-05T15:46"),
+        ("2021-05-05 15:46:57 +0200", "2021-05-05T15:46:57+0200"),
+    ],
+)
+def test_spellings_of_a_moment(given, wanted):
+    assert tables.times(pd.Series([given, "2020-01-01"], dtype="str"))[0] == wanted
+
+
+@pytest.mark.parametrize("kind", ["str", "float64", "object"])
+def test_a_time_that_cannot_be_read_is_kept_and_counted(kind):
+    given = [16202224170, 12345678901, 20211305154657, 44321, 0, 1620222417000]
+    values = pd.Series(given).astype(kind)
+    found = tables.times(values)
+    assert list(found[:5]) == [str(v) for v in given[:5]] and found[5] == "2021-05-05T13:46:57Z"
+    assert np.isnan(days(values)[:5]).all() and not np.isnan(days(values)[5])
+    # five digits of a mantissa leave the hour open; with slashes day and month may be swapped
+    for text in ("1.62022E+12", "05/06/2021 15:46", "44321.657", "soon"):
+        assert tables.times(pd.Series([text], dtype="str"))[0] == text
+
+
+def test_a_day_that_went_through_a_number_keeps_its_time():
+    found = tables.times(pd.Series([20210505154657, 20210505, 202105051546]))
+    assert list(found) == ["2021-05-05T15:46:57", "2021-05-05", "2021-05-05T15:46"]
+
+
+def test_ids_as_spreadsheets_write_them():
+    given = ["4e71", "12e5", "'00123", '="00124"', " ab ", "  ", "'tis", "a=b"]
+    found, reasons = tables.ids(pd.Series(given, dtype="str"))
+    assert reasons.isna().all() and pd.isna(found[5])
+    assert list(found.drop(5)) == ["4e71", "12e5", "00123", "00124", "ab", "'tis", "a=b"]
+    short = ["1.23457E+15", "1,23457E+15", "1E+15", "1.23457E15", "1e+16"]
+    _, reasons = tables.ids(pd.Series(short, dtype="str"))
+    assert all("spreadsheet" in reason for reason in reasons)
+    _, reasons = tables.ids(pd.Series([16777217, 5, np.nan], dtype="float32"))
+    assert "float" in reasons[0] and reasons[1:].isna().all()
+    assert list(tables.ids(pd.Series([b"ab", b"c "]))[0]) == ["ab", "c"]
+
+
+def test_truths_in_the_spellings_of_tables():
+    given = ["true", " TRUE", "yes", "t", "1", "1.0", "WAHR", "false", "no", "f", "0", None, "n"]
+    assert list(tables.truths(pd.Series(given))) == [True] * 7 + [False] * 6
