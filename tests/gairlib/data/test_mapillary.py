@@ -365,7 +365,13 @@ def test_fields_of_an_image_may_come_as_text():
     def row(**more):
         return mapillary_images.row_of(image("1", 1, 2, **more))
 
-    for given, wanted in (("false", False), ("0", False), ("True", True), ("t", True), (None, False)):
+    for given, wanted in (
+        ("false", False),
+        ("0", False),
+        ("True", True),
+        ("t", True),
+        (None, False),
+    ):
         assert row(is_pano=given)["is_spherical"] is wanted
     moment = "2021-05-05T13:46:57Z"
     for given in ("1620222417000", "2021-05-05T15:46:57+02:00", "2021_05_05_13_46_57_000", moment):
