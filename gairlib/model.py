@@ -13,7 +13,6 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from gairlib.files import atomic_write, sha256
 from gairlib.inr import NILI, check_query, interpolate
 from gairlib.location import registry
 from gairlib.rs import Features, RSEncoder
+from gairlib.state_names import named
 from gairlib.sv import SVEncoder
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -219,11 +219,12 @@ class GAIR(nn.Module):
                 raise Missing(f"{folder} holds no {name}; save_pretrained writes it.")
         try:
             config = GAIRConfig.from_dict(json.loads((folder / CONFIG).read_text()))
-            state = plain_names(load_file(folder / WEIGHTS), str(folder / WEIGHTS), "model.")
-        except (json.JSONDecodeError, SafetensorError) as error:
+            content = load_file(folder / WEIGHTS)
+        except (json.JSONDecodeError, UnicodeError, RecursionError, SafetensorError) as error:
             raise BadInput(f"{folder}: config or weights cannot be read: {error}") from None
-        model = cls(config)
-        load_strict(model, state, str(folder / WEIGHTS))
+        model, path = cls(config), str(folder / WEIGHTS)
+        state, beside = named(content, model.state_dict(), path)
+        load_strict(model, {**state, **dict.fromkeys(beside)}, path)
         return model.eval()
 
 
@@ -239,35 +240,6 @@ def weights_hash(folder: str | Path) -> str:
 
 def _tensors(model: GAIR) -> dict[str, Tensor]:
     return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-
-
-# What torch.compile, FSDP, Fabric and checkpointing leave in the names of a state dict
-INSERTED = (
-    "_orig_mod.",
-    "_fsdp_wrapped_module.",
-    "_forward_module.",
-    "_checkpoint_wrapped_module.",
-)
-
-
-def plain_names(state: Mapping[str, Any], source: str, attribute: str = "") -> dict[str, Any]:
-    """A state dict under its modules' own names: without INSERTED wherever they stand, without
-    "module." (DDP) in front, and without `attribute` (such as "model.", Lightning's) where it
-    stands in front of all names. BadInput where two names become the same."""
-    named: dict[str, Any] = {}
-    for key, value in state.items():
-        name = str(key)
-        for piece in INSERTED:
-            name = name.replace(piece, "")
-        name = name.removeprefix("module.")
-        if name in named:
-            raise BadInput(
-                f"{source}: {name} stands there twice, with and without 'module.' or '_orig_mod.'."
-            )
-        named[name] = value
-    if attribute and all(name.startswith(attribute) for name in named):
-        return {name.removeprefix(attribute): value for name, value in named.items()}
-    return named
 
 
 def load_strict(model: nn.Module, state: dict[str, Tensor], source: str) -> None:

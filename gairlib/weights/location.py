@@ -11,7 +11,7 @@ from gairlib.errors import BadInput
 from gairlib.location.base import LocationEncoder
 from gairlib.location.fourier import EqualEarthRFF
 from gairlib.location.spherical_harmonics import Siren, real_harmonics
-from gairlib.weights.read import Weights, both, check, count, part, read, shape, unwrap
+from gairlib.weights.read import Weights, both, check, count, read, shape, unwrap
 
 HARMONICS = ("analytic", "closed-form")
 
@@ -32,9 +32,9 @@ def load_geoclip(weights: Weights) -> EqualEarthRFF:
     """
     what = "GeoCLIP's location encoder"
     content, source = read(weights)
-    state = unwrap(content, source)
+    expected = [f"LocEnc0.{x}" for x in ("capsule.0.b", "capsule.1.weight", "head.0.weight")]
     others = ["image_encoder.", "logit_scale", "gps_queue"]
-    state, unused = part(state, ["location_encoder.", ""], "LocEnc", others, source, what)
+    state, unused = unwrap(content, source, what, expected, "location_encoder.", others, others)
     features = shape(state, "LocEnc0.capsule.0.b", 2, source, what)[0]
     hidden = shape(state, "LocEnc0.capsule.1.weight", 2, source, what)[0]
     dim = shape(state, "LocEnc0.head.0.weight", 2, source, what)[0]
@@ -123,10 +123,8 @@ def load_satclip(weights: Weights, harmonics: str | None = None) -> SatCLIPLocat
     content, source = read(weights)
     given = content.get("hyper_parameters")
     settings = dict(given) if hasattr(given, "items") else {}
-    state = unwrap(content, source)
-    prefixes = ["model.location.", "location.", ""]
-    others = ["model.visual.", "model.logit_scale", "visual.", "logit_scale"]
-    state, unused = part(state, prefixes, "nnet.", others, source, what)
+    expected, others = ["nnet.layers.0.weight", "nnet.last_layer.weight"], ["visual.", "logit_scale"]
+    state, unused = unwrap(content, source, what, expected, "location.", others, others)
     hidden, values = shape(state, "nnet.layers.0.weight", 2, source, what)
     dim = shape(state, "nnet.last_layer.weight", 2, source, what)[0]
     layers, degrees = count(state, "nnet.layers."), math.isqrt(values)

@@ -24,6 +24,13 @@ from gairlib.weights.read import check, count, read, shape, unwrap
 RS, SV, LOC = "rs_encoder.s2_encoder", "sv_encoder", "location_encoder"
 WHAT = "a published GAIR checkpoint"
 BANDS = 10
+TELLING = (  # tensors by which it is known behind a prefix
+    f"{RS}.linear_input.weight",
+    f"{SV}.embeddings.cls_token",
+    f"{SV}.embeddings.position_embeddings",
+    f"{LOC}.LocEnc0.capsule.0.b",
+    "imnet.weight",
+)
 # Left over from pretraining, tensors or modules: the published inference code does not use these
 # either.
 UNUSED = (
@@ -47,13 +54,13 @@ def load_official(
     """A published checkpoint -> GAIR in eval mode, float32.
 
     weights: a .safetensors file, a .pth file (read with weights_only) or a state dict; wrappers
-    and prefixes of training tools are taken off (`read.unwrap`). rs_heads, sv_heads: attention
+    and prefixes of training tools are taken off (`state_names`). rs_heads, sv_heads: attention
     heads, which leave no trace in the tensors. Missing, unknown, misshapen and whole-number tensors
     raise BadInput by name; those that inference does not use are allowed and listed in
     `model.unused_tensors`.
     """
     content, source = read(weights)
-    state = unwrap(content, source, "model.")
+    state, beside = unwrap(content, source, WHAT, TELLING)
     config = infer_config(state, rs_heads, sv_heads, source)
     model = GAIR(config)
     own = model.state_dict()
@@ -65,7 +72,7 @@ def load_official(
         (target if slot.part is None else target.chunk(slot.parts)[slot.part]).copy_(
             state[name].reshape(_shape(own, slot))
         )
-    model.unused_tensors = sorted(k for k in state if k not in table)
+    model.unused_tensors = sorted([*beside, *(k for k in state if k not in table)])
     return model.eval()
 
 

@@ -1,13 +1,14 @@
 """Reading checkpoints, strictly: what all loaders have in common.
 
-A file is read with `weights_only` or as safetensors, so that no code in it runs; wrappers that
-training tools put around a state dict come off; and every tensor is accounted for by name: missing,
+A file is read with `weights_only` or as safetensors, so that no code in it runs; wrappers and
+prefixes that training tools put around a state dict come off; and every tensor is accounted for by name: missing,
 unknown and misshapen ones are refused together in one sentence.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gairlib.errors import BadInput, Missing
-from gairlib.model import plain_names
+from gairlib.state_names import named
 
 Weights = str | Path | Mapping[str, Any]
-WRAPPERS = ("state_dict", "model")  # Lightning's and most others'
 
 
 def read(weights: Weights) -> tuple[Mapping[str, Any], str]:
@@ -34,7 +34,9 @@ def read(weights: Weights) -> tuple[Mapping[str, Any], str]:
     if not path.is_file():
         raise Missing(f"{path}: no such checkpoint file.")
     try:
-        if path.suffix == ".safetensors":
+        with path.open("rb") as file:
+            begins = file.read(9)
+        if path.suffix.lower() == ".safetensors" or begins[8:] == b"{":
             return load_file(path), str(path)
         # Training scripts in the manner of MAE keep their options beside "model": a plain holder
         # of values, which runs nothing when it is read.
@@ -43,48 +45,43 @@ def read(weights: Weights) -> tuple[Mapping[str, Any], str]:
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise BadInput(f"{path}: cannot be read as a checkpoint: {error}") from None
     except Exception as error:  # the unpickler refuses anything but tensors and plain values
+        found = re.search(r"GLOBAL (\S+)", str(error))
         raise BadInput(
-            f"{path}: refused, since it holds more than tensors ({type(error).__name__}); save its "
-            "state dict alone, best as .safetensors."
+            f"{path}: refused, since it holds more than tensors "
+            f"({found[1] if found else type(error).__name__}); save its state dict alone, best as "
+            ".safetensors."
         ) from None
     if not isinstance(content, Mapping):
         raise BadInput(f"{path}: holds a {type(content).__name__}, a state dict is needed.")
     return content, str(path)
 
 
-def unwrap(content: Mapping[str, Any], source: str, attribute: str = "") -> dict[str, Tensor]:
-    """The state dict in it: wrappers come off, and what training tools put into names
-    (`plain_names`); nothing but tensors."""
-    while inner := [content[k] for k in WRAPPERS if isinstance(content.get(k), Mapping)]:
-        content = inner[0]
-    state = plain_names(content, source, attribute)
+def unwrap(
+    content: Mapping[str, Any],
+    source: str,
+    what: str,
+    expected: Sequence[str],
+    inner: str = "",
+    others: Sequence[str] | None = None,
+    dropped: Sequence[str] = (),
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The state dict of a module, and the sorted names of tensors that are not part of it.
+
+    Wrappers and prefixes come off (`state_names.named`, which has expected and inner). others: how
+    names beside the module may begin, behind any prefix (None: anyhow), or BadInput names one that
+    does not. dropped: how names inside of the module begin that are no part of it either.
+    """
+    own, beside = named(content, expected, f"{source}: not {what}", inner)
+    for name in beside:
+        if others is not None and not any(f".{other}" in f".{name}" for other in others):
+            raise BadInput(f"{source}: not {what}: {name} is unknown.")
+    unused = [k for k in own if k.startswith(tuple(dropped))]
+    state = {k: v for k, v in own.items() if k not in unused}
     if wrong := [k for k, v in state.items() if not isinstance(v, Tensor)]:
         raise BadInput(f"{source}: {wrong[0]} is no tensor; give the model's state dict.")
     if not state:
         raise BadInput(f"{source}: holds no tensors.")
-    return state
-
-
-def part(
-    state: Mapping[str, Tensor],
-    prefixes: Sequence[str],
-    marker: str,
-    others: Sequence[str],
-    source: str,
-    what: str,
-) -> tuple[dict[str, Tensor], list[str]]:
-    """The encoder in a larger model: tensors under the first prefix that has one with `marker`.
-
-    Returns them without the prefix, and the names of all others; these must begin as one of
-    `others` does, or BadInput names one that does not. Without such a prefix the whole state is
-    taken for the encoder, and what is amiss shows up by name.
-    """
-    prefix = next((p for p in prefixes if any(k.startswith(p + marker) for k in state)), "")
-    rest = sorted(k for k in state if not k.startswith(prefix) or k.startswith(tuple(others)))
-    if strange := [k for k in rest if not k.startswith(tuple(others))]:
-        raise BadInput(f"{source}: not {what}: {strange[0]} is unknown.")
-    left = set(rest)
-    return {k[len(prefix) :]: v for k, v in state.items() if k not in left}, rest
+    return state, sorted(beside + unused)
 
 
 def check(
@@ -100,13 +97,16 @@ def check(
             faults.append(f"{k} holds {state[k].dtype}, not floating-point numbers")
     if faults:
         more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
-        raise BadInput(f"{source}: not {what}: {'; '.join(faults[:8])}{more}.")
+        raise BadInput(
+            f"{source}: not {what}: {'; '.join(faults[:8])}{more}; {len(shapes)} tensors are "
+            f"needed, {len(state)} are there."
+        )
 
 
 def shape(state: Mapping[str, Tensor], name: str, axes: int, source: str, what: str) -> list[int]:
     """Shape of a tensor that sizes are inferred from; missing or of other axes raises BadInput."""
     if name not in state:
-        raise BadInput(f"{source}: not {what}: {name} is missing.")
+        raise BadInput(f"{source}: not {what}: {name} is missing; {len(state)} tensors are there.")
     if state[name].ndim != axes:
         raise BadInput(
             f"{source}: not {what}: {name} is {list(state[name].shape)}, {axes} axes are needed."

@@ -38,7 +38,7 @@ from gairlib.files import sha256
 from gairlib.location.fourier import EqualEarthRFF
 from gairlib.model import GAIR, WEIGHTS
 from gairlib.weights.location import load_geoclip
-from gairlib.weights.read import check, part, read, unwrap
+from gairlib.weights.read import check, read, unwrap
 from gairlib.weights.vit import CROMA_BANDS, HEADS, load_croma, timm_vit_options
 
 TOWERS = {"rs": "RS encoder", "sv": "SV encoder", "location": "location encoder"}
@@ -247,8 +247,8 @@ def _sv(model: GAIR, path: Path) -> Fitted:
     classifier = tower.pretrained_cfg.get("classifier") or ()
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     what = f"a timm model's weights for sv_model {c.sv_model!r} with sv_options {c.sv_options}"
-    state = unwrap(content, source)
-    state, unused = part(state, [""], "", [f"{h}." for h in heads] or ["head."], source, what)
+    dropped = [f"{h}." for h in heads] or ["head."]
+    state, unused = unwrap(content, source, what, [*tower.state_dict()], dropped=dropped)
     if isinstance(tower, VisionTransformer) and "patch_embed.proj.weight" in state:
         number = tower.blocks[0].attn.num_heads
         known = HEADS.get(state["patch_embed.proj.weight"].shape[0], number)

@@ -12,7 +12,7 @@ from gairlib.bands import LAYOUTS
 from gairlib.errors import BadInput
 from gairlib.rs import RSEncoder
 from gairlib.sv import SVEncoder
-from gairlib.weights.read import Weights, both, check, count, part, read, shape, unwrap
+from gairlib.weights.read import Weights, both, check, count, read, shape, unwrap
 
 CROMA_BANDS = 12  # B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12: L2A, without B10
 
@@ -43,17 +43,10 @@ def load_croma(
     if bands not in (10, CROMA_BANDS):
         raise BadInput(f"bands {bands!r}: CROMA's optical encoder is read with 10 or 12.")
     content, source = read(weights)
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, Mapping) and str(key).startswith(("s1_", "s2_", "joint_")):
-            flat |= {f"{key}.{k}": v for k, v in value.items()}
-        else:
-            flat[key] = value
     others = ["s1_encoder.", "s1_GAP_FFN.", "s2_GAP_FFN.", "joint_encoder."]  # the published file
     others += ["GAP_FFN_s1.", "GAP_FFN_s2.", "cross_encoder.", "attn_bias"]  # the whole module
-    state, unused = part(
-        unwrap(flat, source), ["s2_encoder.", ""], "linear_input.", others, source, what
-    )
+    expected = ["linear_input.weight", "linear_input.bias", "transformer.norm_out.weight"]
+    state, unused = unwrap(content, source, what, expected, "s2_encoder.", others, others)
     width, values = shape(state, "linear_input.weight", 2, source, what)
     patch = math.isqrt(values // CROMA_BANDS)
     if CROMA_BANDS * patch**2 != values or width % heads or size % max(patch, 1):
@@ -134,7 +127,8 @@ def load_timm_vit(
     """
     what = "a ViT of timm's"
     content, source = read(weights)
-    state, unused = part(unwrap(content, source), [""], "blocks.", ["head."], source, what)
+    expected = ["patch_embed.proj.weight", "pos_embed", "cls_token", "blocks.0.mlp.fc1.weight"]
+    state, unused = unwrap(content, source, what, expected, dropped=["head."])
     inferred = timm_vit_options(state, heads, source)
     encoder = SVEncoder(
         dim, model="vit_base_patch16_224", options={**inferred, **(options or {})}, pooler=pooler

@@ -224,6 +224,12 @@ def test_load_is_strict(model, tmp_path):
         save_file({k: v for k, v in {**state, **change}.items() if v is not None}, path)
         with pytest.raises(BadInput, match=says):
             GAIR.from_pretrained(tmp_path)
+    save_file({f"net.{k}": v for k, v in state.items()}, path)
+    again = GAIR.from_pretrained(tmp_path).state_dict()
+    assert all(torch.equal(v, again[k]) for k, v in state.items())
+    save_file({f"net.{k}": v for k, v in state.items()} | {"loss.w": torch.ones(1)}, path)
+    with pytest.raises(BadInput, match="loss.w is unknown"):
+        GAIR.from_pretrained(tmp_path)
     path.write_bytes(b"cut short")
     with pytest.raises(BadInput, match="cannot be read"):
         GAIR.from_pretrained(tmp_path)

@@ -138,8 +138,8 @@ READERS = {  # what a damaged file is called -> readers of it (of its folder, wh
     "tables/rents.csv": (lambda p: dataset(p.parents[1]),),
     "dataset.json": (lambda p: dataset(p.parent),),
     "eurosat_rgb/Forest/a.jpg": (lambda p: dataset(p.parents[2]),),
-    "model.safetensors": (lambda p: weights.unwrap(*weights.read(p)),),
-    "model.pt": (lambda p: weights.unwrap(*weights.read(p)),),
+    "model.safetensors": (lambda p: weights.unwrap(*weights.read(p), "", ["a.weight"]),),
+    "model.pt": (lambda p: weights.unwrap(*weights.read(p), "", ["a.weight"]),),
 }
 
 

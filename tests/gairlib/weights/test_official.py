@@ -76,6 +76,10 @@ def test_equal_earth(io):
         lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}, "global_step": 10},
         lambda s: {"state_dict": {f"model._orig_mod.{k}": v for k, v in s.items()}},
         lambda s: {f"_forward_module.module.{k}": v for k, v in s.items()},
+        lambda s: {f"teacher.backbone.{k}": v for k, v in s.items()},
+        lambda s: {"module": {f"net.{k}": v for k, v in s.items()}, "ds_config": {"zero": 1}},
+        lambda s: {"checkpoint": {"model_state_dict": s}, "optimizer": {"m": torch.ones(3)}},
+        lambda s: {f"module.{k}": v for k, v in s.items()} | {"n_averaged": torch.tensor(7)},
     ],
 )
 def test_what_training_tools_put_into_names_comes_off(state, wrap):
@@ -92,6 +96,31 @@ def test_wrappers_and_files(state, io, tmp_path):
     for source in (wrapped, tmp_path / "a.pth", str(tmp_path / "b.safetensors")):
         for key, value in load_official(source, **HEADS).state_dict().items():
             assert torch.equal(value, reference[key]), key
+
+
+def test_what_stands_beside_the_model_is_listed(state):
+    lightning = {f"net.{k}": v for k, v in state.items()} | {"criterion.weight": torch.ones(3)}
+    model = load_official({"state_dict": lightning, "epoch": 2}, **HEADS)
+    assert "criterion.weight" in model.unused_tensors
+    with pytest.warns(UserWarning, match="'model.' was taken, not 'model_ema.'"):
+        both = {"model_ema": {k: v + 1 for k, v in state.items()}, "model": state}
+        taken = load_official(both, **HEADS)
+    plain = load_official(state, **HEADS).state_dict()
+    assert all(torch.equal(v, plain[k]) for k, v in taken.state_dict().items())
+
+
+def test_half_of_a_checkpoint_is_refused_with_numbers_and_names(state):
+    used = [k for k in state if k not in load_official(state, **HEADS).unused_tensors]
+    for part in (used[::2], used[1::2], used[: len(used) // 2]):
+        with pytest.raises(BadInput, match=r"is missing.*\d+ (tensors )?are there"):
+            load_official({f"net.{k}": state[k] for k in part}, **HEADS)
+
+
+def test_safetensors_by_another_name_are_read(state, tmp_path):
+    save_file(state, tmp_path / "a.pt")
+    save_file(state, tmp_path / "a.SAFETENSORS")
+    for path in tmp_path.iterdir():
+        assert load_official(path, **HEADS).config.dim == 32
 
 
 def test_unused_are_listed_and_may_be_absent(state):
@@ -185,7 +214,7 @@ def test_training_options_beside_the_model_are_read(state, tmp_path):
     torch.save({"model": state, "args": argparse.Namespace(lr=1e-3)}, tmp_path / "a.pth")
     assert load_official(tmp_path / "a.pth", **HEADS).config.dim == 32
     torch.save({"model": state, "args": argparse.Namespace(run=print)}, tmp_path / "b.pth")
-    with pytest.raises(BadInput, match="more than tensors"):
+    with pytest.raises(BadInput, match="more than tensors .print"):
         load_official(tmp_path / "b.pth", **HEADS)
 
 
