@@ -123,7 +123,10 @@ def load_satclip(weights: Weights, harmonics: str | None = None) -> SatCLIPLocat
     content, source = read(weights)
     given = content.get("hyper_parameters")
     settings = dict(given) if hasattr(given, "items") else {}
-    expected, others = ["nnet.layers.0.weight", "nnet.last_layer.weight"], ["visual.", "logit_scale"]
+    expected, others = (
+        ["nnet.layers.0.weight", "nnet.last_layer.weight"],
+        ["visual.", "logit_scale"],
+    )
     state, unused = unwrap(content, source, what, expected, "location.", others, others)
     hidden, values = shape(state, "nnet.layers.0.weight", 2, source, what)
     dim = shape(state, "nnet.last_layer.weight", 2, source, what)[0]
