@@ -1,8 +1,8 @@
 """Reading checkpoints, strictly: what all loaders have in common.
 
 A file is read with `weights_only` or as safetensors, so that no code in it runs; wrappers and
-prefixes that training tools put around a state dict come off; and every tensor is accounted for by name: missing,
-unknown and misshapen ones are refused together in one sentence.
+prefixes that training tools put around a state dict come off; and every tensor is accounted for by
+name: missing, unknown and misshapen ones are refused together in one sentence.
 """
 
 from __future__ import annotations
