@@ -90,8 +90,8 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
     units = [source.units[i - 1] for i in indexes] if plain else []
     factor = scene_metadata.declared_factor(row, units, what)
     sample = check_digital_numbers(thumbnail(source, indexes, nodata).reshape(10, -1), what, factor)
-    if declared is None and layout in bands.BY_COUNT.values():
-        spectra.check_order(sample, what)
+    if layout != "named":
+        _check_order(source, sample, layout, declared, nodata, what)
     tags = {"datetime": scene_metadata.date_of_name(path.name)} | source.tags()
     offset, known = scene_metadata.offset(
         item, tags, row.get("processing_baseline"), layout, sample, what, in_file
@@ -115,6 +115,32 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
         outline(transform, crs, source.width, source.height, what),
         factor=1.0 if factor is None else factor,
     )
+
+
+def _check_order(source, sample, layout: str, declared: str | None, nodata: float, what: str):
+    """BadInput where the spectrum contradicts a layout told by count alone, or a declared one where
+    it fits the other order of as many bands. sample: [10, n] of `check_digital_numbers`."""
+    wrong = spectra.misordered(sample)
+    count = bands.LAYOUTS[layout][1]
+    if declared is None:
+        if not wrong and count == 12:
+            b09 = thumbnail(source, [10], nodata).ravel()
+            if spectra.lacks_b8a(b09, sample[bands.BANDS.index("B08")]):
+                wrong = "B09 would be dark as night, which B10 is"
+        if wrong:
+            raise BadInput(
+                f"{what}: its bands have no names, and in the order that their count suggests "
+                f"{wrong}; name the bands in the file, or declare the layout "
+                f"({', '.join(bands.LAYOUTS)})"
+            )
+    for name, (positions, expected) in bands.LAYOUTS.items():
+        if wrong and name != layout and expected == count:
+            other = np.maximum(thumbnail(source, positions, nodata).reshape(10, -1), 0)
+            if spectra.misordered(other) is None:
+                raise BadInput(
+                    f"{what}: in the declared layout {layout!r} {wrong}, but {name!r} fits; "
+                    "correct the layout, or name the bands in the file"
+                )
 
 
 def read(scene: Scene, window: Window | None = None) -> np.ndarray:
