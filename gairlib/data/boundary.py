@@ -11,8 +11,9 @@ import os
 import stat
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from gairlib.errors import BadInput, Missing, Skipped
@@ -97,9 +98,7 @@ def _list(folder: Path, root: Path, deep: bool, found: Listing, seen: set) -> No
         path = folder / name
         if hidden(name):
             continue
-        reason, mode = _unusable(path), 0
-        if reason is None:
-            mode = path.stat().st_mode
+        reason, mode = _usable(path)
         if reason is not None:
             found.odd.append(_odd(path, root, reason))
         elif stat.S_ISDIR(mode):
@@ -110,22 +109,22 @@ def _list(folder: Path, root: Path, deep: bool, found: Listing, seen: set) -> No
             found.files.append(path)
 
 
-def _unusable(path: Path) -> str | None:
-    """Why an entry of a folder cannot be opened; None: it can."""
+def _usable(path: Path) -> tuple[str | None, int]:
+    """Why an entry of a folder cannot be opened (None: it can), and its mode."""
     try:
         str(path).encode("utf-8")
         mode = path.stat().st_mode
     except UnicodeEncodeError:
-        return "its name is not UTF-8 text; rename it"
+        return "its name is not UTF-8 text; rename it", 0
     except OSError as problem:
         if path.is_symlink():
-            return "a link that leads nowhere"
-        return f"cannot be opened ({problem.strerror})"
+            return "a link that leads nowhere", 0
+        return f"cannot be opened ({problem.strerror})", 0
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        return "neither a file nor a folder"
+        return "neither a file nor a folder", mode
     if not os.access(path, os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)):
-        return "no permission to read it"
-    return None
+        return "no permission to read it", mode
+    return None, mode
 
 
 def _odd(path: Path, root: Path, reason: str) -> tuple[str, str]:
@@ -155,15 +154,44 @@ def image_hint(path: str | Path, start: bytes = b"") -> str:
 def inside(root: str | Path, path: str | Path) -> Path:
     """`path` of a table, relative to `root`, as a path on this computer.
 
-    Windows' separators count as separators. Each name with accents is looked for in both Unicode
-    forms (NFC, as most computers write it, and NFD, as a Mac does).
+    Windows' separators count as separators. A name that is not there is looked for in the other
+    Unicode form (NFC, as most computers write it; NFD, as a Mac does) and in other cases, which are
+    one file on Windows and on a Mac; it is taken where it means one entry alone.
     """
     text = os.path.normpath(str(path).replace("\\", "/"))
     found = Path(root) / text
-    if text.isascii() or os.path.exists(found):
+    if os.path.exists(found):
         return found
     other = Path(root)
     for part in Path(text).parts:
-        forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
-        other = next((other / name for name in forms if os.path.exists(other / name)), other / part)
+        if not os.path.exists(other / part):
+            near = _alike(str(other), _changed(other)).get(_folded(part), [])
+            exact = [name for name in near if _composed(name) == _composed(part)]
+            part = next((names[0] for names in (exact, near) if len(names) == 1), part)
+        other /= part
     return other if os.path.exists(other) else found
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _folded(name: str) -> str:
+    return _composed(_composed(name).casefold())
+
+
+def _changed(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=64)
+def _alike(folder: str, changed: int) -> dict[str, list[str]]:
+    """The entries of a folder by their folded names; changed: when, as part of the cache's key."""
+    found: dict[str, list[str]] = {}
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            found.setdefault(_folded(name), []).append(name)
+    return found

@@ -131,9 +131,10 @@ class Dataset:
     def _read_scenes(self) -> list[Scene]:
         found, seen = [], set()
         rows, listed = self._scene_rows(), self._stac_scenes()
-        used = {Path(asset.href) for scene in listed for asset in scene.assets}
+        used = {Path(asset.href).absolute() for scene in listed for asset in scene.assets}
+        used |= {folder for path in used for folder in path.parents}
         for scene_id, path, row, files in rows:
-            if used & {self.folder / path, *files}:
+            if used & {one.absolute() for one in files or (self.folder / path,)}:
                 continue  # an item describes it
             if scene_id in seen:
                 self._reject("scene", scene_id, "scene_id stands more than once; first one kept")

@@ -99,8 +99,9 @@ def in_batches(folder: str | Path) -> bool:
 def _pictures(root: Path) -> dict[str, list[str]]:
     """Paths of the pictures below a folder, relative to it, by their names without suffix."""
     found: dict[str, list[str]] = {}
-    tops = [p for p in listing(root).folders if p.name not in ELSEWHERE]
-    for path in [*listing(root).files, *(p for t in tops for p in listing(t, deep=True).files)]:
+    here = listing(root)
+    tops = [p for p in here.folders if p.name not in ELSEWHERE]
+    for path in [*here.files, *(p for t in tops for p in listing(t, deep=True).files)]:
         if path.suffix.lower() in PICTURES:
             found.setdefault(path.stem, []).append(path.relative_to(root).as_posix())
     return found

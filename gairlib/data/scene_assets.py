@@ -8,12 +8,14 @@ its CRS and upper-left corner, and their pixels must be a whole multiple of its 
 resolutions the finest one is used.
 """
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import rasterio
 from affine import Affine
 
@@ -46,6 +48,10 @@ class Grid:
     transform: Affine
     width: int
     height: int
+
+    def describe(self) -> str:
+        t = self.transform
+        return f"{self.width} x {self.height} px of {t.a:g} from {t.c:g}, {t.f:g} in {self.crs[:20]}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,24 @@ def header(href: str, what: str, index: int = 1) -> Header:
         scale = scene_metadata.declared_scale(source, [index], what)
         plain = scale is None and source.dtypes[0].startswith("float")
         unit = source.units[index - 1] if plain else None
+        if not is_remote(href) and _cut_short(source, index, os.path.getsize(href)):
+            raise BadInput(f"{what}: the file is cut short; fetch it again")
         return Header(grid, source.dtypes[0], source.tags(), scale, unit)
+
+
+def _cut_short(source, index: int, size: int) -> bool:
+    """Whether a TIFF with overviews ends before its last tile; of one without, the thumbnail reads
+    every tile."""
+    if source.driver != "GTiff" or not source.overviews(index):
+        return False
+    for (row, column), _ in source.block_windows(index):
+        start, length = (
+            source.get_tag_item(f"BLOCK_{part}_{column}_{row}", "TIFF", bidx=index)
+            for part in ("OFFSET", "SIZE")
+        )
+        if start is not None and int(start) + int(length or 0) > size:
+            return True
+    return False
 
 
 def join(found: dict[str, Found], what: str) -> tuple[Grid, dict[str, Asset], dict[str, Found]]:
@@ -119,7 +142,7 @@ def join(found: dict[str, Found], what: str) -> tuple[Grid, dict[str, Asset], di
         )
     found = {band: found[band] for band in (*bands.BANDS, "SCL") if band in found}
     for band, one in found.items():
-        if one.grid is None:
+        if not _unopened(one):
             found[band] = _opened(one, band, what)
     finest = min((f.grid for f in found.values()), key=lambda g: abs(g.transform.a))
     assets = {
@@ -131,16 +154,34 @@ def join(found: dict[str, Found], what: str) -> tuple[Grid, dict[str, Asset], di
     return finest, assets, found
 
 
+def _unopened(one: Found) -> bool:
+    """Whether a band's description spares opening its file: on a server, and with its grid."""
+    return one.grid is not None and is_remote(one.href)
+
+
 def _opened(one: Found, band: str, what: str) -> Found:
-    """A band with its file's header read."""
-    head = header(one.href, f"{what}, band {band} ({name_of(one.href)})", one.index)
+    """A band with its file's header read; BadInput where the file has another grid than `one`."""
+    name = name_of(one.href)
+    head = header(one.href, f"{what}, band {band} ({name})", one.index)
+    if one.grid is not None and not _same(one.grid, head.grid):
+        raise BadInput(
+            f"{what}, band {band}: its pixels are not where its item says: {name} has "
+            f"{head.grid.describe()}, the item {one.grid.describe()}"
+        )
     return replace(
-        one,
-        grid=one.grid or head.grid,
-        dtype=one.dtype or head.dtype,
-        scale=head.scale,
-        unit=one.unit or head.unit,
+        one, grid=head.grid, dtype=head.dtype, scale=head.scale, unit=one.unit or head.unit
     )
+
+
+def _same(a: Grid, b: Grid) -> bool:
+    """Whether two grids are one: size, CRS, and corners within a tenth of a pixel."""
+    if (a.width, a.height) != (b.width, b.height):
+        return False
+    if a.crs != b.crs and not pyproj.CRS(a.crs).equals(pyproj.CRS(b.crs), ignore_axis_order=True):
+        return False
+    first = north_up(a.transform, a.width, a.height, "item")
+    corners = ((0, 0), (a.width, a.height))
+    return max(abs(x - y) for c in corners for x, y in zip(~first @ (b.transform @ c), c)) < 0.1
 
 
 def _ratio(grid: Grid, finest: Grid, what: str) -> int:
@@ -201,23 +242,24 @@ def build(
     tags: dict,
     row: dict,
     what: str,
+    names: Sequence[str] = (),
     footprint: Callable | None = None,
 ) -> Scene:
     """A Scene out of bands: the part that all sources share. footprint: (grid) -> Polygon."""
-    given = {b for b, one in found.items() if one.grid is not None}
+    unopened = any(_unopened(one) for one in found.values())
     grid, assets, found = join(found, what)
     units = [found[b].unit for b in bands.BANDS]
     factor = scene_metadata.declared_factor(row, units, what)
     sample = sampler(assets, what, factor)
-    if not given or any(str(found[b].dtype).startswith("float") for b in bands.BANDS):
-        sample()  # refuses other scales
+    if not unopened or any(str(found[b].dtype).startswith("float") for b in bands.BANDS):
+        sample()  # refuses other scales and files that are cut short
 
     def in_files():
         return _scale_of({b: _opened(found[b], b, what) for b in bands.BANDS}, what)
 
-    scale = in_files if given else _scale_of(found, what)
+    scale = in_files if unopened else _scale_of(found, what)
     offset, source = scene_metadata.offset(
-        item, tags, row.get("processing_baseline"), "named", sample, what, scale
+        item, tags, row.get("processing_baseline"), "named", sample, what, scale, names
     )
     when, cloud = scene_metadata.date_and_cloud(item, tags, row)
     ten = tuple(assets[b] for b in bands.BANDS)
@@ -286,12 +328,15 @@ def open_folder(
             names = " and ".join(name_of(p) for _, p in finest[:2])
             raise BadInput(f"{what}: {names} are both band {band}; keep one product a folder")
         found[band] = Found(finest[0][1])
-    tags = {} if files else scene_metadata.product_tags(folder)
+    names, tags = [id], {} if files else scene_metadata.product_tags(folder)
     if "B02" in found:
         when = scene_metadata.date_of_name(f"{folder.name} {name_of(found['B02'].href)}")
         tags |= {"datetime": when} if when and "datetime" not in tags else {}
         tags = header(found["B02"].href, f"{what}, band B02").tags | tags
-    return build(id, folder, found, item=_item(folder, id), tags=tags, row=row, what=what)
+        names.append(os.path.relpath(found["B02"].href, folder.parent))
+    return build(
+        id, folder, found, item=_item(folder, id), tags=tags, row=row, what=what, names=names
+    )
 
 
 def _item(folder: Path, id: str) -> dict:

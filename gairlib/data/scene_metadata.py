@@ -7,8 +7,9 @@ in reflectance. In order of trust:
 0. the scale and offset that the file itself declares (0.0001 and -0.1 or 0; GDAL's, as xarray
    and odc write them); any other scale is refused, never taken for DN;
 1. the STAC item (s2:processing_baseline, sentinel:processing_baseline, processing:version; else the
+   product's name in s2:product_uri, sentinel:product_id, title, id or an asset's address; else the
    offset that its bands declare with their scale, -0.1 in reflectance). Where an item's grids
-   spare opening its files, their own tags are asked only if the item says none of this.
+   spare opening files on a server, their own tags are asked only if the item says none of this.
    `earthsearch:boa_offset_applied` (or `sentinel:...`) true says that the offset is gone already,
    whatever else is declared. False is known to stand at items whose offset is gone all the same
    (issues 33, 66 and 71 of Earth Search's two repositories), so there the pixels have a say: the
@@ -16,8 +17,10 @@ in reflectance. In order of trust:
    offset on would be a reflectance below -0.05, and so where baseline and bands disagree;
 2. the file's own GeoTIFF tags (Earth Engine's exports keep PROCESSING_BASELINE; those of its
    "harmonized" collection carry a late baseline and no offset, which their LICENSE tag tells), or
-   the metadata and the name of the product folder (MTD_MSIL2A.xml, ..._N0400_...);
-3. the column processing_baseline of scenes.csv;
+   the metadata and the name of the product folder (MTD_MSIL2A.xml, MTD_TL.xml, ..._N0400_...);
+3. the column processing_baseline of scenes.csv, else the product's name in the name of the file or
+   its folder (..._N0400_...tif) or in its tags; as tools keep that name when they take the offset
+   out, the pixels have a say as in 1;
 4. a layout that settles it (EuroSAT's tiles are from before 2022);
 5. a guess from the pixels: offset where even the darkest band's first percentile is above 900.
    Some pixel of a real scene nearly always falls below 900 (reflectance 0.09: water, shadow,
@@ -45,6 +48,10 @@ BRIGHT_GROUND = 800.0  # DN of B04 without offset; above it ground is bare
 # Bare ground's B02 is 0.35 to 0.9 of its B04, of red sand 0.2 and more; with 1000 taken off that
 # was not in it, it seems to be less.
 BLUE_OF_RED = (0.2, 0.35)
+PRODUCT_NAMES = (  # properties of STAC items in which the product's name may stand
+    *("s2:product_uri", "s2:product_id", "sentinel:product_id", "sentinel2:product_id"),
+    *("s2:granule_id", "title", "product_id", "identifier"),
+)
 GUESSED = "guessed from pixels"
 GONE = "stac (offset already removed)"
 
@@ -83,6 +90,17 @@ def baseline_number(text, what: str = "file") -> float:
     if not found:
         raise BadInput(f"{what}: processing baseline {text!r} is not of the form 05.09 or N0509")
     return int(found[1]) + int(found[2] or 0) / 100
+
+
+def baseline_of_name(*names) -> str | None:
+    """The processing baseline in the first of some names of products or tiles that has one: "02.14"
+    of S2A_MSIL2A_20200601T113331_N0214_R080_T30UVG_20200601T123416, also in a path or an address.
+    None where Sen2Cor was run by a user (N9999), or where N stands for north."""
+    for part in (part for name in names for part in re.split(r"[/\\]", str(name))):
+        found = re.search(r"(?<![A-Za-z0-9])N(0\d)\.?(\d\d)(?![A-Za-z0-9])", part)
+        if found and not re.search(r"(?<![A-Za-z0-9])[EW]\d{2,6}(?![A-Za-z0-9])", part):
+            return f"{found[1]}.{found[2]}"
+    return None
 
 
 Scale = tuple[float, float]  # reflectance = number x scale + offset
@@ -138,13 +156,15 @@ def offset(
     sample: np.ndarray | Callable,
     what: str = "file",
     in_file: Scale | Callable | None = None,
+    names: Sequence[str] = (),
 ) -> tuple[int, str]:
     """The offset to subtract (0 or 1000) and where that is known from.
 
     item: STAC item or {}; tags: the file's GeoTIFF tags; declared: scenes.csv's
     processing_baseline or None; sample: [10, n] raw DN, nodata 0, or a function that gives it
     (called only where pixels must decide); in_file: what the file declares (`declared_scale`), or a
-    function that opens it for that, called only where the item says nothing.
+    function that opens it for that, called only where the item says nothing. names: of the scene,
+    its file and folder.
     """
     gone = {True: True, "true": True, "True": True, False: False, "false": False, "False": False}
     gone = gone.get(_property(item, "boa_offset_applied", (bool, str)))
@@ -165,10 +185,15 @@ def offset(
         return 0, "tags (harmonised collection)"
     if tags.get("ADD_OFFSET") is not None:
         return offset_of(1.0, float(tags["ADD_OFFSET"]), what), "tags"
-    if tags.get("PROCESSING_BASELINE"):
-        return _of(tags["PROCESSING_BASELINE"], what), "tags"
+    stated = next((v for k, v in tags.items() if k.upper() == "PROCESSING_BASELINE" and v), None)
+    if stated is not None:
+        return _of(stated, what), "tags"
     if declared is not None:
         return _of(declared, what), "scenes.csv"
+    named = baseline_of_name(*names, *tags.values())
+    if named is not None:
+        late = _of(named, what)
+        return (0 if late and _darkest(sample) < TOO_DARK else late), "name"
     if layout == "eurosat-ms":
         return 0, "layout"
     return _guess(sample, what), GUESSED
@@ -221,6 +246,10 @@ def _of_item(item: dict, what: str) -> tuple[int | None, bool]:
         baseline = properties["processing:version"]
     found = set()
     with reading(what, "the assets of its STAC item cannot be understood"):
+        if baseline is None:
+            named = [properties.get(name) for name in PRODUCT_NAMES]
+            hrefs = [asset.get("href") for asset in (item.get("assets") or {}).values()]
+            baseline = baseline_of_name(*named, item.get("id"), *hrefs)
         for key, asset in (item.get("assets") or {}).items():
             names = [b.get("name") for b in asset.get("eo:bands") or asset.get("bands") or []]
             if any(canonical(n) in BANDS for n in (key, *names)):
@@ -247,8 +276,12 @@ def asset_scales(asset: dict) -> set[Scale]:
 def product_tags(folder: Path) -> dict[str, str]:
     """What a Sentinel-2 product folder says of itself, under the names that date_and_cloud and
     offset know: from MTD_MSIL1C.xml or MTD_MSIL2A.xml, else from the folder's name."""
-    tags = {}
+    tags, tile = {}, None
     for path in listing(folder, deep=True).files:
+        if re.fullmatch(r"MTD_TL\.xml|S2._.*_L(1C|2A)_TL_.*\.xml", path.name):
+            with reading(path, "not readable as product metadata"):
+                text = path.read_text(encoding="utf-8", errors="replace")
+            tile = (re.search(r"<TILE_ID\b[^>]*>\s*([^<\s]+)", text) or ("", tile))[1]
         if not re.fullmatch(r".*MTD_(MSI|SAF)L.*\.xml", path.name):
             continue
         with reading(path, "not readable as product metadata"):
@@ -272,9 +305,8 @@ def product_tags(folder: Path) -> dict[str, str]:
         full = re.search(r"<(?:BOA_|L2A_BOA_)?QUANTIFICATION_VALUE\b[^>]*>\s*(\d+)", text)
         if full and full[1] != "10000":
             raise BadInput(f"{path}: reflectance x {full[1]}; only reflectance x 10000 is read")
-    named = re.search(r"_N(\d{4})_", folder.name)
-    if named and named[1] != "9999":
-        tags.setdefault("PROCESSING_BASELINE", named[1])
+    if "PROCESSING_BASELINE" not in tags and (named := baseline_of_name(folder.name, tile)):
+        tags["PROCESSING_BASELINE"] = named
     return tags
 
 

@@ -94,7 +94,14 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
         _check_order(source, sample, layout, declared, nodata, what)
     tags = {"datetime": scene_metadata.date_of_name(path.name)} | source.tags()
     offset, known = scene_metadata.offset(
-        item, tags, row.get("processing_baseline"), layout, sample, what, in_file
+        item,
+        tags,
+        row.get("processing_baseline"),
+        layout,
+        sample,
+        what,
+        in_file,
+        (id, path.name, path.parent.name),
     )
     when, cloud = scene_metadata.date_and_cloud(item, tags, row)
     return Scene(

@@ -9,13 +9,15 @@ kind, item and reason; one bad item is one row of it.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from gairlib.data.boundary import reading
 from gairlib.data.http import Patience
 from gairlib.data.scene import Scene
-from gairlib.data.stac_item import from_item, short
+from gairlib.data.stac_item import copy_names, from_item, short
 from gairlib.errors import BadInput, Missing, extra
 
 with extra("stac"):
@@ -27,6 +29,8 @@ def from_items(
 ) -> tuple[list[Scene], list[dict]]:
     """(scenes in the order of the items, rejected); base and options as in from_item."""
     found, rejected, seen = [], [], set()
+    items = list(items)
+    shared = _shared(items) if base is not None else ()
     for number, item in enumerate(items):
         id = (
             item.id
@@ -37,11 +41,21 @@ def from_items(
             rejected.append(_row(id, "item id stands more than once; the first one kept"))
             continue
         try:
-            found.append(from_item(item, base, **options))
+            found.append(from_item(item, base, shared=shared, **options))
             seen.add(id)
         except (BadInput, Missing) as problem:
             rejected.append(_row(f"item {number + 1}" if id is None else id, problem))
     return found, rejected
+
+
+def _shared(items: list) -> set[str]:
+    """Names that copies of more than one item's assets may have: B02.tif is nobody's alone."""
+    names: Counter = Counter()
+    for item in items:
+        with suppress(Exception):  # what is wrong with an item is said where it is read
+            assets = item["assets"].items()
+            names.update({n for key, a in assets for n in copy_names(a["href"], key)})
+    return {name for name, count in names.items() if count > 1}
 
 
 def from_file(path: str | Path, **options) -> tuple[list[Scene], list[dict]]:

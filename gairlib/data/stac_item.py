@@ -18,6 +18,7 @@ difference is some 300 m), so the corners are joined in the scene's CRS, and 20 
 """
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from shapely.geometry import Polygon, box, shape
 
 from gairlib import bands
 from gairlib.data import scene_assets
+from gairlib.data.boundary import listing
 from gairlib.data.scene import Scene, is_remote, name_of, outline, transformer
 from gairlib.data.scene_assets import Found, Grid, band_of
 from gairlib.errors import BadInput, Missing, extra
@@ -44,15 +46,18 @@ def from_item(
     row: dict | None = None,
     inside: str | Path | None = None,
     remote: bool = True,
+    shared: Collection[str] = (),
 ) -> Scene:
     """The Scene that a STAC item describes.
 
     base: folder or file against which relative hrefs count (default: the item's own link to
-    itself); a remote asset whose copy lies there is read from it. row: as in open_scene, for what
-    the item does not say. inside: a folder that local assets must not lie outside of. remote: False
-    refuses assets on a server. BadInput or Missing says why it cannot be used: no geometry, a
-    missing band, a grid that does not fit, a local file that is gone. Whether a remote asset is
-    there shows when it is read.
+    itself); a remote asset whose copy lies there, or in a folder of the item's id there (or in
+    scenes/), is read from it. row: as in open_scene, for what the item does not say. inside: a
+    folder that local assets must not lie outside of. remote: False refuses assets on a server.
+    shared: file names that other items have as well; copies of these count only in a folder of the
+    item's id. BadInput or Missing says why it cannot be used: no geometry, a missing band, a grid
+    that does not fit, a local file that is gone, damaged, or of another grid than the item says.
+    Whether a remote asset is there shows when it is read.
     """
     if not isinstance(item, pystac.Item):
         name = item.get("id") if isinstance(item, dict) else None
@@ -65,13 +70,14 @@ def from_item(
         raise BadInput(f"{what}: has no geometry")
     if base is not None:
         item.set_self_href(_join(base, f"{item.id}.json"))
-    found = _bands(item, what)
+    found = _bands(item, what, shared)
     local = [f.href for f in found.values() if not is_remote(f.href)]
     far = [f.href for f in found.values() if is_remote(f.href)]
     if far and not remote:
         raise BadInput(
-            f"{what}: its asset {name_of(far[0])} is remote; allow remote scenes to "
-            "read it from its server"
+            f"{what}: its asset {name_of(far[0])} is remote, and there is no copy of it in a "
+            f"folder {item.id}/; put its files there, or allow remote scenes to read it from its "
+            "server"
         )
     if inside is not None:
         home = os.path.abspath(inside) + os.sep
@@ -101,8 +107,8 @@ def from_item(
     )
 
 
-def _bands(item: pystac.Item, what: str) -> dict[str, Found]:
-    """Band name -> where it is; the finest and best named asset of each."""
+def _bands(item: pystac.Item, what: str, shared: Collection[str]) -> dict[str, Found]:
+    """Band name -> where it is; the finest and best named asset of each. shared: as above."""
     with extra("stac"):
         import odc.stac  # seconds to import, and only needed here
 
@@ -113,6 +119,7 @@ def _bands(item: pystac.Item, what: str) -> dict[str, Found]:
         reason = f"its geometry or its assets cannot be understood ({short(problem)})"
         raise BadInput(f"{what}: {reason}") from problem
     best: dict[str, tuple] = {}
+    copies = _Copies(item, shared)
     for order, ((key, index), source) in enumerate(parsed.items()):
         if key not in data:
             continue
@@ -138,7 +145,7 @@ def _bands(item: pystac.Item, what: str) -> dict[str, Found]:
         listed = [fields, *(fields.get("bands") or []), *(fields.get("raster:bands") or [])]
         if not any("data_type" in one for one in listed):
             dtype = None  # odc-stac takes float32 where an item is silent
-        beside = _beside(item, source.uri, key)
+        beside = copies(source.uri, key)
         one = Found(
             beside or source.uri,
             index,
@@ -151,14 +158,37 @@ def _bands(item: pystac.Item, what: str) -> dict[str, Found]:
     return {band: one for band, (_, one) in best.items()}
 
 
-def _beside(item: pystac.Item, href: str, key: str) -> str | None:
-    """The copy of a remote asset that lies beside its item, under the asset's file name or key."""
-    home = item.get_self_href()
-    if not is_remote(href) or not home or is_remote(home):
-        return None
-    name = name_of(href)
-    copies = (Path(home).parent / n for n in (name, f"{key}{Path(name).suffix}"))
-    return next((str(path) for path in copies if path.is_file()), None)
+def copy_names(href: str, key: str) -> list[str]:
+    """What a copy of an asset may be called: as its file, its key or its band."""
+    name = name_of(str(href).replace("\\", "/"))
+    suffix, band = Path(name).suffix, band_of(key)[0]
+    return [name, f"{key}{suffix}", *([f"{band}{suffix}"] if band else [])]
+
+
+class _Copies:
+    """The local copies of an item's assets: in a folder of its id beside the item or in scenes/
+    there, else beside the item itself unless other items have the same name."""
+
+    def __init__(self, item: pystac.Item, shared: Collection[str]):
+        home = item.get_self_href()
+        self.home = None if not home or is_remote(home) else Path(home).parent
+        self.shared, self.id, self.collection = shared, item.id, item.collection_id
+        self.own: dict[str, Path] | None = None
+
+    def __call__(self, href: str, key: str) -> str | None:
+        """The copy of an asset that is on a server, or not where its item says."""
+        if self.home is None or not is_remote(href) and Path(href).is_file():
+            return None
+        if self.own is None:
+            self.own = {}
+            for place in dict.fromkeys(("", "scenes", self.collection or "")):
+                for folder in (self.id, f"{self.id}.SAFE"):
+                    for path in listing(self.home / place / folder, deep=True).files:
+                        self.own.setdefault(path.name, path)
+        names = copy_names(href, key)
+        flat = (self.home / name for name in names if name not in self.shared)
+        found = (self.own[name] for name in names if name in self.own)
+        return next((str(p) for p in (*found, *flat) if p.is_file()), None)
 
 
 def _grid(geobox) -> Grid:

@@ -272,3 +272,26 @@ def test_a_folder_of_pictures_of_other_kinds_says_what_to_do(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "street/b.jpg")
     _, reasons = exif.folder_table(tmp_path)
     assert "HEIC" in reasons[0] and "no position" in reasons[1]
+
+
+def test_paths_in_another_case_or_form(tmp_path):
+    """Of Windows and Mac: found where one entry alone is meant."""
+    for name in ("Walk/IMG_1.JPG", "Walk/a.jpg", "Walk/A.JPG", "walks/Zu\u0308rich.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = {
+        "walk/img_1.jpg": "Walk/IMG_1.JPG",
+        "WALK\\Img_1.Jpg": "Walk/IMG_1.JPG",
+        "Walk/a.jpg": "Walk/a.jpg",
+        "walk/A.jpg": None,  # two entries are meant
+        "walks/Z\u00fcrich.jpg": "walks/Zu\u0308rich.jpg",
+        "Walks/Z\u00dcRICH.JPG": "walks/Zu\u0308rich.jpg",
+        "walk/none.jpg": None,
+    }
+    for given, there in found.items():
+        path = boundary.inside(tmp_path, given)
+        assert path.exists() == (there is not None), given
+        assert there is None or path == tmp_path / there
+    (tmp_path / "Walk/late.jpg").write_bytes(b"x")
+    os.utime(tmp_path / "Walk", ns=(1, 1))
+    assert boundary.inside(tmp_path, "walk/LATE.jpg").exists()

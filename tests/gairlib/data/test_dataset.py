@@ -252,7 +252,7 @@ def test_scenes_of_all_three_kinds_side_by_side(tmp_path):
         "features": [
             item("listed", "listed", origin=FAR),
             item("gone", "nowhere"),
-            item("whole", "listed"),
+            item("whole", "listed", origin=FAR),
         ],
     }
     (tmp_path / "scenes.json").write_text(json.dumps(collection))

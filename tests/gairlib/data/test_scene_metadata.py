@@ -65,3 +65,43 @@ def test_baseline_number(text, number):
 def test_bad_baseline_is_named():
     with pytest.raises(BadInput, match="'new'"):
         scene_metadata.baseline_number("new")
+
+
+@pytest.mark.parametrize(
+    ("name", "baseline"),
+    [
+        ("S2A_MSIL2A_20200601T113331_N0214_R080_T30UVG_20200601T123416.SAFE", "02.14"),
+        ("S2B_MSIL1C_20220301T113319_N0400_R080_T30UVG_20220301T134459", "04.00"),
+        ("S2A_OPER_MSI_L2A_TL_VGS2_20220126T140000_A034479_T32TMT_N04.00", "04.00"),
+        ("gs://bucket/L2/T/S2B_MSIL2A_20260914T023529_N0512_R089_X.SAFE/B02.jp2", "05.12"),
+        ("C:\\data\\S2B_MSIL2A_20260914T023529_N0512_R089_X.SAFE\\B02.jp2", "05.12"),
+        ("S2A_MSIL2A_20170126T105321_N0001_R051_T31TCH_20190506T054611", "00.01"),
+        ("S2A_MSIL2A_20220301T113331_N9999_R080_T30UVG_20220301T123416", None),
+        ("tile_N0400_E0800.tif", None),
+        ("dem_E008_N0400", None),
+        ("ZN0400", None),
+        ("S2A_MSIL2A_20230501T102031_R065_T32TMT_20230501T140000", None),
+    ],
+)
+def test_baseline_in_a_products_name(name, baseline):
+    assert scene_metadata.baseline_of_name(None, name) == baseline
+
+
+def test_where_a_products_name_stands():
+    """In an item before the file's tags, of a file after scenes.csv and against its pixels."""
+    late, early = (f"S2A_MSIL2A_20220601T113331_{n}_R080_T30UVG" for n in ("N0400", "N0214"))
+    dark, bright = np.full((10, 9), 700), np.full((10, 9), 1500)
+
+    def offset(item=None, tags=(), row=None, names=(), pixels=dark):
+        return scene_metadata.offset(item or {}, dict(tags), row, "named", pixels, names=names)
+
+    assert offset({"id": late}) == (1000, "stac")
+    assert offset({"id": late, "properties": {"s2:product_uri": early}}) == (0, "stac")
+    assert offset({"assets": {"B02": {"href": f"x/{late}.SAFE/B02.jp2"}}}) == (1000, "stac")
+    gone = {"earthsearch:boa_offset_applied": True}
+    assert offset({"id": late, "properties": gone})[0] == 0
+    assert offset(names=[late]) == offset(tags={"PRODUCT_ID": late}) == (1000, "name")
+    assert offset(names=["x", early], pixels=bright) == (0, "name")
+    assert offset(names=[late], row="02.14") == (0, "scenes.csv")
+    assert offset(names=[late], tags={"processing_baseline": "02.14"}) == (0, "tags")
+    assert offset(names=[late], pixels=dark // 7) == (0, "name")  # a tool has taken it out

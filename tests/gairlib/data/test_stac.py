@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,11 +14,21 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from builders.small_scenes import ORIGIN, UTM, geometry, item, on_10_m, write_band, write_bands
+from builders.small_scenes import (
+    EARTH_SEARCH,
+    ORIGIN,
+    UTM,
+    geometry,
+    item,
+    on_10_m,
+    write_band,
+    write_bands,
+)
 from shapely.geometry import Point, Polygon, box, mapping
 
 from gairlib.bands import BANDS
 from gairlib.data import scenes, stac, stac_item
+from gairlib.data.dataset import Dataset
 from gairlib.data.scene import outline
 from gairlib.data.scene_reader import Reader
 from gairlib.errors import BadInput, Missing
@@ -166,9 +177,78 @@ def test_no_file_is_opened_where_the_item_says_all(world, monkeypatch):
         raise AssertionError("a file was opened")
 
     monkeypatch.setattr("rasterio.open", closed)
-    assert stac_item.from_item(item("a", "a"), world[0]).width == 96
-    with pytest.raises(BadInput, match="a file was opened"):
-        stac_item.from_item(item("a", "a", projection=False), world[0])
+    far = "https://127.0.0.1:9/a"
+    assert stac_item.from_item(item("x", far), world[0]).width == 96
+    for described in (item("x", far, projection=False), item("a", "a")):  # a local one is looked at
+        with pytest.raises(BadInput, match="a file was opened"):
+            stac_item.from_item(described, world[0])
+
+
+@pytest.mark.parametrize("change", ["cut", "no raster", "size", "crs", "place", "gone"])
+def test_a_local_file_is_not_what_its_item_says(tmp_path, change):
+    values = write_bands(tmp_path / "a", size=512, block=64)
+    path, blue = tmp_path / "a/B02.tif", values["B02"]
+    with rasterio.open(tmp_path / "a/B03.tif", "r+") as target:
+        target.build_overviews([2, 4])
+    if change == "cut":  # the end of the picture itself, which the overviews do not need
+        path.unlink()
+        profile = {"crs": UTM, "transform": Affine(10, 0, ORIGIN[0], 0, -10, ORIGIN[1])}
+        profile |= {"height": 512, "width": 512, "count": 1, "dtype": "uint16"}
+        with rasterio.open(path, "w", driver="COG", blocksize=128, **profile) as target:
+            target.write(blue, 1)
+        path.write_bytes(path.read_bytes()[:-200])
+    elif change == "no raster":
+        path.write_text("<html>expired</html>")
+    elif change == "size":
+        write_band(path, blue[:-1], 10)
+    elif change == "crs":
+        write_band(path, blue, 10, crs="EPSG:32633")
+    elif change == "place":
+        write_band(path, blue, 10, origin=(ORIGIN[0] + 10, ORIGIN[1]))
+    else:
+        path.unlink()
+    write_bands(tmp_path / "b", size=64)
+    found, rejected = stac.from_items([item("a", "a", 512), item("b", "b", 64)], tmp_path)
+    assert [s.id for s in found] == ["b"] and [r["item"] for r in rejected] == ["a"]
+    assert "B02" in rejected[0]["reason"]
+
+
+@pytest.mark.parametrize("place", ["scenes/{id}", "{id}", "scenes/{id}.SAFE/R10m", "s2/{id}"])
+@pytest.mark.parametrize("name", ["{band}.tif", "{key}.tif", "T32TMT_{band}_10m.tif"])
+def test_local_copies_of_what_a_collection_has_on_its_server(tmp_path, place, name):
+    """Two items whose files have the same names; a third has no copies."""
+    written, features = {}, []
+    for seed, id in enumerate("abc"):
+        described = item(id, f"https://127.0.0.1:9/{id}", size=64) | {"collection": "s2"}
+        for band, key in EARTH_SEARCH.items():
+            file = name.format(band=band, key=key)
+            described["assets"][key]["href"] = f"https://127.0.0.1:9/{id}/{file}?sv=2026&sig=x"
+            if id != "c":
+                folder = tmp_path / place.format(id=id)
+                written[id] = write_bands(tmp_path / f"made/{id}", size=64, seed=seed)
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copy(tmp_path / f"made/{id}/{band}.tif", folder / file)
+        features.append(described)
+    shutil.rmtree(tmp_path / "made")
+    collection = {"type": "FeatureCollection", "features": features}
+    (tmp_path / "items.json").write_text(json.dumps(collection))
+    dataset = Dataset(tmp_path)
+    found = dataset.scenes()
+    assert [s.id for s in found] == ["a", "b"] and not any(s.remote for s in found)
+    assert [r["item"] for r in dataset.rejected] == ["c"]
+    assert "is remote" in dataset.rejected[0]["reason"]
+    for scene in found:
+        assert (scene.offset_source, scene.cloud_cover) == ("stac", 12.5)
+        np.testing.assert_array_equal(scenes.read(scene), on_10_m(written[scene.id]) - 1000)
+
+
+def test_files_of_the_same_name_beside_a_collection_are_nobodys(tmp_path):
+    write_bands(tmp_path, size=64)
+    features = [item(id, f"https://127.0.0.1:9/{id}", size=64) for id in "ab"]
+    found, rejected = stac.from_items(features, tmp_path, remote=False)
+    assert found == [] and all("is remote" in r["reason"] for r in rejected)
+    (alone,), _ = stac.from_items(features[:1], tmp_path, remote=False)
+    assert not alone.remote
 
 
 def test_windows_are_those_of_odc_stac(world):
@@ -229,6 +309,9 @@ def test_one_asset_with_all_bands(tmp_path):
     np.testing.assert_array_equal(scenes.read(scene), values - 1000)
 
 
+NAMED = "S2A_MSIL2A_20200601T113331_N{}_R080_T30UVG_20200601T123416"
+
+
 @pytest.mark.parametrize(
     "properties, low, expected",
     [
@@ -242,6 +325,16 @@ def test_one_asset_with_all_bands(tmp_path):
         ({"s2:processing_baseline": "03.01"}, 1200, (0, "stac")),
         ({"s2:processing_baseline": None, "processing:version": "05.11"}, 50, (1000, "stac")),
         ({"s2:processing_baseline": None}, 50, (0, "guessed from pixels")),
+        *(
+            ({"s2:processing_baseline": None, key: NAMED.format(baseline) + end}, low, offset)
+            for key in ("s2:product_uri", "s2:product_id", "sentinel:product_id", "title")
+            for baseline, low, offset in (
+                ("0214", 1200, (0, "stac")),
+                ("0400", 700, (1000, "stac")),
+                ("9999", 50, (0, "guessed from pixels")),
+            )
+            for end in ("", ".SAFE")
+        ),
         ({"s2:processing_baseline": None, "scale": -0.1}, 50, (1000, "stac")),
         ({"s2:processing_baseline": None, "scale": 0}, 1200, (0, "stac")),
     ],
@@ -404,6 +497,7 @@ def test_files(world, tmp_path):
     assert [s.id for s in here] == ["a"]
     assert reasons[0]["reason"].endswith("its asset B02.tif leaves the folder a/")
     far = copy.deepcopy(collection["features"][:1])
+    far[0]["id"] = "far"
     far[0]["assets"]["nir"]["href"] = "https://127.0.0.1:9/B08.tif?key=secret"
     here, reasons = stac.from_items(far, folder, remote=False)
     assert not here and "B08.tif is remote" in reasons[0]["reason"]
