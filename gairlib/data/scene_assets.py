@@ -51,7 +51,9 @@ class Grid:
 
     def describe(self) -> str:
         t = self.transform
-        return f"{self.width} x {self.height} px of {t.a:g} from {t.c:g}, {t.f:g} in {self.crs[:20]}"
+        return (
+            f"{self.width} x {self.height} px of {t.a:g} from {t.c:g}, {t.f:g} in {self.crs[:20]}"
+        )
 
 
 @dataclass(frozen=True)
