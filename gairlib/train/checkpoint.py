@@ -34,6 +34,8 @@ from torch import Tensor, nn
 from gairlib.errors import BadInput
 from gairlib.train.engine import full, sharded
 
+# what reading a file that is gone, cut short or altered can raise
+DAMAGED = (OSError, ValueError, LookupError, TypeError, SafetensorError)
 # attributes under which torch and Fabric keep the module that they wrap
 WRAPPERS = ("_orig_mod", "_forward_module", "_checkpoint_wrapped_module")
 
@@ -111,19 +113,31 @@ def load(
 
     model, optimiser: as they will train, on their device and, if at all, already sharded: every
     rank reads the file and keeps its own part, without communication. Optimiser state held before
-    is dropped. Raises BadInput where the file is damaged or fits another model; the model is
-    untouched then.
+    is dropped. Raises BadInput where the file is damaged or fits another model; model and optimiser
+    are untouched then.
     """
+    path = Path(path)
     try:
-        state = json.loads((path / "state.json").read_text())
+        step, history = _progress(path)
         with safe_open(path / "state.safetensors", "pt") as file:
             buffers = _restore(path, file, model, optimiser)
-    except (SafetensorError, json.JSONDecodeError) as error:
+    except BadInput:
+        raise
+    except (*DAMAGED, RuntimeError) as error:  # RuntimeError: lists in lists without end
         raise BadInput(
-            f"{path}: this checkpoint is damaged ({error}); remove its folder to go on "
-            "from the one before"
+            f"{path}: this checkpoint is damaged ({type(error).__name__}: {error}); remove its "
+            "folder to go on from the one before"
         ) from None
-    return state["step"], state["history"], buffers
+    return step, history, buffers
+
+
+def _progress(path: Path) -> tuple[int, list[dict]]:
+    """Step and history; TypeError where they are something else."""
+    state = json.loads((path / "state.json").read_text())
+    step, history = state["step"], state["history"]
+    if type(step) is not int or step < 0 or type(history) is not list:
+        raise TypeError("no step or no history in state.json")
+    return step, history
 
 
 def _restore(
@@ -133,8 +147,21 @@ def _restore(
     names = set(file.keys())
     own = {f"model.{k}": v for k, v in _weights(model).items()}
     parameters = _parameters(model, optimiser)
-    stored = {k: tuple(file.get_slice(k).get_shape()) for k in names if k.startswith("model.")}
-    odd = sorted({k for k, _ in stored.items() ^ {(k, tuple(v.shape)) for k, v in own.items()}})
+    fitting = {k: _form(v) for k, v in own.items()}
+    stored = {}
+    for key in names:
+        kind, _, rest = key.partition(".")
+        tensor = file.get_slice(key)
+        found = tuple(tensor.get_shape()), "F" in tensor.get_dtype()
+        if kind == "model":
+            stored[key] = found
+        elif kind == "optimiser" and rest.partition(".")[2] in parameters:
+            moment, _, name = rest.partition(".")
+            stored[key] = found
+            fitting[key] = found if moment == "step" else _form(parameters[name])
+        elif kind != "buffer":
+            stored[key] = found
+    odd = sorted({k for k, _ in stored.items() ^ fitting.items()})
     if odd:
         raise BadInput(
             f"{path}: these weights do not fit the model ({len(odd)} differ in name or "
@@ -166,6 +193,11 @@ def _restore(
         for k in names
         if k.startswith("buffer.")
     }
+
+
+def _form(tensor: Tensor) -> tuple[tuple[int, ...], bool]:
+    """Shape of a tensor, and whether it holds fractions: what a stored one must share."""
+    return tuple(tensor.shape), tensor.is_floating_point()
 
 
 def _gather(model: nn.Module, optimiser: torch.optim.Optimizer, write: bool) -> dict[str, Tensor]:
@@ -254,7 +286,7 @@ def _complete(path: Path) -> str | None:
     try:
         with safe_open(path / "state.safetensors", "pt"):
             return json.loads((path / "state.json").read_text())["run"]
-    except (OSError, ValueError, LookupError, TypeError, SafetensorError):
+    except (*DAMAGED, RecursionError):
         return None
 
 

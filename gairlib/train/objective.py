@@ -151,6 +151,8 @@ class CoordinateQueue:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore; the size must be the same."""
+        if absent := {"lonlat", "pushed"} - set(state):
+            raise BadInput(f"queue: the stored one lacks {', '.join(sorted(absent))}.")
         if state["lonlat"].shape != self.lonlat.shape:
             raise BadInput(
                 f"queue: the stored one holds {len(state['lonlat'])} coordinates, this one "

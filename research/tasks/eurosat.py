@@ -6,7 +6,6 @@ are used, so folds are random and stratified, and the bootstrap is over images: 
 optimistic about new places.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,27 +14,15 @@ from gairlib import bands
 from gairlib.data import photos, scenes
 from gairlib.data.boundary import listing
 from gairlib.data.dataset import Dataset
-from gairlib.data.photos import IMAGES
-from gairlib.data.scene_folders import RASTERS
-from gairlib.errors import BadInput, Missing
+from gairlib.errors import BadInput
 from research.evaluation.splits import stratified
+from research.tasks.class_folders import is_picture, read
 from research.tasks.data import FOLDS, Scheme, TaskData
 from research.tasks.labels import MIN_ROWS
 from research.tasks.probing import ProbeTask
 from research.tasks.task import DEFAULTS, Options, Task
-from research.tasks.tiles import TILE_PX
 
 SHOWN = 5  # images that are left out, named one by one
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in (*IMAGES, *RASTERS)
-
-
-def pictures(folder: Path) -> list[Path]:
-    """The pictures in the class folders of a folder, sorted, as `boundary.listing` shows them."""
-    classes = listing(folder).folders
-    return sorted(p for c in classes for p in listing(c).files if _is_picture(p))
 
 
 class EuroSAT(ProbeTask):
@@ -51,7 +38,7 @@ class EuroSAT(ProbeTask):
     def available(self, dataset: Dataset) -> str | None:
         """Images outside class folders count as well: `load` then says what is wrong with them."""
         folder = dataset.folder / self.folder
-        loose = any(map(_is_picture, listing(folder).files))
+        loose = any(map(is_picture, listing(folder).files))
         there = loose or self.folder in dataset.benchmarks()
         return None if there else f"no folder {self.folder}/{self.layout}"
 
@@ -68,28 +55,12 @@ class EuroSAT(ProbeTask):
     def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:
         """Images as chips [n, 10, 64, 64] in DN; what cannot be read is left out by name."""
         folder = dataset.folder / self.folder
-        images, labels = [], []
-        classes = listing(folder).folders
-        lost = [f"{c.name}/{name}: {why}" for c in classes for name, why in listing(c).odd]
         if self.folder not in dataset.benchmarks():
             raise BadInput(
                 f"{folder}: no class folders with images; EuroSAT's layout is "
                 f"{self.folder}/{self.layout}"
             )
-        for path in pictures(folder):
-            try:
-                image = self.image(path)
-                if image.shape not in ((TILE_PX, TILE_PX, 3), (10, TILE_PX, TILE_PX)):
-                    height, width = image.shape[-2:] if len(image) == 10 else image.shape[:2]
-                    raise BadInput(
-                        f"{path}: {width} x {height} pixels; EuroSAT images are "
-                        f"{TILE_PX} x {TILE_PX}"
-                    )
-            except (BadInput, Missing) as problem:
-                lost.append(str(problem).replace(f"{folder}{os.sep}", ""))
-                continue
-            images.append(image)
-            labels.append(path.parent.name)
+        images, labels, lost = read(folder, self.image)
         if len(set(labels)) < 2 or len(labels) < MIN_ROWS:
             raise BadInput(
                 f"{folder}: {len(labels)} images in {len(set(labels))} class folders; "

@@ -4,7 +4,7 @@ import pandas as pd
 
 from gairlib.data import photo_folders
 from gairlib.data.dataset import Dataset
-from research.tasks.eurosat import pictures
+from research.tasks.class_folders import pictures
 from research.tasks.published import folders
 
 

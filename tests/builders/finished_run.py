@@ -8,8 +8,6 @@ import pytest
 import yaml
 from builders.small_run import SMALL
 
-from research.pipeline import stages
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -38,6 +36,8 @@ def sited(tiny, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(project, sited):
+    from research.pipeline import stages  # seconds and memory that only this fixture needs
+
     folder = project / "runs/tiny"
     folder.mkdir(parents=True)
     (folder / "params.local.yaml").write_text(yaml.safe_dump(SMALL))

@@ -11,8 +11,10 @@ import sys
 from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from builders.damage import attempt, damaged
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -20,6 +22,7 @@ from gairlib.errors import BadInput
 from gairlib.train import checkpoint
 
 sys.path.insert(0, str(Path(__file__).parent))
+X = torch.arange(6.0).reshape(3, 2)
 
 
 def make(fused=None, seed=0, scalar=True, lr=1e-2):
@@ -281,12 +284,66 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, how):
     assert checkpoint.latest(tmp_path, "r").name == "step-0000001"
     model, optimiser = make(seed=1)
     before = deepcopy(model.state_dict())
-    if how not in ("absent", "no json"):
-        with pytest.raises(BadInput, match="damaged .* go on from the one before"):
-            checkpoint.load(tmp_path / "step-0000002", model=model, optimiser=optimiser)
+    with pytest.raises(BadInput, match="damaged .* go on from the one before"):
+        checkpoint.load(tmp_path / "step-0000002", model=model, optimiser=optimiser)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     save(tmp_path, 3)  # the damaged one counts for nothing and goes
     assert names(tmp_path) == ["step-0000001", "step-0000003"]
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "state.json"])
+def test_of_a_checkpoint_altered_anyhow_all_is_taken_or_nothing(tmp_path, name):
+    model, optimiser = make()
+    train(model, optimiser, 0, 1)
+    path = save(tmp_path, 3, model, optimiser, history=[{"loss": math.inf}], buffers={"q": X})
+    whole, read = (path / name).read_bytes(), []
+
+    def resume(path):
+        model, optimiser = make(seed=1)
+        before = deepcopy(model.state_dict())
+        checkpoint.latest(tmp_path, "r")
+        try:
+            step, history, _ = checkpoint.load(path, model=model, optimiser=optimiser)
+        except BadInput:
+            assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+            assert not optimiser.state
+            raise
+        assert step >= 0 and isinstance(history, list)
+        train(model, optimiser, 1, 2)
+        read.append(path)
+
+    assert attempt(resume, path) is None and len(read) == 1
+    for seed in range(200):
+        (path / name).write_bytes(damaged(whole, np.random.default_rng(seed)))
+        assert attempt(resume, path) is None, seed
+    for other in (b"PK\3\4", b"\x80\x02}.", b"GIF89a", b"[" * 100_000, b"null", b"\xff\xfe{\0}"):
+        (path / name).write_bytes(other)
+        assert attempt(resume, path) is None, other[:9]
+    assert len(read) < 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimiser.exp_avg.0.weight": torch.zeros(7, 4)},
+        {"optimiser.exp_avg.0.surprise": torch.zeros(7, 5)},
+        {"optimiser.exp_avg.0.weight": torch.zeros(7, 5, dtype=torch.int32)},
+        {"model.0.weight": torch.zeros(7, 5, dtype=torch.int64)},
+        {"surprise": torch.zeros(1)},
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused_before_any_is_taken(tmp_path, change):
+    model, optimiser = make()
+    train(model, optimiser, 0, 1)
+    path = save(tmp_path, 1, model, optimiser)
+    file = path / "state.safetensors"
+    save_file(load_file(file) | change, file)
+    model, optimiser = make(seed=1)
+    before = deepcopy(model.state_dict())
+    with pytest.raises(BadInput, match=next(iter(change)).removeprefix("model.")):
+        checkpoint.load(path, model=model, optimiser=optimiser)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert not optimiser.state
 
 
 def test_weights_of_another_model_are_refused_and_change_nothing(tmp_path):

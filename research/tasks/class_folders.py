@@ -1,0 +1,51 @@
+"""Pictures in folders named by class: what can be read of them, and what cannot, by name."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from gairlib.data.boundary import listing
+from gairlib.data.photos import IMAGES
+from gairlib.data.scene_folders import RASTERS
+from gairlib.errors import BadInput, Missing
+
+IMAGE_PX = 64
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file counts, by its name."""
+    return path.suffix.lower() in (*IMAGES, *RASTERS)
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The pictures in the class folders of a folder, sorted, as `boundary.listing` shows them."""
+    classes = listing(folder).folders
+    return sorted(p for c in classes for p in listing(c).files if is_picture(p))
+
+
+def read(
+    folder: Path, image: Callable[[Path], np.ndarray]
+) -> tuple[list[np.ndarray], list[str], list[str]]:
+    """Images of EuroSAT's size, their classes, and a line for each file that is left out.
+
+    image: reads one, [64, 64, 3] or [10, 64, 64].
+    """
+    images, labels = [], []
+    classes = listing(folder).folders
+    lost = [f"{c.name}/{name}: {why}" for c in classes for name, why in listing(c).odd]
+    for path in pictures(folder):
+        try:
+            values = image(path)
+            if values.shape not in ((IMAGE_PX, IMAGE_PX, 3), (10, IMAGE_PX, IMAGE_PX)):
+                height, width = values.shape[-2:] if len(values) == 10 else values.shape[:2]
+                raise BadInput(
+                    f"{path}: {width} x {height} pixels; EuroSAT images are {IMAGE_PX} x {IMAGE_PX}"
+                )
+        except (BadInput, Missing) as problem:
+            lost.append(str(problem).replace(f"{folder}{os.sep}", ""))
+            continue
+        images.append(values)
+        labels.append(path.parent.name)
+    return images, labels, lost
