@@ -28,6 +28,8 @@ from research.tasks import class_folders
 
 COUNT = int(os.environ.get("GAIRLIB_FUZZ", "240"))
 MEMORY = 1_000_000_000  # of this process at its largest, all imports included
+
+
 def photo(path: Path) -> None:
     tags = Image.Exif()
     tags[ExifTags.Base.Orientation] = 6
