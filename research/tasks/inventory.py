@@ -4,6 +4,8 @@ import pandas as pd
 
 from gairlib.data import photo_folders
 from gairlib.data.dataset import Dataset
+from gairlib.data.tables import NORMAL
+from research.tasks import labels
 from research.tasks.class_folders import pictures
 from research.tasks.published import folders
 
@@ -49,6 +51,17 @@ def count(dataset: Dataset) -> pd.DataFrame:
         [(p, n, int(r), note) for (p, n, note), r in zip(rows, counts)],
         columns=["part", "count", "rejected", "note"],
     )
+
+
+def no_labels(dataset: Dataset) -> pd.DataFrame:
+    """Columns that no benchmark asks for: table, column, reason. What every photo table has, and
+    positions, are not listed."""
+    found = []
+    for name, table in {"street": dataset.street(), **dataset.tables()}.items():
+        for column in table.columns.difference([*NORMAL, "lon", "lat"], sort=False):
+            if why := labels.why_left_out(table, column):
+                found.append((name, column, why))
+    return pd.DataFrame(found, columns=["table", "column", "reason"])
 
 
 def nothing(dataset: Dataset) -> str:

@@ -9,7 +9,14 @@ import numpy as np
 from gairlib.data.dataset import Dataset
 from research.evaluation.splits import block_count, blocks, fitting_size, folds
 from research.tasks.data import FOLDS, Scheme, TaskData, of_one_city, random_folds
-from research.tasks.labels import ATTRIBUTES, label_columns, label_kind, labelled, why_no_label
+from research.tasks.labels import (
+    ATTRIBUTES,
+    label_columns,
+    label_kind,
+    labelled,
+    why_left_out,
+    why_no_label,
+)
 from research.tasks.probing import ProbeTask
 from research.tasks.task import DEFAULTS, Options
 
@@ -67,8 +74,10 @@ class Location(ProbeTask):
 
     def available(self, dataset: Dataset) -> str | None:
         table = dataset.tables().get(self.table)
-        if table is None or self.column not in label_columns(table):
+        if table is None or self.column not in table:
             return f"tables/ hold no `{self.name.removeprefix(PREFIX)}`"
+        if why := why_left_out(table, self.column):
+            return f"`{self.column}` is no label: {why}"
         if why := why_no_label(table, self.column):
             return why
         places = table.loc[table[self.column].notna(), ["lon", "lat"]].to_numpy(dtype=np.float64)

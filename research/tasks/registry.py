@@ -53,8 +53,16 @@ def tasks(dataset: Dataset) -> list[Task]:
 
 
 def available(dataset: Dataset) -> dict[str, str | None]:
-    """Task name -> None where this folder can run it, else the reason why not."""
-    return {task.name: _why_not(task, dataset) for task in tasks(dataset)}
+    """Task name -> None where this folder can run it, else the reason why not. Of two columns that
+    would make one name (c of the table a-b, b-c of a) the first is the task; the other is listed.
+    """
+    found: dict[str, str | None] = {}
+    for task in tasks(dataset):
+        if task.name in found:
+            found[f"{task.name} (again)"] = "another column has this name already: rename one"
+        else:
+            found[task.name] = _why_not(task, dataset)
+    return found
 
 
 def default_for(dataset: Dataset) -> list[Task]:
@@ -63,7 +71,8 @@ def default_for(dataset: Dataset) -> list[Task]:
     for kind in TASKS:
         able = [task for task in kind.instances(dataset) if not _why_not(task, dataset)]
         chosen += kind.worth_running(able, dataset)
-    return list({task.name: task for task in chosen}.values())  # a-b of c may be a of b-c, too
+    named = {task.name: task for task in reversed(chosen)}  # a-b of c may be a of b-c: the first
+    return [task for task in chosen if named[task.name] is task]
 
 
 def get(name: str, dataset: Dataset) -> Task:

@@ -132,7 +132,7 @@ class Result:
         }
         others = self._means(split, metric)
         others = others[~others.encoder.str.startswith(OURS)]
-        best = others.loc[others["value"].idxmin() if lower else others["value"].idxmax()]
+        best = others.sort_values("value", ascending=lower, kind="stable").iloc[0]  # gaps last
         found |= {"best_baseline": best["encoder"], "best_baseline_value": best["value"]}
         return {k: v.item() if hasattr(v, "item") else v for k, v in found.items()}
 

@@ -23,6 +23,7 @@ from research.tasks.labels import (
     label_columns,
     label_kind,
     labelled,
+    why_left_out,
     why_no_label,
 )
 from research.tasks.probing import ProbeTask
@@ -67,8 +68,10 @@ class StreetLabel(ProbeTask):
 
     def available(self, dataset: Dataset) -> str | None:
         street = dataset.street()
-        if self.column not in label_columns(street):
+        if self.column not in street:
             return f"street.csv has no column `{self.column}`"
+        if why := why_left_out(street, self.column):
+            return f"`{self.column}` is no label: {why}"
         return why_no_label(street, self.column) or one_place(
             street[street[self.column].notna()], self.column
         )

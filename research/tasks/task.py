@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import pandas as pd
 
 from gairlib.data.dataset import Dataset
@@ -27,7 +28,7 @@ from gairlib.errors import BadInput, Missing, Skipped
 from gairlib.model import GAIR
 from research.evaluation import geographic_bias
 from research.evaluation.location_training import Settings
-from research.evaluation.table import Table
+from research.evaluation.table import OURS, Table
 from research.tasks import trained
 from research.tasks.result import REGIONS, Result, Split
 
@@ -38,6 +39,7 @@ PUBLISHED = {
     "satclip": "SatCLIP",
     "croma": "CROMA",
 }
+UNDEFINED = "no score of these labels is a number; a constant or values without scale may be why"
 UNUSED = "benchmark.weights: not used by this task"
 
 
@@ -179,7 +181,14 @@ class Task(ABC):
             found = self.measure(dataset, options)
         except (Skipped, BadInput) as why:  # of its data: the other tasks run nevertheless
             return Result(**about, status="skipped", reason=str(why))
-        table, draws, headline = found.table, options.bootstrap, found.judged[0][1]
+        table, draws = found.table, options.bootstrap
+        rows = table.rows(draws)
+        known = rows[(rows.encoder == OURS) & (rows.seed == "mean") & np.isfinite(rows["value"])]
+        known = set(zip(known["split"], known["metric"]))
+        found.judged = [row for row in found.judged if row[1:] in known]
+        if not found.judged:
+            return Result(**about, status="skipped", reason=UNDEFINED)
+        headline = found.judged[0][1]
         gaps = trained.against_neighbours(table, draws)
         notes = [*found.notes, *trained.sentences(gaps, found.judged)]
         if options.weights and not _shown(table) & {PUBLISHED[key] for key in options.weights}:
@@ -189,7 +198,7 @@ class Task(ABC):
         return Result(
             **about,
             splits={split.name: split for split in found.splits},
-            rows=table.rows(draws),
+            rows=rows,
             comparison=table.comparison(draws),
             mainline=found.judged,
             notes=notes,

@@ -1,5 +1,7 @@
 """The inventory of a dataset folder: every part counted, absent ones named."""
 
+import numpy as np
+import pandas as pd
 from PIL import Image
 
 from gairlib.data.dataset import Dataset
@@ -23,3 +25,13 @@ def test_usable_and_rejected_rows_are_counted(tmp_path):
     assert parts.loc["tables/t", ["count", "rejected"]].tolist() == [2, 2]
     assert parts.loc["eurosat_rgb", ["count", "note"]].tolist() == [1, "1 classes"]
     assert not inventory.nothing(Dataset(tmp_path))
+
+
+def test_columns_that_are_no_labels_are_listed_with_their_reason(tmp_path):
+    (tmp_path / "tables").mkdir()
+    k = np.arange(30)
+    columns = {"lon": k % 7, "lat": k % 5, "OBJECTID_1": k, "Shape_Area": k**2, "rent": k**2 % 11}
+    pd.DataFrame(columns).to_csv(tmp_path / "tables/t.csv", index=False)
+    found = inventory.no_labels(Dataset(tmp_path))
+    assert found[["table", "column"]].values.tolist() == [["t", "OBJECTID_1"], ["t", "Shape_Area"]]
+    assert "row" in found["reason"][0]

@@ -46,7 +46,7 @@ def test_an_empty_folder_runs_nothing(tmp_path):
 
 
 def test_a_column_whose_name_makes_no_stage_is_listed_with_the_reason(folder):
-    pd.DataFrame({"lon": np.arange(30.0), "lat": 0.0, "mean temp": np.arange(30.0)}).to_csv(
+    pd.DataFrame({"lon": np.arange(30.0), "lat": 0.0, "mean temp": np.arange(30.0) ** 2}).to_csv(
         folder / "tables/t.csv", index=False
     )
     dataset = Dataset(folder)
@@ -57,7 +57,7 @@ def test_a_column_whose_name_makes_no_stage_is_listed_with_the_reason(folder):
 
 def test_a_column_whose_name_is_too_long_for_a_file_is_listed_with_the_reason(folder):
     long = "l" * 240
-    pd.DataFrame({"lon": np.arange(30.0), "lat": 0.0, long: np.arange(30.0)}).to_csv(
+    pd.DataFrame({"lon": np.arange(30.0), "lat": 0.0, long: np.arange(30.0) ** 2}).to_csv(
         folder / "tables/t.csv", index=False
     )
     dataset = Dataset(folder)
@@ -68,11 +68,14 @@ def test_a_column_whose_name_is_too_long_for_a_file_is_listed_with_the_reason(fo
 def test_two_columns_of_one_name_are_one_stage(folder):
     numbers = {"lon": np.arange(30.0), "lat": np.arange(30.0)}
     for table, column in (("a", "b-c"), ("a-b", "c")):
-        pd.DataFrame(numbers | {column: np.arange(30.0)}).to_csv(
+        pd.DataFrame(numbers | {column: np.arange(30.0) ** 2}).to_csv(
             folder / f"tables/{table}.csv", index=False
         )
-    names = [task.name for task in registry.default_for(Dataset(folder))]
-    assert names.count("location-a-b-c") == 1
+    dataset = Dataset(folder)
+    chosen = registry.default_for(dataset)
+    assert [task.name for task in chosen].count("location-a-b-c") == 1
+    assert registry.get("location-a-b-c", dataset) in chosen
+    assert "rename one" in registry.available(dataset)["location-a-b-c (again)"]
 
 
 def test_task_names_reach_their_module(dataset, tmp_path):
