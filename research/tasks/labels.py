@@ -98,8 +98,10 @@ def why_left_out(table: pd.DataFrame, column: str) -> str | None:
     if words & WHICH and not words & CLASSES:
         return "its name says which row or photo this is"
     axes, names = words & {"x", "y"}, {_plain(str(other)) for other in table.columns}
-    if words and words <= WHERE | WHERE_TOO and (
-        words & WHERE or (axes and (len(words) > 1 or {"x", "y"} <= names))
+    if (
+        words
+        and words <= WHERE | WHERE_TOO
+        and (words & WHERE or (axes and (len(words) > 1 or {"x", "y"} <= names)))
     ):
         return "its name says where the row lies"
     number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
@@ -117,7 +119,12 @@ def _by_numbers(table: pd.DataFrame, values: pd.Series) -> str | None:
     if (steps == 1).all() or (steps == -1).all():
         return "it numbers the rows"
     whole = (values % 1 == 0).all()
-    if len(values) >= MIN_ROWS and whole and (steps >= 1).all() and np.ptp(values) < 2 * len(values):
+    if (
+        len(values) >= MIN_ROWS
+        and whole
+        and (steps >= 1).all()
+        and np.ptp(values) < 2 * len(values)
+    ):
         return "it numbers the rows, of which some are missing"  # as a filter leaves an index
     if len(values) < MIN_ROWS or not {"lon", "lat"} <= set(table.columns):
         return None
