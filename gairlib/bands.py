@@ -69,16 +69,33 @@ ALIASES = {
     "nir2": "B8A",
     "swir1": "B11",
     "swir2": "B12",
+    "nearinfrared": "B08",
+    "narrownearinfrared": "B8A",
+    "rededge4": "B8A",
+    "re1": "B05",
+    "re2": "B06",
+    "re3": "B07",
+    "re4": "B8A",
+    "vre1": "B05",
+    "vre2": "B06",
+    "vre3": "B07",
+    "vre4": "B8A",
+    "rededge071": "B05",
+    "rededge075": "B06",
+    "rededge078": "B07",
+    "rededge": None,  # one of four
+    "shortwaveinfrared1": "B11",
+    "shortwaveinfrared2": "B12",
+    "ultrablue": "B01",
     "aerosol": "B01",
     "watervapour": "B09",
     "watervapor": "B09",
 }
-_WHOLE = {name for name in ALIASES if name[-1].isdigit()} | {"broadnir", "narrownir"}
 
 EUROSAT_SCALE = 2750.0  # DN at 255 in EuroSAT's RGB JPEGs
 
 
-# Central wavelengths in nm as products and tools state them (S2A, S2B, S2C, nominal), +-5
+# Central wavelengths in nm as products and tools state them (S2A, S2B, S2C, nominal)
 WAVELENGTHS = {
     443: "B01",
     491: "B02",
@@ -100,67 +117,71 @@ WAVELENGTHS = {
 NO_VALUES = frozenset(
     "std stddev stdev sd var variance count n sum rmse cv slope intercept mask msk qa qual quality "
     "cloud clp clear angle azimuth zenith index ratio diff ndvi ndwi evi nbr savi ndbi ndmi mndwi "
-    "bsi gndvi tci pvi aot wvp".split()
+    "bsi gndvi tci pvi aot wvp difference change trend anomaly zscore amplitude phase rank iqr "
+    "range skew kurtosis entropy contrast uncertainty error".split()
 )
-_BAND = re.compile(r"b(?:and)?[ _-]?0*(\d{1,2})([a]?)", re.I)
 GENERIC = re.compile(r"(?:band|layer|lyr|channel|ch|b|bande|banda)?[ ._-]*0*(\d+)", re.I)
+_NUMBERED = re.compile(r"\bband[ _-]?0*(\d{1,2})(a?)\b|^0*(\d{1,2})(a?)$")
+_BARE = re.compile(r"(?<![\d.])(\d{3,4}(?:\.\d+)?|[0-2]\.\d+)(?![\d.])")
+_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*(?:nm|um|[\u00b5\u03bc]m|micro|nanom)")
+
+
+def _parts(name: str | None) -> tuple[str, list[str]]:
+    """A name in lower case, and its words; nothing where it is no reflectance."""
+    text = (name if isinstance(name, str) else "").strip().lower()
+    words = [w for w in re.split(r"[^a-z0-9.]+|\.(?!\d)|(?<!\d)\.", text) if w]
+    return ("", []) if NO_VALUES & set(words) else (text, words)
 
 
 def canonical(name: str | None) -> str | None:
     """A band's name as in BANDS, out of what tools write; None if it is none.
 
     "b2", "B2", "B02", "blue", "B02_10m", "B2_median", "x_B2", "nbart_blue", "B2, central wavelength
-    490 nm", "665 nm" ... A name with two bands in it, or of a statistic that is no reflectance
-    (B2_stdDev), is none.
+    490 nm", "665 nm", "Red Edge 4" ... A name with two bands in it, or of a statistic that is no
+    reflectance (B2_stdDev), is none.
     """
-    text = (name if isinstance(name, str) else "").strip().lower()
-    if text in ALIASES:
-        return ALIASES[text]
-    words = [w for w in re.split(r"[^a-z0-9.]+|\.(?!\d)|(?<!\d)\.", text) if w]
-    if NO_VALUES & set(words):
-        return None
-    found = {_number(m) for w in words if (m := re.fullmatch(r"b0*(\d{1,2})(a?)", w))}
+    text, words = _parts(name)
+    found = {_number(*m.groups()) for w in words if (m := re.fullmatch(r"b0*(\d{1,2})(a?)", w))}
     if not found:  # "Band 8A": a number alone is a place in the file, not a name
-        found = {_number(m) for m in re.finditer(r"\bband[ _-]?0*(8)(a)\b", text)}
-    if not found:
-        found = {ALIASES[w] for k in range(len(words)) for w in _joined(words, k) if w in ALIASES}
-    waves = {_by_wavelength(m) for m in re.finditer(r"(\d+(?:\.\d+)?)\s*(nm|um|µm|micro)", text)}
-    found = found or waves
+        found = {_number(*m.groups()) for m in re.finditer(r"\bband[ _-]?0*(8)(a)\b", text)}
+    found = found or {_at(float(m[1])) for m in _WITH_UNIT.finditer(text)} - {None}
+    found = found or _colours(words)
     return next(iter(found)) if len(found) == 1 else None
 
 
-def _number(match: re.Match) -> str | None:
-    number, a = int(match[1]), match[2]
+def _number(number: str, a: str) -> str | None:
     if a:
-        return "B8A" if number == 8 else None
-    return f"B{number:02d}" if 1 <= number <= 12 else None
+        return "B8A" if int(number) == 8 else None
+    return f"B{int(number):02d}" if 1 <= int(number) <= 12 else None
 
 
-def _by_wavelength(match: re.Match) -> str | None:
-    nm = float(match[1]) * (1.0 if match[2] == "nm" else 1000.0)
+def _at(wave: float) -> str | None:
+    """The band of a wavelength in nm or, below 100, in um."""
+    nm = wave if wave >= 100 else wave * 1000.0
     near = min(WAVELENGTHS, key=lambda w: abs(w - nm))
-    return WAVELENGTHS[near] if abs(near - nm) <= (5 if nm < 1000 else 20) else None
+    return WAVELENGTHS[near] if abs(near - nm) <= (7 if nm < 1000 else 20) else None
 
 
-def _joined(words: list[str], k: int) -> list[str]:
-    """The names of colours that begin at a word and take it and up to two more: red_edge_1. The
-    longest alone, so that "red edge 1" is not red too."""
-    if (
-        k
-        and (words[k - 1] + words[k]) in _WHOLE
-        or k > 1
-        and "".join(words[k - 2 : k + 1]) in _WHOLE
-    ):
-        return []
-    longest = ["".join(words[k : k + n]) for n in (3, 2, 1)]
-    return [w for w in longest if w in ALIASES][:1]
+def _colours(words: list[str]) -> set[str | None]:
+    """The bands of the names of colours in a text, from the left, the longest first: so "red edge
+    1" is not red."""
+    found, k = set(), 0
+    while k < len(words):
+        longest = (n for n in (4, 3, 2, 1) if "".join(words[k : k + n]) in ALIASES)
+        n = next(longest, 0)
+        if n:
+            found.add(ALIASES["".join(words[k : k + n])])
+        k += n or 1
+    return found
 
 
-def _in_context(names: Sequence[str | None]) -> list[str | None]:
-    """`canonical` of each name, where names of colours need their company to be understood.
+def understood(names: Sequence[str | None]) -> list[str | None]:
+    """`canonical` of each name, where some need their company to be understood.
 
     FORCE calls B08 "broad NIR" and B8A "NIR"; Digital Earth names B08 and B8A nir_1 and nir_2, and
-    B11 and B12 swir_2 and swir_3, where others call them swir1 and swir2.
+    B11 and B12 swir_2 and swir_3, where others call them swir1 and swir2. Numbers ("Band 2" to
+    "Band 12" with 8A among them) and wavelengths without a unit (490, 0.490, rhos_492) count where
+    they give all ten bands.
     """
     plain = [re.sub(r"[^a-z0-9]", "", n.lower()) if isinstance(n, str) else "" for n in names]
     known = [canonical(n) for n in names]
@@ -171,14 +192,21 @@ def _in_context(names: Sequence[str | None]) -> list[str | None]:
             known[k] = "B08" if "broad" in p else "B8A"
         elif third and p.endswith(("swir2", "swir3")):
             known[k] = "B11" if p.endswith("2") else "B12"
-    return known
+    texts = [_parts(n)[0] for n in names]
+    numbered = [
+        _number(*(m.group(1, 2) if m[1] else m.group(3, 4))) if m else None
+        for m in map(_NUMBERED.search, texts)
+    ]
+    waves = [_at(float(m[1])) if m else None for m in map(_BARE.search, texts)]
+    return next((r for r in (known, numbered, waves) if set(BANDS) <= set(r)), known)
 
 
 def nameless(names: Sequence[str | None]) -> bool:
-    """Whether names say nothing of the bands: none, one text for all, or their places counted."""
+    """Whether names say nothing of the bands: none, one text for all (xarray gives each band the
+    name of the array), or their places counted."""
     given = [n.strip() for n in names if isinstance(n, str) and n.strip()]
     if len(set(given)) <= 1:
-        return True
+        return all(_parts(n)[0] for n in given)
     counted = [GENERIC.fullmatch(n) for n in given]
     if len(given) < len(names) or not all(counted):
         return False
@@ -196,7 +224,7 @@ def find(
     Raises BadInput, with `what` as the subject, where the bands cannot be told for certain.
     """
     count = len(names)
-    known = _in_context(names)
+    known = understood(names)
     scl = known.index("SCL") + 1 if "SCL" in known else None
     named = [k for k in known if k in BANDS]
     double = sorted({k for k in named if named.count(k) > 1})
@@ -271,19 +299,17 @@ def place(
     return chips, tuple(band for band in BANDS if band in known)
 
 
-def from_rgb(
-    rgb: np.ndarray, scale: float = EUROSAT_SCALE, fill: str = "mean"
-) -> tuple[np.ndarray, tuple[str, ...]]:
+def from_rgb(rgb: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """8-bit true-colour images as chips: uint8 [B, H, W, 3] -> (float32 [B, 10, H, W] DN, bands).
 
     EuroSAT's RGB JPEGs are a linear stretch of the L1C bands B04, B03, B02: about
     DN = value / 255 x 2750. Two tiles that exist in both forms give slopes of 2755 and 2764, the
     rest is JPEG loss and clipping above 2750. They are top-of-atmosphere values, so blue is too
     bright for an encoder that saw surface reflectance. The seven bands that are not there hold the
-    training mean (or zero).
+    training mean.
     """
     rgb = np.asarray(rgb)
     if rgb.ndim != 4 or rgb.shape[-1] != 3 or rgb.dtype != np.uint8:
         raise BadInput(f"rgb must be uint8 [B, H, W, 3], not {rgb.dtype} {list(rgb.shape)}")
-    dn = rgb.astype(np.float32).transpose(0, 3, 1, 2) * (scale / 255.0)  # [B, 3, H, W]
-    return place(dn, ("B04", "B03", "B02"), fill)
+    dn = rgb.astype(np.float32).transpose(0, 3, 1, 2) * (EUROSAT_SCALE / 255.0)  # [B, 3, H, W]
+    return place(dn, ("B04", "B03", "B02"))

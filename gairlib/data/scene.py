@@ -21,6 +21,7 @@ from affine import Affine
 from shapely.geometry import Polygon
 
 from gairlib import spectra
+from gairlib.bands import canonical
 from gairlib.data.boundary import reading
 from gairlib.errors import BadInput
 
@@ -135,8 +136,14 @@ def outline(
     y = transform.d * column + transform.e * row + transform.f
     with reading(what, "its CRS cannot be used: there is no way to longitude and latitude"):
         lon, lat = transformer(crs, "EPSG:4326").transform(x, y)
+        back = transformer("EPSG:4326", crs).transform(lon, lat)
     if not (np.isfinite(lon).all() and np.isfinite(lat).all() and (np.abs(lat) <= 90).all()):
         raise BadInput(f"{what}: its outline has no place on the globe; is the CRS right?")
+    turn = 360.0 * np.round((x - back[0]) / 360.0) if _geographic(crs) else 0.0
+    off = np.maximum(np.abs(back[0] + turn - x), np.abs(back[1] - y))
+    there = (off <= abs(transform.a)) & (np.abs(lat) < 85.1)  # Sentinel-2 sees no further
+    if not there.any():  # a part of it may lie past the antimeridian
+        raise BadInput(f"{what}: lies outside of the world of its CRS; is the geotransform right?")
     ring = np.unwrap(np.append(lon, lon[0]), period=360.0)
     if abs(ring[-1] - ring[0]) > 180.0:
         raise BadInput(f"{what}: goes around a pole, which is not supported")
@@ -201,35 +208,72 @@ def check_crs(name: str, what: str = "raster") -> None:
         transformer(name, "EPSG:4326")
 
 
-def nodata_to_zero(raw: np.ndarray, nodata: float) -> np.ndarray:
-    """Raw DN with nodata (and what is not a finite number) as 0."""
+def nodata_to_zero(raw: np.ndarray, nodata: float, top: float = math.inf) -> np.ndarray:
+    """Raw DN with nodata, numbers from `top` on and what is not a finite number as 0."""
     if raw.dtype.kind == "f":
         raw = np.nan_to_num(raw, nan=0.0, posinf=0.0, neginf=0.0)
     if nodata != 0 and not math.isnan(nodata):
         raw = np.where(raw == nodata, raw.dtype.type(0), raw)
+    if raw.size and raw.max() >= top:
+        raw = np.where(raw >= top, raw.dtype.type(0), raw)
     return raw
 
 
-def undeclared(dtype) -> float:
-    """What stands for no data beside 0 where a raster declares nothing: 65535 in 16 bits."""
-    return 65535.0 if np.dtype(dtype) == np.uint16 else 0.0
+def ceiling(dtype, factor: float = 1.0) -> float:
+    """The number from which on a raster has no data, whatever it declares: 65535 DN, which products
+    give to saturated pixels and exports to gaps, or the largest of its type (8 bits excepted).
+    factor: as in Scene."""
+    dtype = np.dtype(dtype)
+    largest = np.iinfo(dtype).max if dtype.kind in "iu" else math.inf
+    return math.inf if dtype.itemsize == 1 else min(largest, 65535 / factor)
 
 
-def has_mask(source) -> bool:
-    """Whether a raster brings a mask of its own: a mask band, a .msk beside it, or alpha."""
-    return any(rasterio.enums.MaskFlags.per_dataset in flags for flags in source.mask_flag_enums)
+def mask_band(source) -> int | None:
+    """The band, from 1, that says where an open raster has data: alpha by its colour or its name,
+    or Sentinel Hub's dataMask. Not a band of that colour with the name of one of the ten, or among
+    bands without names: some writers mark the wrong one."""
+    names = source.descriptions
+    plain = [re.sub("[^a-z]", "", (n or "").lower()) for n in names]
+    by_name = [i for i, n in enumerate(plain, 1) if n in ("alpha", "datamask")]
+    by_colour = [
+        i
+        for i, colour in enumerate(source.colorinterp, 1)
+        if colour == rasterio.enums.ColorInterp.alpha
+        and canonical(names[i - 1]) is None
+        and (i == source.count or any(names))
+    ]
+    return next(iter(by_name + by_colour), None) if source.count > 1 else None
 
 
-def thumbnail(source, indexes, nodata: float | None = None, ratio: int = 1) -> np.ndarray:
+def mask_of(source) -> int | None:
+    """Who says where an open raster has data: a band of it, from 1; 0 for a mask of GDAL's (a mask
+    band, a .msk beside it); None where nobody does."""
+    masked = any(rasterio.enums.MaskFlags.per_dataset in flags for flags in source.mask_flag_enums)
+    return mask_band(source) or (0 if masked else None)
+
+
+def unmasked(raw: np.ndarray, source, mask: int | None, band: int, **where) -> np.ndarray:
+    """Raw numbers [n, h, w], 0 where `mask` (of `mask_of`) says that there is no data. where: the
+    window or out_shape of the read; band: one that was read."""
+    if mask is None:
+        return raw
+    there = source.read(mask, **where) if mask else source.read_masks(band, **where)
+    return np.where(there > 0, raw, raw.dtype.type(0))
+
+
+def thumbnail(
+    source, indexes, nodata: float | None = None, ratio: int = 1, factor: float | None = None
+) -> np.ndarray:
     """Raw numbers [n, h, w] of some bands of an open raster, at most 256 pixels a side, north-up,
-    gaps of every spelling 0. ratio: as in Asset, so that bands of 10 m and 20 m get one size."""
+    gaps of every spelling 0. ratio: as in Asset, so that bands of 10 m and 20 m get one size;
+    factor: as in Scene."""
     scale = max(1.0, max(source.shape) * ratio / 256)
     small = tuple(max(1, round(n * ratio / scale)) for n in source.shape)
-    nodata = source.nodata if nodata is None else nodata
-    nodata = undeclared(source.dtypes[0]) if nodata is None else float(nodata)
-    sample = nodata_to_zero(source.read(indexes, out_shape=(len(indexes), *small)), nodata)
-    if has_mask(source):
-        sample = np.where(source.read_masks(indexes[0], out_shape=small) > 0, sample, 0)
+    nodata = source.nodata or 0.0 if nodata is None else nodata
+    raw = source.read(indexes, out_shape=(len(indexes), *small))
+    top = ceiling(raw.dtype, min(factor or 1.0, 1.0))  # a factor too large must show
+    sample = nodata_to_zero(raw, float(nodata), top)
+    sample = unmasked(sample, source, mask_of(source), indexes[0], out_shape=small)
     return upright(sample, source)
 
 

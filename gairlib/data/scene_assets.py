@@ -228,7 +228,8 @@ def sampler(
                 rasterio.Env(**options),
                 rasterio.open(asset.href) as source,
             ):
-                rows.append(thumbnail(source, [asset.index], asset.nodata, asset.ratio).ravel())
+                part = thumbnail(source, [asset.index], asset.nodata, asset.ratio, factor)
+                rows.append(part.ravel())
         shortest = min(r.size for r in rows)  # sizes that no ratio divides differ by a line
         return check_digital_numbers(np.stack([r[:shortest] for r in rows]), what, factor)
 

@@ -1,12 +1,12 @@
 """The open files of a scene: which of the ten bands each holds, and windows of the scene's grid."""
 
+import math
 from dataclasses import dataclass
 
-import numpy as np
 import rasterio
 from rasterio.windows import Window
 
-from gairlib.data.scene import Scene, nodata_to_zero, upright
+from gairlib.data.scene import Scene, nodata_to_zero, unmasked, upright
 
 
 @dataclass
@@ -20,7 +20,8 @@ class _File:
     ratio: int  # scene pixels across one of the file's
     nodata: float
     scl: int | None = None
-    masked: bool = False  # a mask band, a .msk beside it or alpha
+    mask: int | None = None  # see scene.mask_of
+    top: float = math.inf  # see scene.ceiling
     flipped: tuple[bool, bool] = (False, False)  # rows, columns: see scene.flips
 
     def read(self, column: int, row: int, width: int, height: int):
@@ -35,15 +36,14 @@ class _File:
             top = self.dataset.height - r - window.height if rows else r
             window = Window(left, top, window.width, window.height)
         raw = self.dataset.read(wanted, window=window)
-        if self.masked:
-            raw = np.where(self.dataset.read_masks(wanted[0], window=window) > 0, raw, 0)
+        raw = unmasked(raw, self.dataset, self.mask, wanted[0], window=window)
         if any(self.flipped):
             raw = upright(raw, self.dataset)
         if k > 1:
             raw = raw.repeat(k, axis=1).repeat(k, axis=2)
             raw = raw[:, row - r * k :, column - c * k :][:, :height, :width]
         raw, scl = (raw[:-1], raw[-1]) if self.scl else (raw, None)
-        return nodata_to_zero(raw, self.nodata), scl
+        return nodata_to_zero(raw, self.nodata, self.top), scl
 
 
 def _groups(scene: Scene) -> list[tuple]:

@@ -34,12 +34,12 @@ from gairlib.data.scene import (
     CLOUD_CLASSES,
     REMOTE,
     Scene,
+    ceiling,
     flips,
-    has_mask,
     is_remote,
+    mask_of,
     name_of,
     scaled,
-    undeclared,
 )
 from gairlib.data.scene_files import _File, _groups
 from gairlib.errors import BadInput
@@ -129,9 +129,11 @@ class Reader:
                 f"{dataset.height} px, not what its metadata say; was the file replaced?"
             )
         if nodata is None:
-            nodata = undeclared(dataset.dtypes[0]) if dataset.nodata is None else dataset.nodata
-        masked, turned = has_mask(dataset) and bool(indexes), flips(dataset.transform)
-        return _File(dataset, name, indexes, places, ratio, nodata, scl, masked, turned)
+            nodata = dataset.nodata or 0.0
+        mask = mask_of(dataset) if indexes else None
+        top = ceiling(dataset.dtypes[0], self.scene.factor)
+        turned = flips(dataset.transform)
+        return _File(dataset, name, indexes, places, ratio, nodata, scl, mask, top, turned)
 
     def _read(self, column: int, row: int, width: int, height: int):
         """Raw DN [10, h, w] with nodata 0, and SCL [h, w] or None, from the files."""

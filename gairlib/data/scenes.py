@@ -28,10 +28,10 @@ from gairlib.data.scene import (
     check_digital_numbers,
     corner,
     crs_name,
+    mask_band,
     north_up,
     outline,
     thumbnail,
-    undeclared,
 )
 from gairlib.data.scene_reader import Reader
 from gairlib.errors import BadInput, Missing
@@ -73,25 +73,19 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
     crs = crs_name(source.crs, what)
     transform = north_up(source.transform, source.width, source.height, what)
     item = scene_metadata.sidecar(path)
-    names = list(source.descriptions)
-    alpha = source.colorinterp[-1] == rasterio.enums.ColorInterp.alpha
-    names = names[:-1] if alpha else names
-    if not any(bands.canonical(n) in bands.BANDS for n in names):
-        names = scene_metadata.band_names(item, path.name) or names
-    if len(names) != source.count - alpha:
-        raise BadInput(
-            f"{what}: its STAC item names {len(names)} bands, but the file has {source.count}"
-        )
+    names, kept = _names(source, item, path.name, what)
     declared = layout
-    layout, indexes, scl = bands.find(names, declared, what)
-    nodata = undeclared(source.dtypes[0]) if source.nodata is None else float(source.nodata)
+    layout, places, scl = bands.find(names, declared, what)
+    indexes, scl = tuple(kept[p - 1] for p in places), scl and kept[scl - 1]
+    nodata = float(source.nodata or 0.0)
     in_file = scene_metadata.declared_scale(source, indexes, what)
     plain = in_file is None and source.dtypes[0].startswith("float")
     units = [source.units[i - 1] for i in indexes] if plain else []
     factor = scene_metadata.declared_factor(row, units, what)
-    sample = check_digital_numbers(thumbnail(source, indexes, nodata).reshape(10, -1), what, factor)
+    sample = thumbnail(source, indexes, nodata, factor=factor).reshape(10, -1)
+    sample = check_digital_numbers(sample, what, factor)
     if layout != "named":
-        _check_order(source, sample, layout, declared, nodata, what)
+        _check_order(source, kept, sample, layout, declared, what)
     tags = {"datetime": scene_metadata.date_of_name(path.name)} | source.tags()
     offset, known = scene_metadata.offset(
         item,
@@ -124,14 +118,39 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
     )
 
 
-def _check_order(source, sample, layout: str, declared: str | None, nodata: float, what: str):
+def _names(source, item: dict, filename: str, what: str) -> tuple[list[str | None], list[int]]:
+    """The names of the bands that hold data, and their positions from 1: the descriptions in the
+    file where they say which bands these are, else the STAC item's names, else the file's tags."""
+    mask = mask_band(source)
+    kept = [i for i in source.indexes if i != mask]
+    names = [source.descriptions[i - 1] for i in kept]
+    if set(bands.BANDS) & set(bands.understood(names)):
+        return names, kept
+    listed = scene_metadata.band_names(item, filename)
+    if len(listed) == source.count:
+        listed = [listed[i - 1] for i in kept]
+    if listed and len(listed) != len(kept):
+        raise BadInput(
+            f"{what}: its STAC item names {len(listed)} bands, but the file has {source.count}"
+        )
+    for tags in [] if listed else scene_metadata.names_in_tags(source):
+        tags = [tags[i - 1] for i in kept]
+        if set(bands.BANDS) & set(bands.understood(tags)):
+            return tags, kept
+    return listed or names, kept
+
+
+def _check_order(
+    source, kept: Sequence[int], sample: np.ndarray, layout: str, declared: str | None, what: str
+):
     """BadInput where the spectrum contradicts a layout told by count alone, or a declared one where
-    it fits the other order of as many bands. sample: [10, n] of `check_digital_numbers`."""
+    it fits the other order of as many bands. kept: of `_names`; sample: [10, n] of
+    `check_digital_numbers`."""
     wrong = spectra.misordered(sample)
     count = bands.LAYOUTS[layout][1]
     if declared is None:
         if not wrong and count == 12:
-            b09 = thumbnail(source, [10], nodata).ravel()
+            b09 = thumbnail(source, [kept[9]]).ravel()
             if spectra.lacks_b8a(b09, sample[bands.BANDS.index("B08")]):
                 wrong = "B09 would be dark as night, which B10 is"
         if wrong:
@@ -142,8 +161,8 @@ def _check_order(source, sample, layout: str, declared: str | None, nodata: floa
             )
     for name, (positions, expected) in bands.LAYOUTS.items():
         if wrong and name != layout and expected == count:
-            other = np.maximum(thumbnail(source, positions, nodata).reshape(10, -1), 0)
-            if spectra.misordered(other) is None:
+            other = thumbnail(source, [kept[p - 1] for p in positions]).reshape(10, -1)
+            if spectra.misordered(np.maximum(other, 0)) is None:
                 raise BadInput(
                     f"{what}: in the declared layout {layout!r} {wrong}, but {name!r} fits; "
                     "correct the layout, or name the bands in the file"

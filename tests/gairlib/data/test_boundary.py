@@ -79,14 +79,14 @@ def test_what_a_folder_holds(tmp_path):
     assert boundary.listing(tmp_path / "nowhere").files == []
 
 
-def scene(path, values, transform=None, **options):
+def scene(path, values, transform=None, names=BANDS, **options):
     transform = transform or Affine(10, 0, 4e5, 0, -10, 5.3e6)
     profile = {"driver": "GTiff", "count": len(values), "dtype": values.dtype, "crs": "EPSG:32632"}
     height, width = values.shape[1:]
     profile |= {"height": height, "width": width, "transform": transform, "nodata": 0} | options
     with rasterio.open(path, "w", **profile) as target:
         target.write(values)
-        target.descriptions = BANDS
+        target.descriptions = names
     return path
 
 
@@ -160,6 +160,88 @@ def test_gaps_in_every_spelling_are_counted(tmp_path):
     assert share(path) == 0.5
 
 
+@pytest.mark.parametrize(
+    "dtype, gap, nodata",
+    [
+        ("uint16", 65535, 0),
+        ("int16", 32767, None),
+        ("int16", -32768, None),
+        ("uint32", 2**32 - 1, None),
+        ("uint32", 65535, None),
+        ("int32", 2**31 - 1, None),
+        ("float32", 3.4028235e38, None),
+        ("float32", -9999, None),
+        ("float64", 1e20, 0),
+    ],
+)
+def test_marks_of_gaps_that_are_not_declared(tmp_path, dtype, gap, nodata):
+    values = land().astype(dtype)
+    values[:, :, :32] = gap
+    found = open_scene(scene(tmp_path / "a.tif", values, nodata=nodata))
+    assert (read(found)[:, :, :32] == 0).all() and (read(found)[:, :, 32:] > 0).all()
+    with Reader(found) as reader:
+        assert reader.chip(0, 0, 64, 64, 64).nodata_share == 0.5
+
+
+def test_a_bright_value_on_a_finer_scale_is_no_gap(tmp_path):
+    values = land().astype(np.uint32) * 100  # reflectance x 1000000
+    values[:, :, :32] = 2**32 - 1
+    found = open_scene(scene(tmp_path / "a.tif", values), row={"scale": "1e-6"})
+    np.testing.assert_array_equal(read(found)[:, :, 32:], land()[:, :, 32:])
+    assert (read(found)[:, :, :32] == 0).all()
+
+
+ALPHA, GRAY = rasterio.enums.ColorInterp.alpha, rasterio.enums.ColorInterp.gray
+
+
+@pytest.mark.parametrize("name", [None, "alpha", "dataMask"])
+@pytest.mark.parametrize("place", [0, 5, 10])
+@pytest.mark.parametrize("dtype, full", [("uint16", 65535), ("uint16", 255), ("float32", 1)])
+def test_alpha_is_a_mask_and_no_band(tmp_path, name, place, dtype, full):
+    values, alpha = land(), np.full((96, 80), full)
+    values[:, :, :32], alpha[:, :32] = 7, 0
+    names, colours = list(BANDS), [GRAY] * 10
+    names.insert(place, name)
+    colours.insert(place, GRAY if name == "dataMask" else ALPHA)
+    path = scene(
+        tmp_path / "a.tif", np.insert(values, place, alpha, axis=0).astype(dtype), names=names
+    )
+    with rasterio.open(path, "r+") as target:
+        target.colorinterp = colours
+    found = open_scene(path)
+    assert found.layout == "named" and (read(found)[:, :, :32] == 0).all()
+    np.testing.assert_array_equal(read(found)[:, :, 32:], values[:, :, 32:])
+    with Reader(found) as reader:
+        assert reader.chip(0, 0, 64, 64, 64).nodata_share == 0.5
+
+
+def test_alpha_without_names_and_at_a_band_that_is_none(tmp_path):
+    for names, colours in (
+        ([None] * 11, [GRAY] * 10 + [ALPHA]),
+        ([None] * 10, [GRAY, ALPHA] + [GRAY] * 8),
+        (BANDS, [GRAY] * 3 + [ALPHA] + [GRAY] * 6),
+    ):
+        values = np.concatenate([land(), np.ones((1, 96, 80), np.uint16)])[: len(names)]
+        path = scene(tmp_path / "a.tif", values, names=names)
+        with rasterio.open(path, "r+") as target:
+            target.colorinterp = colours
+        np.testing.assert_array_equal(read(open_scene(path)), values[:10])
+
+
+def test_a_raster_outside_of_the_world_of_its_crs(tmp_path):
+    def opened(crs, transform):
+        return open_scene(scene(tmp_path / "a.tif", land(), transform, crs=crs)).footprint.bounds
+
+    for x, y in ((2.5e7, 6e6), (-3e7, 6e6), (1e6, 3e7), (1e6, 4e8)):
+        with pytest.raises(BadInput, match="world of its CRS|no place on the globe"):
+            opened("EPSG:3857", Affine(10, 0, x, 0, -10, y))
+    west, _, east, _ = opened("EPSG:3857", Affine(10, 0, 20037508 - 400, 0, -10, 1e6))
+    assert 0 < east - west < 0.01  # across the antimeridian
+    for x in (200.0, 179.999, -200.0):
+        west, _, east, _ = opened("EPSG:4326", Affine(1e-4, 0, x, 0, -1e-4, -16.8))
+        assert abs((west - x + 180) % 360 - 180) < 1e-9
+
+
 def test_band_names_in_the_spellings_of_tools():
     for name, band in {
         "B2_median": "B02",
@@ -168,6 +250,21 @@ def test_band_names_in_the_spellings_of_tools():
         "B2, central wavelength 490 nm": "B02",
         "nbart_red_edge_1": "B05",
         "842 nm": "B08",
+        "NIR 865 nm": "B8A",
+        "0.49 \u00b5m": "B02",
+        "B04 (665 nm)": "B04",
+        "S2_B4": "B04",
+        "T33UUP_B04": "B04",
+        "Red Edge 4": "B8A",
+        "Vegetation Red Edge 2": "B06",
+        "Red edge": None,
+        "NIR narrow": "B8A",
+        "Near infrared": "B08",
+        "nir08": "B8A",
+        "swir16": "B11",
+        "SWIR 2": "B12",
+        "tile_490": None,
+        "B2_trend": None,
         "B4_stdDev": None,
         "B8_B4": None,
         "NDVI": None,
@@ -179,6 +276,75 @@ def test_band_names_in_the_spellings_of_tools():
     with pytest.raises(BadInput, match="not understood"):
         find([f"index {k}x" for k in "abcdefghij"])
     assert find([f"Band {k}" for k in range(1, 11)])[0] == "s2-10"
+
+
+WAVES = (490, 560, 665, 705, 740, 783, 842, 865, 1610, 2190)
+COLOURS = "Blue|Green|Red|Red Edge 1|Red Edge 2|Red Edge 3|NIR"
+LISTS = {  # of band names, by who writes them
+    "Esri": f"{COLOURS}|Red Edge 4|SWIR 1|SWIR 2",
+    "QGIS": f"{COLOURS}|NIR narrow|SWIR 1|SWIR 2",
+    "STAC 1.0": "blue|green|red|rededge1|rededge2|rededge3|nir|nir08|swir16|swir22",
+    "STAC 1.1": "blue|green|red|rededge071|rededge075|rededge078|nir|nir08|swir16|swir22",
+    "Digital Earth": "nbart_blue|nbart_green|nbart_red|nbart_red_edge_1|nbart_red_edge_2|"
+    "nbart_red_edge_3|nbart_nir_1|nbart_nir_2|nbart_swir_2|nbart_swir_3",
+    "numbers": "|".join(f"Band {b[1:].lstrip('0')}" for b in BANDS),
+    "numbers alone": "|".join(b[1:].lstrip("0") for b in BANDS),
+    "ESA": "Band 2 - Blue|Band 3 - Green|Band 4 - Red|Band 5 - Vegetation red edge|"
+    "Band 6 - Vegetation red edge|Band 7 - Vegetation red edge|Band 8 - NIR|"
+    "Band 8A - Narrow NIR|Band 11 - SWIR|Band 12 - SWIR",
+    "nm": "|".join(map(str, WAVES)),
+    "um": "|".join(f"{w / 1000:.3f}" for w in WAVES),
+    "ENVI": "|".join(f"Band {k} ({w / 1000} Micrometers)" for k, w in enumerate(WAVES, 1)),
+    "Earth Engine": "496.6 nm|560 nm|664.5 nm|703.9 nm|740.2 nm|782.5 nm|835.1 nm|864.8 nm|"
+    "1613.7 nm|2202.4 nm",
+    "ACOLITE": "rhos_492|rhos_560|rhos_665|rhos_704|rhos_740|rhos_783|rhos_833|rhos_865|"
+    "rhos_1614|rhos_2202",
+}
+
+
+@pytest.mark.parametrize("names", [v.split("|") for v in LISTS.values()], ids=list(LISTS))
+def test_lists_of_names_in_the_spellings_of_tools(names):
+    for order in (names, names[::-1]):
+        positions = find(order)[1]
+        assert [order[p - 1] for p in positions] == names
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        f"{COLOURS}|NIR|SWIR 1|SWIR 2".split("|"),
+        ["NDVI"] + [None] * 9,
+        ["NDVI"] * 10,
+        ["B02"] * 10,
+        [f"std_{w}" for w in WAVES],
+        [f"tile_{k}" for k in range(488, 498)],
+        "3 1 2 4 5 6 7 8 9 10".split(),
+    ],
+)
+def test_names_that_do_not_settle_the_bands_are_refused(names):
+    with pytest.raises(BadInput):
+        find(names)
+    assert find(["reflectance"] * 10)[0] == "s2-10"  # as xarray does: taken by count, and noted
+
+
+def test_names_that_stand_in_tags(tmp_path):
+    for number, tags in enumerate(
+        (
+            {"bands": str(tuple(BANDS[::-1]))},
+            {"band_names": "{" + ", ".join(BANDS[::-1]) + "}"},
+            [{"wavelength": str(w), "wavelength_units": "Nanometers"} for w in WAVES[::-1]],
+            [{"CENTRAL_WAVELENGTH_UM": str(w / 1000)} for w in WAVES[::-1]],
+            [{"long_name": name} for name in BANDS[::-1]],
+        )
+    ):
+        path = scene(tmp_path / f"{number}.tif", land()[::-1], names=[None] * 10)
+        with rasterio.open(path, "r+") as target:
+            if isinstance(tags, dict):
+                target.update_tags(**tags)
+            else:
+                for band, one in enumerate(tags, 1):
+                    target.update_tags(band, **one)
+        np.testing.assert_array_equal(read(open_scene(path)), land())
 
 
 def test_headings_ids_and_times():
