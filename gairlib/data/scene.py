@@ -127,7 +127,8 @@ def outline(
     """The true outline of a raster in lon/lat: each edge in `steps` pieces.
 
     Longitudes run on across the antimeridian (a ring may reach 181 degrees), centre in
-    [-180, 180). BadInput where the outline goes around a pole.
+    [-180, 180). BadInput where the outline goes around a pole, or no part of it comes back from
+    longitude and latitude to where it was.
     """
     t = np.linspace(0.0, 1.0, steps, endpoint=False)
     column = np.concatenate([t, np.ones(steps), 1 - t, np.zeros(steps)]) * width
@@ -139,14 +140,14 @@ def outline(
         back = transformer("EPSG:4326", crs).transform(lon, lat)
     if not (np.isfinite(lon).all() and np.isfinite(lat).all() and (np.abs(lat) <= 90).all()):
         raise BadInput(f"{what}: its outline has no place on the globe; is the CRS right?")
+    ring = np.unwrap(np.append(lon, lon[0]), period=360.0)
+    if abs(ring[-1] - ring[0]) > 180.0:
+        raise BadInput(f"{what}: goes around a pole, which is not supported")
     turn = 360.0 * np.round((x - back[0]) / 360.0) if _geographic(crs) else 0.0
     off = np.maximum(np.abs(back[0] + turn - x), np.abs(back[1] - y))
     there = (off <= abs(transform.a)) & (np.abs(lat) < 85.1)  # Sentinel-2 sees no further
     if not there.any():  # a part of it may lie past the antimeridian
         raise BadInput(f"{what}: lies outside of the world of its CRS; is the geotransform right?")
-    ring = np.unwrap(np.append(lon, lon[0]), period=360.0)
-    if abs(ring[-1] - ring[0]) > 180.0:
-        raise BadInput(f"{what}: goes around a pole, which is not supported")
     turn = 360.0 * math.floor((ring.mean() + 180.0) / 360.0)
     return Polygon(np.column_stack([ring[:-1] - turn, lat]))
 
