@@ -2,13 +2,16 @@
 
 A scene is a raster with all bands; a folder of one raster a band (a .SAFE, an item of a catalogue);
 or the band files of one product beside those of others, which share the beginning of their names
-(S2A_32TMT_20230501_0_L2A_B02.tif, openEO_2023-05-01Z_B02.tif). STAC items that lie among them
+(S2A_32TMT_20230501_0_L2A_B02.tif, openEO_2023-05-01Z_B02.tif). Folders of rasters with all bands
+may lie at any depth (scenes/<city>/<year>.tif; <hash>/response.tiff of sentinelhub-py, whose id is
+the folder's); where two scenes would have one id, their folders' names come before it. STAC items
 either describe one of these (same stem, or alone with one product), or are scenes of their own.
 """
 
 import json
 import re
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gairlib import bands
@@ -22,6 +25,7 @@ _OTHERS = (
     "TCI|AOT|WVP|PVI|CLD|SNW|visual|cloud|snow|preview|overview"  # that products bring as well
 )
 _TAIL = re.compile(rf"(?:(.*)[_.-])?(?:B\d\d?A?|{_NAMES}|{_OTHERS})(?:[_-][126]0m)?", re.I)
+_PRODUCT = re.compile(r"S2[A-D]_|openEO", re.I)  # how names of products begin
 _RESOLUTION = re.compile(r"R[126]0m|GRANULE|IMG_DATA", re.I)
 
 
@@ -49,17 +53,20 @@ def find(folder: Path, name: str, skip: tuple[str, ...] | None = None) -> Found:
     for a folder that is there for scenes, where everything else is odd; else folders to leave
     alone, and what is no scene is nobody's business here."""
     listed = boundary.listing(folder)
-    if is_product(folder):
+    if is_product(folder) or _by_resolution(listed.folders):
         return Found([Entry(name, folder)])
     products = _products(listed.files)
-    scenes = []
+    scenes, items = [], []
+    odd = list(listed.odd) if skip is None else []
     for below in listed.folders:
-        if skip is None or below.name not in skip and _holds_bands(below):
-            scenes += _folders(below)
+        if skip is None or below.name not in skip and (_holds_bands(below) or _is_answer(below)):
+            found = _folders(below)
+            scenes += found.scenes
+            odd += [
+                (f"{below.name}/{name}" if name else below.name, why) for name, why in found.odd
+            ]
     scenes += [Entry(start or name, folder, tuple(files)) for start, files in products.items()]
     taken = {path for files in products.values() for path in files}
-    odd = list(listed.odd) if skip is None else []
-    items = []
     for path in listed.files:
         suffix = path.suffix.lower()
         if path in taken:
@@ -68,13 +75,22 @@ def find(folder: Path, name: str, skip: tuple[str, ...] | None = None) -> Found:
             scenes.append(Entry(path.stem, path))
         elif suffix == ".json" and _is_item(path):
             items.append(path)
-        elif skip is None and (why := _no_raster(path)):
+        elif (skip is None or _PRODUCT.match(path.name)) and (why := _no_raster(path)):
             odd.append((path.name, why))
     described = {p for s in scenes for p in (s.path.stem, s.path.name, s.id) if not s.files}
     items = [path for path in items if path.stem not in described]
     if len(products) == len(items) == 1:
         items = []  # it describes the one product, see scene_assets.open_folder
-    return Found(scenes, items, odd)
+    return Found(_told_apart(scenes), items, odd)
+
+
+def _told_apart(scenes: list[Entry]) -> list[Entry]:
+    """The scenes with the names of their folders before ids that would stand more than once."""
+    count = Counter(scene.id for scene in scenes)
+    return [
+        scene if count[scene.id] == 1 else replace(scene, id=f"{scene.path.parent.name}_{scene.id}")
+        for scene in scenes
+    ]
 
 
 def is_product(folder: Path) -> bool:
@@ -98,16 +114,44 @@ def _products(files: list[Path]) -> dict[str, list[Path]]:
     }
 
 
-def _folders(folder: Path) -> list[Entry]:
-    """The scenes of a folder: one, or those of several products in it or below it."""
+def _folders(folder: Path) -> Found:
+    """The scenes of a folder: one, those of several products in it, or of rasters with all bands in
+    it and below it; and what else lies in a folder without any."""
+    whole = Found([Entry(folder.name.removesuffix(".SAFE"), folder)])
+    if folder.suffix.lower() == ".zarr":
+        return Found(
+            odd=[("", "a Zarr store is not read; write GeoTIFFs, one a band or all in one")]
+        )
     listed = boundary.listing(folder)
     products = _products(listed.files)
     if len(products) > 1:
-        return [Entry(start or folder.name, folder, tuple(f)) for start, f in products.items()]
-    below = [f for f in listed.folders if not _RESOLUTION.fullmatch(f.name) and _holds_bands(f)]
-    if products or is_product(folder) or len(below) < 2:
-        return [Entry(folder.name.removesuffix(".SAFE"), folder)]
-    return [entry for one in below for entry in _folders(one)]
+        return Found([Entry(s or folder.name, folder, tuple(f)) for s, f in products.items()])
+    if products or is_product(folder) or _by_resolution(listed.folders):
+        return whole
+    rasters = [p for p in listed.files if p.suffix.lower() in RASTERS]
+    stacks = [p for p in rasters if not _TAIL.fullmatch(p.stem)]
+    found = Found([Entry(folder.name if p.stem == "response" else p.stem, p) for p in stacks])
+    rest = [path for path in listed.files if path.suffix.lower() not in SUFFIXES]
+    odd = [(path.name, why) for path in rest if (why := _no_raster(path))]
+    for below in listed.folders:
+        inner = _folders(below)
+        if any(p.suffix.lower() in SUFFIXES for p in boundary.listing(below, deep=True).files):
+            found.scenes.extend(inner.scenes)
+        odd += [(f"{below.name}/{name}" if name else below.name, why) for name, why in inner.odd]
+    found.odd.extend(odd)
+    if len(found.scenes) == 1 and found.scenes[0].path.is_dir():
+        return whole  # a product in a folder of its own
+    return found if found.scenes or found.odd and not rasters else whole
+
+
+def _by_resolution(folders: list[Path]) -> bool:
+    """Whether the bands of one product lie in folders by their pixel sizes, or of its granule."""
+    return any(_RESOLUTION.fullmatch(f.name) and _holds_bands(f) for f in folders)
+
+
+def _is_answer(folder: Path) -> bool:
+    """Whether a folder is what sentinelhub-py keeps of one request."""
+    return (folder / "request.json").is_file() and any(folder.glob("response.tif*"))
 
 
 def _holds_bands(folder: Path) -> bool:
@@ -132,4 +176,6 @@ def _no_raster(path: Path) -> str | None:
         return None
     if suffix in (".zip", ".gz", ".tar", ".tgz"):
         return "an archive is not read; unpack it"
+    if suffix in (".nc", ".nc4", ".h5", ".hdf", ".grib"):
+        return f"{suffix} is not read; export GeoTIFFs (openEO: format GTiff), one a date"
     return f"files of the kind {suffix or 'without a suffix'} are not read; write a GeoTIFF"

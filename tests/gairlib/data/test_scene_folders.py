@@ -143,3 +143,68 @@ def test_exports_of_openeo(tmp_path, together):
     assert scene.id == "openEO_2023-05-01Z" and scene.datetime == "2023-05-01"
     assert scene.cloud_cover == 7 or not together
     np.testing.assert_array_equal(got, np.where(values == -32768, 0, values))
+
+
+def test_rasters_with_all_bands_in_folders_of_any_depth(tmp_path):
+    values, folder = land(), tmp_path / "scenes"
+    for name in ("bern/a.tif", "bern/b.tif", "x/y/z/c.tif", "x/y/2022.tif", "x/w/2022.tif"):
+        write_export(folder / name, BANDS, values)
+    write_bands(folder / "x/product", name="T32TMT_20220501T102031_{band}.tif")
+    found, _ = read(tmp_path, 6)
+    assert [s.id for s in found] == ["a", "b", "c", "product", "w_2022", "y_2022"]
+    assert [s.assets != () for s in found] == [s.id == "product" for s in found]
+
+
+@pytest.mark.parametrize("home", ["scenes/product", "scenes", "."])
+@pytest.mark.parametrize(
+    "inner", ["", "IMG_DATA/", "GRANULE/L2A_T32TMT_A035_20220501T102031/IMG_DATA/"]
+)
+def test_folders_by_resolution_are_one_scene(tmp_path, home, inner):
+    """Of Sen2Cor and of a product of which only a part was kept; the tile's metadata name it."""
+    folder = tmp_path / home
+    name = inner + "R{metres}m/T32TMT_20220501T102031_{band}_{metres}m.jp2"
+    written = write_bands(folder, name=name, low=700, nodata=None, driver="JP2OpenJPEG")
+    tile = (folder / inner).parent if inner else folder
+    (tile / "MTD_TL.xml").write_text(
+        '<TILE_ID metadataLevel="Brief">S2A_OPER_MSI_L2A_TL_VGS2_20220501T1_A035_T32TMT_N04.00'
+        "</TILE_ID>"
+    )
+    (scene,), (values,) = read(tmp_path)
+    assert (scene.offset, scene.offset_source) == (1000, "tags")
+    assert scene.datetime == "2022-05-01T10:20:31Z" and scene.scl_asset is not None
+    np.testing.assert_array_equal(values, np.maximum(on_10_m(written), 1000) - 1000)
+
+
+@pytest.mark.parametrize("home", ["scenes", "."])
+def test_requests_of_sentinelhub(tmp_path, home):
+    for name in ("1a2b", "3c4d"):
+        write_export(tmp_path / home / name / "response.tiff", BANDS, land())
+        (tmp_path / home / name / "request.json").write_text('{"request": {}}')
+    assert [s.id for s in read(tmp_path, 2)[0]] == ["1a2b", "3c4d"]
+
+
+def test_parts_of_an_export_of_earth_engine(tmp_path):
+    for part in ("0000000000-0000000000", "0000000000-0000010240"):
+        write_export(tmp_path / f"scenes/city/city-{part}.tif", EARTH_ENGINE, land())
+    assert len(read(tmp_path, 2)[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("S2A_MSIL2A_20220501T102031_N0400_R065_T32TMT_20220501T140000.SAFE.zip", "unpack it"),
+        ("S2A_MSIL1C_20220501T102031_N0400_R065_T32TMT_20220501T140000.zip", "unpack it"),
+        ("openEO.nc", "GeoTIFF"),
+        ("S2A_MSIL2A_20220501T102031_N0511_R065_T32TMT_20220501T140000.zarr/.zattrs", "GeoTIFF"),
+    ],
+)
+@pytest.mark.parametrize("home", ["scenes", "scenes/job", "."])
+def test_what_is_to_be_unpacked_or_exported_anew_is_named(tmp_path, home, name, reason):
+    if "zarr" in name and home == ".":
+        return  # a folder beside others is nobody's business
+    (tmp_path / home / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / home / name).write_bytes(b"PK")
+    dataset = Dataset(tmp_path)
+    assert dataset.scenes() == []
+    (row,) = dataset.rejected
+    assert row["item"].endswith(name.split("/")[0]) and reason in row["reason"]
