@@ -289,7 +289,7 @@ def check_digital_numbers(sample: np.ndarray, what: str, factor: float | None = 
     """A sample [10, n] of raw numbers as DN with negative ones as 0; BadInput if they are on
     another scale than reflectance x 10000. Single odd values do not decide. factor: of a scale that
     is declared (`Scene.factor`), None where nothing is."""
-    scale = spectra.negative(sample)
+    negative = spectra.negative(sample)
     sample = np.maximum(sample, 0)
     if factor is not None:
         sample = scaled(sample, factor)
@@ -303,9 +303,9 @@ def check_digital_numbers(sample: np.ndarray, what: str, factor: float | None = 
             f"{what}: 8-bit values (a picture, or a stretched product); digital numbers are "
             "reflectance x 10000 in 16 bits"
         )
-    else:
+    scale = negative or spectra.scale_of(sample)
+    if factor is None:
         scale = scale or spectra.too_dark(sample) or spectra.too_bright(sample)
-    scale = scale or spectra.scale_of(sample)
     if scale is not None:
         raise BadInput(
             f"{what}: values {scale}; store DN (reflectance x 10000), or say in the column `scale` "

@@ -135,12 +135,18 @@ def test_scale_and_offset_of_the_file_come_before_any_guess(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "values", [land() / 1e4, land() / 100, land() * 0.0255, (land() / 10).astype(np.int16)]
+    "values, words",
+    [
+        (land() / 1e4, "look like reflectance;"),
+        (land() / 100, "look like percent"),
+        (land() * 0.0255, "look like percent, or reflectance x 255"),
+        ((land() / 10).astype(np.int16), "x 1000"),
+    ],
 )
-def test_other_scales_are_refused(tmp_path, values):
+def test_other_scales_are_refused(tmp_path, values, words):
     values = values.astype(np.float32) if values.dtype.kind == "f" else values
     values[3, 5, 5] = np.inf if values.dtype.kind == "f" else 30_000
-    with pytest.raises(BadInput, match="look like"):
+    with pytest.raises(BadInput, match=words):
         open_scene(scene(tmp_path / "a.tif", values))
 
 
