@@ -18,6 +18,7 @@ from pathlib import Path
 
 from gairlib.errors import BadInput, Missing, Skipped
 
+TOLERANT = "GAIRLIB_TOLERANT"  # environment variable: 1 for `Dataset(tolerant=True)` by default
 LITTER = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "__pycache__", "$recycle.bin"}
 # Kinds of picture and film that are met in photo folders and are not read, with the way out.
 UNREAD = {

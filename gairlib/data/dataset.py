@@ -21,7 +21,8 @@
     dataset.json            optional: name, synthetic, ...
 
 Any part may be absent. What cannot be used is skipped row by row and listed in `rejected` with its
-kind, item and reason; only a table whose header is wrong raises, since no row of it can be read.
+kind, item and reason; only a photo table whose header is wrong raises, since no row of it can be
+read, and a dataset.json that is none; `tolerant` lists these two in `rejected` as well.
 """
 
 import fnmatch
@@ -63,7 +64,9 @@ class Dataset:
     layouts: band layout by scene id, patterns allowed: {"eurosatms_*": "eurosat-ms"}.
     check_photos: decode every photo (at an eighth of its size) when the table is read, so that a
     broken one is found before any training time is spent. remote: also take STAC items whose pixels
-    lie on a server; nothing is contacted otherwise.
+    lie on a server; nothing is contacted otherwise. tolerant: a photo table or a dataset.json that
+    cannot be read at all counts as absent and stands in `rejected`, so that the other parts are
+    used, as in the pipeline's stages (None: the environment's GAIRLIB_TOLERANT=1); else it raises.
     """
 
     def __init__(
@@ -72,16 +75,18 @@ class Dataset:
         layouts: Mapping[str, str] | None = None,
         check_photos: bool = True,
         remote: bool = False,
+        tolerant: bool | None = None,
     ):
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise Missing(f"{folder}: there is no such dataset folder")
         self.layouts = dict(layouts or {})
         self.check_photos, self.remote = check_photos, remote
+        self.tolerant = os.environ.get(boundary.TOLERANT) == "1" if tolerant is None else tolerant
+        self._rejected: dict[str, list[dict]] = {}
         self.about = self._about()
         self.name = str(self.about.get("name") or self.folder.resolve().name)
         self.synthetic = bool(self.about.get("synthetic", False))
-        self._rejected: dict[str, list[dict]] = {}
         self._kept: dict = {}
         self._items: list[Path] = []  # STAC items among the scenes
 
@@ -106,10 +111,16 @@ class Dataset:
         path = self.folder / "dataset.json"
         if not path.is_file():
             return {}
-        with boundary.reading(path, "not valid JSON"):
-            about = json.loads(path.read_text(encoding="utf-8-sig"))
-        if not isinstance(about, dict):
-            raise BadInput(f"{path}: must hold one JSON object with name, synthetic, ...")
+        try:
+            with boundary.reading(path, "not valid JSON"):
+                about = json.loads(path.read_text(encoding="utf-8-sig"))
+            if not isinstance(about, dict):
+                raise BadInput(f"{path}: must hold one JSON object with name, synthetic, ...")
+        except BadInput as problem:
+            if not self.tolerant:
+                raise
+            self._reject("description", path.name, problem)
+            return {}
         return about
 
     # ------------------------------------------------------------------ scenes
@@ -300,6 +311,22 @@ class Dataset:
 
     def photo_table(self) -> Path | tables.Piece:
         """What `pairing.pair` takes: the table's path, or (photos, reasons) by EXIF positions."""
+        if not self.tolerant:
+            return self._photo_table()
+        if "no photos" not in self._kept:
+            try:
+                found = self._photo_table()
+                if isinstance(found, Path):
+                    with boundary.reading(found, "not readable as a table of photos"):
+                        next(photo_tables.chunks(found))
+                return found
+            except (BadInput, Missing) as problem:
+                self._kept["no photos"] = True
+                self._reject("photo table", (self.street_table() or self.folder).name, problem)
+        none = tables.no_photos()
+        return none, tables.no_reasons(none.index)
+
+    def _photo_table(self) -> Path | tables.Piece:
         path = self.street_table()
         if path is not None and not (path.is_dir() and photo_folders.in_batches(self.folder)):
             return path

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gairlib.data.boundary import TOLERANT
 from gairlib.errors import BadInput, Missing
 from research.pipeline import commit, pixels
 from research.pipeline.parameters import collect, parameters, read
@@ -99,6 +100,7 @@ def _kernel():
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger's warning about frozen modules
             # figures belong into the page, whatever a shell or an IDE has set for its own windows
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+            TOLERANT: "1",  # one table that cannot be read stops no stage; the page says why
         }
         old = {k: os.environ.get(k) for k in new}
         os.environ.update(new)

@@ -62,7 +62,9 @@ def _cut(values: dict, folder: Path) -> Path:
     from gairlib.pairs.pairing import pair
 
     apart = {"folder", "layouts", "out", "work", "metrics"}
-    dataset = Dataset(values["folder"], layouts=values["layouts"], check_photos=False)
+    dataset = Dataset(
+        values["folder"], layouts=values["layouts"], check_photos=False, tolerant=True
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the inspection has told of guesses
         scenes = dataset.scenes()

@@ -53,14 +53,15 @@ def prepare(
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
+        what = "a file, no dataset folder" if folder.exists() else "no such dataset folder"
         raise Missing(
-            f"{folder}: no such dataset folder; DATA= takes a folder that holds scenes/, "
+            f"{folder}: {what}; DATA= takes a folder that holds scenes/, "
             "street.csv, tables/ or benchmark folders (README, 'Your own data')"
         )
     if change is None and folder.resolve() == (root / "data").resolve():
         raise BadInput("DATA=data is the sample itself: run `make repro` without DATA")
     params = yaml.safe_load((root / "params.yaml").read_text())
-    dataset = Dataset(folder, layouts=params["data"]["layouts"])
+    dataset = Dataset(folder, layouts=params["data"]["layouts"], tolerant=True)
     run = root / "runs" / (name or run_name(folder))
     run.mkdir(parents=True, exist_ok=True)
     owner = run / ".folder"

@@ -1,13 +1,18 @@
 """What a dataset folder holds, part by part: usable, refused or absent."""
 
+from collections import Counter
+from pathlib import Path
+
 import pandas as pd
 
-from gairlib.data import photo_folders
-from gairlib.data.dataset import Dataset
+from gairlib.data import boundary, photo_folders, table_files
+from gairlib.data.dataset import PARTS, Dataset
 from gairlib.data.tables import NORMAL
 from research.tasks import labels
 from research.tasks.class_folders import pictures
 from research.tasks.published import folders
+
+TABLES = ("street", "scenes")  # which may be Parquet
 
 
 def count(dataset: Dataset) -> pd.DataFrame:
@@ -24,6 +29,9 @@ def count(dataset: Dataset) -> pd.DataFrame:
     if not dataset.street_table():
         found = ", ".join(p.name for p in photo_folders.find(dataset.folder))
         note = f"positions from {found or 'EXIF'}" if len(street) else "absent: street.csv"
+    refused = [r["reason"] for r in _lost(dataset, "photo table")]
+    if not len(street) and (refused or _lost(dataset, "photo")):
+        note = f"refused: {refused[0]}" if refused else "every photo is rejected, with its reason"
     rows.append(("street", len(street), note))
     covered = sum((dataset.folder / "landcover" / f"{s.id}.tif").is_file() for s in scenes)
     rows.append(("landcover", covered, "" if covered else "absent: landcover/<scene_id>.tif"))
@@ -38,6 +46,9 @@ def count(dataset: Dataset) -> pd.DataFrame:
     if "eurosat_rgb" not in dataset.benchmarks():
         rows.append(("eurosat_rgb", 0, "absent: eurosat_rgb/<class>/*.jpg"))
     rows += folders.parts(dataset.folder)
+    if others := unread(dataset):
+        names = ", ".join(others[:20])
+        rows.append(("not read", 0, f"in no place that docs/data.md names: {names}"))
     lost = pd.Series(
         [
             r["item"].split(".csv row")[0] if r["kind"] == "table row" else r["kind"]
@@ -68,9 +79,49 @@ def nothing(dataset: Dataset) -> str:
     """A sentence where nothing in the folder can be used, else ""."""
     if count(dataset)["count"].sum():
         return ""
-    lost = dataset.rejected
+    lost, inside = dataset.rejected, boundary.listing(dataset.folder)
+    names = [f"{p.name}/" for p in inside.folders] + [p.name for p in inside.files]
     return (
         f"{dataset.folder}: nothing that can be used: no scene in scenes/, no photo in "
-        "street.csv, no location table in tables/, no benchmark folder"
+        "street.csv, no location table in tables/, no benchmark folder; it holds "
+        + (", ".join(names[:8]) + (" ..." if len(names) > 8 else "") if names else "nothing")
         + (f" ({len(lost)} rejected, the first: {lost[0]['reason']})" if lost else "")
     )
+
+
+def unread(dataset: Dataset) -> list[str]:
+    """What lies in a dataset folder and belongs to none of its parts, notes apart, each with what
+    it holds: "drive/ (60 pictures)"."""
+    paths = dataset.street()["path"].dropna().str.removeprefix("./")
+    taken = {*PARTS, *dataset.benchmarks(), *paths.str.split(r"[/\\]", n=1, regex=True).str[0]}
+    lost = {r["item"] for r in dataset.rejected}  # names of files, or a scene's without its suffix
+    for scene in dataset.scenes():
+        for path in (scene.path, *(asset.href for asset in scene.assets)):
+            if Path(path).is_relative_to(dataset.folder):
+                taken |= set(Path(path).relative_to(dataset.folder).parts[:1])
+    inside, found = boundary.listing(dataset.folder), []
+    for path in inside.folders + inside.files:
+        if path.name in taken or lost & {path.name, path.stem}:
+            continue
+        if path in inside.folders:
+            kinds = Counter(map(_kind, boundary.listing(path, deep=True).files))
+            del kinds["notes"]
+            if kinds:
+                holds = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+                found.append(f"{path.name}/ ({holds})")
+        elif table_files.stem_of(path) not in TABLES and _kind(path) != "notes":
+            found.append(path.name)
+    return found
+
+
+def _kind(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix in photo_folders.PICTURES:
+        return "pictures"
+    if suffix in (".tif", ".tiff", ".jp2"):
+        return "rasters"
+    return "notes" if suffix in boundary.NOTES else "other files"
+
+
+def _lost(dataset: Dataset, kind: str) -> list[dict]:
+    return [r for r in dataset.rejected if r["kind"] == kind]

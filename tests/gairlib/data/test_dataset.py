@@ -157,6 +157,42 @@ def test_a_table_without_the_needed_columns_is_named(tmp_path):
         Dataset(tmp_path).street()
 
 
+@pytest.mark.parametrize("how", ["argument", "environment"])
+@pytest.mark.parametrize(
+    ("name", "content", "fact"),
+    [
+        ("street.csv", b"id,latitude,longitude\n1,2,3\n", "lacks the columns photo_id"),
+        ("street.csv", b"", "no header"),
+        ("street.csv.gz", b"\x1f\x8b\x08\x00 cut", "not readable"),
+        ("street.parquet", b"PAR1", "not readable"),
+        ("mly_pids.csv", b"a,b\n1,2\n", "lacks the columns lon, lat"),
+        ("street/mapillary_image_description.json", b"[1", "mapillary_tools"),
+        ("streetscapes/a.csv", b"a,b\n1,2\n", "no Global Streetscapes table"),
+        ("dataset.json", b"[1", "not valid JSON"),
+    ],
+)
+def test_a_tolerant_dataset_lists_what_it_cannot_read(
+    tmp_path, monkeypatch, name, content, fact, how
+):
+    """Its neighbours are used; asking again lists nothing twice."""
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/t.csv").write_text("lon,lat,v\n1,2,3\n")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(content)
+    if how == "environment":
+        monkeypatch.setenv("GAIRLIB_TOLERANT", "1")
+    dataset = Dataset(tmp_path, tolerant=True if how == "argument" else None)
+    for _ in range(2):
+        assert len(dataset.street()) == 0 and len(dataset.tables()["t"]) == 1
+        if name != "dataset.json":
+            photos, reasons = dataset.photo_table()
+            assert len(photos) == len(reasons) == 0
+    (row,) = dataset.rejected
+    assert fact in row["reason"] and row["kind"] in ("photo table", "description")
+    with pytest.raises((BadInput, Missing)):
+        Dataset(tmp_path, tolerant=False).street()
+
+
 def test_tables_reject_by_file_and_row(tmp_path):
     folder = tmp_path / "tables"
     folder.mkdir()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from builders.small_files import ramp, write_photo, write_scene
 from PIL import Image
 
 from gairlib.data.dataset import Dataset
@@ -35,3 +36,36 @@ def test_columns_that_are_no_labels_are_listed_with_their_reason(tmp_path):
     found = inventory.no_labels(Dataset(tmp_path))
     assert found[["table", "column"]].values.tolist() == [["t", "OBJECTID_1"], ["t", "Shape_Area"]]
     assert "row" in found["reason"][0]
+
+
+def test_what_lies_outside_the_parts_is_named_with_what_it_holds(tmp_path):
+    write_scene(tmp_path / "scenes/a.tif", ramp(10, 32, 32))
+    write_photo(tmp_path / "photos/walk/1.jpg")
+    (tmp_path / "photos/walk/track.gpx").write_text("x")
+    write_photo(tmp_path / "drive/2/1.jpg")
+    write_photo(tmp_path / "drive/2/2.jpg")
+    (tmp_path / "drive/weights.pt").write_bytes(b"x")
+    (tmp_path / "photos.zip").write_bytes(b"PK")
+    for note in ("README.md", "sites.csv", "vectors/land.geojson", ".git/config", "Thumbs.db"):
+        (tmp_path / note).parent.mkdir(exist_ok=True)
+        (tmp_path / note).write_text("x")
+    (tmp_path / "street.csv").write_text("photo_id,path,lon,lat\na,./photos/walk/1.jpg,1,2\n")
+    dataset = Dataset(tmp_path)
+    assert inventory.unread(dataset) == ["photos.zip"]  # drive/2 is a class of drive/
+    (tmp_path / "street.csv").unlink()
+    (tmp_path / "drive/2").rename(tmp_path / "drive/batch_2")
+    parts = inventory.count(Dataset(tmp_path)).set_index("part")
+    assert "drive/ (1 other files, 2 pictures)" in parts.loc["not read", "note"]
+
+
+def test_a_table_of_photos_that_cannot_be_read_is_no_absent_one(tmp_path):
+    (tmp_path / "street.csv").write_text("photo_id,path\na,b.jpg\n")
+    dataset = Dataset(tmp_path, tolerant=True)
+    parts = inventory.count(dataset).set_index("part")
+    assert parts.loc["street", "note"] == (
+        "refused: street.csv: lacks the columns lon, lat; it has photo_id, path"
+    )
+    assert "it holds street.csv (1 rejected, the first: street.csv" in inventory.nothing(dataset)
+    (tmp_path / "street.csv").write_text("photo_id,path,lon,lat\na,b.jpg,1,2\n")
+    parts = inventory.count(Dataset(tmp_path)).set_index("part")
+    assert parts.loc["street", "note"] == "every photo is rejected, with its reason"
