@@ -273,6 +273,8 @@ def thumbnail(
     nodata = source.nodata or 0.0 if nodata is None else nodata
     raw = source.read(indexes, out_shape=(len(indexes), *small))
     top = ceiling(raw.dtype, min(factor or 1.0, 1.0))  # a factor too large must show
+    marks = np.unique(raw[raw >= top])
+    top = top if marks.size <= 2 else math.inf  # so many are values, on another scale
     sample = nodata_to_zero(raw, float(nodata), top)
     sample = unmasked(sample, source, mask_of(source), indexes[0], out_shape=small)
     return upright(sample, source)

@@ -112,7 +112,7 @@ def header(href: str, what: str, index: int = 1) -> Header:
         grid = Grid(crs, transform, source.width, source.height)
         scale = scene_metadata.declared_scale(source, [index], what)
         plain = scale is None and source.dtypes[0].startswith("float")
-        unit = source.units[index - 1] if plain else None
+        unit = scene_metadata.unit(source, index) if plain else None
         if not is_remote(href) and _cut_short(source, index, os.path.getsize(href)):
             raise BadInput(f"{what}: the file is cut short; fetch it again")
         return Header(grid, source.dtypes[0], source.tags(), scale, unit)

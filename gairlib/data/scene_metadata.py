@@ -135,15 +135,25 @@ Scale = tuple[float, float]  # reflectance = number x scale + offset
 
 
 def declared_scale(source, indexes: Sequence[int], what: str) -> Scale | None:
-    """The scale and offset that an open raster declares for its bands; None: it declares none.
-    BadInput where they differ from band to band."""
+    """The scale and offset that an open raster declares for its bands, to GDAL or in CF's tags
+    scale_factor and add_offset; None: it declares none. BadInput where they differ from band to
+    band."""
     found = {(source.scales[i - 1], source.offsets[i - 1]) for i in indexes}
+    if found == {(1.0, 0.0)}:
+        tags = [source.tags() | source.tags(i) for i in indexes]
+        with reading(what, "its tags scale_factor and add_offset are no numbers"):
+            found = {(float(t.get("scale_factor", 1)), float(t.get("add_offset", 0))) for t in tags}
     if len(found) > 1:
         raise BadInput(
             f"{what}: scale and offset differ from band to band; bring them to one scale"
         )
     scale, shift = found.pop()
     return None if (scale, shift) == (1.0, 0.0) else (scale, shift)
+
+
+def unit(source, index: int) -> str | None:
+    """The unit that an open raster states for a band, to GDAL or in a tag."""
+    return source.units[index - 1] or (source.tags() | source.tags(index)).get("units")
 
 
 def declared_factor(row: dict, units: Sequence[str | None], what: str) -> float | None:

@@ -80,7 +80,7 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
     nodata = float(source.nodata or 0.0)
     in_file = scene_metadata.declared_scale(source, indexes, what)
     plain = in_file is None and source.dtypes[0].startswith("float")
-    units = [source.units[i - 1] for i in indexes] if plain else []
+    units = [scene_metadata.unit(source, i) for i in indexes] if plain else []
     factor = scene_metadata.declared_factor(row, units, what)
     sample = thumbnail(source, indexes, nodata, factor=factor).reshape(10, -1)
     sample = check_digital_numbers(sample, what, factor)

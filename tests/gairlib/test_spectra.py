@@ -73,6 +73,9 @@ def test_values_above_all_snow_and_decibels_are_refused(tmp_path):
         path = write_scene(tmp_path / "a.tif", (dn * factor).clip(0, 65534).astype(np.uint16))
         with pytest.raises(BadInput, match=words):
             open_scene(path)
+    for level in (dn * 100, values(BANDS, SNOW) * 10.0):
+        with pytest.raises(BadInput, match="x 65535"):
+            open_scene(write_scene(tmp_path / "d.tif", level.astype(np.uint32)))
     decibels = 10 * np.log10(dn / 1e4).astype(np.float32)
     with pytest.raises(BadInput, match="decibels"):
         open_scene(write_scene(tmp_path / "b.tif", decibels))

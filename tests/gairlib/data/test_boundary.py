@@ -132,6 +132,11 @@ def test_scale_and_offset_of_the_file_come_before_any_guess(tmp_path):
                 open_scene(path)
         else:
             assert open_scene(path).offset == expected
+    for number, tags in enumerate(({"scale_factor": "0.0001", "add_offset": "0.0"}, {})):
+        path = scene(tmp_path / f"{number}.tif", land(1500))
+        with rasterio.open(path, "r+") as target:
+            target.update_tags(**tags)
+        assert open_scene(path).offset == (0 if tags else 1000)
 
 
 @pytest.mark.parametrize(
