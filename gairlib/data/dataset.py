@@ -30,7 +30,6 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +38,8 @@ import rasterio
 
 from gairlib.data import (
     boundary,
-    exif,
     photo_folders,
+    photo_list,
     photo_tables,
     photos,
     scene_folders,
@@ -305,12 +304,10 @@ class Dataset:
 
     def street_table(self) -> Path | None:
         """street.parquet, street.csv ... (`table_files.SUFFIXES`), else streetscapes/, or None."""
-        found = table_files.find(self.folder, "street")
-        folder = self.folder / "streetscapes"
-        return folder if found is None and folder.is_dir() else found
+        return photo_list.table_of(self.folder)
 
     def photo_table(self) -> Path | tables.Piece:
-        """What `pairing.pair` takes: the table's path, or (photos, reasons) by EXIF positions."""
+        """What `pairing.pair` takes: the table's path, or (photos, reasons), see `photo_list`."""
         if not self.tolerant:
             return self._photo_table()
         if "no photos" not in self._kept:
@@ -327,40 +324,23 @@ class Dataset:
         return none, tables.no_reasons(none.index)
 
     def _photo_table(self) -> Path | tables.Piece:
-        path = self.street_table()
-        if path is not None and not (path.is_dir() and photo_folders.in_batches(self.folder)):
-            return path
-        with boundary.reading(self.folder, "its table of photos cannot be read"):
-            found = photo_folders.read(self.folder)
-        if found is not None:
-            return found
-        if (self.folder / "street").is_dir():
-            return exif.folder_table(self.folder)
-        none = tables.no_photos()
-        return none, tables.no_reasons(none.index)
+        if "photo_table" not in self._kept:
+            self._kept["photo_table"] = photo_list.source(self.folder, self.check_photos)
+        return self._kept["photo_table"]
 
     def _read_street(self) -> pd.DataFrame:
         table = self.photo_table()
-        frame, reasons = self._photo_rows(table) if isinstance(table, Path) else table
+        frame, reasons = photo_list.read(table) if isinstance(table, Path) else table
         frame, reasons = frame.reset_index(drop=True), reasons.reset_index(drop=True)
         good = reasons.isna()
         double = frame.index[good][frame.loc[good, "photo_id"].duplicated()]
         reasons[double] = "photo_id stands more than once; first row kept"
         if self.check_photos:
-            good = reasons.index[reasons.isna()]
-            with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-                paths = [self.inside(frame.at[i, "path"]) for i in good]
-                results = pool.map(_photo_reason, paths, frame.loc[good, "is_spherical"])
-                for i, reason in zip(good, results):
-                    reasons[i] = reason
+            photo_list.check(frame, reasons, self.inside)
         for i in reasons.index[reasons.notna()]:
             label = frame.at[i, "photo_id"]
             self._reject("photo", f"row {i + 2}" if pd.isna(label) else label, reasons[i])
         return frame[reasons.isna()].reset_index(drop=True)
-
-    def _photo_rows(self, table: Path) -> tables.Piece:
-        with boundary.reading(table, "not readable as a table of photos"):
-            return photo_tables.read_photos(table)
 
     def photo(self, row: Mapping, size: int | None = None) -> np.ndarray:
         """The picture of a row of `street()` or of a manifest: uint8 RGB [H, W, 3], upright.
@@ -415,15 +395,6 @@ class Dataset:
             if any(_has_images(c) for c in classes if not photo_folders.batches(c.name)):
                 found[folder.name] = folder
         return found
-
-
-def _photo_reason(path: Path, sphere: bool) -> str | None:
-    try:
-        with boundary.reading(path):
-            photos.check(path, bool(sphere))
-    except (BadInput, Missing) as problem:
-        return str(problem)
-    return None
 
 
 def _has_images(folder: Path) -> bool:

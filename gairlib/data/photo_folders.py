@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from gairlib.data import photos, spheres, streetscapes, table_files, tables
+from gairlib.data import photos, streetscapes, table_files, tables
 from gairlib.data.boundary import listing, reading
 from gairlib.data.mapillary_images import LICENCE
 from gairlib.errors import BadInput, Missing
@@ -178,9 +178,11 @@ def _described(path: Path, root: Path, pictures: dict[str, list[str]]) -> tables
     frame = pd.DataFrame(rows, columns=names, dtype=object)
     frame = frame.map(lambda v: v if v is None else str(v)).astype("str")
     with reading(path):
-        frame["is_spherical"] = [_sphere(root, there) for there in frame["path"]]
-    photos, reasons = tables.photo_rows(frame)
-    return photos, tables.first_of(pd.Series(refused, index=frame.index, dtype=object), reasons)
+        frame["is_spherical"] = [
+            not pd.isna(there) and photos.sphere(root / there) is True for there in frame["path"]
+        ]
+    rows, reasons = tables.photo_rows(frame)
+    return rows, tables.first_of(pd.Series(refused, index=frame.index, dtype=object), reasons)
 
 
 def _by_end(name: str, pictures: dict[str, list[str]]) -> str | None:
@@ -193,17 +195,6 @@ def _by_end(name: str, pictures: dict[str, list[str]]) -> str | None:
 
     near = [p for p in pictures.get(Path(name).stem, []) if shared(p)]
     return max(near, key=shared, default=None)
-
-
-def _sphere(root: Path, path: str | None) -> bool:
-    """What the picture's own metadata say; a picture that cannot be opened is judged later."""
-    if pd.isna(path):
-        return False
-    try:
-        with photos.open_header(root / path) as image:
-            return spheres.spherical(image)
-    except (BadInput, Missing):
-        return False
 
 
 def _published(path: Path, pictures: dict[str, list[str]]) -> tables.Piece:

@@ -24,6 +24,7 @@ from gairlib.errors import BadInput, Missing
 
 IMAGES = (".jpg", ".jpeg", ".png")  # suffixes of benchmark images
 MAX_PIXELS = 120_000_000  # more is taken for a decompression bomb; a 15k panorama has 112M
+HEAD = 1 << 18  # bytes of a JPEG in which its metadata stand
 VIEW_YAWS = (0.0, 90.0, 180.0, 270.0)  # the views a spherical photo is cut into; 90 degrees wide
 
 # EXIF orientation -> how to turn the picture upright (Exif 3.0, 4.6.5, tag 274)
@@ -88,6 +89,22 @@ def check(path: str | Path, sphere: bool = False) -> tuple[int, int]:
         image.draft("RGB", (width // 8 or 1, height // 8 or 1))
         _upright_rgb(image, path)
     return (height, width) if turned else (width, height)
+
+
+def sphere(path: str | Path) -> bool | None:
+    """Whether a photo's own metadata call it equirectangular; None where they say nothing, or it
+    cannot be opened, which is judged elsewhere. The beginning of a JPEG is enough: metadata stand
+    there, in segments of 64 KiB at most."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(HEAD)
+        if start[:2] == b"\xff\xd8" and b"ProjectionType" not in start:
+            return None
+        with open_header(path) as image:
+            projection = spheres.metadata(image).get("ProjectionType")
+            return None if not projection else spheres.spherical(image)
+    except (BadInput, Missing, OSError, ValueError):
+        return None
 
 
 def perspective(

@@ -10,7 +10,7 @@ import pytest
 from builders.small_files import ORIGIN, ramp, write_photo, write_scene
 from builders.small_photos import SMALL, table
 from builders.small_scenes import item, on_10_m, write_bands
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from gairlib.data import scenes, tables
 from gairlib.data.dataset import Dataset
@@ -366,3 +366,42 @@ def test_other_tables_serve_as_the_photo_table(tmp_path, kind):
     if kind == "streetscapes":
         assert pairs.manifest["photo_source"].tolist() == ["Mapillary"] * 2
         assert set(pairs.manifest["licence"]) == {"CC BY-SA 4.0"}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("column", [None, "is_spherical"])
+def test_a_photos_own_metadata_say_what_its_table_does_not(tmp_path, suffix, column):
+    """GPano in XMP counts where the table is silent; where it is not, the table does."""
+    write_scene(tmp_path / "scenes/a.tif", ramp(10, 96, 96), baseline="3.0")
+    fields = {
+        "sphere": b'GPano:ProjectionType="equirectangular"',
+        "part": b'GPano:ProjectionType="equirectangular" GPano:FullPanoWidthPixels="128" '
+        b'GPano:CroppedAreaImageWidthPixels="64"',
+        "cylinder": b'GPano:ProjectionType="cylindrical"',
+        "plain": b"",
+        "denied": b'GPano:ProjectionType="equirectangular"',
+    }
+    street = table([30, 40, 50, 60, 35], [30, 40, 50, 60, 35]).assign(photo_id=list(fields))
+    street["path"] = [f"street/{name}{suffix}" for name in fields]
+    if column:
+        street[column] = [None, "", None, None, "false"]
+    (tmp_path / "street").mkdir()
+    for name, xmp in fields.items():
+        packet = b"<x:xmpmeta><a " + xmp + b"/></x:xmpmeta>"
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", packet.decode())
+        more = {"pnginfo": text} if suffix == ".png" else {"xmp": packet}
+        Image.new("RGB", (128, 64)).save(tmp_path / f"street/{name}{suffix}", **more)
+    street.to_csv(tmp_path / "street.csv", index=False)
+    dataset = Dataset(tmp_path)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = dataset.street().set_index("photo_id")["is_spherical"]
+    noted = [str(w.message) for w in told if "disagree" in str(w.message)]
+    right = {"sphere": True, "cylinder": False, "plain": False, "denied": column is None}
+    assert found.to_dict() == right
+    assert [r["item"] for r in dataset.rejected] == ["part"]
+    assert [f"denied{suffix}" in text for text in noted] == [True] * (column is not None)
+    pairs = pair(dataset.photo_table(), dataset.scenes(), photos_root=tmp_path, **SMALL)
+    views = pairs.manifest.groupby("source_photo_id").size()
+    assert views.to_dict() == {name: 4 if sphere else 1 for name, sphere in right.items()}
