@@ -28,7 +28,7 @@ export JUPYTER_PLATFORM_DIRS := 1
 # A variable as one word of the shell, whatever stands in it: a folder may be named `a$b "c"`.
 quoted = '$(subst ','\'',$(value $(1)))'
 
-.PHONY: repro pull docs test fuzz test-browser chromium pictures lab bench bench-all bench-gpu ablate scoreboard env lock sample lint data clean
+.PHONY: repro pull docs test fuzz test-browser chromium pictures lab bench bench-all bench-gpu ablate scoreboard env lock sample lint checkout data clean
 .DEFAULT_GOAL := help
 
 help:
@@ -50,11 +50,13 @@ $(VENV)/requirements.installed: requirements.lock pyproject.toml
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@cp requirements.lock $@
 
-data: env
+checkout: env
 	@test -e .git || { echo "No git checkout (unpacked from an archive?), which DVC needs: get the code with git clone"; exit 1; }
+
+data: checkout
 	$(BIN)/dvc pull -q data.dvc ablation/dvc.yaml
 
-pull: env
+pull: checkout
 	$(BIN)/dvc pull -q
 	$(BIN)/python -m research.pipeline.pixels
 

@@ -17,8 +17,10 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -202,6 +204,19 @@ def _write_json(path: Path, content: dict) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def end_with_parent() -> None:
+    """Ends this process, as SIGTERM does, when its parent is gone: DVC that is ended by a signal
+    hands none on to the stage that it runs."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent != 1:  # 1: it was gone before
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -224,6 +239,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     if options.threads:
         os.environ |= dict.fromkeys(THREADS, str(options.threads))
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the kernel is asked to end, as by Ctrl-C
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+    if "DVC_STAGE" in os.environ:
+        end_with_parent()
     try:
         if options.section and not options.params:
             raise BadInput("--section needs --params, the file that has the section")
@@ -240,6 +260,9 @@ def main(arguments: list[str] | None = None) -> int:
         sentence = problem.evalue if problem.ename in SENTENCES else str(problem)
         print(sentence, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"{options.notebook} was interrupted before its end", file=sys.stderr)
+        return 130
     print(f"{page}", flush=True)
     return 0
 

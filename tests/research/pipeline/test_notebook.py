@@ -5,8 +5,10 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -180,6 +182,65 @@ def test_a_defect_keeps_its_traceback(tmp_path, capsys):
     assert notebook.main([str(nb), "--html", str(tmp_path / "a.html")]) == 1
     error = capsys.readouterr().err
     assert "ZeroDivisionError" in error and "1 / n" in error
+
+
+def begun(folder: Path, *prefix: str) -> subprocess.Popen:
+    """The runner in a process of its own, in a cell that lasts, as DVC starts it."""
+    file = write_notebook(folder / "long.ipynb", "a = 1", "import time; print('here', flush=True)")
+    nb = nbformat.read(file, 4)
+    nb.cells += [nbformat.v4.new_code_cell("time.sleep(300)")]
+    nbformat.write(nb, str(file))
+    process = subprocess.Popen(
+        [*prefix, sys.executable, "-m", "research.pipeline.notebook", "long.ipynb"]
+        + ["--html", "long.html"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "DVC_STAGE": "long"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while "here" not in (line := process.stdout.readline()):
+        assert line, process.stderr.read()
+    return process
+
+
+def at_work(folder: Path) -> list[str]:
+    """Commands of the processes whose working folder this is."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve() == folder.resolve():
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+
+
+@linux
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_kernel_and_is_told_in_a_sentence(tmp_path, number):
+    process = begun(tmp_path)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "long.ipynb was interrupted before its end\n"
+    assert not at_work(tmp_path)
+
+
+@linux
+def test_the_end_of_the_process_that_started_a_stage_ends_the_stage(tmp_path):
+    """As DVC, which hands on no SIGTERM."""
+    starter = "import subprocess, sys; subprocess.run(sys.argv[1:])"
+    process = begun(tmp_path, sys.executable, "-c", starter)
+    process.kill()
+    process.communicate(timeout=60)  # the pipes close when all have ended
+    waited = time.monotonic() + 30
+    while at_work(tmp_path) and time.monotonic() < waited:
+        time.sleep(0.2)
+    assert not at_work(tmp_path)
 
 
 def test_a_page_that_needs_a_network_is_refused(tmp_path):
