@@ -315,13 +315,18 @@ class Dataset:
                 found = self._photo_table()
                 if isinstance(found, Path):
                     with boundary.reading(found, "not readable as a table of photos"):
-                        next(photo_tables.chunks(found))
+                        photo_tables.layout(found)
                 return found
             except (BadInput, Missing) as problem:
-                self._kept["no photos"] = True
-                self._reject("photo table", (self.street_table() or self.folder).name, problem)
+                return self._refused(problem)
         none = tables.no_photos()
         return none, tables.no_reasons(none.index)
+
+    def _refused(self, problem: Exception) -> tables.Piece:
+        """No photo, since their table cannot be read; from now on."""
+        self._kept["no photos"] = True
+        self._reject("photo table", (self.street_table() or self.folder).name, problem)
+        return self.photo_table()
 
     def _photo_table(self) -> Path | tables.Piece:
         if "photo_table" not in self._kept:
@@ -330,7 +335,14 @@ class Dataset:
 
     def _read_street(self) -> pd.DataFrame:
         table = self.photo_table()
-        frame, reasons = photo_list.read(table) if isinstance(table, Path) else table
+        if isinstance(table, Path):
+            try:
+                table = photo_list.read(table)
+            except (BadInput, Missing) as problem:
+                if not self.tolerant:
+                    raise
+                table = self._refused(problem)
+        frame, reasons = table
         frame, reasons = frame.reset_index(drop=True), reasons.reset_index(drop=True)
         good = reasons.isna()
         double = frame.index[good][frame.loc[good, "photo_id"].duplicated()]
@@ -362,12 +374,17 @@ class Dataset:
         found, seen = boundary.listing(self.folder / "tables"), set()
         for name, reason in found.odd:
             self._reject("table", name, reason)
+        for path in boundary.listing(self.folder).files:  # beside street.csv
+            known = path.suffix.lower() in table_files.UNREAD
+            if known and (path.suffix.lower() != ".json" or path.stem.lower() == "street"):
+                if why := table_files.why_unread(path):
+                    self._reject("table", path.name, why)
         for path in found.files:
             name = table_files.stem_of(path)
             try:
+                if why := table_files.why_unread(path):
+                    raise BadInput(why)
                 if table_files.suffix_of(path) is None:
-                    if path.suffix.lower() not in boundary.NOTES:
-                        raise BadInput("not a table that is read here; save it as CSV or Parquet")
                     continue
                 if name in seen:
                     raise BadInput(f"a second table of the name {name!r}; the first one kept")

@@ -41,13 +41,28 @@ def chunks(path: str | Path, rows: int = 500_000) -> Iterator[tables.Piece]:
     where no row can be read for lack of columns or of a reference system.
     """
     path = Path(path)
-    if path.is_dir():
+    published, points = layout(path)
+    if published:
         yield from streetscapes.read(path, rows)
         return
+    for frame, damaged in table_files.pieces(path, rows, CORE):
+        reasons = tables.no_reasons(frame.index)
+        if points is not None:
+            reasons = _place(frame, *points)
+        frame, moved = to_wgs84(frame)
+        photos, found = tables.photo_rows(frame)
+        yield photos, tables.first_of(damaged, reasons, moved, found)  # nearest to the cause
+
+
+def layout(path: Path) -> tuple[bool, tuple | None]:
+    """(whether these are tables of Global Streetscapes, `_points_of` a GeoParquet file without lon
+    and lat), by the header alone; Missing and BadInput as `chunks` raises them."""
+    if path.is_dir():
+        streetscapes.base_of(path)
+        return True, None
     names = table_files.columns(path, CORE)
     if streetscapes.recognise(names):
-        yield from streetscapes.read(path, rows)
-        return
+        return True, None
     points = None if {"lon", "lat"} <= set(names) else _points_of(path)
     given = {*names, *(("lon", "lat") if points else ())}
     missing = [name for name in tables.PHOTO_COLUMNS if name not in given]
@@ -56,13 +71,7 @@ def chunks(path: str | Path, rows: int = 500_000) -> Iterator[tables.Piece]:
             f"{path}: lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; it "
             f"has {', '.join(map(str, names[:12]))}"
         )
-    for frame, damaged in table_files.pieces(path, rows, CORE):
-        reasons = tables.no_reasons(frame.index)
-        if points is not None:
-            reasons = _place(frame, *points)
-        frame, moved = to_wgs84(frame)
-        photos, found = tables.photo_rows(frame)
-        yield photos, tables.first_of(damaged, reasons, moved, found)  # nearest to the cause
+    return False, points
 
 
 def read_photos(path: str | Path) -> tables.Piece:

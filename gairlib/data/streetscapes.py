@@ -49,7 +49,7 @@ def read(
     one name the table with positions has the say, then the first file by name.
     """
     path = Path(path)
-    base, others = _files(path) if path.is_dir() else (path, [])
+    base, others = base_of(path) if path.is_dir() else (path, [])
     names = table_files.columns(base, (*tables.NORMAL, *TEXT))
     if not recognise(names):
         raise BadInput(
@@ -128,7 +128,7 @@ def _filled(template: str, frame: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     return parts + rest, reasons
 
 
-def _files(folder: Path) -> tuple[Path, list[Path]]:
+def base_of(folder: Path) -> tuple[Path, list[Path]]:
     """(the table with positions, the other tables with a uuid) of a folder, by their headers."""
     found = [p for p in listing(folder).files if table_files.suffix_of(p)]
     names, last = {}, None

@@ -15,12 +15,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gairlib.data import csv_tables
-from gairlib.data.boundary import listing, reading
+from gairlib.data.boundary import NOTES, listing, reading
 from gairlib.data.csv_tables import EXACT, REASON
 from gairlib.data.tables import Piece, no_reasons
 from gairlib.errors import BadInput, Missing
 
 SUFFIXES = (".parquet", ".geoparquet", ".pq", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".txt.gz")
+# Tables of other programs, with the way out; what stands beside a shapefile is passed over with it
+UNREAD = {
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".numbers"), "save its sheet as CSV UTF-8"),
+    **dict.fromkeys(
+        (".geojson", ".gpkg", ".shp", ".fgb", ".kml", ".kmz", ".gpx", ".gml", ".gdb", ".tab"),
+        "export it to GeoParquet or CSV",
+    ),
+    **dict.fromkeys(
+        (".json", ".jsonl", ".ndjson", ".feather", ".arrow", ".sqlite", ".db", ".dta", ".sav", ".rds"),
+        "save it as Parquet or CSV",
+    ),
+}
+BESIDE = {".dbf", ".shx", ".cpg", ".sbn", ".sbx", ".qix", ".qml", ".qmd", ".csvt", ".vrt"}
 TEXT = ("photo_id", "path", "scene_id", "crs", "epsg")  # "007" is an id, not the number 7
 
 
@@ -35,6 +48,19 @@ def suffix_of(path: str | Path) -> str | None:
     """The one of SUFFIXES that a name ends in, in lower case; None: it is no table's name."""
     name = Path(path).name.lower()
     return next((s for s in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(s)), None)
+
+
+def why_unread(path: Path) -> str | None:
+    """Why a file of a folder of tables is not read, by its suffix; None: it is, or is a note. A
+    .json file of the name of a table beside it is a note on that."""
+    suffix = path.suffix.lower()
+    if suffix_of(path) or suffix in BESIDE or suffix == ".json" and find(path.parent, path.stem):
+        return None
+    if suffix in UNREAD:
+        return f"{suffix} is not read here; {UNREAD[suffix]}"
+    if suffix in NOTES:
+        return None
+    return "not a table that is read here; save it as CSV or Parquet"
 
 
 def stem_of(path: str | Path) -> str:
@@ -71,8 +97,8 @@ def columns(path: str | Path, once: Collection[str] = ()) -> list[str]:
         raise Missing(f"{path}: there is no such table")
     if is_parquet(path):
         names, double = csv_tables.told_apart(_parquet(path).schema_arrow.names)
-    elif path.suffix.lower() in (".xlsx", ".xls", ".ods"):
-        raise BadInput(f"{path}: a spreadsheet is not read here; save it as CSV UTF-8")
+    elif path.suffix.lower() in UNREAD:
+        raise BadInput(f"{path}: {why_unread(path)}")
     else:
         head = csv_tables.head(path)
         names, double = head.columns, head.double
