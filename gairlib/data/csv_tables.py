@@ -138,7 +138,11 @@ def _encoding(start: bytes, path: Path) -> str | None:
     line = start[:4096]
     for offset, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):  # without a mark
         zeros = line[offset::2]
-        if len(zeros) > 4 and zeros.count(0) > 0.7 * len(zeros) and not line[1 - offset :: 2].count(0):
+        if (
+            len(zeros) > 4
+            and zeros.count(0) > 0.7 * len(zeros)
+            and not line[1 - offset :: 2].count(0)
+        ):
             return encoding
     end = re.search(rb"[\r\n]", start)
     line = start[: end.start()] if end else start

@@ -29,7 +29,18 @@ UNREAD = {
         "export it to GeoParquet or CSV",
     ),
     **dict.fromkeys(
-        (".json", ".jsonl", ".ndjson", ".feather", ".arrow", ".sqlite", ".db", ".dta", ".sav", ".rds"),
+        (
+            ".json",
+            ".jsonl",
+            ".ndjson",
+            ".feather",
+            ".arrow",
+            ".sqlite",
+            ".db",
+            ".dta",
+            ".sav",
+            ".rds",
+        ),
         "save it as Parquet or CSV",
     ),
 }
