@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gairlib.data import csv_tables
+from gairlib.data import csv_head, csv_tables
 from gairlib.data.boundary import NOTES, listing, reading
 from gairlib.data.csv_tables import EXACT, REASON
 from gairlib.data.tables import Piece, no_reasons
@@ -107,11 +107,11 @@ def columns(path: str | Path, once: Collection[str] = ()) -> list[str]:
     if not path.is_file():
         raise Missing(f"{path}: there is no such table")
     if is_parquet(path):
-        names, double = csv_tables.told_apart(_parquet(path).schema_arrow.names)
+        names, double = csv_head.told_apart(_parquet(path).schema_arrow.names)
     elif path.suffix.lower() in UNREAD:
         raise BadInput(f"{path}: {why_unread(path)}")
     else:
-        head = csv_tables.head(path)
+        head = csv_head.head(path)
         names, double = head.columns, head.double
     for name in double:
         if name in once:
@@ -210,7 +210,7 @@ def _parquet_tables(path: Path, rows: int) -> Iterator[pa.Table]:
     """Row groups in parts; what is damaged in one comes as empty rows with a reason."""
     with _parquet(path) as file:
         schema = file.schema_arrow
-        names, _ = csv_tables.told_apart(schema.names)
+        names, _ = csv_head.told_apart(schema.names)
         schema = pa.schema([field.with_name(name) for field, name in zip(schema, names)])
         yield _with_reason(schema.empty_table())
         for group in range(file.num_row_groups):

@@ -1,4 +1,4 @@
-"""CSV files as spreadsheets, old computers and downloads leave them: read right, or one sentence."""
+"""CSV files as spreadsheets, old computers and downloads leave them: read, or one sentence."""
 
 import gzip
 import io
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gairlib.data import csv_tables, photo_tables
+from gairlib.data import csv_head, photo_tables
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
 
@@ -118,7 +118,7 @@ def test_what_is_no_table_is_one_rejected_file_that_says_what_it_is(tmp_path, co
     (tmp_path / "tables/b.csv").write_text(PLAIN)
     (tmp_path / "street.csv").write_bytes(content)
     with pytest.raises(BadInput, match=match):
-        csv_tables.head(tmp_path / "street.csv")
+        csv_head.head(tmp_path / "street.csv")
     dataset = Dataset(tmp_path, tolerant=True)
     assert len(dataset.street()) == 0 and list(dataset.tables()) == ["b"]
     assert [row["item"] for row in dataset.rejected] == ["street.csv", "a.csv"]
@@ -145,10 +145,10 @@ def test_a_gzip_file_that_breaks_off_keeps_what_came_before(tmp_path):
 
 
 def test_names_that_stand_twice_are_told_apart_in_time():
-    names, double = csv_tables.told_apart(["a", "a.1", "a", "b", "a"])
+    names, double = csv_head.told_apart(["a", "a.1", "a", "b", "a"])
     assert names == ["a", "a.1", "a.2", "b", "a.3"] and double == ["a"]
     start = time.perf_counter()
-    names, double = csv_tables.told_apart(["x"] * 50_000 + [f"c{k}" for k in range(50_000)])
+    names, double = csv_head.told_apart(["x"] * 50_000 + [f"c{k}" for k in range(50_000)])
     assert len(set(names)) == 100_000 and time.perf_counter() - start < 2
 
 
