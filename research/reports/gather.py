@@ -32,7 +32,8 @@ class TaskRecord:
     """A task as its record says: none of this is read out of a name.
 
     stage: of DVC; page: name of the runner's record ("60-rs-landcover"); judged: (split, metric) of
-    what it is judged by, the headline first ([] for a record that does not say).
+    what it is judged by, the headline first ([] for a record that does not say); notes: sentences
+    on data and result.
     """
 
     name: str
@@ -45,6 +46,7 @@ class TaskRecord:
     data: str = ""
     splits: dict[str, Split] = field(default_factory=dict)
     judged: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -128,7 +130,8 @@ def gather(
 def _task(name: str, record: dict) -> TaskRecord:
     splits = {n: Split(**split) for n, split in record.get("splits", {}).items()}
     judged = [(split, metric) for _, split, metric in record.get("mainline", [])]
-    about = {k: record[k] for k in ("question", "claim", "status", "reason", "data") if k in record}
+    known = ("question", "claim", "status", "reason", "data", "notes")
+    about = {k: record[k] for k in known if k in record}
     return TaskRecord(
         name, f"benchmark@{name}", f"60-{name}", **about, splits=splits, judged=judged
     )

@@ -19,6 +19,7 @@ from research.reports.gather import gather as gather_run
 from research.reports.lines import Line, lines
 from research.reports.words import Amount, label, number, quantity
 from research.tasks import inventory
+from research.tasks.data import ONE_AREA
 
 # stage -> (page, its figure, keys of its headline numbers; the first one there is shown large, with
 # its interval where the metrics hold one)
@@ -94,6 +95,7 @@ class Report:
     pairing: dict
     gallery: list[report_gallery.Picture]
     nothing: str = ""  # a sentence where nothing in the folder can be used
+    limits: list[str] = field(default_factory=list)  # what the splits of this data cannot show
     pages: list[tuple[str, str, str]] = field(default_factory=list)  # title, what, name
     copies: dict[str, Path] = field(default_factory=dict)  # name in the reports folder -> original
 
@@ -166,6 +168,7 @@ def gather(
         pairing=read(run.outputs / "pair/report.json"),
         gallery=report_gallery.pictures(dataset, run.outputs / "pair"),
         nothing=inventory.nothing(dataset),
+        limits=_limits(run),
         pages=[(title, what, name) for title, what, _, name in there],
         copies={name: path for _, _, path, name in there if path.parent != run.reports},
     )
@@ -281,6 +284,16 @@ def _rows(run: Run) -> pd.DataFrame:
     columns = "task split metric encoder probe value low high unit n cluster clusters".split()
     rows = run.rows[run.rows["seed"].astype(str) == "mean"]
     return rows.loc[rows["task"].isin([t.name for t in run.benchmarks]), columns]
+
+
+def _limits(run: Run) -> list[str]:
+    """The notes on splits inside one area, once each, with the tasks that they hold for."""
+    tasks: dict[str, list[str]] = {}
+    for task in run.benchmarks:
+        for note in task.notes:
+            if note.startswith(ONE_AREA):
+                tasks.setdefault(note, []).append(task.name)
+    return [f"{', '.join(names)}: {note}" for note, names in tasks.items()]
 
 
 def _skipped(run: Run) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ FEW = 100  # labels of the few-label split: labels are what a pretrained encoder
 PHOTO_BLOCK_DEGREES = 0.1
 CITY_BLOCK_DEGREES = (PHOTO_BLOCK_DEGREES, 0.05, 0.02, 0.01, 0.005, 0.002)
 MIN_BLOCKS = 10  # two in each fold
+ONE_AREA = "all examples lie in one area"  # how the note on such a split begins
 ONE_CITY = 0.1  # degrees: with smaller blocks a split says nothing about other places
 
 
@@ -165,7 +166,7 @@ def of_one_city(cluster: str, degrees: float | None) -> list[str]:
     if degrees is None or degrees >= ONE_CITY:
         return []
     return [
-        f"all examples lie in one area: places are {cluster}s (about {111 * degrees:.2g} km), so "
+        f"{ONE_AREA}: places are {cluster}s (about {111 * degrees:.2g} km), so "
         "the split shows what is known of streets not seen in this area, and nothing about other "
         "cities"
     ]

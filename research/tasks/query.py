@@ -132,7 +132,7 @@ def ask(dataset: Dataset, pairs_folder, photo_px: int) -> tuple:
     pairs = store.load(pairs_folder)
     count = pairs.manifest["photo_id"].nunique() if len(pairs.manifest) else 0
     if count < 2:
-        raise Skipped(f"{count} pairs in {pairs_folder}, two are needed")
+        raise Skipped(f"{count} pair{'' if count == 1 else 's'} in {pairs_folder}, two are needed")
     rows, label = held_out(pairs.manifest)
     training = pairs.manifest[pairs.manifest["split"] == "train"].drop_duplicates("photo_id")
     outside = training[~training["photo_id"].isin(rows["photo_id"])]

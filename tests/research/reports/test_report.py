@@ -1,5 +1,6 @@
 """The report: says what ran and what did not, for any state of the outputs, without a network."""
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -17,6 +18,7 @@ from research.evaluation.table import OURS, RANDOM
 from research.figures import style
 from research.pipeline.offline import external_loads
 from research.reports import gallery, report
+from research.tasks.data import of_one_city
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -226,6 +228,19 @@ def test_a_folder_of_nothing_says_so_and_what_stages_skipped(tmp_path):
     text = report.page(found)
     assert "nothing that can be used" in text and "no &lt;b&gt;scene" in text
     assert "data are real" not in text
+
+
+def test_what_a_split_inside_one_area_can_show_stands_beside_the_results(dataset, tmp_path):
+    encoders = {OURS: (0.5, "", "ridge"), RANDOM: (0.4, "wins", "ridge")}
+    said = of_one_city("0.002° block", 0.002)
+    for task, notes in (("sv-a", said), ("sv-b", [*said, "other"]), ("sv-c", ["other"])):
+        put(tmp_path / "outputs", task, "photo", "R2", encoders)
+        path = tmp_path / f"outputs/benchmark/{task}/result.json"
+        write_json(path, json.loads(path.read_text()) | {"notes": notes})
+    found = report.gather(dataset, **folders(tmp_path))
+    (limit,) = found.limits
+    assert limit.startswith("sv-a, sv-b: all examples lie in one area") and "other cities" in limit
+    assert limit in html.unescape(report.page(found))
 
 
 def test_a_torn_file_is_named(dataset, tmp_path):
