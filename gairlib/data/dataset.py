@@ -48,7 +48,7 @@ from gairlib.data import (
     tables,
 )
 from gairlib.data.scene import Scene, upright
-from gairlib.data.scene_assets import band_of
+from gairlib.data.scene_assets import DIFFERS, band_of
 from gairlib.data.scenes import open_scene
 from gairlib.errors import BadInput, Missing
 
@@ -143,8 +143,12 @@ class Dataset:
         rows, listed = self._scene_rows(), self._stac_scenes()
         used = {Path(asset.href).absolute() for scene in listed for asset in scene.assets}
         used |= {folder for path in used for folder in path.parents}
+        refused = self._rejected.get("scene", [])
+        differ = {r["item"] for r in refused if DIFFERS in r["reason"]}
         for scene_id, path, row, files in rows:
-            if used & {one.absolute() for one in files or (self.folder / path,)}:
+            if scene_id in differ or used & {
+                one.absolute() for one in files or (self.folder / path,)
+            }:
                 continue  # an item describes it
             if scene_id in seen:
                 self._reject("scene", scene_id, "scene_id stands more than once; first one kept")

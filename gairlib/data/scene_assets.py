@@ -37,6 +37,7 @@ from gairlib.data.scene import (
 from gairlib.errors import BadInput, Missing
 
 SUFFIXES = (".tif", ".tiff", ".jp2")
+DIFFERS = "its pixels are not where its item says"
 SHIFT = 0.01  # in pixels of the finest band: corners closer than this are the same corner
 
 
@@ -167,7 +168,7 @@ def _opened(one: Found, band: str, what: str) -> Found:
     head = header(one.href, f"{what}, band {band} ({name})", one.index)
     if one.grid is not None and not _same(one.grid, head.grid):
         raise BadInput(
-            f"{what}, band {band}: its pixels are not where its item says: {name} has "
+            f"{what}, band {band}: {DIFFERS}: {name} has "
             f"{head.grid.describe()}, the item {one.grid.describe()}"
         )
     return replace(

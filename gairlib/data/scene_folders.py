@@ -41,7 +41,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Found:
-    """Scenes, STAC items that are scenes of their own, and (name, reason) of what is neither."""
+    """Scenes, files of STAC items that are scenes of their own, and (name, reason) of what is
+    neither."""
 
     scenes: list[Entry] = field(default_factory=list)
     items: list[Path] = field(default_factory=list)
@@ -56,7 +57,7 @@ def find(folder: Path, name: str, skip: tuple[str, ...] | None = None) -> Found:
     if is_product(folder) or _by_resolution(listed.folders):
         return Found([Entry(name, folder)])
     products = _products(listed.files)
-    scenes, items = [], []
+    scenes, items, collections = [], [], []
     odd = list(listed.odd) if skip is None else []
     for below in listed.folders:
         if skip is None or below.name not in skip and (_holds_bands(below) or _is_answer(below)):
@@ -73,15 +74,15 @@ def find(folder: Path, name: str, skip: tuple[str, ...] | None = None) -> Found:
             continue
         if suffix in RASTERS:
             scenes.append(Entry(path.stem, path))
-        elif suffix == ".json" and _is_item(path):
-            items.append(path)
+        elif suffix in (".json", ".geojson") and (kind := _stac(path)):
+            (items if kind == "Feature" else collections).append(path)
         elif (skip is None or _PRODUCT.match(path.name)) and (why := _no_raster(path)):
             odd.append((path.name, why))
     described = {p for s in scenes for p in (s.path.stem, s.path.name, s.id) if not s.files}
     items = [path for path in items if path.stem not in described]
     if len(products) == len(items) == 1:
         items = []  # it describes the one product, see scene_assets.open_folder
-    return Found(_told_apart(scenes), items, odd)
+    return Found(_told_apart(scenes), items + collections, odd)
 
 
 def _told_apart(scenes: list[Entry]) -> list[Entry]:
@@ -160,13 +161,16 @@ def _holds_bands(folder: Path) -> bool:
     return len(named & set(bands.BANDS)) >= LEAST
 
 
-def _is_item(path: Path) -> bool:
-    """Whether a JSON file is a STAC item with assets; False where it cannot be read."""
+def _stac(path: Path) -> str | None:
+    """Feature or FeatureCollection where a JSON file is a STAC item with assets, or several; None
+    where it is another thing or cannot be read."""
     try:
-        item = json.loads(path.read_text(encoding="utf-8-sig"))
-        return item.get("type") == "Feature" and bool(item.get("assets"))
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return False
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        kind = content.get("type")
+        first = content["features"][0] if kind == "FeatureCollection" else content
+        return kind if first.get("type") == "Feature" and first.get("assets") else None
+    except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError):
+        return None
 
 
 def _no_raster(path: Path) -> str | None:

@@ -69,7 +69,7 @@ def from_file(path: str | Path, **options) -> tuple[list[Scene], list[dict]]:
     if not path.is_file():
         raise Missing(f"{path}: there is no such file")
     with reading(path, "not readable as STAC JSON"):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         kind = content.get("type")
         items = list(content.get("features") or []) if kind == "FeatureCollection" else []
     if kind == "FeatureCollection":

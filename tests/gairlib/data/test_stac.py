@@ -213,6 +213,32 @@ def test_a_local_file_is_not_what_its_item_says(tmp_path, change):
     assert "B02" in rejected[0]["reason"]
 
 
+def test_a_folder_is_not_read_against_what_its_item_says(tmp_path):
+    """All bands lie elsewhere than the item says: of another tile, or warped. So in a file of items
+    of any name among the scenes, with a byte order mark."""
+    write_bands(tmp_path / "scenes/a", size=64, origin=(ORIGIN[0] + 5000, ORIGIN[1]))
+    write_bands(tmp_path / "scenes/b", size=64)
+    features = [item(id, id, size=64) for id in "ab"]
+    content = json.dumps({"type": "FeatureCollection", "features": features})
+    (tmp_path / "scenes/found.geojson").write_text(content, encoding="utf-8-sig")
+    dataset = Dataset(tmp_path)
+    assert [(s.id, s.offset_source) for s in dataset.scenes()] == [("b", "stac")]
+    assert [r["item"] for r in dataset.rejected] == ["a"]
+    assert "not where its item says" in dataset.rejected[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    "where", ["/home/jo/s2/a", "C:\\s2\\a", "file:///home/jo/s2/a", "/vsis3/x/a"]
+)
+def test_items_of_another_computer(tmp_path, where):
+    written = write_bands(tmp_path / "scenes/a", size=64)
+    (tmp_path / "items.json").write_text(json.dumps(item("a", where, size=64)))
+    dataset = Dataset(tmp_path)
+    (scene,) = dataset.scenes()
+    assert dataset.rejected == [] and scene.offset_source == "stac" and not scene.remote
+    np.testing.assert_array_equal(scenes.read(scene), on_10_m(written) - 1000)
+
+
 @pytest.mark.parametrize("place", ["scenes/{id}", "{id}", "scenes/{id}.SAFE/R10m", "s2/{id}"])
 @pytest.mark.parametrize("name", ["{band}.tif", "{key}.tif", "T32TMT_{band}_10m.tif"])
 def test_local_copies_of_what_a_collection_has_on_its_server(tmp_path, place, name):
