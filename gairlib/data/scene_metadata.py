@@ -73,45 +73,6 @@ def sidecar(path: str | Path) -> dict:
     return item
 
 
-def band_names(item: dict, filename: str) -> list[str | None]:
-    """Band names of the asset that points at `filename` (eo:bands, or bands in STAC 1.1), or []."""
-    with reading(filename, "the bands of its STAC item cannot be understood"):
-        for asset in (item.get("assets") or {}).values():
-            if Path(str(asset.get("href", ""))).name == filename:
-                return [band_label(b) for b in asset.get("eo:bands") or asset.get("bands") or []]
-    return []
-
-
-def band_label(band: dict) -> str | None:
-    """What a STAC item calls a band: the first of its name, common name, wavelength and description
-    that can be understood, else the first that is there."""
-    keys = ("name", "common_name", "center_wavelength", "description")
-    said = [band.get(k) or band.get(f"eo:{k}") for k in keys]
-    said[2] = f"{said[2]} um" if said[2] else None
-    return next((s for s in said if canonical(s)), next(filter(None, said), None))
-
-
-def names_in_tags(source) -> list[list[str | None]]:
-    """Lists of band names that an open raster keeps outside of its descriptions, one name a band:
-    in tags of its bands (a name, ENVI's wavelength, GDAL's CENTRAL_WAVELENGTH_UM), or as a list in
-    one tag of the file, as Python or ENVI write lists."""
-    own = [source.tags(i) | source.tags(i, ns="IMAGERY") for i in source.indexes]
-    own = [{_plain(k): v for k, v in tags.items()} for tags in own]
-    found = [[tags.get(key) for tags in own] for key in (*_NAMES, *_WAVES)]
-    whole = {_plain(k): v for k, v in (source.tags() | source.tags(ns="ENVI")).items()}
-    found += [re.findall(r"[^\s,;'\"{}\[\]()][^,;'\"{}\[\]()]*", whole.get(k, "")) for k in _LISTS]
-    return [names for names in found if len(names) == source.count and any(names)]
-
-
-_NAMES = ("longname", "bandname", "name", "commonname", "standardname", "description")
-_WAVES = ("wavelength", "centerwavelength", "centralwavelength", "centralwavelengthum")
-_LISTS = ("bandnames", "bands", "band", "longname", "descriptions", "wavelength")
-
-
-def _plain(key: str) -> str:
-    return re.sub(r"[^a-z]", "", key.lower().removeprefix("eo:"))
-
-
 def baseline_number(text, what: str = "file") -> float:
     """ "05.09", "N0509", 5.09 -> 5.09; BadInput otherwise."""
     found = re.fullmatch(r"[Nn]?(\d{1,2})\.?(\d{2})?0?", str(text).strip())

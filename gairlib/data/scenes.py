@@ -21,7 +21,7 @@ from affine import Affine
 from rasterio.windows import Window
 
 from gairlib import bands, spectra
-from gairlib.data import scene_assets, scene_metadata
+from gairlib.data import band_names, scene_assets, scene_metadata
 from gairlib.data.boundary import reading
 from gairlib.data.scene import (
     Scene,
@@ -126,14 +126,14 @@ def _names(source, item: dict, filename: str, what: str) -> tuple[list[str | Non
     names = [source.descriptions[i - 1] for i in kept]
     if set(bands.BANDS) & set(bands.understood(names)):
         return names, kept
-    listed = scene_metadata.band_names(item, filename)
+    listed = band_names.in_item(item, filename)
     if len(listed) == source.count:
         listed = [listed[i - 1] for i in kept]
     if listed and len(listed) != len(kept):
         raise BadInput(
             f"{what}: its STAC item names {len(listed)} bands, but the file has {source.count}"
         )
-    for tags in [] if listed else scene_metadata.names_in_tags(source):
+    for tags in [] if listed else band_names.in_tags(source):
         tags = [tags[i - 1] for i in kept]
         if set(bands.BANDS) & set(bands.understood(tags)):
             return tags, kept

@@ -26,7 +26,7 @@ import shapely
 from shapely.geometry import Polygon, box, shape
 
 from gairlib import bands
-from gairlib.data import scene_assets, scene_metadata
+from gairlib.data import band_names, scene_assets
 from gairlib.data.boundary import listing
 from gairlib.data.scene import Scene, is_remote, name_of, outline, transformer
 from gairlib.data.scene_assets import Found, Grid, band_of
@@ -125,7 +125,7 @@ def _bands(item: pystac.Item, what: str, shared: Collection[str]) -> dict[str, F
             continue
         fields = data[key].extra_fields
         listed = fields.get("bands") or fields.get("eo:bands") or [{}]
-        known = [bands.canonical(scene_metadata.band_label(b)) for b in listed]
+        known = [bands.canonical(band_names.label(b)) for b in listed]
         band, metres = band_of(key)
         rank = 0
         if len(known) > 1:  # several bands in one file: only if it is the whole product
