@@ -121,7 +121,9 @@ NO_VALUES = frozenset(
     "range skew kurtosis entropy contrast uncertainty error".split()
 )
 GENERIC = re.compile(r"(?:band|layer|lyr|channel|ch|b|bande|banda)?[ ._-]*0*(\d+)", re.I)
-_NUMBERED = re.compile(r"\bband[ _-]?0*(\d{1,2})(a?)\b|^0*(\d{1,2})(a?)$")
+_NUMBERED = re.compile(
+    r"(?<![a-z])(?:band|channel|ch|b)[ ._-]?0*(\d{1,2})(a?)(?![a-z0-9])|^0*(\d{1,2})(a?)$"
+)
 _BARE = re.compile(r"(?<![\d.])(\d{3,4}(?:\.\d+)?|[0-2]\.\d+)(?![\d.])")
 _WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*(?:nm|um|[\u00b5\u03bc]m|micro|nanom)")
 
@@ -143,7 +145,10 @@ def canonical(name: str | None) -> str | None:
     text, words = _parts(name)
     found = {_number(*m.groups()) for w in words if (m := re.fullmatch(r"b0*(\d{1,2})(a?)", w))}
     if not found:  # "Band 8A": a number alone is a place in the file, not a name
-        found = {_number(*m.groups()) for m in re.finditer(r"\bband[ _-]?0*(8)(a)\b", text)}
+        found = {
+            _number(*m.groups())
+            for m in re.finditer(r"(?<![a-z])band[ ._-]?0*(8)(a)(?![a-z0-9])", text)
+        }
     found = found or {_at(float(m[1])) for m in _WITH_UNIT.finditer(text)} - {None}
     found = found or _colours(words)
     return next(iter(found)) if len(found) == 1 else None

@@ -99,16 +99,16 @@ def declared_scale(source, indexes: Sequence[int], what: str) -> Scale | None:
     """The scale and offset that an open raster declares for its bands, to GDAL or in CF's tags
     scale_factor and add_offset; None: it declares none. BadInput where they differ from band to
     band."""
-    found = {(source.scales[i - 1], source.offsets[i - 1]) for i in indexes}
-    if found == {(1.0, 0.0)}:
+    found = [(source.scales[i - 1], source.offsets[i - 1]) for i in indexes]
+    if set(found) == {(1.0, 0.0)}:
         tags = [source.tags() | source.tags(i) for i in indexes]
         with reading(what, "its tags scale_factor and add_offset are no numbers"):
-            found = {(float(t.get("scale_factor", 1)), float(t.get("add_offset", 0))) for t in tags}
-    if len(found) > 1:
+            found = [(float(t.get("scale_factor", 1)), float(t.get("add_offset", 0))) for t in tags]
+    if len(set(map(str, found))) > 1:  # NaN is not NaN
         raise BadInput(
             f"{what}: scale and offset differ from band to band; bring them to one scale"
         )
-    scale, shift = found.pop()
+    scale, shift = found[0]
     return None if (scale, shift) == (1.0, 0.0) else (scale, shift)
 
 

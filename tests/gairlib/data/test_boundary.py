@@ -123,12 +123,17 @@ def test_a_rotated_raster_is_refused(tmp_path):
 
 
 def test_scale_and_offset_of_the_file_come_before_any_guess(tmp_path):
-    for scale, shift, expected in ((1e-4, 0.0, 0), (1e-4, -0.1, 1000), (2.75e-5, -0.2, None)):
+    for scale, shift, expected in (
+        (1e-4, 0.0, 0),
+        (1e-4, -0.1, 1000),
+        (2.75e-5, -0.2, None),
+        (np.nan, 0.0, None),
+    ):
         path = scene(tmp_path / "a.tif", land(1500))
         with rasterio.open(path, "r+") as target:
             target.scales, target.offsets = (scale,) * 10, (shift,) * 10
         if expected is None:
-            with pytest.raises(BadInput, match="2.75e-05"):
+            with pytest.raises(BadInput, match=f"declare the scale {scale:.6g}"):
                 open_scene(path)
         else:
             assert open_scene(path).offset == expected
@@ -300,6 +305,8 @@ LISTS = {  # of band names, by who writes them
     "nbart_red_edge_3|nbart_nir_1|nbart_nir_2|nbart_swir_2|nbart_swir_3",
     "numbers": "|".join(f"Band {b[1:].lstrip('0')}" for b in BANDS),
     "numbers alone": "|".join(b[1:].lstrip("0") for b in BANDS),
+    "numbers, with a sensor": "|".join(f"S2_Band_{b[1:]}" for b in BANDS),
+    "numbers, spaced": "|".join(f"B {b[1:].lstrip('0')}" for b in BANDS),
     "ESA": "Band 2 - Blue|Band 3 - Green|Band 4 - Red|Band 5 - Vegetation red edge|"
     "Band 6 - Vegetation red edge|Band 7 - Vegetation red edge|Band 8 - NIR|"
     "Band 8A - Narrow NIR|Band 11 - SWIR|Band 12 - SWIR",
