@@ -208,7 +208,8 @@ class Dataset:
         if table is not None:
             for row in self._table_rows("scene", table, ("scene_id", "path")):
                 rows.append((row["scene_id"], row["path"], row, ()))
-                listed.add(os.path.normpath(row["path"].replace("\\", "/")))
+                there = boundary.inside(self.folder, row["path"])
+                listed.add(Path(os.path.relpath(there, self.folder)).as_posix())
         home, skip = self.folder / "scenes", None
         if not home.is_dir():  # a folder that is nothing but scenes, or one product
             home, skip = self.folder, PARTS

@@ -405,3 +405,14 @@ def test_a_photos_own_metadata_say_what_its_table_does_not(tmp_path, suffix, col
     pairs = pair(dataset.photo_table(), dataset.scenes(), photos_root=tmp_path, **SMALL)
     views = pairs.manifest.groupby("source_photo_id").size()
     assert views.to_dict() == {name: 4 if sphere else 1 for name, sphere in right.items()}
+
+
+@pytest.mark.parametrize(
+    "path", ["Scenes/A.TIF", "scenes\\a.tif", "./scenes//a.tif", "SCENES\\a.tif"]
+)
+def test_a_scene_whose_row_spells_its_path_in_another_way_is_one_scene(tmp_path, path):
+    write_scene(tmp_path / "scenes/a.tif", ramp(10, 32, 32))
+    table = f"scene_id,path,processing_baseline\nx,{path},04.00\n"
+    (tmp_path / "scenes.csv").write_text(table)
+    dataset = Dataset(tmp_path)
+    assert [(s.id, s.offset) for s in dataset.scenes()] == [("x", 1000)] and not dataset.rejected
