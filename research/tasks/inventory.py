@@ -23,23 +23,28 @@ def count(dataset: Dataset) -> pd.DataFrame:
     by_count = [s.id for s in scenes if s.layout in ("s2-10", "l2a-12")]
     if by_count:
         note += f"; bands by count, not by name: {len(by_count)}"
-    rows = [("scenes", len(scenes), note if scenes else "absent: scenes/*.tif")]
+    rows = [("scenes", len(scenes), note if scenes else _none(dataset, "scene", "scenes/*.tif"))]
     extra = [c for c in street if c not in ("photo_id", "path", "lon", "lat")]
     note = f"columns: {', '.join(extra)}"
     if not dataset.street_table():
         found = ", ".join(p.name for p in photo_folders.find(dataset.folder))
-        note = f"positions from {found or 'EXIF'}" if len(street) else "absent: street.csv"
-    refused = [r["reason"] for r in _lost(dataset, "photo table")]
-    if not len(street) and (refused or _lost(dataset, "photo")):
-        note = f"refused: {refused[0]}" if refused else "every photo is rejected, with its reason"
+        note = f"positions from {found or 'EXIF'}"
+    if not len(street):
+        refused = [r["reason"] for r in _lost(dataset, "photo table")]
+        note = f"refused: {refused[0]}" if refused else _none(dataset, "photo", "street.csv")
     rows.append(("street", len(street), note))
     covered = sum((dataset.folder / "landcover" / f"{s.id}.tif").is_file() for s in scenes)
-    rows.append(("landcover", covered, "" if covered else "absent: landcover/<scene_id>.tif"))
+    maps = [p for p in boundary.listing(dataset.folder / "landcover").files if _kind(p) != "notes"]
+    others = [p.name for p in maps if p.stem not in {s.id for s in scenes}]
+    note = "" if covered else "absent: landcover/<scene_id>.tif"
+    if others:
+        note = f"named as no usable scene, which a map must be: {', '.join(others[:8])}"
+    rows.append(("landcover", covered, note))
     for name, frame in location.items():
         targets = [c for c in frame if c not in ("lon", "lat")]
         rows.append((f"tables/{name}", len(frame), f"targets: {', '.join(targets)}"))
     if not location:
-        rows.append(("tables", 0, "absent: tables/*.csv"))
+        rows.append(("tables", 0, _none(dataset, "table", "tables/*.csv")))
     for name, folder in dataset.benchmarks().items():
         images = pictures(folder)
         rows.append((name, len(images), f"{len({p.parent for p in images})} classes"))
@@ -121,6 +126,11 @@ def _kind(path: Path) -> str:
     if suffix in (".tif", ".tiff", ".jp2"):
         return "rasters"
     return "notes" if suffix in boundary.NOTES else "other files"
+
+
+def _none(dataset: Dataset, kind: str, where: str) -> str:
+    """The note on a part of which nothing is used."""
+    return f"every {kind} is rejected" if _lost(dataset, kind) else f"absent: {where}"
 
 
 def _lost(dataset: Dataset, kind: str) -> list[dict]:

@@ -68,4 +68,25 @@ def test_a_table_of_photos_that_cannot_be_read_is_no_absent_one(tmp_path):
     assert "it holds street.csv (1 rejected, the first: street.csv" in inventory.nothing(dataset)
     (tmp_path / "street.csv").write_text("photo_id,path,lon,lat\na,b.jpg,1,2\n")
     parts = inventory.count(Dataset(tmp_path)).set_index("part")
-    assert parts.loc["street", "note"] == "every photo is rejected, with its reason"
+    assert parts.loc["street", "note"] == "every photo is rejected"
+
+
+def test_a_part_of_which_all_is_rejected_is_no_absent_one(tmp_path):
+    """A map in landcover/ that has no scene's name is named, whether others have one or not."""
+    for name in ("scenes/a.tif", "landcover/a.tif", "landcover/classes_of_a.tif"):
+        write_scene(tmp_path / name, ramp(10, 32, 32))
+    (tmp_path / "landcover/classes.csv").write_text("value,name\n1,wood\n")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/t.csv").write_text("a,b\n1,2\n")
+    parts = inventory.count(Dataset(tmp_path)).set_index("part")
+    assert parts.loc["tables", ["count", "rejected", "note"]].tolist() == [
+        0,
+        1,
+        "every table is rejected",
+    ]
+    assert parts.loc["landcover", "count"] == 1
+    assert parts.loc["landcover", "note"].endswith("must be: classes_of_a.tif")
+    (tmp_path / "scenes/a.tif").write_bytes(b"no raster")
+    parts = inventory.count(Dataset(tmp_path)).set_index("part")
+    assert parts.loc["scenes", "note"] == "every scene is rejected"
+    assert parts.loc["landcover", "note"].endswith("a.tif, classes_of_a.tif")
