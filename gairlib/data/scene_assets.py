@@ -114,24 +114,25 @@ def header(href: str, what: str, index: int = 1) -> Header:
         scale = scene_metadata.declared_scale(source, [index], what)
         plain = scale is None and source.dtypes[0].startswith("float")
         unit = scene_metadata.unit(source, index) if plain else None
-        if not is_remote(href) and _cut_short(source, index, os.path.getsize(href)):
-            raise BadInput(f"{what}: the file is cut short; fetch it again")
+        if not is_remote(href):
+            check_whole(source, what)
         return Header(grid, source.dtypes[0], source.tags(), scale, unit)
 
 
-def _cut_short(source, index: int, size: int) -> bool:
-    """Whether a TIFF with overviews ends before its last tile; of one without, the thumbnail reads
-    every tile."""
-    if source.driver != "GTiff" or not source.overviews(index):
-        return False
-    for (row, column), _ in source.block_windows(index):
-        start, length = (
-            source.get_tag_item(f"BLOCK_{part}_{column}_{row}", "TIFF", bidx=index)
-            for part in ("OFFSET", "SIZE")
-        )
-        if start is not None and int(start) + int(length or 0) > size:
-            return True
-    return False
+def check_whole(source, what: str) -> None:
+    """BadInput where a local TIFF with overviews ends before its last tile (of one without, the
+    thumbnail reads every tile). Looks at the first and last band."""
+    if source.driver != "GTiff" or not source.overviews(1):
+        return
+    size = os.path.getsize(source.name)
+    for band in {1, source.count}:
+        for (row, column), _ in source.block_windows(band):
+            start, length = (
+                source.get_tag_item(f"BLOCK_{part}_{column}_{row}", "TIFF", bidx=band)
+                for part in ("OFFSET", "SIZE")
+            )
+            if start is not None and int(start) + int(length or 0) > size:
+                raise BadInput(f"{what}: the file is cut short; fetch it again")
 
 
 def join(found: dict[str, Found], what: str) -> tuple[Grid, dict[str, Asset], dict[str, Found]]:

@@ -165,7 +165,10 @@ def _stac(path: Path) -> str | None:
     """Feature or FeatureCollection where a JSON file is a STAC item with assets, or several; None
     where it is another thing or cannot be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        if '"assets"' not in text:
+            return None  # buildings, tiles ... of any size
+        content = json.loads(text)
         kind = content.get("type")
         first = content["features"][0] if kind == "FeatureCollection" else content
         return kind if first.get("type") == "Feature" and first.get("assets") else None

@@ -70,6 +70,7 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
         raise BadInput(f"{what}: has no CRS; write the coordinate reference system into the file")
     if source.transform == Affine.identity():
         raise BadInput(f"{what}: has no geotransform; the file does not say where its pixels lie")
+    scene_assets.check_whole(source, what)
     crs = crs_name(source.crs, what)
     transform = north_up(source.transform, source.width, source.height, what)
     item = scene_metadata.sidecar(path)

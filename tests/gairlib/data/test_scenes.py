@@ -10,6 +10,7 @@ from affine import Affine
 from builders.small_files import ramp, write_scene
 from rasterio.windows import Window
 
+from gairlib.bands import BANDS
 from gairlib.data import scene_reader, scenes
 from gairlib.data.scene_reader import Reader
 from gairlib.errors import BadInput, Missing
@@ -222,3 +223,18 @@ def test_plants_ten_times_too_dark_are_refused(tmp_path):
     np.testing.assert_array_equal(read, values * 10)
     water = np.full((10, 40, 40), 1, np.uint16) * level.astype(np.uint16)[::-1]
     assert scenes.open_scene(write_scene(tmp_path / "w.tif", water)).offset == 0
+
+
+def test_a_cog_that_is_cut_short_behind_its_overviews(tmp_path):
+    values = np.random.default_rng(0).integers(1000, 6000, (10, 512, 512)).astype(np.uint16)
+    place = {"crs": "EPSG:32632", "transform": Affine(10, 0, 399_960, 0, -10, 5_300_040)}
+    shape = {"width": 512, "height": 512, "count": 10, "dtype": "uint16"}
+    path = tmp_path / "a.tif"
+    with rasterio.open(path, "w", driver="COG", blocksize=128, **place, **shape) as target:
+        target.write(values)
+        for i, band in enumerate(BANDS):
+            target.set_band_description(i + 1, band)
+    assert scenes.open_scene(path).width == 512
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(BadInput, match="cut short"):
+        scenes.open_scene(path)
