@@ -1,5 +1,8 @@
 import sys
 
-from research.pipeline.stages import main
+try:
+    from research.pipeline.stages import main
+except KeyboardInterrupt:  # the imports take seconds
+    sys.exit("interrupted before the first stage")
 
 sys.exit(main())

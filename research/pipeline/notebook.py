@@ -235,15 +235,23 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", dest="single")
     options = parser.parse_args(arguments)
-    from papermill.exceptions import PapermillExecutionError
-
-    if options.threads:
-        os.environ |= dict.fromkeys(THREADS, str(options.threads))
     for number in (signal.SIGTERM, signal.SIGHUP):  # the kernel is asked to end, as by Ctrl-C
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
     if "DVC_STAGE" in os.environ:
         end_with_parent()
+    try:
+        return _main(options)
+    except KeyboardInterrupt:
+        print(f"{options.notebook} was interrupted before its end", file=sys.stderr)
+        return 130
+
+
+def _main(options: argparse.Namespace) -> int:
+    from papermill.exceptions import PapermillExecutionError
+
+    if options.threads:
+        os.environ |= dict.fromkeys(THREADS, str(options.threads))
     try:
         if options.section and not options.params:
             raise BadInput("--section needs --params, the file that has the section")
@@ -260,9 +268,6 @@ def main(arguments: list[str] | None = None) -> int:
         sentence = problem.evalue if problem.ename in SENTENCES else str(problem)
         print(sentence, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"{options.notebook} was interrupted before its end", file=sys.stderr)
-        return 130
     print(f"{page}", flush=True)
     return 0
 
