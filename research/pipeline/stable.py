@@ -15,7 +15,7 @@ RANDOM = re.compile(
     r"|\b((?:attrs|data|index|section)-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"  # xarray's
     r"|(/tmp/ipykernel_)\d+/\d+\.py"  # the file names of cells in warnings
 )
-# Where folium says that a name is one of its own: a variable, an element, a layer without a variable
+# Where folium says that a name is its own: a variable, an element, a layer without a variable
 OWN = re.compile(
     rf"\b(?:var |let |const |id=(?:\"|&quot;))(?P<name>{FOLIUM})"
     rf"|(?:\"|&quot;)(?P<layer>{FOLIUM})(?:\"|&quot;) : \w"

@@ -12,7 +12,8 @@ from research.pipeline.stable import counted, without_bars
 def page() -> str:
     layer, table = uuid4().hex, uuid4().hex[:5]
     return (
-        f"var layer_control_{layer}_layers = map_{layer}; let map_{layer}; #T_{table}_row0 {{}} <b id=T_{table}>"
+        f"var layer_control_{layer}_layers = map_{layer}; let map_{layer}; "
+        f"#T_{table}_row0 {{}} <b id=T_{table}>"
         f"<input id='attrs-{uuid4()}'> /tmp/ipykernel_{layer[:4].translate(NUMBERS)}/12.py"
     )
 
