@@ -131,6 +131,13 @@ class Report:
         counts = groups.agg(rows="size", first="first").reset_index()
         return counts.sort_values("rows", ascending=False)
 
+    def why_none_paired(self) -> str:
+        """Where photos came and none was paired, the reason that most of them have; else ""."""
+        photos = self.rejected[self.rejected["kind"] == "photo"]
+        if self.pairing.get("paired") or not self.pairing.get("photos_in") or not len(photos):
+            return ""
+        return str(photos["reason"].mode()[0])
+
 
 def provenance(checkpoint: str | Path) -> str:
     """Where a model folder's weights come from, in a few words."""

@@ -93,6 +93,26 @@ def test_every_subset_of_parts_ends_in_a_report(whole, project, checkpoint, tmp_
         assert "no usable scene" in index and "No map" in (run / "reports/map.html").read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_table_of_photos_that_cannot_be_read_ends_in_a_report(
+    whole, project, checkpoint, tmp_path
+):
+    folder, name = tmp_path / "folder", "run-refused"
+    folder.mkdir()
+    (folder / "street").symlink_to(whole / "street")
+    (folder / "street.tsv").write_text("fid\tX\tY\n1\t7.4\t46.9\n")
+    (folder / "dataset.json").write_text("{")
+    (project / "runs" / name).mkdir(parents=True)
+    local = {"pretrain": {"init": checkpoint}, "model": SMALL["model"]}
+    (project / "runs" / name / "params.local.yaml").write_text(yaml.safe_dump(local))
+    run = stages.prepare(folder, name, root=project)
+    in_process.repro(run)
+    index = html.unescape((run / "reports/index.html").read_text())
+    assert "refused: street.tsv: lacks the columns photo_id, path, lon, lat" in index
+    assert "dataset.json: not valid JSON" in index and "Skipped" in index
+
+
 def test_one_neighbourhood_gets_smaller_blocks_and_one_spot_a_reason(tiny, tmp_path):
     folder = shutil.copytree(tiny, tmp_path / "quarter")
     street = pd.read_csv(folder / "street.csv")

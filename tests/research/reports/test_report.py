@@ -243,6 +243,19 @@ def test_what_a_split_inside_one_area_can_show_stands_beside_the_results(dataset
     assert limit in html.unescape(report.page(found))
 
 
+def test_where_no_photo_was_paired_the_reason_stands_beside_the_count(dataset, tmp_path):
+    """And nothing is said of a division into train, val and test that no photo is in."""
+    pairing = {"photos_in": 3, "paired": 0, "chips": 0, "division": "all are for training"}
+    write_json(tmp_path / "outputs/pair/report.json", pairing)
+    reasons = {"photo_id": ["a", "b", "c"], "reason": ["in no scene", "no date", "in no scene"]}
+    pd.DataFrame(reasons).to_parquet(tmp_path / "outputs/pair/rejected.parquet")
+    page = report.page(report.gather(dataset, **folders(tmp_path)))
+    assert "Most often: in no scene." in page and "all are for training" not in page
+    write_json(tmp_path / "outputs/pair/report.json", pairing | {"paired": 1})
+    page = report.page(report.gather(dataset, **folders(tmp_path)))
+    assert "Most often" not in page and "all are for training" in page
+
+
 def test_a_torn_file_is_named(dataset, tmp_path):
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics/pair.json").write_text("{")
