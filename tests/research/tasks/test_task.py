@@ -2,12 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from research.evaluation import stats
+from research.evaluation.table import Table
 from research.tasks import registry
 from research.tasks.eurosat import EuroSATMultispectral
 from research.tasks.location import Location
-from research.tasks.task import Options
+from research.tasks.task import Measured, Options, Task
 
 
 def test_every_task_says_what_it_is(dataset):
@@ -46,3 +49,27 @@ def test_the_record_of_a_result_says_what_its_task_is(
     assert all(split in about["splits"] for _, split, _ in result.mainline)
     claims = {split["claim"] for split in about["splits"].values()}
     assert claims == {""} or len(claims) > 2  # of its own where splits ask different things
+
+
+def test_a_task_without_a_score_that_is_a_number_is_skipped_with_a_reason(dataset, tmp_path):
+    class Undefined(Task):
+        name, question, claim, subject, held_out, kind = "u", "?", "u", "place", "row", "probe"
+
+        def available(self, dataset):
+            return None
+
+        def load(self, dataset, options):
+            return None
+
+        def measure(self, dataset, options):
+            table = Table("u", "location", "row", "d", False)
+            codes = np.arange(6)
+            for encoder in ("gair", "random init", "mean"):
+                score = stats.mean(np.full(6, np.nan), codes)
+                table.add("rows", encoder, "R2", score, clusters=6, probe="", n=6)
+            return Measured(table, [("r2", "rows", "R2")], [], [], {})
+
+    result = Undefined().run(dataset, Options(bootstrap=5))
+    assert result.status == "skipped" and "number" in result.reason
+    result.save(tmp_path / "out", tmp_path / "m.json")
+    assert json.loads((tmp_path / "m.json").read_text()) == {"ran": 0}
