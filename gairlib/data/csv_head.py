@@ -19,6 +19,7 @@ from gairlib.errors import BadInput
 
 LINE = 64 << 20  # bytes; a longer line is no table's
 SEPARATORS = ",\t;|"
+PLACES = {"lon": ("lon", "longitude", "lng", "long"), "lat": ("lat", "latitude")}
 DECIMAL_COMMA = r"^\s*(-?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$"
 # What lies under the name of a table and is none, by its first bytes
 FOREIGN = (
@@ -186,7 +187,8 @@ def _comment(line: bytes) -> bool:
 
 def told_apart(names: list[str]) -> tuple[list[str], list[str]]:
     """(each name once, the later ones of a name with ".1" and so on; the names that stood more
-    often): two columns of a name stop a table only where that column is needed."""
+    often): two columns of a name stop a table only where that column is needed. Positions are
+    called lon and lat in whatever spelling of PLACES they come, where it is one column alone."""
     found: dict[str, None] = {}
     seen: dict[str, int] = {}
     for name in names:
@@ -196,7 +198,12 @@ def told_apart(names: list[str]) -> tuple[list[str], list[str]]:
             new = f"{name}.{k}"
         found[new], seen[name] = None, k
     counts = Counter(names)
-    return list(found), sorted(name for name, count in counts.items() if count > 1)
+    spelled = {name: name for name in found}
+    for usual, spellings in PLACES.items():
+        others = [name for name in found if name.strip().lower() in spellings]
+        if usual not in found and len(others) == 1:
+            spelled[others[0]] = usual
+    return list(spelled.values()), sorted(name for name, count in counts.items() if count > 1)
 
 
 def head(path: Path) -> Head:

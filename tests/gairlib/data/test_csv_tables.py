@@ -144,6 +144,20 @@ def test_a_gzip_file_that_breaks_off_keeps_what_came_before(tmp_path):
     assert 5_000 < len(frame) < 35_000 and "from here on" in reasons[-1]
 
 
+@pytest.mark.parametrize(
+    "given, read",
+    [
+        (["Longitude", "LATITUDE", "v"], ["lon", "lat", "v"]),
+        (["lng", "lat"], ["lon", "lat"]),
+        (["lon", "lat", "longitude"], ["lon", "lat", "longitude"]),
+        (["Lon", "Long", "lat"], ["Lon", "Long", "lat"]),  # which one? not guessed
+        (["x", "y"], ["x", "y"]),  # metres or degrees? not guessed
+    ],
+)
+def test_positions_are_read_in_the_spellings_that_tools_write(given, read):
+    assert csv_head.told_apart(given)[0] == read
+
+
 def test_names_that_stand_twice_are_told_apart_in_time():
     names, double = csv_head.told_apart(["a", "a.1", "a", "b", "a"])
     assert names == ["a", "a.1", "a.2", "b", "a.3"] and double == ["a"]

@@ -146,7 +146,7 @@ def test_parquet_gives_what_csv_gives(tmp_path):
 
 
 def test_a_table_without_the_needed_columns_is_named(tmp_path):
-    (tmp_path / "street.csv").write_text("id,latitude,longitude\n1,2,3\n")
+    (tmp_path / "street.csv").write_text("id,y,x\n1,2,3\n")
     with pytest.raises(BadInput, match="street.csv: .*photo_id, path, lon, lat"):
         Dataset(tmp_path).street()
     (tmp_path / "street.csv").write_bytes(b"\xff\xfe\x00broken\x00")
