@@ -65,8 +65,9 @@ class Listing:
 
 def hidden(name: str) -> bool:
     """Whether a name is that of something that computers keep for themselves: dot files and the
-    "._" twins of a Mac, Jupyter's checkpoints, thumbnails of Windows and of network drives."""
-    return name.startswith(".") or name.lower() in LITTER
+    "._" twins of a Mac, Jupyter's checkpoints, thumbnails of Windows and of network drives, the
+    locks of an office program (~$)."""
+    return name.startswith((".", "~$")) or name.lower() in LITTER
 
 
 def listing(folder: str | Path, deep: bool = False) -> Listing:

@@ -19,7 +19,12 @@ from gairlib.data import boundary, photos, spheres, tables
 from gairlib.errors import BadInput, Missing
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".mpo")
-DATUMS = {"": None, "WGS84": None, "WGS1984": None, "TOKYO": 4301}  # EPSG code; None: WGS 84
+# EPSG code; None: WGS 84, or within two metres of it
+DATUMS = {
+    "TOKYO": 4301,
+    **dict.fromkeys(("", "WGS84", "WGS1984", "ETRS89", "NAD83", "GDA94", "GDA2020"), None),
+    **dict.fromkeys(("JGD2000", "JGD2011"), None),
+}
 GPS, EXIF = ExifTags.GPS, ExifTags.Base
 _EMPTY = {
     "lon": math.nan,
@@ -166,15 +171,14 @@ def _heading(gps: dict, other: float) -> tuple[float, str | None]:
 
 
 def _time(exif: dict) -> str | None:
-    """DateTimeOriginal as ISO 8601, with its offset from UTC where there is one."""
-    found = re.fullmatch(
-        r"(\d{4}):(\d\d):(\d\d)[ T](\d\d:\d\d:\d\d)", _text(exif.get(EXIF.DateTimeOriginal))
-    )
-    if not found or found[1] == "0000":
+    """DateTimeOriginal in one of the spellings that `tables.times` knows, with its offset from UTC
+    where there is one; None where it holds no date."""
+    text = _text(exif.get(EXIF.DateTimeOriginal))
+    if not re.match(r"[1-9]\d{3}\D", text):
         return None
     offset = _text(exif.get(EXIF.OffsetTimeOriginal))
-    zone = offset if re.fullmatch(r"[+-]\d\d:\d\d", offset) else ""
-    return f"{found[1]}-{found[2]}-{found[3]}T{found[4]}{zone}"
+    local = re.search(r"[ T]\d?\d:\d\d:\d\d(\.\d+)?$", text)
+    return text + offset if local and re.fullmatch(r"[+-]\d\d:\d\d", offset) else text
 
 
 def _text(value) -> str:

@@ -187,6 +187,7 @@ def _place(frame: pd.DataFrame, name: str, encoding: str, way: Transformer | Non
     else:
         values = [v if isinstance(v, bytes | bytearray) else None for v in values]
         shapes = shapely.from_wkb(np.array(values, object), on_invalid="ignore")
+        shapes[shapely.is_empty(shapes)] = None  # GEOS refuses to say where they lie
         kinds = shapely.get_type_id(shapes)
         for row in np.flatnonzero(kinds > 0):
             reasons.iloc[row] = f"the geometry is a {shapes[row].geom_type}; a point is needed"

@@ -96,6 +96,8 @@ def sphere(path: str | Path) -> bool | None:
     cannot be opened, which is judged elsewhere. The beginning of a JPEG is enough: metadata stand
     there, in segments of 64 KiB at most."""
     try:
+        if not Path(path).is_file():  # a pipe would never answer
+            return None
         with open(path, "rb") as file:
             start = file.read(HEAD)
         if start[:2] == b"\xff\xd8" and b"ProjectionType" not in start:

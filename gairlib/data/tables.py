@@ -187,22 +187,29 @@ def ids(values: pd.Series) -> Piece:
     return values, reasons
 
 
-DEGREES = r"\s*(?:°|deg(?:rees)?)\s*$"
+DEGREES = r"\s*(?:°|º|deg(?:rees)?)\s*$"
+COMPASS = "N NNE NE ENE E ESE SE SSE S SSW SW WSW W WNW NW NNW".split()
+POINTS = {point: str(22.5 * k) for k, point in enumerate(COMPASS)}
 
 
 def headings(values: pd.Series) -> pd.Series:
     """Degrees clockwise from north in [0, 360), float64; NaN where there is no finite number.
 
     [-180, 0) is the other spelling of [180, 360), but -1 is how tables of Mapillary say "unknown";
-    what lies outside [-180, 360] (-999, 655.35, 65535) is no direction.
+    what lies outside [-180, 360] (-999, 655.35, 65535) is no direction. Texts may be points of the
+    compass (N, NNE) and have a degree sign or a decimal comma.
     """
     if not pd.api.types.is_numeric_dtype(values.dtype):
         values = texts(values)
-        marked = _mask(pa.array(values), DEGREES)
+        marked = _mask(pa.array(values), rf"^\s*[NESWnesw]{{1,3}}\s*$|,|{DEGREES}")
         if marked.any():
-            values = values.where(~marked, values.str.replace(DEGREES, "", regex=True))
+            plain = values[marked].str.replace(DEGREES, "", regex=True).str.strip().str.upper()
+            plain = plain.str.replace(r"^(-?\d+),(\d+)$", r"\1.\2", regex=True)
+            values = values.copy()
+            values[marked] = plain.replace(POINTS)
     degrees = numbers(values)
-    return degrees.where(degrees.between(-180.0, 360.0) & (degrees != -1.0)) % 360.0
+    known = degrees.where(degrees.between(-180.0, 360.0) & (degrees != -1.0))
+    return known % 360.0 % 360.0  # -1e-20 % 360 is 360
 
 
 TRUE = frozenset("true t yes y on 1 1.0 wahr vrai verdadero".split())  # false: everything else
@@ -220,7 +227,7 @@ def truths(values: pd.Series) -> pd.Series:
 
 # A whole number as a time since 1970: (least digits, most digits) -> its unit
 UNITS = {(9, 10): "s", (12, 13): "ms", (15, 16): "us", (18, 19): "ns"}
-DIGITS = r"^\s*(?:[0-9]{9,19}(?:\.0*)?|[0-9]\.[0-9]{7,}[eE]\+?[0-9]+)\s*$"
+DIGITS = r"^\s*(?:[0-9]{9,19}(?:\.[0-9]*)?|[0-9]\.[0-9]{7,}[eE]\+?[0-9]+)\s*$"
 ISO = r"^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?$"
 _DAY = r"^\s*((?:19|20)\d\d)[-:/._]?(0[1-9]|1[0-2])[-:/._]?(0[1-9]|[12]\d|3[01])"
 _MINUTE = r"[-T_ ]{0,2}([01]\d|2[0-3])[-:._]?([0-5]\d)"

@@ -93,6 +93,7 @@ def days(when: pd.Series) -> np.ndarray:
     where a year or a month alone is known."""
     text = tables.times(when)
     text = text.where(~text.str.fullmatch(COARSE).fillna(False).astype(bool))
+    text = text.where(text.str[:1].str.isdigit().fillna(False).astype(bool))  # pandas reads "now"
     moments = pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601")
     latest = pd.Timestamp.now(tz="UTC") + pd.Timedelta(days=1)
     moments = moments.where((moments >= EARLIEST) & (moments <= latest))

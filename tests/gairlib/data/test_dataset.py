@@ -416,3 +416,18 @@ def test_a_scene_whose_row_spells_its_path_in_another_way_is_one_scene(tmp_path,
     (tmp_path / "scenes.csv").write_text(table)
     dataset = Dataset(tmp_path)
     assert [(s.id, s.offset) for s in dataset.scenes()] == [("x", 1000)] and not dataset.rejected
+def test_a_pipe_named_as_a_photo_is_one_rejected_row(tmp_path):
+    write_photo(tmp_path / "street/a.jpg")
+    os.mkfifo(tmp_path / "street/b.jpg")  # whoever opens it waits for ever
+    rows = [{"photo_id": n, "path": f"street/{n}.jpg", "lon": 8.5, "lat": 47.3} for n in "ab"]
+    pd.DataFrame(rows).to_csv(tmp_path / "street.csv", index=False)
+    data = Dataset(tmp_path)
+    assert list(data.street()["photo_id"]) == ["a"]
+    assert [row["item"] for row in data.rejected] == ["b"]
+
+
+def test_locks_of_an_office_program_are_no_tables(tmp_path):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/~$rents.csv").write_bytes(b"\x04user")
+    data = Dataset(tmp_path)
+    assert data.tables() == {} and data.rejected == []

@@ -140,6 +140,32 @@ def test_odd_tags_that_are_not_needed_cost_no_photo_and_odd_minutes_do(tmp_path)
     assert "75 minutes" in reasons["b"]
 
 
+@pytest.mark.parametrize(
+    ("time", "offset", "wanted"),
+    [
+        ("2021-05-05 10:00:00", None, "2021-05-05T10:00:00"),
+        ("2021:05:05 10:00:00.25", "+02:00", "2021-05-05T10:00:00.25+02:00"),
+        ("2021:05:05 10:00:00Z", "+02:00", "2021-05-05T10:00:00Z"),
+        ("2021-05-05T10:00:00+02:00", None, "2021-05-05T10:00:00+02:00"),
+        ("2021/05/05 10:00:00", None, "2021-05-05T10:00:00"),
+        ("2021:05:05", "+02:00", "2021-05-05"),
+        ("    :  :     :  :  ", None, None),
+        ("0000:00:00 00:00:00", None, None),
+    ],
+)
+def test_spellings_of_the_time(tmp_path, time, offset, wanted):
+    write(tmp_path / "street/a.jpg", 8.5, 47.3, time=time, offset=offset)
+    found = table(tmp_path)[0].loc["a", "captured_at"]
+    assert str(found).replace(" ", "T") == wanted if wanted else pd.isna(found)
+
+
+@pytest.mark.parametrize("datum", ["NAD83", "ETRS89", "JGD2011", "WGS 84", "wgs-84\0"])
+def test_datums_within_two_metres_of_wgs84_are_taken(tmp_path, datum):
+    write(tmp_path / "street/a.jpg", 8.5, 47.25, gps={GPS.GPSMapDatum: datum})
+    frame, reasons = table(tmp_path)
+    assert reasons.isna().all() and frame.loc["a", "lat"] == 47.25
+
+
 def test_the_old_datum_of_japan_is_turned_into_wgs84(tmp_path):
     write(tmp_path / "street/a.jpg", 139.748670, 35.655354, gps={GPS.GPSMapDatum: "TOKYO"})
     write(tmp_path / "street/b.jpg", 139.748670, 35.655354, gps={GPS.GPSMapDatum: "WGS-84"})

@@ -249,11 +249,13 @@ def test_geoparquet_points_of_any_crs(tmp_path, crs, suffix):
     frame = frame.to_crs(crs)
     frame.loc[3, "geometry"] = None
     frame.loc[5, "geometry"] = shapely.box(0, 0, 1, 1)
+    frame.loc[7, "geometry"] = shapely.Point()
     frame.to_parquet(tmp_path / f"a.{suffix}")
     photos, reasons = whole(tmp_path / f"a.{suffix}", rows=7)
-    assert reasons[3] == "no point in the geometry column" and "Polygon" in reasons[5]
-    rest = np.setdiff1d(np.arange(40), [3, 5])
-    assert reasons.notna().sum() == 2 and "geometry" not in photos
+    assert reasons[3] == reasons[7] == "no point in the geometry column"
+    assert "Polygon" in reasons[5]
+    rest = np.setdiff1d(np.arange(40), [3, 5, 7])
+    assert reasons.notna().sum() == 3 and "geometry" not in photos
     assert abs(photos["lon"].to_numpy() - lon)[rest].max() < 1e-7
     assert abs(photos["lat"].to_numpy() - lat)[rest].max() < 1e-7
 

@@ -86,6 +86,23 @@ def test_a_time_that_cannot_be_read_is_kept_and_counted(kind):
         assert tables.times(pd.Series([text], dtype="str"))[0] == text
 
 
+@pytest.mark.parametrize("word", ["now", "today", "N/A", "None", "NaT"])
+def test_a_word_is_no_date(word):
+    assert np.isnan(days(pd.Series([word], dtype="str"))).all()
+
+
+def test_seconds_with_a_fraction_are_a_moment():
+    found = tables.times(pd.Series(["1620222417.25"], dtype="str"))
+    assert found[0] == "2021-05-05T13:46:57Z"
+
+
+def test_headings_in_the_spellings_of_tables():
+    given = ["N", "nne", " SW ", "NNW", "12,5", "90º", "7 degrees", "north", "E5", "-1e-20", "1,2,3"]
+    wanted = [0, 22.5, 225, 337.5, 12.5, 90, 7, np.nan, np.nan, 0, np.nan]
+    np.testing.assert_array_equal(tables.headings(pd.Series(given, dtype="str")), wanted)
+    assert tables.headings(pd.Series([-1e-20]))[0] == 0
+
+
 def test_a_day_that_went_through_a_number_keeps_its_time():
     found = tables.times(pd.Series([20210505154657, 20210505, 202105051546]))
     assert list(found) == ["2021-05-05T15:46:57", "2021-05-05", "2021-05-05T15:46"]
