@@ -416,6 +416,8 @@ def test_a_scene_whose_row_spells_its_path_in_another_way_is_one_scene(tmp_path,
     (tmp_path / "scenes.csv").write_text(table)
     dataset = Dataset(tmp_path)
     assert [(s.id, s.offset) for s in dataset.scenes()] == [("x", 1000)] and not dataset.rejected
+
+
 def test_a_pipe_named_as_a_photo_is_one_rejected_row(tmp_path):
     write_photo(tmp_path / "street/a.jpg")
     os.mkfifo(tmp_path / "street/b.jpg")  # whoever opens it waits for ever

@@ -97,7 +97,19 @@ def test_seconds_with_a_fraction_are_a_moment():
 
 
 def test_headings_in_the_spellings_of_tables():
-    given = ["N", "nne", " SW ", "NNW", "12,5", "90º", "7 degrees", "north", "E5", "-1e-20", "1,2,3"]
+    given = [
+        "N",
+        "nne",
+        " SW ",
+        "NNW",
+        "12,5",
+        "90º",
+        "7 degrees",
+        "north",
+        "E5",
+        "-1e-20",
+        "1,2,3",
+    ]
     wanted = [0, 22.5, 225, 337.5, 12.5, 90, 7, np.nan, np.nan, 0, np.nan]
     np.testing.assert_array_equal(tables.headings(pd.Series(given, dtype="str")), wanted)
     assert tables.headings(pd.Series([-1e-20]))[0] == 0
