@@ -12,7 +12,7 @@ their places, fills the others with the training mean and reports which were the
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -118,7 +118,7 @@ NO_VALUES = frozenset(
     "std stddev stdev sd var variance count n sum rmse cv slope intercept mask msk qa qual quality "
     "cloud clp clear angle azimuth zenith index ratio diff ndvi ndwi evi nbr savi ndbi ndmi mndwi "
     "bsi gndvi tci pvi aot wvp difference change trend anomaly zscore amplitude phase rank iqr "
-    "range skew kurtosis entropy contrast uncertainty error".split()
+    "range skew kurtosis entropy contrast uncertainty error log log10 db".split()
 )
 GENERIC = re.compile(r"(?:band|layer|lyr|channel|ch|b|bande|banda)?[ ._-]*0*(\d+)", re.I)
 _NUMBERED = re.compile(
@@ -150,8 +150,13 @@ def canonical(name: str | None) -> str | None:
             for m in re.finditer(r"(?<![a-z])band[ ._-]?0*(8)(a)(?![a-z0-9])", text)
         }
     found = found or {_at(float(m[1])) for m in _WITH_UNIT.finditer(text)} - {None}
-    found = found or _colours(words)
-    return next(iter(found)) if len(found) == 1 else None
+    return _only(found or _colours(words))
+
+
+def _only(found: Iterable[str | None]) -> str | None:
+    """The one band that is found; None where there are none or several."""
+    found = set(found)
+    return found.pop() if len(found) == 1 else None
 
 
 def _number(number: str, a: str) -> str | None:
@@ -199,10 +204,10 @@ def understood(names: Sequence[str | None]) -> list[str | None]:
             known[k] = "B11" if p.endswith("2") else "B12"
     texts = [_parts(n)[0] for n in names]
     numbered = [
-        _number(*(m.group(1, 2) if m[1] else m.group(3, 4))) if m else None
-        for m in map(_NUMBERED.search, texts)
+        _only(_number(*(m.group(1, 2) if m[1] else m.group(3, 4))) for m in _NUMBERED.finditer(t))
+        for t in texts
     ]
-    waves = [_at(float(m[1])) if m else None for m in map(_BARE.search, texts)]
+    waves = [_only(_at(float(m[1])) for m in _BARE.finditer(t)) for t in texts]
     return next((r for r in (known, numbered, waves) if set(BANDS) <= set(r)), known)
 
 

@@ -252,6 +252,11 @@ def load_strict(model: nn.Module, state: dict[str, Tensor], source: str) -> None
         for k in own
         if k in state and state[k].shape != own[k].shape
     ]
+    faults += [
+        f"{k} holds NaN or infinity"
+        for k in own
+        if state.get(k) is not None and not state[k].isfinite().all()
+    ]
     if faults:
         more = f" and {len(faults) - 6} more" if len(faults) > 6 else ""
         raise BadInput(f"{source} does not fit its config: {'; '.join(faults[:6])}{more}.")

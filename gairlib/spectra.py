@@ -3,6 +3,7 @@
 import numpy as np
 
 from gairlib.bands import BANDS
+from gairlib.errors import BadInput
 
 
 def misordered(sample: np.ndarray) -> str | None:
@@ -10,14 +11,15 @@ def misordered(sample: np.ndarray) -> str | None:
 
     sample: raw numbers [10, n], nodata 0. Over land the reflectance rises through the red edge
     (B05 <= B06 <= B07), and B07, B08 and B8A, 783 to 865 nm, are nearly the same; B11 and B12 do
-    not look like them. Blue is less than three times red. Plants hold water, which darkens B12
+    not look like them, over snow neither. Blue is less than three times red. Plants hold water, which darkens B12
     more than B11. Pixels darker than 800 in the near or the short-wave infrared (water, snow) are
     not asked. The limits leave room around what 200 real scenes of levels 1C and 2A show, with the
     offset of 1000 and without.
     """
     b02, _, b04, b05, b06, b07, b08, b8a, b11, b12 = sample.astype(float)
     bright = np.minimum(np.maximum(np.maximum(b07, b08), b8a), np.maximum(b11, b12))
-    land = (bright >= 800) & (sample > 0).all(axis=0)
+    there = (sample > 0).all(axis=0)
+    land, lit = (bright >= 800) & there, (np.maximum(np.maximum(b07, b08), b8a) >= 1500) & there
     plants = land & (b08 - b04 >= 1000)
     for name, above, below, where, low, high in (
         ("B02/B04", b02, b04, land, 0.0, 3.0),
@@ -25,6 +27,8 @@ def misordered(sample: np.ndarray) -> str | None:
         ("B07/B06", b07, b06, land, 0.93, 3.0),
         ("B08/B07", b08, b07, land, 0.8, 1.3),
         ("B8A/B08", b8a, b08, land, 0.85, 1.25),
+        ("B08/B07", b08, b07, lit, 0.7, 1.4),
+        ("B8A/B08", b8a, b08, lit, 0.7, 1.4),
         ("B12/B11", b12, b11, land, 0.1, 10.0),  # B10, the cirrus band, is dark as night
         ("B12/B11", b12, b11, plants, 0.1, 1.05),
     ):
@@ -32,9 +36,24 @@ def misordered(sample: np.ndarray) -> str | None:
             continue
         middle = float(np.median(above[where] / below[where]))
         if not low <= middle <= high:
-            ground = "plants" if where is plants else "land"
+            ground = "plants" if where is plants else "land" if where is land else "bright ground"
             return f"{name} would be {middle:.2f} over {ground}, which no ground shows"
     return None
+
+
+def exchanged(sample: np.ndarray, what: str) -> None:
+    """BadInput where B07, B08 and B8A, which are neighbours, differ grossly over bright ground,
+    though bands have names. sample: as in `misordered`."""
+    b07, b08, b8a = (sample[BANDS.index(b)].astype(float) for b in ("B07", "B08", "B8A"))
+    lit = (np.maximum(np.maximum(b07, b08), b8a) >= 1500) & (sample > 0).all(axis=0)
+    for name, above, below in (("B08/B07", b08, b07), ("B8A/B08", b8a, b08)):
+        middle = float(np.median(above[lit] / below[lit])) if lit.sum() >= 50 else 1.0
+        if not 1 / 1.6 <= middle <= 1.6:
+            raise BadInput(
+                f"{what}: by the names of its bands {name} would be {middle:.2f} over bright "
+                "ground, which no ground shows; are names or files of bands exchanged, or is one "
+                "of them on another scale?"
+            )
 
 
 def lacks_b8a(b09: np.ndarray, b08: np.ndarray) -> bool:
@@ -61,6 +80,11 @@ def scale_of(sample: np.ndarray) -> str | None:
         return None
     likely = "reflectance" if top <= 2 else "percent, or reflectance x 255 or x 1000"
     return f"up to {top:.3g} look like {likely if top > 10 or top <= 2 else 'reflectance'}"
+
+
+def is_reflectance(values: np.ndarray) -> bool:
+    """Whether the numbers of one band, 0 no data, are reflectance of 0 to 1 by their size."""
+    return values.dtype.kind == "f" and 0 < _percentile(values) <= 2
 
 
 def too_dark(sample: np.ndarray) -> str | None:

@@ -35,6 +35,7 @@ REMOTE = {  # of GDAL, for http(s) and object stores: retries with growing pause
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
 }
 SNAP = 0.005  # a chip whose size in pixels is this close to a whole number is cut, not resampled
+SMALLEST, LARGEST = 0.01, 10_000.0  # metres that a pixel may be wide: no scene lies outside
 _GEOD = pyproj.Geod(ellps="WGS84")
 
 
@@ -143,6 +144,12 @@ def outline(
     ring = np.unwrap(np.append(lon, lon[0]), period=360.0)
     if abs(ring[-1] - ring[0]) > 180.0:
         raise BadInput(f"{what}: goes around a pole, which is not supported")
+    metres = _GEOD.line_length(lon[: steps + 1], lat[: steps + 1]) / width
+    if not SMALLEST <= metres <= LARGEST:
+        raise BadInput(
+            f"{what}: its pixels would be {metres:.2g} m wide; is its geotransform in the unit of "
+            "its CRS (metres, degrees)?"
+        )
     turn = 360.0 * np.round((x - back[0]) / 360.0) if _geographic(crs) else 0.0
     off = np.maximum(np.abs(back[0] + turn - x), np.abs(back[1] - y))
     there = (off <= abs(transform.a)) & (np.abs(lat) < 85.1)  # Sentinel-2 sees no further
@@ -172,11 +179,11 @@ def upright(values: np.ndarray, source) -> np.ndarray:
 
 def north_up(transform: Affine, width: int, height: int, what: str) -> Affine:
     """The transform of the same raster, turned by `upright`; BadInput where no flip does it."""
-    if not np.isfinite(tuple(transform)[:6]).all() or transform.a == 0 or transform.e == 0:
+    if not np.isfinite(tuple(transform)[:6]).all() or transform.determinant == 0:
         raise BadInput(f"{what}: its geotransform {tuple(transform)[:6]} gives no grid")
     if abs(transform.b) > 1e-6 * abs(transform.a) or abs(transform.d) > 1e-6 * abs(transform.e):
         raise BadInput(
-            f"{what}: its grid is rotated; warp it north-up first (gdalwarp {what.split()[0]}.tif "
+            f"{what}: its grid is rotated; warp it north-up first (gdalwarp rotated.tif "
             "north_up.tif)"
         )
     south_up, mirrored = flips(transform)
@@ -185,6 +192,23 @@ def north_up(transform: Affine, width: int, height: int, what: str) -> Affine:
     if mirrored:
         transform = transform @ Affine.translation(width, 0) @ Affine.scale(-1, 1)
     return transform
+
+
+def check_georeferenced(source, what: str) -> None:
+    """BadInput where an open raster has no CRS, or complex numbers (of a radar)."""
+    if source.dtypes[0].startswith("complex"):
+        raise BadInput(f"{what}: holds complex numbers, as radar images do, and no reflectance")
+    if source.crs is None:
+        points = source.gcps[0] or source.rpcs
+        raise BadInput(
+            f"{what}: has no CRS; "
+            + (
+                "only control points or coefficients (RPC) say where it lies; warp it first "
+                "(gdalwarp raw.tif north_up.tif)"
+                if points
+                else "write the coordinate reference system into the file"
+            )
+        )
 
 
 def crs_name(crs, what: str) -> str:

@@ -19,7 +19,7 @@ import pyproj
 import rasterio
 from affine import Affine
 
-from gairlib import bands
+from gairlib import bands, spectra
 from gairlib.data import scene_metadata
 from gairlib.data.boundary import listing, reading
 from gairlib.data.scene import (
@@ -27,6 +27,7 @@ from gairlib.data.scene import (
     Asset,
     Scene,
     check_digital_numbers,
+    check_georeferenced,
     crs_name,
     is_remote,
     name_of,
@@ -104,10 +105,9 @@ def header(href: str, what: str, index: int = 1) -> Header:
         rasterio.Env(**(REMOTE if is_remote(href) else {})),
         rasterio.open(href) as source,
     ):
-        if source.crs is None or source.transform == Affine.identity():
-            raise BadInput(
-                f"{what}: has no CRS or no geotransform; where its pixels lie is not known"
-            )
+        check_georeferenced(source, what)
+        if source.transform == Affine.identity():
+            raise BadInput(f"{what}: has no geotransform; where its pixels lie is not known")
         crs = crs_name(source.crs, what)
         transform = north_up(source.transform, source.width, source.height, what)
         grid = Grid(crs, transform, source.width, source.height)
@@ -218,7 +218,7 @@ def sampler(
     """A function that reads a thumbnail of the ten bands, [10, n] DN with nodata 0."""
 
     def sample() -> np.ndarray:
-        rows = []
+        rows, kinds = [], set()
         for band in bands.BANDS:
             asset = assets[band]
             options = REMOTE if is_remote(asset.href) else {}
@@ -232,8 +232,17 @@ def sampler(
             ):
                 part = thumbnail(source, [asset.index], asset.nodata, asset.ratio, factor)
                 rows.append(part.ravel())
+                if part.dtype.itemsize == 1 or spectra.is_reflectance(part):
+                    kinds.add(band)
+        if 0 < len(kinds) < 10:
+            raise BadInput(
+                f"{what}: band {' '.join(sorted(kinds))} holds reflectance (0 to 1) or 8 bits, other "
+                "bands do not; bring them to one scale"
+            )
         shortest = min(r.size for r in rows)  # sizes that no ratio divides differ by a line
-        return check_digital_numbers(np.stack([r[:shortest] for r in rows]), what, factor)
+        dn = check_digital_numbers(np.stack([r[:shortest] for r in rows]), what, factor)
+        spectra.exchanged(dn, what)
+        return dn
 
     return sample
 

@@ -19,6 +19,7 @@ from gairlib.data import boundary, photos
 from gairlib.data.scene_assets import SUFFIXES, band_of
 
 RASTERS = (".tif", ".tiff")
+VIRTUAL = "a VRT points at rasters elsewhere; write a GeoTIFF (gdal_translate in.vrt out.tif)"
 LEAST = 3  # band files of one beginning make a product
 _NAMES = "|".join(sorted(bands.ALIASES, key=len, reverse=True))
 _OTHERS = (
@@ -78,6 +79,8 @@ def find(folder: Path, name: str, skip: tuple[str, ...] | None = None) -> Found:
             (items if kind == "Feature" else collections).append(path)
         elif (skip is None or _PRODUCT.match(path.name)) and (why := _no_raster(path)):
             odd.append((path.name, why))
+    if skip is None and not scenes:  # beside rasters it is a mosaic of them
+        odd += [(p.name, VIRTUAL) for p in listed.files if p.suffix.lower() == ".vrt"]
     described = {p for s in scenes for p in (s.path.stem, s.path.name, s.id) if not s.files}
     items = [path for path in items if path.stem not in described]
     if len(products) == len(items) == 1:

@@ -26,6 +26,7 @@ from gairlib.data.boundary import reading
 from gairlib.data.scene import (
     Scene,
     check_digital_numbers,
+    check_georeferenced,
     corner,
     crs_name,
     mask_band,
@@ -66,8 +67,7 @@ def open_scene(
 
 
 def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict) -> Scene:
-    if source.crs is None:
-        raise BadInput(f"{what}: has no CRS; write the coordinate reference system into the file")
+    check_georeferenced(source, what)
     if source.transform == Affine.identity():
         raise BadInput(f"{what}: has no geotransform; the file does not say where its pixels lie")
     scene_assets.check_whole(source, what)
@@ -85,7 +85,9 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
     factor = scene_metadata.declared_factor(row, units, what)
     sample = thumbnail(source, indexes, nodata, factor=factor).reshape(10, -1)
     sample = check_digital_numbers(sample, what, factor)
-    if layout != "named":
+    if layout == "named":
+        spectra.exchanged(sample, what)
+    else:
         _check_order(source, kept, sample, layout, declared, what)
     tags = {"datetime": scene_metadata.date_of_name(path.name)} | source.tags()
     offset, known = scene_metadata.offset(
@@ -151,9 +153,11 @@ def _check_order(
     count = bands.LAYOUTS[layout][1]
     if declared is None:
         if not wrong and count == 12:
-            b09 = thumbnail(source, [kept[9]]).ravel()
+            b01, b09 = (thumbnail(source, [kept[place]]).ravel() for place in (0, 9))
             if spectra.lacks_b8a(b09, sample[bands.BANDS.index("B08")]):
                 wrong = "B09 would be dark as night, which B10 is"
+            elif np.median(b01) < 0.1 * np.median(sample[0]):
+                wrong = "B01 would be dark as night, which B02 is not"
         if wrong:
             raise BadInput(
                 f"{what}: its bands have no names, and in the order that their count suggests "

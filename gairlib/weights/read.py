@@ -22,6 +22,11 @@ from gairlib.errors import BadInput, Missing
 from gairlib.state_names import named
 
 Weights = str | Path | Mapping[str, Any]
+NO_WEIGHTS = {  # how files begin that are taken for weights
+    b"version h": "the pointer of Git LFS to a file that was not fetched; run git lfs pull",
+    b"<": "a page of a website, not the file; download it again",
+    b"{": "JSON; the parts that the index of a checkpoint lists are to be saved as one file",
+}
 
 
 def read(weights: Weights) -> tuple[Mapping[str, Any], str]:
@@ -36,6 +41,9 @@ def read(weights: Weights) -> tuple[Mapping[str, Any], str]:
     try:
         with path.open("rb") as file:
             begins = file.read(9)
+        for start, why in NO_WEIGHTS.items():
+            if begins.startswith(start):
+                raise BadInput(f"{path}: is {why}.")
         if path.suffix.lower() == ".safetensors" or begins[8:] == b"{":
             return load_file(path), str(path)
         # Training scripts in the manner of MAE keep their options beside "model": a plain holder
@@ -81,26 +89,40 @@ def unwrap(
         raise BadInput(f"{source}: {wrong[0]} is no tensor; give the model's state dict.")
     if not state:
         raise BadInput(f"{source}: holds no tensors.")
-    return state, sorted(beside + unused)
+    return {k: v.detach() for k, v in state.items()}, sorted(beside + unused)
 
 
 def check(
     state: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]], source: str, what: str
 ) -> None:
-    """Raise BadInput unless `state` has just these names and shapes, all floating point."""
+    """Raise BadInput unless `state` has just these names and shapes, all finite numbers in floating
+    point."""
     faults = [f"{k} is missing" for k in shapes if k not in state]
     faults += [f"{k} is unknown" for k in state if k not in shapes]
     for k, shape in shapes.items():
         if k in state and list(state[k].shape) != list(shape):
             faults.append(f"{k} is {list(state[k].shape)} instead of {list(shape)}")
-        elif k in state and not state[k].is_floating_point():
-            faults.append(f"{k} holds {state[k].dtype}, not floating-point numbers")
+        elif k in state and (fault := _unusable(state[k])):
+            faults.append(f"{k} holds {fault}")
+    if any("lora_" in k for k in state):
+        faults.insert(0, "it has LoRA adapters, which must be merged first (merge_and_unload)")
     if faults:
         more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
         raise BadInput(
             f"{source}: not {what}: {'; '.join(faults[:8])}{more}; {len(shapes)} tensors are "
             f"needed, {len(state)} are there."
         )
+
+
+def _unusable(values: Tensor) -> str | None:
+    """What a tensor holds instead of finite floating-point numbers, None where it does not."""
+    if values.is_meta or values.layout != torch.strided:
+        return "no dense numbers"
+    if not values.is_floating_point() or values.element_size() == 1:
+        return f"{values.dtype}, not floating-point numbers of 16 bits or more"
+    if not values.isfinite().all():
+        return "NaN or infinity: the training that saved it had failed"
+    return None
 
 
 def shape(state: Mapping[str, Tensor], name: str, axes: int, source: str, what: str) -> list[int]:

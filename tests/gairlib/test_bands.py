@@ -120,3 +120,9 @@ def test_the_published_statistics():
     assert bands.MEAN.tolist() == [float(v) for v in mean.split()]
     assert bands.STD.tolist() == [float(v) for v in std.split()]
     assert bands.MEAN.dtype == bands.STD.dtype == np.float64
+
+
+@pytest.mark.parametrize("form", ["{}-B04", "{}/B04", "log({})", "{}_db"])
+def test_names_of_what_is_computed_from_bands_are_no_names_of_bands(form):
+    with pytest.raises(BadInput):
+        bands.find([form.format(b) for b in bands.BANDS])

@@ -14,7 +14,7 @@ from gairlib.errors import BadInput
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 MEADOW = dict(zip(BANDS, (420, 660, 540, 930, 2150, 2560, 2740, 2900, 1750, 980)))
-MEADOW |= {"B01": 380, "B09": 2950, "B10": 15}
+MEADOW |= {"B01": 380, "B09": 2950, "B10": 15, "SCL": 4, "AOT": 120}
 DESERT = dict(zip(BANDS, (1800, 2600, 3500, 3750, 3900, 4050, 4150, 4250, 4900, 4400)))
 SNOW = dict(zip(BANDS, (9500, 9300, 9200, 9100, 9000, 8900, 8700, 8500, 700, 650)))
 SEA = dict(zip(BANDS, (420, 300, 130, 90, 60, 55, 40, 30, 10, 8)))
@@ -44,18 +44,34 @@ WRONG = {
     "sorted as text": "B11 B12 B02 B03 B04 B05 B06 B07 B08 B8A".split(),
     "12 without B8A": TWELVE,
     "12, B8A last": [*(b for b in TWELVE if b != "B10"), "B8A"],
+    "backwards": BANDS[::-1],
+    "10, AOT and SCL": [*BANDS, "AOT", "SCL"],
+    "SCL first": ["SCL", "B01", *BANDS],
 }
 
 
 @pytest.mark.parametrize("order", WRONG.values(), ids=list(WRONG))
 def test_an_order_that_the_spectrum_contradicts_is_refused(tmp_path, order):
-    with pytest.raises(BadInput, match="which no ground shows|which B10 is"):
+    with pytest.raises(BadInput, match="which no ground shows|which B10 is|B02 is not"):
         opened(tmp_path, order)
 
 
 @pytest.mark.parametrize("ground", [MEADOW, DESERT, SNOW, SEA, LAVA, WINTER_FOREST])
 def test_unusual_ground_is_accepted(tmp_path, ground):
     assert opened(tmp_path, BANDS, ground=ground).layout == "s2-10"
+
+
+def exchanged(a, b):
+    return [{a: b, b: a}.get(band, band) for band in BANDS]
+
+
+@pytest.mark.parametrize("order", [BANDS[::-1], exchanged("B08", "B11"), exchanged("B8A", "B04")])
+def test_names_that_the_values_contradict_grossly_are_refused(tmp_path, order):
+    for ground in (MEADOW, DESERT, SNOW, SEA, LAVA, WINTER_FOREST):
+        path = write_scene(tmp_path / "a.tif", values(BANDS, ground))
+        assert open_scene(path, row={"processing_baseline": "02.14"}).layout == "named"
+    with pytest.raises(BadInput, match="names of its bands B"):
+        open_scene(write_scene(tmp_path / "a.tif", values(order)))
 
 
 def test_the_two_orders_of_13_bands_are_told_apart(tmp_path):
@@ -95,6 +111,7 @@ def test_real_scenes_are_in_order_and_a_real_scene_on_another_scale_is_named():
             layout = {10: "s2-10", 12: "l2a-12", 13: "eurosat-ms"}[source.count]
             sample = source.read(LAYOUTS[layout][0]).reshape(10, -1)
         assert spectra.misordered(sample) is None, path.name
+        spectra.exchanged(sample, path.name)
         assert open_scene(path, layout=layout).layout == layout
     path = SHARED / "real-more/aberystwyth/mosaic_from_tiles.tif"
     with pytest.raises(BadInput, match="x 1000"):

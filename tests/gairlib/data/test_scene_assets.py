@@ -153,6 +153,14 @@ def test_bad_folders_are_refused(tmp_path):
             write_band(f / f"{b}.tif", np.full((96, 96), 0.3, np.float32), 10) for b in BANDS
         ],
     )
+    reflectance = np.full((96, 96), 0.3, np.float32)
+    refused(
+        "j", "band B04 holds reflectance", lambda f: write_band(f / "B04.tif", reflectance, 10)
+    )
+    picture = np.full((96, 96), 90, np.uint8)
+    refused("k", "band B04 holds .* 8 bits", lambda f: write_band(f / "B04.tif", picture, 10))
+    dark = np.full((96, 96), 300, np.uint16)
+    refused("l", "on another scale", lambda f: write_band(f / "B08.tif", dark, 10))
     with pytest.raises(Missing, match="folder"):
         scene_assets.open_folder(tmp_path / "absent")
 

@@ -208,3 +208,15 @@ def test_what_is_to_be_unpacked_or_exported_anew_is_named(tmp_path, home, name, 
     assert dataset.scenes() == []
     (row,) = dataset.rejected
     assert row["item"].endswith(name.split("/")[0]) and reason in row["reason"]
+
+
+def test_a_vrt_without_rasters_beside_it_is_named(tmp_path):
+    (tmp_path / "scenes").mkdir()
+    (tmp_path / "scenes/all.vrt").write_text("<VRTDataset/>")
+    dataset = Dataset(tmp_path)
+    assert dataset.scenes() == []
+    assert [(row["item"], "GeoTIFF" in row["reason"]) for row in dataset.rejected] == [
+        ("all.vrt", True)
+    ]
+    write_export(tmp_path / "scenes/a.tif", EARTH_ENGINE, land())
+    assert [s.id for s in Dataset(tmp_path).scenes()] == ["a"]

@@ -8,6 +8,7 @@ import pytest
 import rasterio
 from affine import Affine
 from builders.small_files import ramp, write_scene
+from rasterio.control import GroundControlPoint
 from rasterio.windows import Window
 
 from gairlib.bands import BANDS
@@ -59,6 +60,16 @@ def test_unusable_files_are_refused(tmp_path):
     refused("bands.tif", "13 bands without", values=ramp(13, 32, 32), names=None)
     refused("refl.tif", "look like reflectance", values=(values / 10000.0).astype(np.float32))
     refused("pole.tif", "goes around a pole", crs="EPSG:3995", origin=(-1000, 1000), pixel=100.0)
+    refused("unit.tif", "m wide; is its geotransform in the unit", pixel=1e-4)
+    quarter = Affine(0, 10, 399_960, -10, 0, 5_300_040)
+    refused("turned.tif", "its grid is rotated", transform=quarter)
+    refused("radar.tif", "complex", values=values.astype(np.complex64))
+    with rasterio.open(write_scene(tmp_path / "points.tif", values, crs=None), "r+") as target:
+        corners = ((0, 0), (0, 32), (32, 0))
+        points = [GroundControlPoint(r, c, 4e5 + 10 * c, 5e6 - 10 * r) for r, c in corners]
+        target.gcps = (points, "EPSG:32632")
+    with pytest.raises(BadInput, match="control points"):
+        scenes.open_scene(tmp_path / "points.tif")
     path = write_scene(tmp_path / "cut.tif", values)
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(BadInput, match="cut.tif"):

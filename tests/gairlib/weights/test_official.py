@@ -1,6 +1,7 @@
 """load_official against the reference figures of the published code, and its refusals."""
 
 import argparse
+import math
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,45 @@ def test_half_of_a_checkpoint_is_refused_with_numbers_and_names(state):
     for part in (used[::2], used[1::2], used[: len(used) // 2]):
         with pytest.raises(BadInput, match=r"is missing.*\d+ (tensors )?are there"):
             load_official({f"net.{k}": state[k] for k in part}, **HEADS)
+
+
+@pytest.mark.parametrize(
+    "damage, told",
+    [
+        (lambda v: v * math.nan, "NaN"),
+        (lambda v: v / 0, "NaN or infinity"),
+        (lambda v: v.to_sparse(), "no dense numbers"),
+        (lambda v: v.to("meta"), "no dense numbers"),
+        (lambda v: v.to(torch.float8_e4m3fn), "float8"),
+    ],
+)
+def test_tensors_without_usable_numbers_are_named(state, damage, told):
+    with pytest.raises(BadInput, match=f"imnet.weight holds .*{told}"):
+        load_official(state | {"imnet.weight": damage(state["imnet.weight"])}, **HEADS)
+
+
+def test_parameters_load_as_tensors_and_adapters_are_to_be_merged(state):
+    plain = load_official(state, **HEADS).state_dict()
+    learnt = {k: torch.nn.Parameter(v, v.is_floating_point()) for k, v in state.items()}
+    for name, value in load_official(learnt, **HEADS).state_dict().items():
+        assert torch.equal(value, plain[name])
+    with pytest.raises(BadInput, match="LoRA.*merged"):
+        load_official(state | {"imnet.lora_A.default.weight": torch.ones(4, 8)}, **HEADS)
+
+
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:a\n", "Git LFS"),
+        ("<!doctype html>", "website"),
+        ('{"weight_map": {}}', "one file"),
+    ],
+)
+def test_files_that_only_stand_for_weights_are_told(tmp_path, content, told):
+    for name in ("a.safetensors", "a.pth"):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(BadInput, match=told):
+            load_official(tmp_path / name)
 
 
 def test_safetensors_by_another_name_are_read(state, tmp_path):
