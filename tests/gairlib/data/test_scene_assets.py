@@ -154,9 +154,7 @@ def test_bad_folders_are_refused(tmp_path):
         ],
     )
     reflectance = np.full((96, 96), 0.3, np.float32)
-    refused(
-        "j", "band B04 holds reflectance", lambda f: write_band(f / "B04.tif", reflectance, 10)
-    )
+    refused("j", "band B04 holds reflectance", lambda f: write_band(f / "B04.tif", reflectance, 10))
     picture = np.full((96, 96), 90, np.uint8)
     refused("k", "band B04 holds .* 8 bits", lambda f: write_band(f / "B04.tif", picture, 10))
     dark = np.full((96, 96), 300, np.uint16)
