@@ -11,10 +11,10 @@ def misordered(sample: np.ndarray) -> str | None:
 
     sample: raw numbers [10, n], nodata 0. Over land the reflectance rises through the red edge
     (B05 <= B06 <= B07), and B07, B08 and B8A, 783 to 865 nm, are nearly the same; B11 and B12 do
-    not look like them, over snow neither. Blue is less than three times red. Plants hold water, which darkens B12
+    not look like them. Blue is less than three times red. Plants hold water, which darkens B12
     more than B11. Pixels darker than 800 in the near or the short-wave infrared (water, snow) are
-    not asked. The limits leave room around what 200 real scenes of levels 1C and 2A show, with the
-    offset of 1000 and without.
+    not asked, but snow for B07, B08 and B8A. The limits leave room around what 200 real scenes of
+    levels 1C and 2A show, with the offset of 1000 and without.
     """
     b02, _, b04, b05, b06, b07, b08, b8a, b11, b12 = sample.astype(float)
     bright = np.minimum(np.maximum(np.maximum(b07, b08), b8a), np.maximum(b11, b12))

@@ -236,8 +236,8 @@ def sampler(
                     kinds.add(band)
         if 0 < len(kinds) < 10:
             raise BadInput(
-                f"{what}: band {' '.join(sorted(kinds))} holds reflectance (0 to 1) or 8 bits, other "
-                "bands do not; bring them to one scale"
+                f"{what}: band {' '.join(sorted(kinds))} holds reflectance (0 to 1) or 8 bits, "
+                "other bands do not; bring them to one scale"
             )
         shortest = min(r.size for r in rows)  # sizes that no ratio divides differ by a line
         dn = check_digital_numbers(np.stack([r[:shortest] for r in rows]), what, factor)
