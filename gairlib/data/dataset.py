@@ -25,7 +25,6 @@ kind, item and reason; only a photo table whose header is wrong raises, since no
 read, and a dataset.json that is none; `tolerant` lists these two in `rejected` as well.
 """
 
-import fnmatch
 import json
 import os
 import warnings
@@ -43,18 +42,17 @@ from gairlib.data import (
     photo_tables,
     photos,
     scene_folders,
+    scene_list,
     scene_metadata,
     table_files,
     tables,
 )
 from gairlib.data.scene import Scene, upright
-from gairlib.data.scene_assets import DIFFERS, band_of
-from gairlib.data.scenes import open_scene
+from gairlib.data.scene_assets import band_of
 from gairlib.errors import BadInput, Missing
 
 PUBLISHED = ("pangaea", "geobench", "placepulse", "place-pulse-2.0")
 PARTS = ("scenes", "street", "tables", "landcover", "streetscapes", *PUBLISHED)
-STAC = ("scenes.json", "items.json", "catalog.json")
 
 
 class Dataset:
@@ -87,7 +85,6 @@ class Dataset:
         self.name = str(self.about.get("name") or self.folder.resolve().name)
         self.synthetic = bool(self.about.get("synthetic", False))
         self._kept: dict = {}
-        self._items: list[Path] = []  # STAC items among the scenes
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.folder)!r})"
@@ -139,37 +136,13 @@ class Dataset:
         raise BadInput(f"{self.folder}: no scene {scene_id!r}" + (f" ({why[0]})" if why else ""))
 
     def _read_scenes(self) -> list[Scene]:
-        found, seen = [], set()
-        rows, listed = self._scene_rows(), self._stac_scenes()
-        used = {Path(asset.href).absolute() for scene in listed for asset in scene.assets}
-        used |= {folder for path in used for folder in path.parents}
-        refused = self._rejected.get("scene", [])
-        differ = {r["item"] for r in refused if DIFFERS in r["reason"]}
-        for scene_id, path, row, files in rows:
-            if scene_id in differ or used & {
-                one.absolute() for one in files or (self.folder / path,)
-            }:
-                continue  # an item describes it
-            if scene_id in seen:
-                self._reject("scene", scene_id, "scene_id stands more than once; first one kept")
-                continue
-            seen.add(scene_id)
-            declared = next(
-                (v for k, v in self.layouts.items() if fnmatch.fnmatchcase(scene_id, k)), None
-            )
-            try:
-                with boundary.reading(f"scene {scene_id}"):
-                    home = self.inside(path)
-                    scene = open_scene(home, id=scene_id, layout=declared, row=row, files=files)
-                found.append(scene)
-            except (BadInput, Missing) as problem:
-                self._reject("scene", scene_id, problem)
-        for scene in listed:
-            if scene.id in seen:
-                self._reject("scene", scene.id, "scene_id stands more than once; first one kept")
-                continue
-            seen.add(scene.id)
-            found.append(scene)
+        scenes = scene_list.SceneList(self.folder, self.layouts, self.remote, PARTS)
+        table, rows = table_files.find(self.folder, "scenes"), []
+        if table is not None:
+            rows = list(self._table_rows("scene", table, ("scene_id", "path")))
+        found = scenes.read(rows)
+        for item, reason in scenes.rejected:
+            self._reject("scene", item, reason)
         guessed = [s for s in found if s.offset_source == scene_metadata.GUESSED]
         if guessed:
             high = [s.id for s in guessed if s.offset]
@@ -180,48 +153,7 @@ class Dataset:
                 "A column processing_baseline in scenes.csv settles it",
                 stacklevel=3,
             )
-        return sorted(found, key=lambda s: s.id)
-
-    def _stac_scenes(self) -> list[Scene]:
-        """Scenes that STAC files in the folder itself list."""
-        found: list[Scene] = []
-        listed = [self.folder / name for name in STAC if (self.folder / name).is_file()]
-        for path in [*listed, *(p for p in self._items if p not in listed)]:
-            from gairlib.data import stac  # needs the extra of that name
-
-            try:
-                with boundary.reading(path, "not readable as STAC"):
-                    scenes, rejected = stac.from_file(path, remote=self.remote, inside=self.folder)
-            except (BadInput, Missing) as problem:
-                self._reject("scene", path.name, problem)
-                continue
-            found += scenes
-            for row in rejected:
-                self._reject(**row)
         return found
-
-    def _scene_rows(self) -> list[tuple[str, str, dict, tuple[Path, ...]]]:
-        """(scene_id, path relative to the folder, row of scenes.csv, its files where the path is
-        a folder of several) of every scene."""
-        rows, listed = [], set()
-        table = table_files.find(self.folder, "scenes")
-        if table is not None:
-            for row in self._table_rows("scene", table, ("scene_id", "path")):
-                rows.append((row["scene_id"], row["path"], row, ()))
-                there = boundary.inside(self.folder, row["path"])
-                listed.add(Path(os.path.relpath(there, self.folder)).as_posix())
-        home, skip = self.folder / "scenes", None
-        if not home.is_dir():  # a folder that is nothing but scenes, or one product
-            home, skip = self.folder, PARTS
-        found = scene_folders.find(home, self.folder.name.removesuffix(".SAFE"), skip)
-        for name, reason in found.odd:
-            self._reject("scene", name, reason)
-        for entry in found.scenes:
-            relative = entry.path.relative_to(self.folder).as_posix()
-            if entry.files or relative not in listed:
-                rows.append((entry.id, relative, {}, entry.files))
-        self._items = found.items
-        return rows
 
     def _table_rows(self, kind: str, table: Path, needed: tuple[str, ...]) -> Iterator[dict]:
         """The good rows of a small table, every value as text or None; others are rejected."""
@@ -242,15 +174,8 @@ class Dataset:
                 self._reject(kind, label, reason)
 
     def inside(self, path: str) -> Path:
-        """`path`, relative to the folder, as a path; BadInput if it leads out of the folder.
-
-        Judged by the path's text, not by where a link points: data that DVC has linked into the
-        folder from its cache are still the folder's.
-        """
-        reason = tables.path_reason(path)
-        if reason is not None:
-            raise BadInput(reason)
-        return boundary.inside(self.folder, path)
+        """`path`, relative to the folder, as a path; BadInput if it leads out of the folder."""
+        return tables.inside(self.folder, path)
 
     def landcover(self, scene_id: str) -> tuple[np.ndarray, dict[int, str]] | None:
         """(class values [H, W] on the scene's grid, value -> name), or None if there is none. Cells

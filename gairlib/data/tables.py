@@ -5,11 +5,15 @@ none disappears without being named.
 """
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from gairlib.data import boundary
+from gairlib.errors import BadInput
 
 PHOTO_COLUMNS = ("photo_id", "path", "lon", "lat")
 NORMAL = (*PHOTO_COLUMNS, "heading", "captured_at", "is_spherical", "photo_source", "licence")
@@ -78,6 +82,14 @@ def path_reason(path: str) -> str | None:
     if "\0" in text:
         return f"path {path!r} holds a zero byte; no file can have that name"
     return None
+
+
+def inside(folder: Path, path: str) -> Path:
+    """`path`, relative to the folder, as a path; BadInput if it leads out of the folder."""
+    reason = path_reason(path)
+    if reason is not None:
+        raise BadInput(reason)
+    return boundary.inside(folder, path)
 
 
 def path_reasons(paths: pd.Series) -> pd.Series:

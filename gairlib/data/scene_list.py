@@ -1,0 +1,100 @@
+"""The scenes of a dataset folder: what its table, its STAC files and its folders name, each once.
+
+An item in scenes.json comes before the files that it describes, a row of scenes.csv before the file
+that it names; rasters, folders of band files and items that neither lists are taken as well.
+"""
+
+import fnmatch
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gairlib.data import boundary, scene_folders, tables
+from gairlib.data.scene import Scene
+from gairlib.data.scene_assets import DIFFERS
+from gairlib.data.scenes import open_scene
+from gairlib.errors import BadInput, Missing
+
+STAC = ("scenes.json", "items.json", "catalog.json")
+TWICE = "scene_id stands more than once; first one kept"
+
+# scene_id, path relative to the folder, row of scenes.csv, its files where the path is a folder
+Named = tuple[str, str, Mapping, tuple[Path, ...]]
+
+
+class SceneList:
+    """Reads the scenes of `folder`. layouts, remote: see `Dataset`. skip: folders in it that are
+    other parts. `rejected`: (what, reason)."""
+
+    def __init__(self, folder: Path, layouts: Mapping[str, str], remote: bool, skip: Sequence[str]):
+        self.folder, self.layouts, self.remote, self.skip = folder, layouts, remote, skip
+        self.rejected: list[tuple[str, str]] = []
+
+    def read(self, table: Sequence[Mapping]) -> list[Scene]:
+        """The usable scenes, sorted by id. table: the rows of scenes.csv, with scene_id, path."""
+        named, items = self._named(table)
+        listed = self._from_stac(items)
+        described = {Path(asset.href).absolute() for scene in listed for asset in scene.assets}
+        described |= {folder for path in described for folder in path.parents}
+        differ = {item for item, reason in self.rejected if DIFFERS in reason}
+        found, seen = [], set()
+        for scene_id, path, row, files in named:
+            own = {one.absolute() for one in files or (self.folder / path,)}
+            if scene_id in differ or described & own:
+                continue  # an item describes it
+            if scene_id in seen:
+                self.rejected.append((scene_id, TWICE))
+                continue
+            seen.add(scene_id)
+            try:
+                found.append(self._open(scene_id, path, row, files))
+            except (BadInput, Missing) as problem:
+                self.rejected.append((scene_id, str(problem)))
+        for scene in listed:
+            if scene.id in seen:
+                self.rejected.append((scene.id, TWICE))
+                continue
+            seen.add(scene.id)
+            found.append(scene)
+        return sorted(found, key=lambda s: s.id)
+
+    def _open(self, scene_id: str, path: str, row: Mapping, files: tuple[Path, ...]) -> Scene:
+        matching = (v for k, v in self.layouts.items() if fnmatch.fnmatchcase(scene_id, k))
+        with boundary.reading(f"scene {scene_id}"):
+            home = tables.inside(self.folder, path)
+            return open_scene(home, id=scene_id, layout=next(matching, None), row=row, files=files)
+
+    def _from_stac(self, items: Sequence[Path]) -> list[Scene]:
+        """Scenes that STAC files in the folder itself list, and items among its scenes."""
+        found: list[Scene] = []
+        listed = [self.folder / name for name in STAC if (self.folder / name).is_file()]
+        for path in [*listed, *(p for p in items if p not in listed)]:
+            from gairlib.data import stac  # needs the extra of that name
+
+            try:
+                with boundary.reading(path, "not readable as STAC"):
+                    scenes, rejected = stac.from_file(path, remote=self.remote, inside=self.folder)
+            except (BadInput, Missing) as problem:
+                self.rejected.append((path.name, str(problem)))
+                continue
+            found += scenes
+            self.rejected += [(row["item"], row["reason"]) for row in rejected]
+        return found
+
+    def _named(self, table: Sequence[Mapping]) -> tuple[list[Named], list[Path]]:
+        """Scenes by scenes.csv and by what lies there, and the STAC items among them."""
+        rows, listed = [], set()
+        for row in table:
+            rows.append((row["scene_id"], row["path"], row, ()))
+            there = boundary.inside(self.folder, row["path"])
+            listed.add(Path(os.path.relpath(there, self.folder)).as_posix())
+        home, skip = self.folder / "scenes", None
+        if not home.is_dir():  # a folder that is nothing but scenes, or one product
+            home, skip = self.folder, self.skip
+        found = scene_folders.find(home, self.folder.name.removesuffix(".SAFE"), skip)
+        self.rejected += found.odd
+        for entry in found.scenes:
+            relative = entry.path.relative_to(self.folder).as_posix()
+            if entry.files or relative not in listed:
+                rows.append((entry.id, relative, {}, entry.files))
+        return rows, found.items
