@@ -302,9 +302,14 @@ class Dataset:
 
     def _read_tables(self):
         found, seen = boundary.listing(self.folder / "tables"), set()
-        for name, reason in found.odd:
-            self._reject("table", name, reason)
-        for path in boundary.listing(self.folder).files:  # beside street.csv
+        beside = boundary.listing(self.folder)  # street.csv and others
+        for name, reason in (*found.odd, *beside.odd):
+            if table_files.suffix_of(name) or (name, reason) in found.odd:
+                self._reject("table", name, reason)
+        for path in (*found.folders, *beside.folders):  # as Spark and Dask write them
+            if table_files.suffix_of(path):
+                self._reject("table", path.name, "a folder; write the table as one file")
+        for path in beside.files:
             known = path.suffix.lower() in table_files.UNREAD
             if known and (path.suffix.lower() != ".json" or path.stem.lower() == "street"):
                 if why := table_files.why_unread(path):

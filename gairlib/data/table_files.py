@@ -188,10 +188,14 @@ def _parquet(path: Path) -> pq.ParquetFile:
 
 
 def _kinds_with_gaps(path: Path, core: Collection[str]) -> dict[str, pa.DataType]:
-    """What columns of whole numbers become that have gaps anywhere, alike in all pieces."""
+    """What columns of whole numbers become that have gaps anywhere, alike in all pieces, and what
+    decimal numbers become, as databases write them."""
     kinds = {}
     with _parquet(path) as file:
         schema, metadata = file.schema_arrow, file.metadata
+        for name, kind in zip(csv_head.told_apart(schema.names)[0], schema.types):
+            if pa.types.is_decimal(kind) and name not in core:
+                kinds[name] = pa.float64()
         for k in range(metadata.num_columns):
             name = metadata.schema.column(k).path
             if schema.names.count(name) != 1 or not pa.types.is_integer(schema.field(name).type):

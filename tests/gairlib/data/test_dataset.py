@@ -433,3 +433,12 @@ def test_locks_of_an_office_program_are_no_tables(tmp_path):
     (tmp_path / "tables/~$rents.csv").write_bytes(b"\x04user")
     data = Dataset(tmp_path)
     assert data.tables() == {} and data.rejected == []
+
+
+def test_a_photo_table_that_is_a_lost_link_or_a_folder_is_named(tmp_path):
+    (tmp_path / "street.csv").symlink_to("gone.csv")
+    (tmp_path / "street.parquet").mkdir()
+    (tmp_path / "tables/rents.parquet").mkdir(parents=True)
+    data = Dataset(tmp_path)
+    assert data.street().empty and data.tables() == {}
+    assert set(reasons(data)) == {"street.csv", "street.parquet", "rents.parquet"}

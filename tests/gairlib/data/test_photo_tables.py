@@ -4,6 +4,7 @@ import csv
 import io
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import geopandas as gpd
@@ -195,6 +196,7 @@ def test_parquet_of_any_kind_of_column(tmp_path):
             ),
             "is_spherical": pa.array([k % 2 == 0 for k in range(n)]),
             "levels": pa.array([None, *range(1, n)]),
+            "price": pa.array([Decimal(k) / 4 for k in range(n)], pa.decimal128(12, 4)),
         }
     )
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=4)
@@ -205,6 +207,8 @@ def test_parquet_of_any_kind_of_column(tmp_path):
     assert list(photos["is_spherical"]) == [k % 2 == 0 for k in range(n)]
     for piece, _ in photo_tables.chunks(tmp_path / "a.parquet", 3):
         assert piece["levels"].dtype == np.float64 and len(piece) <= 3
+        assert piece["price"].dtype == np.float64
+    assert list(photos["price"]) == [k / 4 for k in range(n)]
 
 
 def test_parquet_gives_what_csv_gives(tmp_path):
