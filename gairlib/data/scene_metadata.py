@@ -29,6 +29,7 @@ in reflectance. In order of trust:
    where both readings are possible (red sand), the scene is refused.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -165,8 +166,8 @@ def offset(
     function that opens it for that, called only where the item says nothing. names: of the scene,
     its file and folder.
     """
-    gone = {True: True, "true": True, "True": True, False: False, "false": False, "False": False}
-    gone = gone.get(_property(item, "boa_offset_applied", (bool, str)))
+    gone = str(_property(item, "boa_offset_applied", (bool, str, int))).lower()
+    gone = {"true": True, "1": True, "false": False, "0": False}.get(gone)
     known, source, doubt = None, "stac", False
     if in_file is not None and not callable(in_file):
         known, source = offset_of(*in_file, what), "tags (scale and offset)"
@@ -231,7 +232,7 @@ def _property(item: dict, name: str, kinds: tuple):
     found = [
         v
         for k, v in (item.get("properties") or {}).items()
-        if str(k).rpartition(":")[2] == name and isinstance(v, kinds)
+        if str(k).rpartition(":")[2] == name and isinstance(v, kinds) and v != ""
     ]
     return found[0] if found else None
 
@@ -243,7 +244,8 @@ def _of_item(item: dict, what: str) -> tuple[int | None, bool]:
     baseline = _property(item, "processing_baseline", (str, int, float))
     if baseline is None and re.fullmatch(r"\d\d\.\d\d", str(properties.get("processing:version"))):
         baseline = properties["processing:version"]
-    found = set()
+    found: dict[str, set[Scale]] = {}
+    whole = {k: v for k, v in properties.items() if str(k).startswith("raster:")}
     with reading(what, "the assets of its STAC item cannot be understood"):
         if baseline is None:
             named = [properties.get(name) for name in PRODUCT_NAMES]
@@ -251,9 +253,15 @@ def _of_item(item: dict, what: str) -> tuple[int | None, bool]:
             baseline = baseline_of_name(*named, item.get("id"), *hrefs)
         for key, asset in (item.get("assets") or {}).items():
             names = [b.get("name") for b in asset.get("eo:bands") or asset.get("bands") or []]
-            if any(canonical(n) in BANDS for n in (key, *names)):
-                found |= asset_scales(asset)  # AOT and water vapour have scales of their own
-    said = {offset_of(*one, what) for one in found}
+            known = [n for n in map(canonical, (key, *names)) if n in BANDS]
+            if known:  # AOT and water vapour have scales of their own
+                found.setdefault(known[0], set()).update(asset_scales(whole | asset))
+    stated = [scales for scales in found.values() if scales]
+    if stated and not set.intersection(*stated):
+        raise BadInput(
+            f"{what}: scale and offset of its STAC item differ from band to band; correct the item"
+        )
+    said = {offset_of(*one, what) for one in set().union(*stated)}
     if baseline is not None:
         said.add(_of(baseline, what))
     return max(said, default=None), len(said) > 1
@@ -266,9 +274,10 @@ def asset_scales(asset: dict) -> set[Scale]:
     for band in [*(asset.get("raster:bands") or []), *(asset.get("bands") or [])] or [{}]:
         both = asset | band
         scale = both.get("raster:scale", both.get("scale"))
-        shift = both.get("raster:offset", both.get("offset", 0.0))
-        if isinstance(scale, int | float) and isinstance(shift, int | float) and scale > 0:
-            found.add((float(scale), float(shift)))
+        shift = both.get("raster:offset", both.get("offset"))
+        with contextlib.suppress(TypeError, ValueError):  # null, or text that is no number
+            if float(scale) > 0:
+                found.add((float(scale), float(shift or 0.0)))
     return found - {(1.0, 0.0)}
 
 

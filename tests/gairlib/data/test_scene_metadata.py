@@ -105,3 +105,35 @@ def test_where_a_products_name_stands():
     assert offset(names=[late], row="02.14") == (0, "scenes.csv")
     assert offset(names=[late], tags={"processing_baseline": "02.14"}) == (0, "tags")
     assert offset(names=[late], pixels=dark // 7) == (0, "name")  # a tool has taken it out
+
+
+def said(properties=(), **assets):
+    """What `offset` takes from an item of these assets; the pixels would say 0."""
+    item = {"properties": dict(properties), "assets": assets}
+    return scene_metadata.offset(item, {}, None, "named", np.full((10, 9), 600.0))
+
+
+LATE, EARLY = ({"scale": 1e-4, "offset": shift} for shift in (-0.1, 0))
+
+
+def test_scale_and_offset_of_an_item_as_text_and_for_all_assets():
+    text = {"raster:bands": [{"scale": "0.0001", "offset": "-0.1"}]}
+    assert said(B02=text) == (1000, "stac")
+    whole = {"raster:scale": 1e-4, "raster:offset": -0.1}
+    assert said(whole, B02={}, B03={"bands": [{"name": "B03"}]}) == (1000, "stac")
+    for unsaid in ({"scale": None, "offset": None}, {"scale": "ten thousand"}):
+        assert said(B02={"raster:bands": [unsaid]}) == (0, scene_metadata.GUESSED)
+
+
+def test_offsets_of_an_item_that_differ_from_band_to_band_are_refused():
+    with pytest.raises(BadInput, match="differ from band to band"):
+        said(B02={"raster:bands": [LATE]}, B03={"raster:bands": [EARLY]})
+    copies = {"nir": {"raster:bands": [LATE]}, "nir-jp2": {"raster:bands": [EARLY]}}
+    assert said(**copies) == (1000, "stac")
+
+
+@pytest.mark.parametrize("gone", [True, 1, "1", "TRUE", "true"])
+def test_spellings_of_an_offset_that_is_gone(gone):
+    properties = {"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": gone}
+    assert said(properties) == (0, scene_metadata.GONE)
+    assert said({"s2:processing_baseline": ""}) == (0, scene_metadata.GUESSED)
