@@ -105,7 +105,8 @@ def _point(geometry) -> tuple[float, float] | None:
         lon, lat = (float(v) for v in geometry["coordinates"][:2])
     except (TypeError, KeyError, ValueError):
         return None
-    return (lon, lat) if math.isfinite(lon) and math.isfinite(lat) else None
+    known = math.isfinite(lon) and math.isfinite(lat) and (lon or lat)  # 0, 0: no fix
+    return (lon, lat) if known else None
 
 
 def _moment(given) -> str | None:

@@ -1,6 +1,7 @@
 """Pictures in folders named by class: what can be read of them, and what cannot, by name."""
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def pictures(folder: Path) -> list[Path]:
 def read(
     folder: Path, image: Callable[[Path], np.ndarray]
 ) -> tuple[list[np.ndarray], list[str], list[str]]:
-    """Images of EuroSAT's size, their classes, and a line for each file that is left out.
+    """Images of EuroSAT's size, their classes (two images each at least), and a line for each file
+    that is left out.
 
     image: reads one, [64, 64, 3] or [10, 64, 64].
     """
@@ -48,4 +50,7 @@ def read(
             continue
         images.append(values)
         labels.append(path.parent.name)
-    return images, labels, lost
+    alone = {label for label, count in Counter(labels).items() if count == 1}
+    lost += [f"{label}: one image; a class needs two" for label in sorted(alone)]
+    kept = [k for k, label in enumerate(labels) if label not in alone]
+    return [images[k] for k in kept], [labels[k] for k in kept], lost

@@ -427,3 +427,11 @@ def test_the_size_that_was_asked_for_is_fetched(api, tmp_path, size):
     api.with_link = dict  # an image without that picture
     fetch(api, tmp_path / "b", size=size)
     assert set(rejected(tmp_path / "b").values()) == {f"Mapillary gives no {field}"}
+
+
+def test_a_computed_position_of_0_0_is_none():
+    zero = {"type": "Point", "coordinates": [0, 0]}
+    image = {"id": "1", "geometry": {"type": "Point", "coordinates": [8.5, 47.3]}}
+    row = mapillary_images.row_of({**image, "computed_geometry": zero})
+    assert (row["lon"], row["lat"]) == (8.5, 47.3) and not row["position_computed"]
+    assert "no position" in mapillary_images.row_of({**image, "geometry": zero})["reason"]

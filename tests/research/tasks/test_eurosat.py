@@ -44,6 +44,14 @@ def test_an_odd_image_is_left_out_by_name_and_hidden_ones_are_none(folder):
     assert "River/cut.jpg" in note and "River/gone.jpg" in note
 
 
+def test_a_class_of_one_image_is_left_out_by_name(folder):
+    (folder / "eurosat_rgb/Sea").mkdir()
+    Image.new("RGB", (64, 64)).save(folder / "eurosat_rgb/Sea/Sea_0.jpg")
+    data = EuroSAT().load(Dataset(folder))
+    assert data.inputs.shape == (24, 10, 64, 64) and set(data.labels) == {"Forest", "River"}
+    assert any("Sea: one image" in note for note in data.notes)
+
+
 def test_eurosat_without_class_folders_is_an_error_and_an_empty_folder_none(tmp_path):
     folder = tmp_path / "eurosat_rgb"
     folder.mkdir()
