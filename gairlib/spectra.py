@@ -83,8 +83,10 @@ def scale_of(sample: np.ndarray) -> str | None:
 
 
 def is_reflectance(values: np.ndarray) -> bool:
-    """Whether the numbers of one band, 0 no data, are reflectance of 0 to 1 by their size."""
-    return values.dtype.kind == "f" and 0 < _percentile(values) <= 2
+    """Whether the numbers of one band, 0 no data, are reflectance of 0 to 1: small, and not whole
+    as the digital numbers 1 and 2 of dark water are."""
+    small = values.dtype.kind == "f" and 0 < _percentile(values) <= 2
+    return small and bool((values % 1 > 0).any())
 
 
 def too_dark(sample: np.ndarray) -> str | None:

@@ -10,6 +10,7 @@ resolutions the finest one is used.
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from gairlib.data.scene import (
     check_georeferenced,
     crs_name,
     is_remote,
+    mask_band,
     name_of,
     north_up,
     outline,
@@ -80,6 +82,7 @@ class Header:
     tags: dict
     scale: tuple[float, float] | None
     unit: str | None
+    count: int  # bands that the file has beside a mask
 
 
 def band_of(name: str) -> tuple[str | None, float | None]:
@@ -116,7 +119,8 @@ def header(href: str, what: str, index: int = 1) -> Header:
         unit = scene_metadata.unit(source, index) if plain else None
         if not is_remote(href):
             check_whole(source, what)
-        return Header(grid, source.dtypes[0], source.tags(), scale, unit)
+        count = source.count - (mask_band(source) is not None)
+        return Header(grid, source.dtypes[0], source.tags(), scale, unit, count)
 
 
 def check_whole(source, what: str) -> None:
@@ -145,9 +149,10 @@ def join(found: dict[str, Found], what: str) -> tuple[Grid, dict[str, Asset], di
             f"the ten bands {' '.join(bands.BANDS)} are needed"
         )
     found = {band: found[band] for band in (*bands.BANDS, "SCL") if band in found}
+    shared = Counter(one.href for one in found.values())
     for band, one in found.items():
         if not _unopened(one):
-            found[band] = _opened(one, band, what)
+            found[band] = _opened(one, band, what, shared[one.href] == 1)
     finest = min((f.grid for f in found.values()), key=lambda g: abs(g.transform.a))
     assets = {
         band: Asset(
@@ -163,10 +168,16 @@ def _unopened(one: Found) -> bool:
     return one.grid is not None and is_remote(one.href)
 
 
-def _opened(one: Found, band: str, what: str) -> Found:
-    """A band with its file's header read; BadInput where the file has another grid than `one`."""
+def _opened(one: Found, band: str, what: str, alone: bool = False) -> Found:
+    """A band with its file's header read; BadInput where the file has another grid than `one`, or
+    should hold this band alone and holds several (dates, or a picture)."""
     name = name_of(one.href)
     head = header(one.href, f"{what}, band {band} ({name})", one.index)
+    if alone and head.count > 1:
+        raise BadInput(
+            f"{what}, band {band}: {name} holds {head.count} bands; write the one that counts into "
+            "a file of its own"
+        )
     if one.grid is not None and not _same(one.grid, head.grid):
         raise BadInput(
             f"{what}, band {band}: {DIFFERS}: {name} has "

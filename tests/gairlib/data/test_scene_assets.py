@@ -158,7 +158,17 @@ def test_bad_folders_are_refused(tmp_path):
     picture = np.full((96, 96), 90, np.uint8)
     refused("k", "band B04 holds .* 8 bits", lambda f: write_band(f / "B04.tif", picture, 10))
     dark = np.full((96, 96), 300, np.uint16)
+    def with_dates(folder):
+        with rasterio.open(folder / "B08.tif") as source:
+            values, profile = source.read(1), source.profile | {"count": 3}
+        with rasterio.open(folder / "B08.tif", "w", **profile) as target:
+            target.write(np.stack([values] * 3))
+
+    refused("m", "B08.tif holds 3 bands", with_dates)
     refused("l", "on another scale", lambda f: write_band(f / "B08.tif", dark, 10))
+    write_bands(tmp_path / "sea", low=300)
+    write_band(tmp_path / "sea/B12.tif", np.ones((48, 48), np.float32), 20)
+    assert scene_assets.open_folder(tmp_path / "sea").layout == "named"
     with pytest.raises(Missing, match="folder"):
         scene_assets.open_folder(tmp_path / "absent")
 
