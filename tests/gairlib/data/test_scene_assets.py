@@ -158,6 +158,7 @@ def test_bad_folders_are_refused(tmp_path):
     picture = np.full((96, 96), 90, np.uint8)
     refused("k", "band B04 holds .* 8 bits", lambda f: write_band(f / "B04.tif", picture, 10))
     dark = np.full((96, 96), 300, np.uint16)
+
     def with_dates(folder):
         with rasterio.open(folder / "B08.tif") as source:
             values, profile = source.read(1), source.profile | {"count": 3}
