@@ -115,8 +115,7 @@ def to_wgs84(frame: pd.DataFrame) -> tables.Piece:
         if name in frame:
             values = tables.texts(frame[name]).astype(object)
             values = values.where(values.notna(), None)
-            if name == "epsg":
-                values = values.map(lambda v: v if not str(v).isdigit() else f"EPSG:{v}")
+            values = values.str.replace(r"^\s*(\d+)(?:\.0+)?\s*$", r"EPSG:\1", regex=True)
             named = values.where(values.notna(), named)
     frame = frame.drop(columns=[name for name in SYSTEM if name in frame])
     lon, lat = (tables.numbers(frame[name]).to_numpy().copy() for name in ("lon", "lat"))
@@ -147,6 +146,8 @@ def to_wgs84(frame: pd.DataFrame) -> tables.Piece:
 def _to_lonlat(crs: str) -> Transformer | None:
     """The way to WGS 84; None where there is none to go."""
     system = CRS.from_user_input(crs)
+    if not (system.is_geographic or system.is_projected):  # heights, metres from Earth's centre
+        raise BadInput(f"{system.name}: no reference system of maps")
     if system.equals(CRS.from_user_input(WGS84), ignore_axis_order=True):
         return None
     return Transformer.from_crs(system, WGS84, always_xy=True)
