@@ -28,6 +28,7 @@ from gairlib.errors import BadInput
 
 WGS84 = "OGC:CRS84"
 SYSTEM = ("crs", "epsg")
+FAR = 10.0  # degrees outside a reference system's area: x and y were swapped, or it is another one
 CORE = (*tables.NORMAL, *SYSTEM, *streetscapes.TEXT)  # read as text, whatever they look like
 
 
@@ -131,6 +132,11 @@ def to_wgs84(frame: pd.DataFrame) -> tables.Piece:
         x, y = lon[rows], lat[rows]
         lon[rows], lat[rows] = transformer.transform(x, y)
         lost = np.isfinite(x) & np.isfinite(y) & ~(np.isfinite(lon[rows]) & np.isfinite(lat[rows]))
+        source = transformer.source_crs
+        area = source.area_of_use  # degrees; None: not known
+        if source.is_projected and area is not None and area.west < area.east:
+            away = (lon[rows] < area.west - FAR) | (lon[rows] > area.east + FAR)
+            lost |= away | (lat[rows] < area.south - FAR) | (lat[rows] > area.north + FAR)
         for row, a, b in zip(rows[lost], x[lost], y[lost]):
             reasons.iloc[row] = f"x {a:g}, y {b:g}: outside the reference system {name}"
     moved = named.notna().to_numpy()

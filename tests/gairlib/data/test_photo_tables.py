@@ -303,10 +303,11 @@ def test_codes_that_went_through_floats_and_systems_of_no_map(tmp_path, column):
     head = f"photo_id,path,lon,lat,{column}"
     x, y = Transformer.from_crs(4326, 32632, always_xy=True).transform(8.5, 47.25)
     lines = (f"a,a.jpg,{x},{y},32632.0", f"b,a.jpg,{x},{y}, 32632 ", "c,a.jpg,8.5,47.25,")
-    none = ("d,a.jpg,8.5,47.25,5773", "e,a.jpg,8.5,47.25,4978")
+    none = ("d,a.jpg,8.5,47.25,5773", "e,a.jpg,8.5,47.25,4978", f"f,a.jpg,{y},{x},32632")
     photos, reasons = whole(write(tmp_path / "a.csv", *lines, *none, header=head))
     np.testing.assert_allclose(photos.loc[:2, ["lon", "lat"]], [[8.5, 47.25]] * 3)
     assert reasons[:3].isna().all() and "EPSG:5773" in reasons[3] and "EPSG:4978" in reasons[4]
+    assert "outside the reference system" in reasons[5]
 
 
 def test_unusable_tables_are_one_clear_error(tmp_path):
