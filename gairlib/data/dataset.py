@@ -83,7 +83,7 @@ class Dataset:
         self._rejected: dict[str, list[dict]] = {}
         self.about = self._about()
         self.name = str(self.about.get("name") or self.folder.resolve().name)
-        self.synthetic = bool(self.about.get("synthetic", False))
+        self.synthetic = tables.truth(self.about.get("synthetic"))
         self._kept: dict = {}
 
     def __repr__(self) -> str:

@@ -442,3 +442,9 @@ def test_a_photo_table_that_is_a_lost_link_or_a_folder_is_named(tmp_path):
     data = Dataset(tmp_path)
     assert data.street().empty and data.tables() == {}
     assert set(reasons(data)) == {"street.csv", "street.parquet", "rents.parquet"}
+
+
+@pytest.mark.parametrize("said, synthetic", [("true", True), ('"no"', False), ('"yes"', True)])
+def test_whether_data_are_synthetic_may_be_said_in_words(tmp_path, said, synthetic):
+    (tmp_path / "dataset.json").write_text(f'{{"synthetic": {said}}}')
+    assert Dataset(tmp_path).synthetic is synthetic
