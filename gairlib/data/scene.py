@@ -144,17 +144,17 @@ def outline(
     ring = np.unwrap(np.append(lon, lon[0]), period=360.0)
     if abs(ring[-1] - ring[0]) > 180.0:
         raise BadInput(f"{what}: goes around a pole, which is not supported")
+    turn = 360.0 * np.round((x - back[0]) / 360.0) if _geographic(crs) else 0.0
+    off = np.maximum(np.abs(back[0] + turn - x), np.abs(back[1] - y))
+    there = (off <= abs(transform.a)) & (np.abs(lat) < 85.1)  # Sentinel-2 sees no further
+    if not there.any():  # a part of it may lie past the antimeridian
+        raise BadInput(f"{what}: lies outside of the world of its CRS; is the geotransform right?")
     metres = _GEOD.line_length(lon[: steps + 1], lat[: steps + 1]) / width
     if not SMALLEST <= metres <= LARGEST:
         raise BadInput(
             f"{what}: its pixels would be {metres:.2g} m wide; is its geotransform in the unit of "
             "its CRS (metres, degrees)?"
         )
-    turn = 360.0 * np.round((x - back[0]) / 360.0) if _geographic(crs) else 0.0
-    off = np.maximum(np.abs(back[0] + turn - x), np.abs(back[1] - y))
-    there = (off <= abs(transform.a)) & (np.abs(lat) < 85.1)  # Sentinel-2 sees no further
-    if not there.any():  # a part of it may lie past the antimeridian
-        raise BadInput(f"{what}: lies outside of the world of its CRS; is the geotransform right?")
     turn = 360.0 * math.floor((ring.mean() + 180.0) / 360.0)
     return Polygon(np.column_stack([ring[:-1] - turn, lat]))
 

@@ -159,7 +159,7 @@ def test_few_pairs_one_site_and_no_training_split(dataset, checkpoint, tmp_path)
         pair(some, dataset.scenes(), folder=tmp_path / str(n), progress=False)
         for task in TASKS:
             result = registry.run(task, dataset, Options(checkpoint, tmp_path / str(n), **QUICK))
-            assert result.status == "skipped" and result.reason.startswith(f"{n} pairs")
+            assert result.status == "skipped" and result.reason.startswith(f"{n} pair")
             assert retrieval_figures.curves(result) == {}
     lone = street.groupby("site").head(1).drop(columns=["split", "site"])
     pair(lone, dataset.scenes(), folder=tmp_path / "lone", progress=False)
