@@ -181,5 +181,6 @@ def test_place_pulse_runs_end_to_end(tmp_path, checkpoint, monkeypatch):
     assert result.headline["split"] == "cities, 5 folds" and result.headline["clusters"] == 10
     assert result.row("random, 5 folds", "colour statistics", "R2").value > 0
     assert example_figures.example(result)
-    found = registry.run("placepulse-safe", Dataset(tmp_path.parent), Options(checkpoint, None))
+    (tmp_path / "other").mkdir()
+    found = registry.run("placepulse-safe", Dataset(tmp_path / "other"), Options(checkpoint, None))
     assert found.status == "skipped" and "placepulse" in found.reason
