@@ -16,48 +16,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyproj
 import rasterio
-from affine import Affine
 
 from gairlib import bands, spectra
-from gairlib.data import scene_metadata
+from gairlib.data import scene_metadata, scene_product
+from gairlib.data.band_file import Grid, header, same
 from gairlib.data.boundary import listing, reading
-from gairlib.data.scene import (
-    REMOTE,
-    Asset,
-    Scene,
-    check_digital_numbers,
-    check_georeferenced,
-    crs_name,
-    is_remote,
-    mask_band,
-    name_of,
-    north_up,
-    outline,
-    thumbnail,
-)
+from gairlib.data.scene import REMOTE, Asset, Scene, is_remote, name_of, outline
+from gairlib.data.scene_values import check_digital_numbers, thumbnail
 from gairlib.errors import BadInput, Missing
 
 SUFFIXES = (".tif", ".tiff", ".jp2")
 DIFFERS = "its pixels are not where its item says"
 SHIFT = 0.01  # in pixels of the finest band: corners closer than this are the same corner
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where the pixels of one band lie."""
-
-    crs: str  # as in Scene
-    transform: Affine
-    width: int
-    height: int
-
-    def describe(self) -> str:
-        t = self.transform
-        return (
-            f"{self.width} x {self.height} px of {t.a:g} from {t.c:g}, {t.f:g} in {self.crs[:20]}"
-        )
 
 
 @dataclass(frozen=True)
@@ -73,18 +44,6 @@ class Found:
     unit: str | None = None  # likewise, of floats without a scale
 
 
-@dataclass(frozen=True)
-class Header:
-    """What a band's file says before its pixels are read; scale None: it declares none."""
-
-    grid: Grid
-    dtype: str
-    tags: dict
-    scale: tuple[float, float] | None
-    unit: str | None
-    count: int  # bands that the file has beside a mask
-
-
 def band_of(name: str) -> tuple[str | None, float | None]:
     """Band and pixel size in metres (None unknown) that a file's stem or an asset's key tells.
 
@@ -97,46 +56,6 @@ def band_of(name: str) -> tuple[str | None, float | None]:
     if found:
         return bands.canonical(found[1]), float(found[2]) if found[2] else None
     return bands.canonical(name), None
-
-
-def header(href: str, what: str, index: int = 1) -> Header:
-    """What a raster file says of itself and of one band; BadInput or Missing says why not."""
-    if not is_remote(href) and not Path(href).is_file():
-        raise Missing(f"{what}: there is no such file")
-    with (
-        reading(what, "not readable as a raster, or cut short, or gone"),
-        rasterio.Env(**(REMOTE if is_remote(href) else {})),
-        rasterio.open(href) as source,
-    ):
-        check_georeferenced(source, what)
-        if source.transform == Affine.identity():
-            raise BadInput(f"{what}: has no geotransform; where its pixels lie is not known")
-        crs = crs_name(source.crs, what)
-        transform = north_up(source.transform, source.width, source.height, what)
-        grid = Grid(crs, transform, source.width, source.height)
-        scale = scene_metadata.declared_scale(source, [index], what)
-        plain = scale is None and source.dtypes[0].startswith("float")
-        unit = scene_metadata.unit(source, index) if plain else None
-        if not is_remote(href):
-            check_whole(source, what)
-        count = source.count - (mask_band(source) is not None)
-        return Header(grid, source.dtypes[0], source.tags(), scale, unit, count)
-
-
-def check_whole(source, what: str) -> None:
-    """BadInput where a local TIFF with overviews ends before its last tile (of one without, the
-    thumbnail reads every tile). Looks at the first and last band."""
-    if source.driver != "GTiff" or not source.overviews(1):
-        return
-    size = os.path.getsize(source.name)
-    for band in {1, source.count}:
-        for (row, column), _ in source.block_windows(band):
-            start, length = (
-                source.get_tag_item(f"BLOCK_{part}_{column}_{row}", "TIFF", bidx=band)
-                for part in ("OFFSET", "SIZE")
-            )
-            if start is not None and int(start) + int(length or 0) > size:
-                raise BadInput(f"{what}: the file is cut short; fetch it again")
 
 
 def join(found: dict[str, Found], what: str) -> tuple[Grid, dict[str, Asset], dict[str, Found]]:
@@ -178,7 +97,7 @@ def _opened(one: Found, band: str, what: str, alone: bool = False) -> Found:
             f"{what}, band {band}: {name} holds {head.count} bands; write the one that counts into "
             "a file of its own"
         )
-    if one.grid is not None and not _same(one.grid, head.grid):
+    if one.grid is not None and not same(one.grid, head.grid):
         raise BadInput(
             f"{what}, band {band}: {DIFFERS}: {name} has "
             f"{head.grid.describe()}, the item {one.grid.describe()}"
@@ -186,17 +105,6 @@ def _opened(one: Found, band: str, what: str, alone: bool = False) -> Found:
     return replace(
         one, grid=head.grid, dtype=head.dtype, scale=head.scale, unit=one.unit or head.unit
     )
-
-
-def _same(a: Grid, b: Grid) -> bool:
-    """Whether two grids are one: size, CRS, and corners within a tenth of a pixel."""
-    if (a.width, a.height) != (b.width, b.height):
-        return False
-    if a.crs != b.crs and not pyproj.CRS(a.crs).equals(pyproj.CRS(b.crs), ignore_axis_order=True):
-        return False
-    first = north_up(a.transform, a.width, a.height, "item")
-    corners = ((0, 0), (a.width, a.height))
-    return max(abs(x - y) for c in corners for x, y in zip(~first @ (b.transform @ c), c)) < 0.1
 
 
 def _ratio(grid: Grid, finest: Grid, what: str) -> int:
@@ -286,7 +194,7 @@ def build(
     offset, source = scene_metadata.offset(
         item, tags, row.get("processing_baseline"), "named", sample, what, scale, names
     )
-    when, cloud = scene_metadata.date_and_cloud(item, tags, row)
+    when, cloud = scene_product.date_and_cloud(item, tags, row)
     ten = tuple(assets[b] for b in bands.BANDS)
     return Scene(
         id,
@@ -353,9 +261,9 @@ def open_folder(
             names = " and ".join(name_of(p) for _, p in finest[:2])
             raise BadInput(f"{what}: {names} are both band {band}; keep one product a folder")
         found[band] = Found(finest[0][1])
-    names, tags = [id], {} if files else scene_metadata.product_tags(folder)
+    names, tags = [id], {} if files else scene_product.product_tags(folder)
     if "B02" in found:
-        when = scene_metadata.date_of_name(f"{folder.name} {name_of(found['B02'].href)}")
+        when = scene_product.date_of_name(f"{folder.name} {name_of(found['B02'].href)}")
         tags |= {"datetime": when} if when and "datetime" not in tags else {}
         tags = header(found["B02"].href, f"{what}, band B02").tags | tags
         names.append(os.path.relpath(found["B02"].href, folder.parent))
@@ -372,5 +280,5 @@ def _item(folder: Path, id: str) -> dict:
         items = [path for path in inside if "stac_version" in path.read_text(errors="replace")]
         named = items if len(items) == 1 else named
     if len(named or inside) == 1:
-        return scene_metadata.sidecar((named or inside)[0])
-    return scene_metadata.sidecar(folder.parent / f"{folder.name}.json")
+        return scene_product.sidecar((named or inside)[0])
+    return scene_product.sidecar(folder.parent / f"{folder.name}.json")

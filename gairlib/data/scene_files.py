@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import rasterio
 from rasterio.windows import Window
 
-from gairlib.data.scene import Scene, nodata_to_zero, unmasked, upright
+from gairlib.data.scene import Scene, upright
+from gairlib.data.scene_values import nodata_to_zero, unmasked
 
 
 @dataclass
-class _File:
+class OpenFile:
     """An open file of a scene: which of its bands go to which of the ten places."""
 
     dataset: rasterio.DatasetReader
@@ -46,7 +47,7 @@ class _File:
         return nodata_to_zero(raw, self.nodata, self.top), scl
 
 
-def _groups(scene: Scene) -> list[tuple]:
+def by_file(scene: Scene) -> list[tuple]:
     """(href, band indexes, places, ratio, nodata, SCL index) of each file of a scene."""
     if not scene.assets:
         return [

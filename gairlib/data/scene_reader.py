@@ -30,18 +30,9 @@ import rasterio
 from affine import Affine
 
 from gairlib.data.boundary import reading
-from gairlib.data.scene import (
-    CLOUD_CLASSES,
-    REMOTE,
-    Scene,
-    ceiling,
-    flips,
-    is_remote,
-    mask_of,
-    name_of,
-    scaled,
-)
-from gairlib.data.scene_files import _File, _groups
+from gairlib.data.scene import CLOUD_CLASSES, REMOTE, Scene, flips, is_remote, name_of
+from gairlib.data.scene_files import OpenFile, by_file
+from gairlib.data.scene_values import ceiling, mask_of, scaled
 from gairlib.errors import BadInput
 
 CACHE_BYTES = 512 * 2**20  # decoded blocks that a Reader keeps
@@ -73,12 +64,12 @@ class Reader:
         self.blocks_read = 0  # how many blocks were decoded so far
         large = scene.width * scene.height > LARGE
         self._options = {"GDAL_NUM_THREADS": str(self.threads)} if large else {}
-        self._files: list[_File] = []
+        self._files: list[OpenFile] = []
         self._cache: OrderedDict[tuple[int, int], tuple] = OrderedDict()
         self._bytes, self._pool = 0, None
 
     def __enter__(self):
-        groups = _groups(self.scene)
+        groups = by_file(self.scene)
         remote = any(is_remote(href) for href, *_ in groups)
         if remote:
             self._options |= REMOTE
@@ -111,7 +102,7 @@ class Reader:
             else list(self._pool.map(function, items))
         )
 
-    def _open(self, group) -> _File:
+    def _open(self, group) -> OpenFile:
         href, indexes, places, ratio, nodata, scl = group
         name = name_of(href)
         with reading(f"scene {self.scene.id} ({name})", "can no longer be opened"):
@@ -133,12 +124,12 @@ class Reader:
         mask = mask_of(dataset) if indexes else None
         top = ceiling(dataset.dtypes[0], self.scene.factor)
         turned = flips(dataset.transform)
-        return _File(dataset, name, indexes, places, ratio, nodata, scl, mask, top, turned)
+        return OpenFile(dataset, name, indexes, places, ratio, nodata, scl, mask, top, turned)
 
     def _read(self, column: int, row: int, width: int, height: int):
         """Raw DN [10, h, w] with nodata 0, and SCL [h, w] or None, from the files."""
 
-        def read(file: _File):
+        def read(file: OpenFile):
             what = f"scene {self.scene.id} ({file.name})"
             with reading(what, "pixels cannot be read; is it cut short?"):
                 with rasterio.Env(**self._options):

@@ -21,20 +21,11 @@ from affine import Affine
 from rasterio.windows import Window
 
 from gairlib import bands, spectra
-from gairlib.data import band_names, scene_assets, scene_metadata
+from gairlib.data import band_file, band_names, scene_assets, scene_metadata, scene_product
 from gairlib.data.boundary import reading
-from gairlib.data.scene import (
-    Scene,
-    check_digital_numbers,
-    check_georeferenced,
-    corner,
-    crs_name,
-    mask_band,
-    north_up,
-    outline,
-    thumbnail,
-)
+from gairlib.data.scene import Scene, check_georeferenced, corner, crs_name, north_up, outline
 from gairlib.data.scene_reader import Reader
+from gairlib.data.scene_values import check_digital_numbers, mask_band, thumbnail
 from gairlib.errors import BadInput, Missing
 
 
@@ -70,10 +61,10 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
     check_georeferenced(source, what)
     if source.transform == Affine.identity():
         raise BadInput(f"{what}: has no geotransform; the file does not say where its pixels lie")
-    scene_assets.check_whole(source, what)
+    band_file.check_whole(source, what)
     crs = crs_name(source.crs, what)
     transform = north_up(source.transform, source.width, source.height, what)
-    item = scene_metadata.sidecar(path)
+    item = scene_product.sidecar(path)
     names, kept = _names(source, item, path.name, what)
     declared = layout
     layout, places, scl = bands.find(names, declared, what)
@@ -89,7 +80,7 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
         spectra.exchanged(sample, what)
     else:
         _check_order(source, kept, sample, layout, declared, what)
-    tags = {"datetime": scene_metadata.date_of_name(path.name)} | source.tags()
+    tags = {"datetime": scene_product.date_of_name(path.name)} | source.tags()
     offset, known = scene_metadata.offset(
         item,
         tags,
@@ -100,7 +91,7 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
         in_file,
         (id, path.name, path.parent.name),
     )
-    when, cloud = scene_metadata.date_and_cloud(item, tags, row)
+    when, cloud = scene_product.date_and_cloud(item, tags, row)
     return Scene(
         id,
         path,

@@ -27,9 +27,10 @@ from shapely.geometry import Polygon, box, shape
 
 from gairlib import bands
 from gairlib.data import band_names, scene_assets
+from gairlib.data.band_file import Grid
 from gairlib.data.boundary import listing
 from gairlib.data.scene import Scene, is_remote, name_of, outline, transformer
-from gairlib.data.scene_assets import Found, Grid, band_of
+from gairlib.data.scene_assets import Found, band_of
 from gairlib.errors import BadInput, Missing, extra
 
 with extra("stac"):

@@ -20,7 +20,7 @@ from builders.small_files import ramp, write_scene
 from PIL import ExifTags, Image
 from safetensors.torch import save_file
 
-from gairlib.data import photo_folders, photo_tables, photos, scene_metadata, scenes, stac
+from gairlib.data import photo_folders, photo_tables, photos, scene_product, scenes, stac
 from gairlib.data.dataset import Dataset
 from gairlib.data.exif import folder_table
 from gairlib.weights import read as weights
@@ -119,9 +119,9 @@ READERS = {  # what a damaged file is called -> readers of it (of its folder, wh
     "points.csv": (lambda p: photo_folders.read(p.parent),),
     "mapillary_image_description.json": (lambda p: photo_folders.read(p.parent),),
     "scene.tif": (scene,),
-    "scene.json": (scene_metadata.sidecar,),
+    "scene.json": (scene_product.sidecar,),
     "items.json": (stac.from_file, lambda p: dataset(p.parent)),
-    "MTD_MSIL2A.xml": (lambda p: scene_metadata.product_tags(p.parent),),
+    "MTD_MSIL2A.xml": (lambda p: scene_product.product_tags(p.parent),),
     "scenes.csv": (lambda p: dataset(p.parent),),
     "landcover/classes.csv": (lambda p: dataset(p.parents[1]),),
     "tables/rents.csv": (lambda p: dataset(p.parents[1]),),

@@ -9,7 +9,7 @@ from affine import Affine
 from PIL import Image
 
 from gairlib.bands import BANDS, canonical, find
-from gairlib.data import boundary, exif, photo_tables, photos, scene_metadata, table_files, tables
+from gairlib.data import boundary, exif, photo_tables, photos, scene_product, table_files, tables
 from gairlib.data.dataset import Dataset
 from gairlib.data.scene_reader import Reader
 from gairlib.data.scenes import open_scene, read
@@ -31,7 +31,7 @@ READERS = {
     "photo": (".jpg", photos.load),
     "photo, checked": (".jpg", photos.check),
     "raster": (".tif", open_scene),
-    "STAC item": (".json", scene_metadata.sidecar),
+    "STAC item": (".json", scene_product.sidecar),
     "table": (".csv", table_files.read),
     "packed table": (".csv.gz", table_files.read),
     "Parquet": (".parquet", table_files.read),

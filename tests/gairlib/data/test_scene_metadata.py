@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gairlib.data import scene_metadata
+from gairlib.data import scene_metadata, scene_product
 from gairlib.errors import BadInput
 
 
@@ -59,12 +59,12 @@ def test_offset_by_order_of_trust(item, tags, declared, layout, low, expected):
     ],
 )
 def test_baseline_number(text, number):
-    assert scene_metadata.baseline_number(text) == pytest.approx(number)
+    assert scene_product.baseline_number(text) == pytest.approx(number)
 
 
 def test_bad_baseline_is_named():
     with pytest.raises(BadInput, match="'new'"):
-        scene_metadata.baseline_number("new")
+        scene_product.baseline_number("new")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_bad_baseline_is_named():
     ],
 )
 def test_baseline_in_a_products_name(name, baseline):
-    assert scene_metadata.baseline_of_name(None, name) == baseline
+    assert scene_product.baseline_of_name(None, name) == baseline
 
 
 def test_where_a_products_name_stands():

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gairlib.bands import BANDS
 from gairlib.data import scene_assets, scene_reader, scenes
-from gairlib.data.scene import nodata_to_zero
 from gairlib.data.scene_reader import Reader
+from gairlib.data.scene_values import nodata_to_zero
 from gairlib.errors import BadInput
 
 

@@ -459,7 +459,7 @@ def test_bad_items_are_rows_and_good_ones_stay(world):
 
 
 def grid_of(crs, x, y, size=10980):
-    from gairlib.data.scene_assets import Grid
+    from gairlib.data.band_file import Grid
 
     return Grid(crs, Affine(10, 0, x, 0, -10, y), size, size)
 
