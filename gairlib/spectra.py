@@ -5,6 +5,8 @@ import numpy as np
 from gairlib.bands import BANDS
 from gairlib.errors import BadInput
 
+BRIGHT = "bright ground"
+
 
 def misordered(sample: np.ndarray) -> str | None:
     """Words for the first ratio of bands that no ground shows, None where the order may be right.
@@ -16,44 +18,58 @@ def misordered(sample: np.ndarray) -> str | None:
     not asked, but snow for B07, B08 and B8A. The limits leave room around what 200 real scenes of
     levels 1C and 2A show, with the offset of 1000 and without.
     """
-    b02, _, b04, b05, b06, b07, b08, b8a, b11, b12 = sample.astype(float)
-    bright = np.minimum(np.maximum(np.maximum(b07, b08), b8a), np.maximum(b11, b12))
     there = (sample > 0).all(axis=0)
-    land, lit = (bright >= 800) & there, (np.maximum(np.maximum(b07, b08), b8a) >= 1500) & there
-    plants = land & (b08 - b04 >= 1000)
-    for name, above, below, where, low, high in (
-        ("B02/B04", b02, b04, land, 0.0, 3.0),
-        ("B06/B05", b06, b05, land, 0.93, 9.0),
-        ("B07/B06", b07, b06, land, 0.93, 3.0),
-        ("B08/B07", b08, b07, land, 0.8, 1.3),
-        ("B8A/B08", b8a, b08, land, 0.85, 1.25),
-        ("B08/B07", b08, b07, lit, 0.7, 1.4),
-        ("B8A/B08", b8a, b08, lit, 0.7, 1.4),
-        ("B12/B11", b12, b11, land, 0.1, 10.0),  # B10, the cirrus band, is dark as night
-        ("B12/B11", b12, b11, plants, 0.1, 1.05),
-    ):
-        if where.sum() < 50:
-            continue
-        middle = float(np.median(above[where] / below[where]))
-        if not low <= middle <= high:
-            ground = "plants" if where is plants else "land" if where is land else "bright ground"
-            return f"{name} would be {middle:.2f} over {ground}, which no ground shows"
-    return None
+    short_wave = sample[[BANDS.index("B11"), BANDS.index("B12")]].max(axis=0)
+    land = (np.minimum(_near_infrared(sample), short_wave) >= 800) & there
+    red, nir = (sample[BANDS.index(band)].astype(float) for band in ("B04", "B08"))
+    plants = land & (nir - red >= 1000)
+    return _first_odd(
+        sample,
+        ("B02/B04", land, "land", 0.0, 3.0),
+        ("B06/B05", land, "land", 0.93, 9.0),
+        ("B07/B06", land, "land", 0.93, 3.0),
+        ("B08/B07", land, "land", 0.8, 1.3),
+        ("B8A/B08", land, "land", 0.85, 1.25),
+        ("B08/B07", _lit(sample), BRIGHT, 0.7, 1.4),
+        ("B8A/B08", _lit(sample), BRIGHT, 0.7, 1.4),
+        ("B12/B11", land, "land", 0.1, 10.0),  # B10, the cirrus band, is dark as night
+        ("B12/B11", plants, "plants", 0.1, 1.05),
+    )
 
 
 def exchanged(sample: np.ndarray, what: str) -> None:
     """BadInput where B07, B08 and B8A, which are neighbours, differ grossly over bright ground,
     though bands have names. sample: as in `misordered`."""
-    b07, b08, b8a = (sample[BANDS.index(b)].astype(float) for b in ("B07", "B08", "B8A"))
-    lit = (np.maximum(np.maximum(b07, b08), b8a) >= 1500) & (sample > 0).all(axis=0)
-    for name, above, below in (("B08/B07", b08, b07), ("B8A/B08", b8a, b08)):
-        middle = float(np.median(above[lit] / below[lit])) if lit.sum() >= 50 else 1.0
-        if not 1 / 1.6 <= middle <= 1.6:
-            raise BadInput(
-                f"{what}: by the names of its bands {name} would be {middle:.2f} over bright "
-                "ground, which no ground shows; are names or files of bands exchanged, or is one "
-                "of them on another scale?"
-            )
+    lit = _lit(sample)
+    limits = ((ratio, lit, BRIGHT, 1 / 1.6, 1.6) for ratio in ("B08/B07", "B8A/B08"))
+    if odd := _first_odd(sample, *limits):
+        raise BadInput(
+            f"{what}: by the names of its bands {odd}; are names or files of bands exchanged, or "
+            "is one of them on another scale?"
+        )
+
+
+def _near_infrared(sample: np.ndarray) -> np.ndarray:
+    """The brightest of B07, B08 and B8A, [n]."""
+    return sample[[BANDS.index(band) for band in ("B07", "B08", "B8A")]].max(axis=0)
+
+
+def _lit(sample: np.ndarray) -> np.ndarray:
+    """Which pixels are bright in the near infrared, as snow is too, and have data: [n]."""
+    return (_near_infrared(sample) >= 1500) & (sample > 0).all(axis=0)
+
+
+def _first_odd(sample: np.ndarray, *limits: tuple) -> str | None:
+    """Words for the first ratio whose median is out of its limits; None where all are within.
+    limits: ("B08/B07", pixels that are asked [n], what they show, least, most)."""
+    for ratio, where, ground, low, high in limits:
+        above, below = (sample[BANDS.index(b)][where].astype(float) for b in ratio.split("/"))
+        if len(below) < 50:
+            continue
+        middle = float(np.median(above / below))
+        if not low <= middle <= high:
+            return f"{ratio} would be {middle:.2f} over {ground}, which no ground shows"
+    return None
 
 
 def lacks_b8a(b09: np.ndarray, b08: np.ndarray) -> bool:
@@ -92,7 +108,7 @@ def is_reflectance(values: np.ndarray) -> bool:
 def too_dark(sample: np.ndarray) -> str | None:
     """Words for a scene whose usual pixel is a plant by its colours and ten times too dark, None
     for every other. sample: as in `scale_of`."""
-    middle = [float(np.median(v[v > 0])) if (v > 0).any() else 0.0 for v in sample]
+    middle = [_median(v) for v in sample]
     nir, top = middle[BANDS.index("B08")], _percentile(sample[BANDS.index("B08")])
     if top >= 1000 or nir < 2 * max(middle[:3]) or not nir:
         return None
@@ -102,8 +118,7 @@ def too_dark(sample: np.ndarray) -> str | None:
 def too_bright(sample: np.ndarray) -> str | None:
     """Words for a scene that would mostly reflect more than snow and clouds do in the near
     infrared, None for every other. sample: as in `scale_of`."""
-    nir = sample[BANDS.index("B08")]
-    middle = float(np.median(nir[nir > 0])) if (nir > 0).any() else 0.0
+    middle = _median(sample[BANDS.index("B08")])
     if middle <= 16_000:
         return None
     return f"of mostly {middle:.3g} in the near infrared look like reflectance x 65535 or x 100000"
@@ -122,3 +137,9 @@ def _percentile(values: np.ndarray) -> float:
     """The 99th percentile of the values above 0; 0 where there are none."""
     values = values[values > 0]
     return float(np.percentile(values, 99.0)) if values.size else 0.0
+
+
+def _median(values: np.ndarray) -> float:
+    """The median of the values above 0; 0 where there are none."""
+    values = values[values > 0]
+    return float(np.median(values)) if values.size else 0.0

@@ -21,9 +21,9 @@ import pyarrow.csv as pa_csv
 
 from gairlib.data.boundary import reading
 from gairlib.data.csv_head import DECIMAL_COMMA, LINE, Head, Recoded, head, header, open_text
+from gairlib.data.tables import EXACT
 
 BLOCK = 16 << 20  # bytes of CSV text that are parsed at a time
-EXACT = 1 << 53  # whole numbers below it keep all digits in float64
 JOIN = 50  # lines that one quoted value may span
 GAPS = ["", "nan", "NaN", "null", "NULL"]
 REASON = "\0reason"  # column that carries the reasons through Arrow; no table has such a name

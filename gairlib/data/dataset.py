@@ -45,6 +45,7 @@ from gairlib.data import (
     scene_list,
     scene_metadata,
     table_files,
+    table_list,
     tables,
 )
 from gairlib.data.scene import Scene, upright
@@ -238,30 +239,24 @@ class Dataset:
 
     def photo_table(self) -> Path | tables.Piece:
         """What `pairing.pair` takes: the table's path, or (photos, reasons), see `photo_list`."""
-        if not self.tolerant:
-            return self._photo_table()
-        if "no photos" not in self._kept:
+        if "photo_table" not in self._kept:
             try:
-                found = self._photo_table()
-                if isinstance(found, Path):
+                found = photo_list.source(self.folder, self.check_photos)
+                if self.tolerant and isinstance(found, Path):
                     with boundary.reading(found, "not readable as a table of photos"):
                         photo_tables.layout(found)
-                return found
             except (BadInput, Missing) as problem:
-                return self._refused(problem)
+                found = self._no_photos(problem)
+            self._kept["photo_table"] = found
+        return self._kept["photo_table"]
+
+    def _no_photos(self, problem: Exception) -> tables.Piece:
+        """No photo, since what names them cannot be read; raises `problem` unless `tolerant`."""
+        if not self.tolerant:
+            raise problem
+        self._reject("photo table", (self.street_table() or self.folder).name, problem)
         none = tables.no_photos()
         return none, tables.no_reasons(none.index)
-
-    def _refused(self, problem: Exception) -> tables.Piece:
-        """No photo, since their table cannot be read; from now on."""
-        self._kept["no photos"] = True
-        self._reject("photo table", (self.street_table() or self.folder).name, problem)
-        return self.photo_table()
-
-    def _photo_table(self) -> Path | tables.Piece:
-        if "photo_table" not in self._kept:
-            self._kept["photo_table"] = photo_list.source(self.folder, self.check_photos)
-        return self._kept["photo_table"]
 
     def _read_street(self) -> pd.DataFrame:
         table = self.photo_table()
@@ -269,9 +264,7 @@ class Dataset:
             try:
                 table = photo_list.read(table)
             except (BadInput, Missing) as problem:
-                if not self.tolerant:
-                    raise
-                table = self._refused(problem)
+                table = self._kept["photo_table"] = self._no_photos(problem)
         frame, reasons = table
         frame, reasons = frame.reset_index(drop=True), reasons.reset_index(drop=True)
         good = reasons.isna()
@@ -297,43 +290,14 @@ class Dataset:
     def tables(self) -> dict[str, pd.DataFrame]:
         """Location tables by file stem: lon, lat (float64) and the target columns."""
         if "tables" not in self._kept:
-            self._kept["tables"] = dict(self._read_tables())
+            self._kept["tables"] = self._read_tables()
         return {name: frame.copy() for name, frame in self._kept["tables"].items()}
 
-    def _read_tables(self):
-        found, seen = boundary.listing(self.folder / "tables"), set()
-        beside = boundary.listing(self.folder)  # street.csv and others
-        for name, reason in (*found.odd, *beside.odd):
-            if table_files.suffix_of(name) or (name, reason) in found.odd:
-                self._reject("table", name, reason)
-        for path in (*found.folders, *beside.folders):  # as Spark and Dask write them
-            if table_files.suffix_of(path):
-                self._reject("table", path.name, "a folder; write the table as one file")
-        for path in beside.files:
-            known = path.suffix.lower() in table_files.UNREAD
-            if known and (path.suffix.lower() != ".json" or path.stem.lower() == "street"):
-                if why := table_files.why_unread(path):
-                    self._reject("table", path.name, why)
-        for path in found.files:
-            name = table_files.stem_of(path)
-            try:
-                if why := table_files.why_unread(path):
-                    raise BadInput(why)
-                if table_files.suffix_of(path) is None:
-                    continue
-                if name in seen:
-                    raise BadInput(f"a second table of the name {name!r}; the first one kept")
-                frame, damaged = photo_tables.read_places(path)
-                if frame.shape[1] < 3:
-                    raise BadInput(f"{path}: only lon and lat; a target column is needed")
-            except (BadInput, Missing) as problem:
-                self._reject("table", path.name, problem)
-                continue
-            seen.add(name)
-            reasons = tables.first_of(damaged, tables.positions(frame))
-            for i in frame.index[reasons.notna()]:
-                self._reject("table row", f"{path.name} row {i + 2}", reasons[i])
-            yield name, frame[reasons.isna()].reset_index(drop=True)
+    def _read_tables(self) -> dict[str, pd.DataFrame]:
+        found, rejected = table_list.read(self.folder)
+        for row in rejected:
+            self._reject(*row)
+        return found
 
     def benchmarks(self) -> dict[str, Path]:
         """Folders of images in class folders, by name."""

@@ -112,6 +112,7 @@ def _pieces(table: Path) -> Iterator[tables.Piece]:
 
 
 def _told(folder: Path, path: str) -> bool | None:
-    if tables.path_reason(path) is not None:
+    try:
+        return photos.sphere(tables.inside(folder, path))
+    except BadInput:
         return None
-    return photos.sphere(boundary.inside(folder, path))

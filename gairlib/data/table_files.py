@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from gairlib.data import csv_head, csv_tables
 from gairlib.data.boundary import NOTES, listing, reading
-from gairlib.data.csv_tables import EXACT, REASON
-from gairlib.data.tables import Piece, no_reasons
+from gairlib.data.csv_tables import REASON
+from gairlib.data.tables import EXACT, Piece, no_reasons
 from gairlib.errors import BadInput, Missing
 
 SUFFIXES = (".parquet", ".geoparquet", ".pq", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".txt.gz")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from gairlib.data import boundary, photo_folders, table_files
+from gairlib.data import boundary, photo_folders, scene_assets, table_files
 from gairlib.data.dataset import PARTS, Dataset
 from gairlib.data.tables import NORMAL
 from research.tasks import labels
@@ -123,7 +123,7 @@ def _kind(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in photo_folders.PICTURES:
         return "pictures"
-    if suffix in (".tif", ".tiff", ".jp2"):
+    if suffix in scene_assets.SUFFIXES:
         return "rasters"
     return "notes" if suffix in boundary.NOTES else "other files"
 
