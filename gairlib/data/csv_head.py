@@ -19,7 +19,13 @@ from gairlib.errors import BadInput
 
 LINE = 64 << 20  # bytes; a longer line is no table's
 SEPARATORS = ",\t;|"
-PLACES = {"lon": ("lon", "longitude", "lng", "long"), "lat": ("lat", "latitude")}
+# Columns that are read under one name, and how else they are called, in any case
+SPELLINGS = {
+    "lon": ("lon", "longitude", "lng", "long"),
+    "lat": ("lat", "latitude"),
+    **{name: (name,) for name in ("photo_id", "path", "heading", "captured_at", "is_spherical")},
+    **{name: (name,) for name in ("scene_id", "processing_baseline", "layout", "cloud_cover")},
+}
 DECIMAL_COMMA = r"^\s*(-?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$"
 # What lies under the name of a table and is none, by its first bytes
 FOREIGN = (
@@ -187,8 +193,8 @@ def _comment(line: bytes) -> bool:
 
 def told_apart(names: list[str]) -> tuple[list[str], list[str]]:
     """(each name once, the later ones of a name with ".1" and so on; the names that stood more
-    often): two columns of a name stop a table only where that column is needed. Positions are
-    called lon and lat in whatever spelling of PLACES they come, where it is one column alone."""
+    often): two columns of a name stop a table only where that column is needed. A column in one of
+    SPELLINGS gets its usual name, where it is one column alone."""
     found: dict[str, None] = {}
     seen: dict[str, int] = {}
     for name in names:
@@ -199,7 +205,7 @@ def told_apart(names: list[str]) -> tuple[list[str], list[str]]:
         found[new], seen[name] = None, k
     counts = Counter(names)
     spelled = {name: name for name in found}
-    for usual, spellings in PLACES.items():
+    for usual, spellings in SPELLINGS.items():
         others = [name for name in found if name.strip().lower() in spellings]
         if usual not in found and len(others) == 1:
             spelled[others[0]] = usual

@@ -50,7 +50,8 @@ def number(text: str) -> float:
 def positions(frame: pd.DataFrame) -> pd.Series:
     """Turn lon and lat into float64 degrees, in place, lon in [-180, 180]; a reason a row or None.
 
-    Longitudes up to 360 are accepted and turned back by 360.
+    Longitudes up to 360 are accepted and turned back by 360. 0, 0 is how tools write that there is
+    no position, unless other rows lie on the equator or the prime meridian, as a grid's do.
     """
     given = {name: frame[name] for name in ("lon", "lat")}
     lon, lat = numbers(given["lon"]), numbers(given["lat"])
@@ -58,6 +59,9 @@ def positions(frame: pd.DataFrame) -> pd.Series:
     swapped = (lat.abs() > 90) & (lon.abs() <= 90) & (lat.abs() <= 180)
     outside = (lat.abs() > 90) | ~lon.between(-180.0, 360.0)
     reasons = no_reasons(frame.index)
+    unknown = (lon == 0) & (lat == 0)
+    if ((lon == 0) ^ (lat == 0)).any():
+        unknown[:] = False
     bad = outside | swapped | ~number
     if bad.any():  # texts are made for these rows alone: millions of them would take minutes
         shown = {name: values[bad].map(str).astype(object) for name, values in given.items()}
@@ -65,6 +69,7 @@ def positions(frame: pd.DataFrame) -> pd.Series:
         reasons[outside] = text + "not a position; lon is in [-180, 180], lat in [-90, 90]"
         reasons[swapped] = text + "lat is outside [-90, 90]; lon and lat may be swapped"
         reasons[~number] = text + "both must be numbers in degrees"
+    reasons[unknown] = "lon 0, lat 0: a place in the sea, which tools write for an unknown position"
     frame["lon"], frame["lat"] = lon.where(~(lon > 180.0), lon - 360.0), lat
     return reasons
 

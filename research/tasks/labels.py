@@ -12,6 +12,9 @@ from gairlib.errors import BadInput
 MIN_ROWS = 20  # fewer labelled examples are not a task
 MIN_CLASS = 20  # a class with fewer examples is left out, and the result says so
 MAX_CLASSES = 100
+# What tools write where a number is not known; GIS's and netCDF's fill values among them
+MARKS = (-999, -9999, -99999, -999999, -32768, -2147483648, 1e20)
+FILLS = np.float32([9.96921e36, -3.4028235e38, 3.4028235e38])
 NUMERIC = 0.9  # of a column's texts that are numbers: then the others are mistakes
 
 # Columns of street.csv and of location tables that are no question to a photo or a place, in any
@@ -167,6 +170,7 @@ def label_kind(values: pd.Series) -> tuple[str, str]:
     number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if number:
         values = values[np.isfinite(values.astype(np.float64))]
+        values = values[~marked(values.to_numpy(np.float64))]
     if len(values) < MIN_ROWS:
         return "", f"{len(values)} labelled rows, fewer than {MIN_ROWS}"
     if number:
@@ -204,6 +208,18 @@ def _regression(values: np.ndarray) -> tuple[str, str]:
     return "regression", ""
 
 
+def marked(values: np.ndarray) -> np.ndarray:
+    """Which of some finite numbers [n] say that none is known: one of MARKS or FILLS, further from
+    all others than those are spread."""
+    with np.errstate(over="ignore"):
+        found = np.isin(values, MARKS) | np.isin(values.astype(np.float32), FILLS)
+    rest = values[~found]
+    if not found.any() or not rest.size:
+        return np.zeros(len(values), bool)
+    spread = np.ptp(rest)
+    return found & ((values < rest.min() - spread) | (values > rest.max() + spread))
+
+
 def labelled(table: pd.DataFrame, column: str, kind: str, what: str, notes: list[str]):
     """Rows with a usable label, and the labels [n]; what is left out is said in the notes."""
     table = table[table[column].notna()]
@@ -211,7 +227,12 @@ def labelled(table: pd.DataFrame, column: str, kind: str, what: str, notes: list
         finite = np.isfinite(table[column].astype(float))
         if not finite.all():
             notes.append(f"{int((~finite).sum())} {what} whose `{column}` is infinite left out")
-        table = table[finite].reset_index(drop=True)
+        table = table[finite]
+        gaps = marked(table[column].to_numpy(np.float64))
+        if gaps.any():
+            shown = ", ".join(f"{v:g}" for v in sorted(set(table[column][gaps])))
+            notes.append(f"{int(gaps.sum())} {what} whose `{column}` is {shown} left out: unknown")
+        table = table[~gaps].reset_index(drop=True)
         return table, table[column].to_numpy(dtype=np.float64)
     counts = table[column].astype(str).value_counts()
     kept = counts.index[counts >= MIN_CLASS]

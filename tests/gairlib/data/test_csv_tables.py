@@ -158,6 +158,20 @@ def test_positions_are_read_in_the_spellings_that_tools_write(given, read):
     assert csv_head.told_apart(given)[0] == read
 
 
+@pytest.mark.parametrize(
+    "given, read",
+    [
+        (["Photo_ID", "PATH", "Lon", "Lat"], ["photo_id", "path", "lon", "lat"]),
+        (["Heading", "CAPTURED_AT", "Is_Spherical"], ["heading", "captured_at", "is_spherical"]),
+        (["Scene_ID", "Processing_Baseline"], ["scene_id", "processing_baseline"]),
+        (["Path", "path", "Green_View"], ["Path", "path", "Green_View"]),
+        (["Path", "PATH"], ["Path", "PATH"]),  # which one? not guessed
+    ],
+)
+def test_columns_with_a_meaning_are_read_in_any_case(given, read):
+    assert csv_head.told_apart(given)[0] == read
+
+
 def test_names_that_stand_twice_are_told_apart_in_time():
     names, double = csv_head.told_apart(["a", "a.1", "a", "b", "a"])
     assert names == ["a", "a.1", "a.2", "b", "a.3"] and double == ["a"]

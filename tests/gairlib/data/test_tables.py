@@ -136,3 +136,18 @@ def test_ids_as_spreadsheets_write_them():
 def test_truths_in_the_spellings_of_tables():
     given = ["true", " TRUE", "yes", "t", "1", "1.0", "WAHR", "false", "no", "f", "0", None, "n"]
     assert list(tables.truths(pd.Series(given))) == [True] * 7 + [False] * 6
+
+
+@pytest.mark.parametrize(
+    "lon, lat, lost",
+    [
+        ([7.5, 0.0, 7.6], [46.9, 0.0, 46.8], [1]),
+        (["7.5", "0", "0.0"], ["46.9", "0", "-0.0"], [1, 2]),
+        ([-1.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0], []),  # a grid with the equator in it
+        ([0.0, 5.0], [51.5, 40.0], []),  # Greenwich
+    ],
+)
+def test_zero_zero_is_no_position_but_on_a_grid(lon, lat, lost):
+    reasons = tables.positions(pd.DataFrame({"lon": lon, "lat": lat}))
+    assert reasons.index[reasons.notna()].tolist() == lost
+    assert all("unknown position" in reasons[row] for row in lost)

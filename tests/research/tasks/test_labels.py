@@ -25,6 +25,30 @@ def test_label_kinds(values, kind, why):
     assert found == kind and why in reason and bool(kind) != bool(reason)
 
 
+@pytest.mark.parametrize(
+    "mark, rest, unknown",
+    [
+        (-9999.0, np.linspace(0, 1, 40), True),
+        (-999.0, np.linspace(-40, 45, 40), True),  # degrees Celsius
+        (np.float64(np.float32(-3.4028235e38)), np.linspace(0, 1, 40), True),
+        (-9999.0, np.linspace(-11_000, 8_800, 40), False),  # heights: a value among others
+        (-999.0, np.linspace(-2000, 1500, 40), False),
+        (-998.0, np.linspace(0, 1, 40), False),  # far off, but nobody's mark
+        (0.0, np.linspace(5, 6, 40), False),
+    ],
+)
+def test_marks_of_what_is_not_known_are_no_labels(mark, rest, unknown):
+    values = np.append(rest, [mark] * 3)
+    assert columns.marked(values).tolist() == [False] * 40 + [unknown] * 3
+    notes = []
+    rows, found = columns.labelled(table(43, v=values), "v", "regression", "rows", notes)
+    assert len(rows) == len(found) == (40 if unknown else 43)
+    assert bool(notes) == unknown and all("3 rows" in n and "unknown" in n for n in notes)
+    few = pd.Series([mark] * 40 + [0.1, 0.2, 0.3])
+    if unknown:
+        assert "fewer than 20" in columns.label_kind(few)[1]
+
+
 def test_one_text_among_numbers_is_named(folder):
     values = pd.Series([*map(str, range(40)), "n/a"])
     kind, why = columns.label_kind(values)
