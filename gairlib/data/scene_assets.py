@@ -58,6 +58,13 @@ def band_of(name: str) -> tuple[str | None, float | None]:
     return bands.canonical(name), None
 
 
+def without_doubles(files: Sequence[Path]) -> list[Path]:
+    """Without the bands of MAJA's surface reflectance (SRE) where those of the same product's flat
+    reflectance (FRE), from which the slopes' light is taken out, lie beside them."""
+    flat = {p.name.partition("_FRE_")[0] for p in files if "_FRE_" in p.name}
+    return [p for p in files if "_SRE_" not in p.name or p.name.partition("_SRE_")[0] not in flat]
+
+
 def join(found: dict[str, Found], what: str) -> tuple[Grid, dict[str, Asset], dict[str, Found]]:
     """The scene's grid, the asset of each band (and of "SCL" where there is one), and `found` with
     its headers read. BadInput where a band is missing or does not lie on the others' grid."""
@@ -250,7 +257,7 @@ def open_folder(
     if not folder.is_dir():
         raise Missing(f"{what}: there is no such folder")
     candidates: dict[str, list] = {}
-    for path in files or listing(folder, deep=True).files:
+    for path in without_doubles(files or listing(folder, deep=True).files):
         band, metres = band_of(path.stem)
         if path.suffix.lower() in SUFFIXES and (band in bands.BANDS or band == "SCL"):
             candidates.setdefault(band, []).append((metres or 0.0, str(path)))

@@ -16,10 +16,14 @@ from pathlib import Path
 
 from gairlib import bands
 from gairlib.data import boundary, photos
-from gairlib.data.scene_assets import SUFFIXES, band_of
+from gairlib.data.scene_assets import SUFFIXES, band_of, without_doubles
 
 RASTERS = (".tif", ".tiff")
-VIRTUAL = "a VRT points at rasters elsewhere; write a GeoTIFF (gdal_translate in.vrt out.tif)"
+VIRTUAL = (
+    "a VRT points at other rasters: those that lie here are read by themselves; to read it in "
+    "their place, write a GeoTIFF of it (gdal_translate in.vrt out.tif)"
+)
+SLOPES = "the same product's reflectance corrected for slopes (FRE) is read in its place"
 LEAST = 3  # band files of one beginning make a product
 _NAMES = "|".join(sorted(bands.ALIASES, key=len, reverse=True))
 _OTHERS = (
@@ -56,10 +60,11 @@ def find(folder: Path, name: str, skip: tuple[str, ...] | None = None) -> Found:
     alone, and what is no scene is nobody's business here."""
     listed = boundary.listing(folder)
     if is_product(folder) or _by_resolution(listed.folders):
-        return Found([Entry(name, folder)])
+        return Found([Entry(name, folder)], odd=_doubles(listed.files))
     products = _products(listed.files)
     scenes, items, collections = [], [], []
     odd = list(listed.odd) if skip is None else []
+    odd += _doubles(listed.files) if skip is None or products else []
     for below in listed.folders:
         if skip is None or below.name not in skip and (_holds_bands(below) or _is_answer(below)):
             found = _folders(below)
@@ -69,7 +74,7 @@ def find(folder: Path, name: str, skip: tuple[str, ...] | None = None) -> Found:
             ]
     scenes += [Entry(start or name, folder, tuple(files)) for start, files in products.items()]
     taken = {path for files in products.values() for path in files}
-    for path in listed.files:
+    for path in without_doubles(listed.files):
         suffix = path.suffix.lower()
         if path in taken:
             continue
@@ -79,8 +84,6 @@ def find(folder: Path, name: str, skip: tuple[str, ...] | None = None) -> Found:
             (items if kind == "Feature" else collections).append(path)
         elif (skip is None or _PRODUCT.match(path.name)) and (why := _no_raster(path)):
             odd.append((path.name, why))
-    if skip is None and not scenes:  # beside rasters it is a mosaic of them
-        odd += [(p.name, VIRTUAL) for p in listed.files if p.suffix.lower() == ".vrt"]
     described = {p for s in scenes for p in (s.path.stem, s.path.name, s.id) if not s.files}
     items = [path for path in items if path.stem not in described]
     if len(products) == len(items) == 1:
@@ -107,7 +110,7 @@ def is_product(folder: Path) -> bool:
 def _products(files: list[Path]) -> dict[str, list[Path]]:
     """Band files by the beginning that their names share, of those that are a product's."""
     found: dict[str, list[Path]] = {}
-    for path in files:
+    for path in without_doubles(files):
         tail = _TAIL.fullmatch(path.stem) if path.suffix.lower() in SUFFIXES else None
         if tail:
             found.setdefault(tail[1] or "", []).append(path)
@@ -118,25 +121,35 @@ def _products(files: list[Path]) -> dict[str, list[Path]]:
     }
 
 
+def _doubles(files: list[Path]) -> list[tuple[str, str]]:
+    """(name, reason) of what holds the pixels of other files once more."""
+    slopes = set(files) - set(without_doubles(files))
+    starts = {p.name.partition("_SRE_")[0] + "_SRE" for p in slopes}
+    virtual = [(p.name, VIRTUAL) for p in files if p.suffix.lower() == ".vrt"]
+    return [*((name, SLOPES) for name in sorted(starts)), *virtual]
+
+
 def _folders(folder: Path) -> Found:
     """The scenes of a folder: one, those of several products in it, or of rasters with all bands in
     it and below it; and what else lies in a folder without any."""
-    whole = Found([Entry(folder.name.removesuffix(".SAFE"), folder)])
+    listed = boundary.listing(folder)
+    doubles = _doubles(listed.files)
+    whole = Found([Entry(folder.name.removesuffix(".SAFE"), folder)], odd=doubles)
     if folder.suffix.lower() == ".zarr":
         return Found(
             odd=[("", "a Zarr store is not read; write GeoTIFFs, one a band or all in one")]
         )
-    listed = boundary.listing(folder)
     products = _products(listed.files)
     if len(products) > 1:
-        return Found([Entry(s or folder.name, folder, tuple(f)) for s, f in products.items()])
+        scenes = [Entry(s or folder.name, folder, tuple(f)) for s, f in products.items()]
+        return Found(scenes, odd=doubles)
     if products or is_product(folder) or _by_resolution(listed.folders):
         return whole
     rasters = [p for p in listed.files if p.suffix.lower() in RASTERS]
     stacks = [p for p in rasters if not _TAIL.fullmatch(p.stem)]
     found = Found([Entry(folder.name if p.stem == "response" else p.stem, p) for p in stacks])
     rest = [path for path in listed.files if path.suffix.lower() not in SUFFIXES]
-    odd = [(path.name, why) for path in rest if (why := _no_raster(path))]
+    odd = [*doubles, *((path.name, why) for path in rest if (why := _no_raster(path)))]
     for below in listed.folders:
         inner = _folders(below)
         if any(p.suffix.lower() in SUFFIXES for p in boundary.listing(below, deep=True).files):

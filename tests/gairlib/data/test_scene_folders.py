@@ -219,4 +219,25 @@ def test_a_vrt_without_rasters_beside_it_is_named(tmp_path):
         ("all.vrt", True)
     ]
     write_export(tmp_path / "scenes/a.tif", EARTH_ENGINE, land())
-    assert [s.id for s in Dataset(tmp_path).scenes()] == ["a"]
+    beside = Dataset(tmp_path)
+    assert [s.id for s in beside.scenes()] == ["a"]
+    assert [row["item"] for row in beside.rejected] == ["all.vrt"]
+
+
+@pytest.mark.parametrize("home", ["scenes", "scenes/product"])
+def test_of_majas_two_reflectances_the_flat_one_is_read_and_never_a_mix(tmp_path, home):
+    start = "SENTINEL2A_20230501-104031-123_L2A_T32TMT_C_V3-0"
+    (tmp_path / home).mkdir(parents=True)
+    for kind, brighter in (("SRE", 500), ("FRE", 0)):
+        for band in BANDS:
+            path = tmp_path / home / f"{start}_{kind}_{band.replace('B0', 'B')}.tif"
+            write_export(path, [band], land() + brighter)
+    (tmp_path / home / "stack.vrt").write_text("<VRTDataset/>")
+    dataset = Dataset(tmp_path)
+    (scene,) = dataset.scenes()
+    assert all("_FRE_" in asset.href for asset in scene.assets)
+    shown = {row["item"].rpartition("/")[2]: row["reason"] for row in dataset.rejected}
+    assert set(shown) == {f"{start}_SRE", "stack.vrt"} and "FRE" in shown[f"{start}_SRE"]
+    (tmp_path / home / f"{start}_FRE_B5.tif").unlink()
+    lacking = Dataset(tmp_path)
+    assert lacking.scenes() == [] and any("B05" in row["reason"] for row in lacking.rejected)
