@@ -62,13 +62,15 @@ KNOWN = {"lon", "lat", "photo_id", "scene_id", "uuid", "path", "value"}  # no co
 class Head:
     """The first line of a table: its names (None: a nameless column at the end), its separator,
     and the names that stand more than once (the later ones are called "x.1" and so on). commas:
-    numbers have decimal commas; padded: blanks follow every separator."""
+    numbers have decimal commas, if they have commas; german: positions have them, so that dots are
+    no decimal points; padded: blanks follow every separator."""
 
     names: list[str | None]
     separator: str
     double: list[str]
     commas: bool = False
     padded: bool = False
+    german: bool = False
 
     @property
     def columns(self) -> list[str]:
@@ -221,5 +223,5 @@ def head(path: Path) -> Head:
             row = next(csv.reader([file.readline(LINE).decode()], delimiter=found.separator), [])
             places = [v for name, v in zip(found.names, row) if name in ("lon", "lat")]
             if places and all(re.match(DECIMAL_COMMA, value) for value in places):
-                found = replace(found, commas=True)
+                found = replace(found, commas=True, german=True)
     return found

@@ -11,6 +11,7 @@ Empty fields, "nan" and "null" are gaps; "NA" is a value (Namibia's country code
 import csv
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,11 @@ from gairlib.data.tables import EXACT
 BLOCK = 16 << 20  # bytes of CSV text that are parsed at a time
 JOIN = 50  # lines that one quoted value may span
 GAPS = ["", "nan", "NaN", "null", "NULL"]
+# Beside decimal commas: what has dots that may group thousands, what shows that they do, and what
+# shows that they are decimal points
+GROUPED = r"^\s*-?\d{1,3}(?:\.\d{3})+(?:,\d+)?\s*$"
+GROUPING = r"^\s*-?[\d.]*\d,\d+\s*$|^\s*-?\d{1,3}(?:\.\d{3}){2,}\s*$"
+POINTING = r"^\s*-?(?:\d*\.(?:\d{1,2}|\d{4,})|(?:0|\d{4,})\.\d*)(?:[eE][+-]?\d+)?\s*$"
 REASON = "\0reason"  # column that carries the reasons through Arrow; no table has such a name
 BLANK = re.compile(rb"\n(?:[ \t]*\r?\n)+|\A(?:[ \t]*\r?\n)+")
 
@@ -80,8 +86,35 @@ def _end_of_records(block: bytes) -> int:
     return end  # a stray quote far above: `_by_line` will meet it
 
 
-def text_tables(path: Path, only: list[str] | None = None) -> Iterator[pa.Table]:
-    """Text columns (those in `only`) and REASON; an empty table first, for a file without rows."""
+def dotted(path: Path, extra: list[str]) -> set[str]:
+    """The columns of a table with decimal commas in which dots group thousands (1.234,5): by their
+    own values, else by its positions. Where neither says it, a warning names the column."""
+    about = head(path)
+    if not about.commas:
+        return set()
+    extra = [name for name in extra if name not in ("lon", "lat")]  # up to 360: nothing to group
+    found = {GROUPED: set(), GROUPING: set(), POINTING: set()}
+    for table in text_tables(path, extra, None) if extra else ():
+        for name in extra:
+            for pattern, names in found.items():
+                if pc.any(pc.match_substring_regex(table[name], pattern)).as_py():
+                    names.add(name)
+    grouping = (set(extra) if about.german else found[GROUPING]) - found[POINTING]
+    if doubtful := sorted(found[GROUPED] - grouping - found[POINTING]):
+        warnings.warn(
+            f"{path.name}: in {', '.join(doubtful)} a dot with three digits behind it (1.234) is "
+            "taken for a decimal point, as in the positions; if it groups thousands, export the "
+            "numbers without it",
+            stacklevel=2,
+        )
+    return grouping
+
+
+def text_tables(
+    path: Path, only: list[str] | None = None, dots: set[str] | None = frozenset()
+) -> Iterator[pa.Table]:
+    """Text columns (those in `only`) and REASON; an empty table first, for a file without rows.
+    dots: of `dotted`; None: numbers as they are written."""
     about = head(path)
     kept = about.columns if only is None else only
     yield pa.table({name: pa.array([], pa.string()) for name in [*kept, REASON]})
@@ -97,7 +130,10 @@ def text_tables(path: Path, only: list[str] | None = None) -> Iterator[pa.Table]
                 values = pc.utf8_trim_whitespace(values)
                 gap = pc.is_in(values, pa.array(GAPS))
                 values = pc.if_else(gap, pa.scalar(None, pa.string()), values)
-            if about.commas:  # 7,66 as 7.66
+            if dots and name in dots:  # 1.234,5 as 1234,5
+                plain = pc.replace_substring(values, ".", "")
+                values = pc.if_else(pc.match_substring_regex(values, GROUPED), plain, values)
+            if about.commas and dots is not None:  # 7,66 as 7.66
                 values = pc.replace_substring_regex(values, DECIMAL_COMMA, r"\1.\2")
             table = table.set_column(k, name, values)
         yield table
@@ -218,13 +254,14 @@ def _count_reason(fields: int, needed: int, text: str) -> str:
     return f"{fields} field{'s' * (fields != 1)} where the header has {needed}: {shown!r}"
 
 
-def kinds(path: Path, extra: list[str]) -> dict[str, pa.DataType]:
-    """The kind of each extra column over the whole file: the first that fits every value."""
+def kinds(path: Path, extra: list[str], dots: set[str]) -> dict[str, pa.DataType]:
+    """The kind of each extra column over the whole file: the first that fits every value. dots: of
+    `dotted`."""
     order = [pa.int64(), pa.float64(), pa.bool_(), pa.string()]
     level = dict.fromkeys(extra, 0)
     gaps, long = set(), set()
     # A kind that failed once is never tried again; text ends a column's search.
-    for table in text_tables(path, extra) if extra else ():
+    for table in text_tables(path, extra, dots) if extra else ():
         for name in extra:
             if table[name].null_count:
                 gaps.add(name)

@@ -139,8 +139,9 @@ def pieces(path: str | Path, rows: int, core: Collection[str] = ()) -> Iterator[
         tables, kinds = _parquet_tables(path, rows), _kinds_with_gaps(path, core)
     else:
         extra = [name for name in names if name not in core]
-        kinds = csv_tables.kinds(path, extra)
-        tables = csv_tables.text_tables(path)
+        dots = csv_tables.dotted(path, extra)
+        kinds = csv_tables.kinds(path, extra, dots)
+        tables = csv_tables.text_tables(path, dots=dots)
     start = 0
     for table in _regroup(tables, rows):
         frame, reasons = _to_pandas(table, kinds, start)

@@ -3,6 +3,7 @@
 import gzip
 import io
 import time
+import warnings
 import zipfile
 
 import numpy as np
@@ -61,6 +62,33 @@ def test_a_table_in_any_dress_is_the_same_table(tmp_path, content):
     assert not reasons and list(frame["name"]) == [row[3] for row in ROWS]
     found = frame[["lon", "lat", "rent"]].astype(float).to_numpy()
     np.testing.assert_allclose(found, [row[:3] for row in ROWS])
+
+
+@pytest.mark.parametrize(
+    ("places", "cells", "values"),
+    [
+        ("11,5;48,137", ["1.234", "12.345", "987"], [1234, 12345, 987]),
+        ("11.5;48.137", ["1.234,5", "1.234", "2,5"], [1234.5, 1234, 2.5]),
+        ("11.5;48.137", ["1.234.567", "-1.234", ""], [1234567, -1234, np.nan]),
+        ("11,5;48,137", ["1.234", "1.5", "0.125"], [1.234, 1.5, 0.125]),
+        ("11.5;48.137", ["1.234", "1.25", "2"], [1.234, 1.25, 2]),
+    ],
+)
+def test_dots_group_thousands_where_the_column_or_the_positions_show_it(
+    tmp_path, places, cells, values
+):
+    text = "lon;lat;rent\n" + "".join(f"{places};{cell}\n" for cell in cells)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frame, reasons = read(tmp_path, text.encode())
+    assert not reasons and frame["lat"].astype(float).tolist() == [48.137] * 3
+    np.testing.assert_array_equal(frame["rent"].to_numpy(float), values)
+
+
+def test_a_dot_of_which_nothing_tells_what_it_is_stays_a_point_and_is_named(tmp_path):
+    with pytest.warns(UserWarning, match="rent .*thousands"):
+        frame, _ = read(tmp_path, b"lon;lat;rent\n11.5;48.137;1.234\n11.5;48.137;987\n")
+    assert frame["rent"].tolist() == [1.234, 987]
 
 
 @pytest.mark.parametrize("header", ["lon,lat,größe,straße", "lon,lat,rent €,müll", "lon,lat,año,ñ"])
