@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from gairlib import geo
 from gairlib.pairs.placement import METRES_PER_DEGREE, SPLITS, split_by_block
 
 MIN_BLOCKS = 10  # fewer are no ground for a division by chance
 COLUMN_DEG = 0.005  # ends of a city are whole columns of this width, about 500 m
 END_SHARE = 0.1  # of the photos, for each of val and test
+AREA_M = 100_000.0  # wider, photos are no longer those of one city and its surroundings
 TRAIN_SHARE = 0.25  # of the photos, that must be left to train on between the ends
 
 
@@ -102,16 +104,23 @@ def _by_ends(cells: np.ndarray, apart_m: float) -> Division:
     gap = apart_m / width + 1
     left = photos[(column > last + gap) & (column < first - gap)].sum() / photos.sum()
     about = f"all photos lie within about {max(1.0, max(sides) / 1000):.0f} km"
+    little = "too little ground for chips of different splits to keep apart"
+    unseen = "nearby streets that were not seen, and nothing about other cities"
+    if max(sides) > AREA_M:
+        places = np.unique(np.stack([lon, lat], axis=1).round(), axis=0)
+        far = geo.haversine(places[:, None], places[None]).max() / 1000
+        about = f"the photos lie in a few places up to about {far:,.0f} km apart"
+        little = "with too few photos between their ends to train on"
+        unseen = "these places where they end, and nothing about others"
     if last >= first or left < TRAIN_SHARE:
         return Division(
-            sentence=f"{about}, too little ground for chips of different splits to keep apart: all "
-            "are for training and nothing is held out, so that every number describes these places "
-            "alone"
+            sentence=f"{about}, {little}: all are for training and nothing is held out, so that "
+            "every number describes these places alone"
         )
     names = ("western", "eastern") if axis == 0 else ("southern", "northern")
     return Division(
         ends=(axis, middle, int(last), int(first)),
         sentence=f"{about}, in too few blocks for a division by chance: the {names[0]} end, a "
         f"tenth of them, is for testing, the {names[1]} end for validation. That shows what is "
-        "known of nearby streets that were not seen, and nothing about other cities",
+        f"known of {unseen}",
     )

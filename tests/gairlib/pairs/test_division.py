@@ -57,6 +57,18 @@ def test_in_a_quarter_nothing_is_held_out_and_the_report_says_so():
     assert set(same.of(np.full(5, 8.5), np.full(5, 47.3))) == {"train"}
 
 
+def test_photos_of_a_few_places_far_apart_are_not_said_to_be_of_one_city():
+    """Three cities are up to 17,000 km apart, which is not what their longitudes are apart."""
+    lon, lat = np.array([-122.401, 8.541, 151.201]), np.array([37.801, 47.401, -33.901])
+    found = division(lon, lat)
+    assert sorted(found.of(lon, lat)) == ["test", "train", "val"]
+    two = division(lon[1:], lat[1:])
+    assert set(two.of(lon[1:], lat[1:])) == {"train"} and "nothing is held out" in two.sentence
+    for sentence in (found.sentence, two.sentence):
+        assert "few places up to about 16,5" in sentence, sentence
+        assert "city" not in sentence and "streets" not in sentence and "all photos" not in sentence
+
+
 def test_a_table_with_a_split_of_its_own_or_no_photo_is_left_alone():
     frame = pd.DataFrame({"lon": [1.0], "lat": [2.0], "split": ["test"]})
     reasons = pd.Series([None], dtype=object)
