@@ -241,7 +241,7 @@ class Dataset:
         """What `pairing.pair` takes: the table's path, or (photos, reasons), see `photo_list`."""
         if "photo_table" not in self._kept:
             try:
-                found = photo_list.source(self.folder, self.check_photos)
+                found = photo_list.source(self.folder)
                 if self.tolerant and isinstance(found, Path):
                     with boundary.reading(found, "not readable as a table of photos"):
                         photo_tables.layout(found)
@@ -270,8 +270,7 @@ class Dataset:
         good = reasons.isna()
         double = frame.index[good][frame.loc[good, "photo_id"].duplicated()]
         reasons[double] = "photo_id stands more than once; first row kept"
-        if self.check_photos:
-            photo_list.check(frame, reasons, self.inside)
+        frame = photo_list.look(frame, reasons, self.inside, self.check_photos)
         for i in reasons.index[reasons.notna()]:
             label = frame.at[i, "photo_id"]
             self._reject("photo", f"row {i + 2}" if pd.isna(label) else label, reasons[i])

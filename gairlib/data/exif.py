@@ -86,7 +86,7 @@ def _row(path: Path) -> tuple[dict, Exception | None]:
     row = _EMPTY.copy()
     try:
         with photos.open_header(path) as image:
-            row["is_spherical"] = spheres.spherical(image)
+            row["is_spherical"] = bool(spheres.told(image))
             tags = image.getexif()
             gps = tags.get_ifd(ExifTags.IFD.GPSInfo)
             with suppress(Exception):  # what is damaged here is not needed

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from gairlib.data import photos, streetscapes, table_files, tables
+from gairlib.data import streetscapes, table_files, tables
 from gairlib.data.boundary import listing, reading
 from gairlib.data.mapillary_images import LICENCE
 from gairlib.errors import BadInput, Missing
@@ -84,7 +84,7 @@ def read(folder: str | Path) -> tables.Piece | None:
     parts = []
     for path in found:
         if path.name == DESCRIPTION:
-            parts.append(_described(path, root, pictures))
+            parts.append(_described(path, pictures))
         elif table_files.stem_of(path) in SOURCES:
             parts.append(_zensvi(path, pictures))
         else:
@@ -150,7 +150,7 @@ def _zensvi(path: Path, pictures: dict[str, list[str]]) -> tables.Piece:
     return photos, tables.first_of(damaged, spoilt, lost, reasons)
 
 
-def _described(path: Path, root: Path, pictures: dict[str, list[str]]) -> tables.Piece:
+def _described(path: Path, pictures: dict[str, list[str]]) -> tables.Piece:
     with reading(path, "not readable as the description of mapillary_tools"):
         entries = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(entries, list):
@@ -188,10 +188,6 @@ def _described(path: Path, root: Path, pictures: dict[str, list[str]]) -> tables
     names = ("photo_id", "path", "lon", "lat", "heading", "captured_at", "sequence_id")
     frame = pd.DataFrame(rows, columns=names, dtype=object)
     frame = frame.map(lambda v: v if v is None else str(v)).astype("str")
-    with reading(path):
-        frame["is_spherical"] = [
-            not pd.isna(there) and photos.sphere(root / there) is True for there in frame["path"]
-        ]
     rows, reasons = tables.photo_rows(frame)
     return rows, tables.first_of(pd.Series(refused, index=frame.index, dtype=object), reasons)
 

@@ -2,28 +2,19 @@
 
 A table of photos (street.csv) comes first, then what download tools have left (`photo_folders`),
 then the EXIF positions of the pictures in street/ (`exif`). Where a row of a table does not say
-whether its photo is a full sphere, the picture's own metadata do (`photos.sphere`).
+whether its photo is a full sphere, the picture's own metadata do, where it is opened: here for the
+photos in memory, in pairing for tables of any length.
 """
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
-from gairlib.data import (
-    boundary,
-    exif,
-    photo_folders,
-    photo_tables,
-    photos,
-    streetscapes,
-    table_files,
-    tables,
-)
+from gairlib.data import boundary, exif, photo_folders, photo_tables, photos, table_files, tables
 from gairlib.errors import BadInput, Missing
 
 
@@ -34,12 +25,11 @@ def table_of(folder: Path) -> Path | None:
     return published if found is None and published.is_dir() else found
 
 
-def source(folder: Path, look: bool) -> Path | tables.Piece:
-    """What names a folder's photos: a table's path, or (photos, reasons). look: also at photos of
-    which the table says whether they are spheres, to warn where their metadata say otherwise."""
+def source(folder: Path) -> Path | tables.Piece:
+    """What names a folder's photos: a table's path, or (photos, reasons)."""
     path = table_of(folder)
     if path is not None and not (path.is_dir() and photo_folders.in_batches(folder)):
-        return _with_spheres(path, folder, look)
+        return path
     with boundary.reading(folder, "its table of photos cannot be read"):
         found = photo_folders.read(folder)
     if found is not None:
@@ -55,64 +45,37 @@ def read(table: Path) -> tables.Piece:
         return photo_tables.read_photos(table)
 
 
-def check(frame: pd.DataFrame, reasons: pd.Series, inside: Callable[[str], Path]) -> None:
-    """Decode every photo that has no reason yet (at an eighth of its size), and note what fails."""
+def look(
+    frame: pd.DataFrame, reasons: pd.Series, inside: Callable[[str], Path], decode: bool
+) -> pd.DataFrame:
+    """Open every photo that has no reason yet: the frame with is_spherical known of each; what
+    fails is noted. decode: all of it (at an eighth of its size); else the headers of those photos
+    alone of which the table does not say whether they are spheres."""
+    stated = frame["is_spherical"].astype(object)
 
-    def reason(path: Path, sphere: bool) -> str | None:
+    def opened(row) -> tuple[bool | None, str | None]:
+        path = inside(frame.at[row, "path"])
+        if not decode:
+            return photos.told(path), None
         try:
             with boundary.reading(path):
-                photos.check(path, bool(sphere))
+                return photos.check(path, None if pd.isna(stated[row]) else stated[row])[2], None
         except (BadInput, Missing) as problem:
-            return str(problem)
-        return None
+            return None, str(problem)
 
-    good = reasons.index[reasons.isna()]
+    good = reasons.index[reasons.isna() & (stated.isna() | decode)]
+    against = []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        paths = [inside(frame.at[i, "path"]) for i in good]
-        for i, why in zip(good, pool.map(reason, paths, frame.loc[good, "is_spherical"])):
-            reasons[i] = why
-
-
-def _with_spheres(table: Path, folder: Path, look: bool) -> Path | tables.Piece:
-    """The table as it is, or (photos, reasons) where pictures call themselves spheres of which it
-    says nothing. A table that cannot be read is refused by whoever reads it."""
-    try:
-        names = [] if table.is_dir() else table_files.columns(table, photo_tables.CORE)
-    except (BadInput, Missing):
-        return table
-    if "path" not in names or streetscapes.recognise(names):
-        return table
-    found, against = [], []
-    for frame, _ in _pieces(table):
-        given = frame["is_spherical"] if "is_spherical" in frame else pd.Series(None, frame.index)
-        stated, silent = tables.truths(given), given.isna()
-        asked = frame["path"].notna() & (silent | look)
-        for row, path in frame.loc[asked, "path"].items():
-            told = _told(folder, path)
-            if told and silent[row]:
-                found.append(row)
-            elif told is not None and not silent[row] and told != stated[row]:
-                against.append(path)
+        for row, (told, why) in zip(good, pool.map(opened, good)):
+            reasons[row] = why
+            if pd.isna(stated[row]):
+                stated[row] = told
+            elif told not in (None, stated[row]):
+                against.append(frame.at[row, "path"])
     if against:
         warnings.warn(
-            f"{table.name}: of {len(against)} photo(s) is_spherical and the picture's own metadata "
+            f"of {len(against)} photo(s) is_spherical and the picture's own metadata "
             f"(GPano:ProjectionType) disagree ({', '.join(against[:3])}); the table counts",
             stacklevel=4,
         )
-    if not found:
-        return table
-    frame, reasons = read(table)
-    frame.loc[found, "is_spherical"] = True
-    return frame, reasons
-
-
-def _pieces(table: Path) -> Iterator[tables.Piece]:
-    with suppress(BadInput, Missing):
-        yield from table_files.pieces(table, 500_000, photo_tables.CORE)
-
-
-def _told(folder: Path, path: str) -> bool | None:
-    try:
-        return photos.sphere(tables.inside(folder, path))
-    except BadInput:
-        return None
+    return frame.assign(is_spherical=stated.eq(True))

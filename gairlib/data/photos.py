@@ -24,7 +24,6 @@ from gairlib.errors import BadInput, Missing
 
 IMAGES = (".jpg", ".jpeg", ".png")  # suffixes of benchmark images
 MAX_PIXELS = 120_000_000  # more is taken for a decompression bomb; a 15k panorama has 112M
-HEAD = 1 << 18  # bytes of a JPEG in which its metadata stand
 VIEW_YAWS = (0.0, 90.0, 180.0, 270.0)  # the views a spherical photo is cut into; 90 degrees wide
 
 # EXIF orientation -> how to turn the picture upright (Exif 3.0, 4.6.5, tag 274)
@@ -73,39 +72,33 @@ def decode_into(out: np.ndarray, data: bytes, name: str = "photo") -> None:
         plane[...] = np.frombuffer(image.tobytes("raw", colour), np.uint8).reshape(plane.shape)
 
 
-def check(path: str | Path, sphere: bool = False) -> tuple[int, int]:
-    """Decode a photo at its cheapest scale; returns (width, height), upright. Raises like `load`.
-    sphere: whether views are to be cut out of it.
+def check(path: str | Path, sphere: bool | None = False) -> tuple[int, int, bool | None]:
+    """Decode a photo at its cheapest scale; returns its width and height, upright, and whether its
+    metadata call it equirectangular (None: they do not say). Raises like `load`.
+    sphere: whether views are to be cut out of it; None: where its metadata call it so.
 
     A JPEG is decoded at an eighth: all of its data are read, so a truncated file is found, at a
     fraction of the time.
     """
     with open_header(path) as image:
         width, height = image.size
-        if sphere:
+        told = spheres.told(image)
+        if told if sphere is None else sphere:
             _full_sphere(image, path)
         with reading(path, "its EXIF is damaged"):
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
         image.draft("RGB", (width // 8 or 1, height // 8 or 1))
         _upright_rgb(image, path)
-    return (height, width) if turned else (width, height)
+    return (height, width, told) if turned else (width, height, told)
 
 
-def sphere(path: str | Path) -> bool | None:
-    """Whether a photo's own metadata call it equirectangular; None where they say nothing, or it
-    cannot be opened, which is judged elsewhere. The beginning of a JPEG is enough: metadata stand
-    there, in segments of 64 KiB at most."""
+def told(path: str | Path) -> bool | None:
+    """Whether a photo's own metadata call it equirectangular, by its header alone; None where they
+    say nothing, or it cannot be opened, which is judged elsewhere."""
     try:
-        if not Path(path).is_file():  # a pipe would never answer
-            return None
-        with open(path, "rb") as file:
-            start = file.read(HEAD)
-        if start[:2] == b"\xff\xd8" and b"ProjectionType" not in start:
-            return None
         with open_header(path) as image:
-            projection = spheres.metadata(image).get("ProjectionType")
-            return None if not projection else spheres.spherical(image)
-    except (BadInput, Missing, OSError, ValueError):
+            return spheres.told(image)
+    except (BadInput, Missing):
         return None
 
 

@@ -28,9 +28,10 @@ def metadata(image: Image.Image) -> dict[str, str]:
     return found
 
 
-def spherical(image: Image.Image) -> bool:
-    """Whether the metadata call it equirectangular."""
-    return metadata(image).get("ProjectionType", "").lower().startswith("equirectangular")
+def told(image: Image.Image) -> bool | None:
+    """Whether the metadata call it equirectangular; None where they say nothing."""
+    projection = metadata(image).get("ProjectionType")
+    return projection.lower().startswith("equirectangular") if projection else None
 
 
 def heading(image: Image.Image) -> float:

@@ -97,9 +97,10 @@ def as_photos(frame: pd.DataFrame, path_template: str | None = PATH) -> tables.P
             other = tables.times(frame["kv_shotDate"])
             frame["captured_at"] = frame["captured_at"].where(frame["captured_at"].notna(), other)
     if "mly_is_pano" in frame and "projection_type" not in frame:
-        frame["is_spherical"] = tables.truths(frame["mly_is_pano"])
+        frame["is_spherical"] = tables.stated(frame["mly_is_pano"])
     if "projection_type" in frame:
-        frame["is_spherical"] = frame["projection_type"].astype(str).str.lower().isin(SPHERICAL)
+        kind = frame["projection_type"]
+        frame["is_spherical"] = kind.astype(str).str.lower().isin(SPHERICAL).where(kind.notna())
     frame["photo_source"] = source.fillna("Global Streetscapes")
     frame["licence"] = LICENCE
     return frame.drop(columns=["uuid", "source", "datetime_local"], errors="ignore"), doubtful

@@ -127,8 +127,9 @@ def photo_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
 
     frame has PHOTO_COLUMNS; what else it has follows those of NORMAL, unchanged. heading: degrees
     in [0, 360), NaN unknown; captured_at: ISO 8601 text or a gap, times and Unix milliseconds are
-    turned into it; is_spherical: bool; photo_source: the column `source` where there is no other.
-    Opens no photo; duplicated ids are not judged, since a table may come in parts.
+    turned into it; is_spherical: bool, `boolean` where the table leaves gaps; photo_source: the
+    column `source` where there is no other. Opens no photo; duplicated ids are not judged, since a
+    table may come in parts.
     """
     rest = [name for name in frame.columns if name not in NORMAL]
     frame = frame.copy(deep=False)
@@ -142,7 +143,7 @@ def photo_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
     gaps = pd.Series(None, index=frame.index, dtype="str")
     frame["heading"] = headings(frame.get("heading", gaps))
     frame["captured_at"] = times(frame.get("captured_at", gaps))
-    frame["is_spherical"] = truths(frame.get("is_spherical", gaps))
+    frame["is_spherical"] = stated(frame.get("is_spherical", gaps))
     frame["photo_source"] = texts(frame.get("photo_source", frame.get("source", gaps)))
     frame["licence"] = texts(frame.get("licence", frame.get("license", gaps)))
     return frame[[*NORMAL, *rest]], reasons
@@ -240,6 +241,12 @@ def truth(value) -> bool:
 def truths(values: pd.Series) -> pd.Series:
     """`truth` of each."""
     return values if values.dtype == bool else values.map(truth).astype(bool)
+
+
+def stated(values: pd.Series) -> pd.Series:
+    """`truth` of each; where there are gaps, they stay (as pandas' `boolean`)."""
+    found, gaps = truths(values), values.isna()
+    return found.astype("boolean").mask(gaps) if gaps.any() else found
 
 
 # A whole number as a time since 1970: (least digits, most digits) -> its unit

@@ -28,6 +28,7 @@ from gairlib.pairs import placement
 from gairlib.pairs.photo_store import encode_photo
 from gairlib.pairs.store import MANIFEST
 
+SPHERICAL = "spherical photo, skipped by option"
 NEAR_DUPLICATE = "near-duplicate of another photo, dropped by option"
 OWN = ("_row", "_day", "_why", "_candidates")  # columns that do not go into the manifest
 
@@ -48,6 +49,7 @@ class Settings:
     near_duplicates: str  # "keep" or "drop"
     photos_root: str | None  # folder that paths start from; None: photos are not stored
     photo_px: int  # edge of stored photos; 0: the file's own bytes
+    spherical: str  # "views" or "skip"
 
 
 def cut(
@@ -128,7 +130,7 @@ class _Cut:
         self.others = placement.near(
             others, placement.box_of(scene.footprint), settings.split_buffer_m
         )
-        self.weight = np.where(street["is_spherical"], len(VIEW_YAWS), 1)
+        self.sphere = street["is_spherical"].eq(True).to_numpy(bool, na_value=False)
         self.lonlat = street[["lon", "lat"]].to_numpy(np.float64)
         self.column, self.row = (np.asarray(v, float) for v in scene.to_pixels(*self.lonlat.T))
         self.failed: dict[int, str] = {}
@@ -167,20 +169,26 @@ class _Cut:
         inside = (self.column >= 0) & (self.column <= self.scene.width)
         inside &= (self.row >= 0) & (self.row <= self.scene.height)
         self.failed |= dict.fromkeys(np.flatnonzero(~inside).tolist(), "outside every scene")
-        usable = inside & (self.weight <= self.s.max_photos)
-        self.failed |= dict.fromkeys(
-            np.flatnonzero(inside & ~usable).tolist(),
-            f"a spherical photo takes {len(VIEW_YAWS)} slots of a chip, max_photos is "
-            f"{self.s.max_photos}",
-        )
+        stated = self.street["is_spherical"].to_numpy(object, na_value=None)
+        usable = inside.copy()
         if self.s.photos_root is not None:
             for i in np.flatnonzero(usable).tolist():
                 try:
                     path = boundary.inside(self.s.photos_root, self.street.at[i, "path"])
-                    photos.check(path, bool(self.street.at[i, "is_spherical"]))
+                    told = photos.check(path, stated[i])[2]
+                    self.sphere[i] = bool(told) if stated[i] is None else stated[i]
                 except (BadInput, Missing) as problem:
                     usable[i] = False
                     self.failed[i] = str(problem).replace(f"{self.s.photos_root}/", "")
+        self.weight = np.where(self.sphere, len(VIEW_YAWS), 1)
+        skip = self.s.spherical == "skip"
+        large = usable & (self.sphere if skip else self.weight > self.s.max_photos)
+        reason = (
+            f"a spherical photo takes {len(VIEW_YAWS)} slots of a chip, max_photos is "
+            f"{self.s.max_photos}"
+        )
+        usable &= ~large
+        self.failed |= dict.fromkeys(np.flatnonzero(large).tolist(), SPHERICAL if skip else reason)
         at = np.flatnonzero(usable)
         across, down = self.scene.pixel_metres(self.scene.width / 2, self.scene.height / 2)
         first = placement.near_duplicates(
@@ -286,7 +294,7 @@ class _Cut:
 
     def _manifest(self, scene_day: float) -> pd.DataFrame:
         """One row a (photo or view, chip), in order of chip and slot."""
-        views = expand_views(self.street)
+        views = expand_views(self.street.assign(is_spherical=self.sphere))
         rows_of = views.groupby("source_photo_id").indices
         ids = self.street["photo_id"].to_numpy(object)
         rows, about, slots = [], [], [0] * len(self.chips)

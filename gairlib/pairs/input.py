@@ -28,15 +28,15 @@ from gairlib import files, geo
 from gairlib.data import tables
 from gairlib.data.photo_tables import chunks, id_hashes
 from gairlib.data.scene import Scene
-from gairlib.data.tables import PHOTO_COLUMNS
+from gairlib.data.tables import PHOTO_COLUMNS, stated
 from gairlib.errors import BadInput
 from gairlib.pairs import placement
+from gairlib.pairs.cut import SPHERICAL
 from gairlib.pairs.division import Division
 from gairlib.pairs.join import Footprints
 
 OUTSIDE = "outside every scene"
 SWAPPED = "outside every scene, but inside one with lon and lat swapped"
-SPHERICAL = "spherical photo, skipped by option"
 DOUBLE = "photo_id stands more than once; first usable row kept"
 CANDIDATES = 32  # scenes kept for a photo
 TOGETHER = 50_000  # photos joined at a time: each may lie in scores of scenes of one tile
@@ -144,7 +144,7 @@ def prepare_chunk(
     """Write a chunk's files into `work`; returns how many of its photos lie in a scene."""
     frame, reasons = _completed(frame), reasons.copy()
     if spherical == "skip":
-        reasons[frame["is_spherical"] & reasons.isna()] = SPHERICAL
+        reasons[frame["is_spherical"].fillna(False) & reasons.isna()] = SPHERICAL
     split = _splits(frame, reasons, division)
     good = np.flatnonzero(reasons.isna())
     lon, lat = (frame[c].to_numpy(np.float64)[good] for c in ("lon", "lat"))
@@ -192,7 +192,7 @@ def _completed(frame: pd.DataFrame) -> pd.DataFrame:
     for name, empty in (
         ("heading", np.nan),
         ("captured_at", None),
-        ("is_spherical", False),
+        ("is_spherical", None),
         ("photo_source", None),
         ("licence", None),
     ):
@@ -200,7 +200,7 @@ def _completed(frame: pd.DataFrame) -> pd.DataFrame:
             frame[name] = pd.Series(
                 [empty] * len(frame), index=frame.index, dtype=object if empty is None else None
             )
-    frame["is_spherical"] = frame["is_spherical"].astype(bool)
+    frame["is_spherical"] = stated(frame["is_spherical"]).astype("boolean")
     frame["heading"] = frame["heading"].astype(np.float64)
     return frame
 

@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from gairlib import files
+from gairlib.data import tables
 from gairlib.data.photos import VIEW_YAWS
 from gairlib.data.scene import Scene
 from gairlib.errors import BadInput
@@ -121,8 +122,9 @@ def pair(
         near_duplicates,
         None if photos_root is None else str(photos_root),
         photo_px,
+        spherical,
     )
-    choices = asdict(settings) | {
+    choices = {k: v for k, v in asdict(settings).items() if k != "spherical"} | {
         "repeats": repeats,
         "repeats_train": repeats_train,
         "split_block_deg": split_block_deg,
@@ -158,12 +160,8 @@ def _check_options(spherical: str, near: str, max_photos: int, street) -> None:
     if near not in ("keep", "drop"):
         raise BadInput(f"near_duplicates must be 'keep' or 'drop', not {near!r}")
     known = isinstance(street, pd.DataFrame) and "is_spherical" in street  # else: row by row
-    if (
-        spherical == "views"
-        and max_photos < len(VIEW_YAWS)
-        and known
-        and street["is_spherical"].astype(bool).any()
-    ):
+    spheres = known and tables.stated(street["is_spherical"]).fillna(False).any()
+    if spherical == "views" and max_photos < len(VIEW_YAWS) and spheres:
         raise BadInput(
             f"max_photos={max_photos}: a spherical photo takes {len(VIEW_YAWS)} slots; "
             "raise it or set spherical='skip'"

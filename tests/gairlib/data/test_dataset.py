@@ -402,9 +402,18 @@ def test_a_photos_own_metadata_say_what_its_table_does_not(tmp_path, suffix, col
     assert found.to_dict() == right
     assert [r["item"] for r in dataset.rejected] == ["part"]
     assert [f"denied{suffix}" in text for text in noted] == [True] * (column is not None)
+    assert dataset.photo_table() == tmp_path / "street.csv"  # read in pieces, never collected
+    unchecked = Dataset(tmp_path, check_photos=False).street().set_index("photo_id")
+    assert unchecked["is_spherical"].to_dict() == right | {"part": True}
     pairs = pair(dataset.photo_table(), dataset.scenes(), photos_root=tmp_path, **SMALL)
+    assert pairs.manifest["is_spherical"].dtype == bool
     views = pairs.manifest.groupby("source_photo_id").size()
     assert views.to_dict() == {name: 4 if sphere else 1 for name, sphere in right.items()}
+    flat = pair(
+        dataset.photo_table(), dataset.scenes(), photos_root=tmp_path, spherical="skip", **SMALL
+    )
+    assert set(flat.manifest["photo_id"]) == {name for name in right if not right[name]}
+    assert flat.rejected["reason"].str.contains("skipped by option").sum() == sum(right.values())
 
 
 @pytest.mark.parametrize(

