@@ -257,11 +257,20 @@ _DAY = r"^\s*((?:19|20)\d\d)[-:/._]?(0[1-9]|1[0-2])[-:/._]?(0[1-9]|[12]\d|3[01])
 _MINUTE = r"[-T_ ]{0,2}([01]\d|2[0-3])[-:._]?([0-5]\d)"
 _SECOND = r"[-:._]?([0-5]\d|60)(\.\d+|)\d{0,3}"
 _ZONE = r"\s*(Z|[+-]\d\d:?\d\d|)\s*$"
-# Spellings of dates that are not ISO 8601, in the order in which they are turned into it:
-# mapillary_tools' underscores, decimal commas, "UTC", single digits, dots with the day first (with
+_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+_WEEKDAY = r"(?i)^\s*(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s+)?"
+_YEAR = r"((?:19|20)\d\d)\b"
+# Spellings of dates that are not ISO 8601, in the order in which they are turned into it: English
+# names of months, mapillary_tools' underscores, decimal commas, "UTC", single digits, dots with the day first (with
 # slashes it may be the month), then the year first with any separator or none, and what went
 # through a number
 SPELLINGS = (
+    (_WEEKDAY + r"(\d\d?)[-. ]+([a-z]{3})[a-z]*[-., ]+" + _YEAR, r"\3-\2-\1"),
+    (_WEEKDAY + r"([a-z]{3})[a-z]*\.? +(\d\d?),? *" + _YEAR, r"\3-\1-\2"),
+    *(
+        (rf"(?i)^\s*(\d{{4}})[- ]{month}[a-z]*[- ]", rf"\1-{number:02}-")
+        for number, month in enumerate(_MONTHS, 1)
+    ),
     (r"^(\d{4})_(\d\d)_(\d\d)_(\d\d)_(\d\d)_(\d\d)(?:_\d*)?$", r"\1-\2-\3T\4:\5:\6Z"),
     (r"(\d\d),(\d+)", r"\1.\2"),
     (r"\s*(?:UTC|GMT)\s*$", "Z"),

@@ -151,3 +151,26 @@ def test_zero_zero_is_no_position_but_on_a_grid(lon, lat, lost):
     reasons = tables.positions(pd.DataFrame({"lon": lon, "lat": lat}))
     assert reasons.index[reasons.notna()].tolist() == lost
     assert all("unknown position" in reasons[row] for row in lost)
+
+
+@pytest.mark.parametrize(
+    "text, iso",
+    [
+        ("5 May 2021", "2021-05-05"),
+        ("05-Sep-2021 15:46", "2021-09-05T15:46"),
+        ("Wed, 05 May 2021 15:46:57 GMT", "2021-05-05T15:46:57Z"),
+        ("December 24, 2021", "2021-12-24"),
+        ("Jan. 3 2021 03:04:05", "2021-01-03T03:04:05"),
+        ("2021-Mar-15", "2021-03-15"),
+    ],
+)
+def test_months_may_have_names(text, iso):
+    assert tables.times(pd.Series([text])).tolist() == [iso]
+    assert np.isfinite(days(pd.Series([text]))).all()
+
+
+@pytest.mark.parametrize(
+    "text", ["5 Mai 2021", "May", "now", "5 May 21", "May 2021", "31 Feb 2021"]
+)
+def test_other_words_are_no_dates(text):
+    assert np.isnan(days(pd.Series([text]))).all()
