@@ -261,9 +261,9 @@ _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 _WEEKDAY = r"(?i)^\s*(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s+)?"
 _YEAR = r"((?:19|20)\d\d)\b"
 # Spellings of dates that are not ISO 8601, in the order in which they are turned into it: English
-# names of months, mapillary_tools' underscores, decimal commas, "UTC", single digits, dots with the day first (with
-# slashes it may be the month), then the year first with any separator or none, and what went
-# through a number
+# names of months, mapillary_tools' underscores, decimal commas, "UTC", single digits, dots with the
+# day first (with slashes it may be the month), then the year first with any separator or none, and
+# what went through a number
 SPELLINGS = (
     (_WEEKDAY + r"(\d\d?)[-. ]+([a-z]{3})[a-z]*[-., ]+" + _YEAR, r"\3-\2-\1"),
     (_WEEKDAY + r"([a-z]{3})[a-z]*\.? +(\d\d?),? *" + _YEAR, r"\3-\1-\2"),

@@ -1,6 +1,7 @@
 """Pictures in folders named by class: what can be read of them, and what cannot, by name."""
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +50,7 @@ def read(
             lost.append(str(problem).replace(f"{folder}{os.sep}", ""))
             continue
         images.append(values)
-        labels.append(path.parent.name)
+        labels.append(unicodedata.normalize("NFC", path.parent.name))  # a Mac writes NFD
     alone = {label for label, count in Counter(labels).items() if count == 1}
     lost += [f"{label}: one image; a class needs two" for label in sorted(alone)]
     kept = [k for k, label in enumerate(labels) if label not in alone]

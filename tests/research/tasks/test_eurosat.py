@@ -1,5 +1,6 @@
 """EuroSAT: class folders, a wrong file, no folder."""
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,16 @@ def test_a_class_of_one_image_is_left_out_by_name(folder):
     data = EuroSAT().load(Dataset(folder))
     assert data.inputs.shape == (24, 10, 64, 64) and set(data.labels) == {"Forest", "River"}
     assert any("Sea: one image" in note for note in data.notes)
+
+
+def test_two_unicode_forms_of_a_name_are_one_class(folder):
+    for form in ("NFC", "NFD"):
+        rivers = folder / "eurosat_rgb" / unicodedata.normalize(form, "Flüsse")
+        rivers.mkdir()
+        for k in range(3):
+            Image.new("RGB", (64, 64)).save(rivers / f"{form}_{k}.jpg")
+    labels = EuroSAT().load(Dataset(folder)).labels.tolist()
+    assert sorted(set(labels)) == ["Flüsse", "Forest", "River"] and labels.count("Flüsse") == 6
 
 
 def test_eurosat_without_class_folders_is_an_error_and_an_empty_folder_none(tmp_path):
