@@ -7,7 +7,7 @@ Ten sites and three seeds are few: the intervals are too narrow rather than too 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +89,7 @@ def _remembered(score: stats.Score) -> stats.Score:
         known.append((weights, score(weights)))
         return known[-1][1]
 
-    return again
+    return replace(score, of=again)
 
 
 def _score(metric: str, found: Ranks, codes: np.ndarray) -> stats.Score:

@@ -25,7 +25,7 @@ from gairlib.embed import encode
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
 from research.evaluation import stats
-from research.evaluation.stats import Score
+from research.evaluation.stats import SHARE, Score
 from research.evaluation.table import OURS, RANDOM, Table
 from research.tasks.result import Split
 from research.tasks.segmentation import train
@@ -197,7 +197,9 @@ def class_iou(matrix: np.ndarray) -> np.ndarray:
 
 def miou(matrices: np.ndarray) -> Score:
     """Mean IoU over classes; matrices [G, K, K] from `confusion`."""
-    return lambda weights: np.nanmean(class_iou(np.tensordot(weights, matrices, 1)), axis=-1)
+    return Score(
+        lambda weights: np.nanmean(class_iou(np.tensordot(weights, matrices, 1)), axis=-1), SHARE
+    )
 
 
 def accuracy(matrices: np.ndarray) -> Score:
@@ -207,4 +209,4 @@ def accuracy(matrices: np.ndarray) -> Score:
         total = np.tensordot(weights, matrices, 1)  # [R, K, K]
         return np.trace(total, axis1=-2, axis2=-1) / total.sum((-2, -1))
 
-    return score
+    return Score(score, SHARE)
