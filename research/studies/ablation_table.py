@@ -1,9 +1,8 @@
 """What the runs of an ablation say: means over seeds, and each variant's difference to the base.
 
-Intervals are 95% percentile intervals of a hierarchical bootstrap (`research.evaluation.stats`):
-sites and seeds are drawn with replacement, and a variant and the base are read on the same draws,
-site by site and seed by seed. Three seeds and six sites are few: such intervals are too narrow
-rather than too wide.
+Intervals are 95%, over sites and training seeds (`research.evaluation.stats`); a variant and the
+base are read on the same draws of sites, seed by seed. Three seeds are few, which is in the
+intervals: where trainings differ more than sites do, they are wide.
 Each of many comparisons may be wrong one time in twenty, so verdicts are given for the `judged`
 metrics only, and the conclusion says how many of them chance alone would make.
 """

@@ -1,9 +1,8 @@
 """Curves of the stress tests: a metric at every level, with 95% intervals, of every trained mode.
 
-Sites and training seeds are drawn with replacement (`research.evaluation.stats`), and a level is
-compared with the neutral one on the same draws and the same photos: `difference` says what the
-stress costs. A field read in a mode that it was not trained in is a row of its own, `own` False.
-Ten sites and three seeds are few: the intervals are too narrow rather than too wide.
+Intervals are over sites and training seeds (`research.evaluation.stats`); a level is compared with
+the neutral one on the same draws of sites and the same photos: `difference` says what the stress
+costs. A field read in a mode that it was not trained in is a row of its own, `own` False.
 """
 
 from collections.abc import Mapping, Sequence
