@@ -1,6 +1,9 @@
-"""What the small supervised trainings share: a target of numbers or classes, and one loop of AdamW,
-a learning rate that falls to zero along a half cosine, and where rows are kept aside, the weights
-of the step that is best on them."""
+"""What the small supervised trainings share: a target of numbers or classes, and one loop of AdamW.
+
+The learning rate falls to zero along a half cosine, or waits and falls wherever the error on rows
+kept aside no longer does; the network ends with the weights of the step that is best on them. What
+the training did is given back (`Fit`), so that results can show whether it was trained to its end.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -73,6 +76,18 @@ class Target:
         return self.centre + self.spread * outputs[:, 0].double().numpy()
 
 
+@dataclass(frozen=True)
+class Fit:
+    """What a training did: the steps that it took, the step whose weights the network has, whether
+    it ended at its limit of steps instead of by its patience (always where nothing judged), and the
+    error on the rows kept aside, (step, error) at each look."""
+
+    steps: int
+    best_step: int
+    at_limit: bool
+    curve: tuple[tuple[int, float], ...] = ()
+
+
 def fit_network(
     network: nn.Module,
     loss: Callable[[], Tensor],
@@ -85,40 +100,52 @@ def fit_network(
     judge: Callable[[], float] | None = None,
     every: int = 1,
     patience: int = 1,
+    plateaus: int = 0,
+    factor: float = 0.2,
     untrained: bool = False,
     title: str = "",
-) -> int:
-    """Train a network in place; the step whose weights it has in the end.
+) -> Fit:
+    """Train a network in place, and say how it went.
 
     loss: draws a batch and gives its loss; one that is not finite (a batch without labels) teaches
     nothing. warmup: steps in which the learning rate rises. fused: AdamW in one kernel: faster, and
     rounded differently. judge: the network's error on rows kept aside, asked `every` so many steps
     and at the end; training ends after `patience` of them without a gain, at the best weights.
-    None: all steps are taken. untrained: whether step 0 may be the best. title: of a progress bar,
-    "" for none.
+    None: all steps are taken. plateaus: 0 for a learning rate that falls along a cosine over all
+    `steps`. Else the rate waits until `patience` looks bring no gain, falls to `factor` of itself
+    from the best weights on, and training ends where that has happened `plateaus` times: `steps` is
+    then a limit that should not be met. untrained: whether step 0 may be the best. title: of a
+    progress bar, "" for none.
     """
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=lr, weight_decay=weight_decay, fused=fused
     )
-    falls = max(steps - warmup, 1)
+    cosine, falls = max(steps - warmup, 1), 0
 
     def share(step: int) -> float:
         if step < warmup:
             return (step + 1) / warmup
-        return 0.5 + 0.5 * float(np.cos(np.pi * (step - warmup) / falls))
+        if plateaus:
+            return factor**falls
+        return 0.5 + 0.5 * float(np.cos(np.pi * (step - warmup) / cosine))
 
-    rate = LambdaLR(optimiser, share) if warmup else CosineAnnealingLR(optimiser, steps)
-    best, best_step, weights, since = np.inf, 0, None, 0
+    if warmup or plateaus:
+        rate = LambdaLR(optimiser, share)
+    else:
+        rate = CosineAnnealingLR(optimiser, steps)
+    best, best_step, weights, since, at_limit = np.inf, 0, None, 0, True
+    curve: list[tuple[int, float]] = []
     network.train()
     bar = tqdm(total=steps, desc=title, mininterval=2, leave=False, disable=not title)
     for step in range(steps + 1):
+        if step > 1:
+            rate.step()
         if step:
             optimiser.zero_grad()
             value = loss()
             if torch.isfinite(value):
                 value.backward()
                 optimiser.step()
-            rate.step()
             bar.update()
         if judge is None or (step % every and step < steps) or not (step or untrained):
             continue
@@ -126,14 +153,20 @@ def fit_network(
         with torch.no_grad():
             error = judge()
         network.train()
+        curve.append((step, float(error)))
         if error < best:
             best, best_step, since = error, step, 0
             weights = {k: v.detach().clone() for k, v in network.state_dict().items()}
         elif (since := since + 1) >= patience:
-            break
+            falls, since = falls + 1, 0
+            if falls >= plateaus:
+                at_limit = False
+                break
+            if weights is not None:
+                network.load_state_dict(weights)
     bar.close()
     network.eval()
     if weights is None:
-        return steps
+        return Fit(step, step, at_limit, tuple(curve))
     network.load_state_dict(weights)
-    return best_step
+    return Fit(step, best_step, at_limit, tuple(curve))

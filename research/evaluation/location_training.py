@@ -164,7 +164,7 @@ def _train(network, lonlat, target, train, held, settings, order) -> tuple[Tenso
         batch = next(rows)
         return target.loss(network.read(x[..., batch, :]), taught[batch])
 
-    step = fit_network(
+    found = fit_network(
         network,
         loss,
         steps=settings.steps,
@@ -176,4 +176,4 @@ def _train(network, lonlat, target, train, held, settings, order) -> tuple[Tenso
         untrained=True,
     )
     with torch.no_grad():
-        return network.read(z), step
+        return network.read(z), found.best_step

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from research.evaluation.fit import batches, fit_network, seeded
+from research.evaluation.fit import Fit, batches, fit_network, seeded
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
 Y = X @ torch.tensor([[1.0], [-2.0], [0.5]])
@@ -23,12 +23,10 @@ def error(net: nn.Module, x=X, y=Y) -> torch.Tensor:
 @pytest.mark.parametrize("warmup", [0, 4])
 def test_it_equals_a_loop_with_the_rates_written_out(warmup):
     ours, plain, steps = network(), network(), 12
-    assert (
-        fit_network(
-            ours, lambda: error(ours), steps=steps, lr=0.1, weight_decay=0.01, warmup=warmup
-        )
-        == steps
+    found = fit_network(
+        ours, lambda: error(ours), steps=steps, lr=0.1, weight_decay=0.01, warmup=warmup
     )
+    assert found == Fit(steps, steps, at_limit=True)  # nothing judged
     for step in range(steps):
         rate = 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / (steps - warmup))
         rate = 0.1 * ((step + 1) / warmup if step < warmup else rate)
@@ -59,7 +57,7 @@ def test_it_ends_after_its_patience_at_the_weights_of_the_best_step(errors, untr
         seen.append(net.weight.detach().clone())
         return float(errors[len(seen) - 1])
 
-    step = fit_network(
+    found = fit_network(
         net,
         lambda: error(net),
         steps=10,
@@ -70,8 +68,43 @@ def test_it_ends_after_its_patience_at_the_weights_of_the_best_step(errors, untr
         patience=2,
         untrained=untrained,
     )
-    assert step == best and len(seen) == asked and not net.training
+    assert found.best_step == best and len(seen) == asked and not net.training
+    steps = [2 * (look + (not untrained)) for look in range(asked)]
+    assert found.curve == tuple(zip(steps, map(float, errors)))
+    assert found.steps == steps[-1]
+    assert found.at_limit == (min(errors[asked - 2 : asked]) == min(errors[:asked]))
     assert torch.equal(net.weight, seen[best // 2 - (0 if untrained else 1)])
+
+
+def test_the_rate_falls_at_each_plateau_from_the_best_weights_and_the_last_one_ends_it():
+    net, looks, moves = network(), [], []
+    errors = iter([5.0, 3.0, 4.0, 4.0, 2.0, 2.5, 2.5, 9.0])
+
+    def judge():
+        looks.append(net.weight.detach().clone())
+        return next(errors)
+
+    def loss():  # a constant gradient: AdamW then moves each weight by the rate
+        moves.append(net.weight.detach().clone())
+        return net.weight.sum()
+
+    found = fit_network(
+        net,
+        loss,
+        steps=100,
+        lr=0.1,
+        weight_decay=0.0,
+        judge=judge,
+        patience=2,
+        plateaus=2,
+        factor=0.1,
+    )
+    # looks 3 and 4 bring no gain: the rate falls; 6 and 7 neither: the end
+    assert (found.steps, found.best_step, found.at_limit) == (7, 5, False)
+    assert torch.equal(moves[4], looks[1])  # on from the best weights
+    taken = [float((a - b).max()) for a, b in zip(moves, looks)]
+    assert taken == pytest.approx([0.1] * 4 + [0.01] * 3, rel=1e-3)
+    assert torch.equal(net.weight, looks[4])
 
 
 def test_the_last_step_is_judged_although_it_is_between_two_looks():
