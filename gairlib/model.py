@@ -155,6 +155,10 @@ class GAIR(nn.Module):
         out = self.location(lonlat)
         return F.normalize(out, dim=-1) if normalize else out
 
+    def location_backbone(self, lonlat: Any) -> Float[Tensor, "n h"]:
+        """The location encoder's own features before its last layer, for probing."""
+        return self.location.backbone(lonlat)
+
     def temperatures(self) -> dict[str, Tensor]:
         """The temperature of each objective, held in [0.01, 1]."""
         return dict(zip(OBJECTIVES, self.log_temperature.exp().clamp(0.01, 1.0)))

@@ -123,13 +123,24 @@ def local(
 
 @torch.inference_mode()
 def locations(
-    model: GAIR, lonlat, *, normalize: bool = True, batch: int = 4096, device: str = "cpu"
+    model: GAIR,
+    lonlat,
+    *,
+    normalize: bool = True,
+    backbone: bool = False,
+    batch: int = 4096,
+    device: str = "cpu",
 ) -> np.ndarray:
-    """(lon, lat) in degrees [n, 2] -> float32 [n, D]."""
+    """(lon, lat) in degrees [n, 2] -> float32 [n, D], of unit length if `normalize`; `backbone`:
+    the encoder's own features [n, H] as they are."""
     model = model.to(device).eval()
     places = geo.as_float64(lonlat).reshape(-1, 2)
-    parts = [
-        model.encode_location(places[part].to(device), normalize=normalize).float().cpu()
-        for part in _batches(len(places), batch, "places")
-    ]
+    parts = []
+    for part in _batches(len(places), batch, "places"):
+        here = places[part].to(device)
+        if backbone:
+            found = model.location_backbone(here)
+        else:
+            found = model.encode_location(here, normalize=normalize)
+        parts.append(found.float().cpu())
     return _joined(parts, model.config.dim)

@@ -42,6 +42,10 @@ class LocationEncoder(nn.Module):
     def network(self, features: Tensor) -> Float[Tensor, "n d"]:
         raise NotImplementedError
 
+    def hidden(self, features: Tensor) -> Float[Tensor, "n h"]:
+        """What the last linear layer reads; the output itself, where a class names nothing else."""
+        return self.network(features)
+
     def points(self, lonlat: Any) -> Float[Tensor, "n 2"]:
         """Checked (lon, lat) in float64 on the module's device, lon in [-180, 180]."""
         points = torch.as_tensor(check_lonlat(lonlat)).to(next(self.parameters()).device)
@@ -54,8 +58,15 @@ class LocationEncoder(nn.Module):
 
     def forward(self, lonlat: Any) -> Float[Tensor, "n d"]:
         """(lon, lat) [N, 2] in degrees, list, array or tensor of any dtype -> [N, D]."""
+        return self.network(self._cast(lonlat))
+
+    def backbone(self, lonlat: Any) -> Float[Tensor, "n h"]:
+        """The encoder's own features before the last linear layer, for probing: [N, H]."""
+        return self.hidden(self._cast(lonlat))
+
+    def _cast(self, lonlat: Any) -> Tensor:
         features = self.features(self.points(lonlat))
-        return self.network(features.to(next(self.parameters()).dtype))
+        return features.to(next(self.parameters()).dtype)
 
 
 def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:

@@ -32,6 +32,9 @@ class Plain(LocationEncoder):
     def network(self, features: Tensor) -> Tensor:
         return self.net(features)
 
+    def hidden(self, features: Tensor) -> Tensor:
+        return self.net[:-1](features)
+
 
 @register("direct")
 class Direct(Plain):
@@ -119,6 +122,10 @@ class _Fourier(LocationEncoder):
 
     def network(self, features: Tensor) -> Tensor:
         return sum(net(x) for net, x in zip(self.nets, features.unbind(0)))
+
+    def hidden(self, features: Tensor) -> Tensor:
+        """Of every scale, side by side: [N, S * hidden]."""
+        return torch.cat([net[:-1](x) for net, x in zip(self.nets, features.unbind(0))], -1)
 
 
 # Equal Earth polynomial (Savric, Patterson, Jenny 2018)

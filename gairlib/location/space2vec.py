@@ -63,6 +63,9 @@ class MultiScale(LocationEncoder):
     def network(self, features: Tensor) -> Tensor:
         return self.net(features)
 
+    def hidden(self, features: Tensor) -> Tensor:
+        return self.net[:-1](features)
+
 
 @register("space2vec-grid")
 class Space2VecGrid(MultiScale):

@@ -129,9 +129,12 @@ class Siren(nn.Module):
             nn.init.uniform_(layer.bias, -bound, bound)
 
     def forward(self, x: Float[Tensor, "n inputs"]) -> Float[Tensor, "n d"]:
+        return self.last_layer(self.hidden(x))
+
+    def hidden(self, x: Float[Tensor, "n inputs"]) -> Float[Tensor, "n h"]:
         for i, layer in enumerate(self.layers):
             x = torch.sin(layer(x) if i else self.first_w0 * layer(x))
-        return self.last_layer(x)
+        return x
 
 
 @register("spherical-harmonics")
@@ -160,3 +163,6 @@ class SphericalHarmonics(LocationEncoder):
 
     def network(self, features: Tensor) -> Tensor:
         return self.net(features)
+
+    def hidden(self, features: Tensor) -> Tensor:
+        return self.net.hidden(features)

@@ -83,6 +83,9 @@ class SatCLIPLocation(LocationEncoder):
     def network(self, features: Tensor) -> Tensor:
         return self.nnet(features)
 
+    def hidden(self, features: Tensor) -> Tensor:
+        return self.nnet.hidden(features)
+
 
 def satclip_scale(degree: int, harmonics: str) -> Tensor:
     """SatCLIP's Y_l,m over ours, [(degree + 1)^2] float64.

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
+from sklearn.decomposition import PCA
 from torch import Tensor
 
 from gairlib.embed import encode
@@ -69,7 +70,8 @@ def of_chips(model: GAIR, dn, device: str) -> np.ndarray:
 
 def of_task(data, model: GAIR, images: Tensor | None, device: str) -> np.ndarray:
     """Frozen features [n, D] of a `tasks.TaskData`, for a probe, kept for the other tasks on the
-    same inputs. images: read photos (sv only)."""
+    same inputs: the tower's own ones, before it projects into the shared space. images: read
+    photos (sv only)."""
     at = data.inputs
     if hasattr(at, "xy"):
         # the backbone's tokens, as in the other RS probes, read bilinearly at the position
@@ -90,7 +92,23 @@ def of_task(data, model: GAIR, images: Tensor | None, device: str) -> np.ndarray
             device,
             "photos",
         )
-    return encode.locations(model, at, normalize=False, device=device)  # a matter of milliseconds
+    return leading(encode.locations(model, at, backbone=True, device=device), model.config.dim)
+
+
+def leading(x: np.ndarray, most: int) -> np.ndarray:
+    """The `most` leading principal components [n, most] of own features x [n, H] of places.
+
+    As many as the shared space has dimensions. A thousand hidden units, many of which answer at a
+    handful of places, lead a probe astray: standardised, a unit that is on at one training row in a
+    thousand is hundreds of spreads at a test row. Labels are not seen.
+    """
+    most = min(most, *x.shape)
+    return PCA(most, random_state=0).fit_transform(np.asarray(x, np.float64)).astype(np.float32)
+
+
+def shared_places(model: GAIR, lonlat: np.ndarray, device: str) -> np.ndarray:
+    """Places [n, 2] in the shared space [n, D], not normalised: a length may tell something."""
+    return encode.locations(model, lonlat, normalize=False, device=device)
 
 
 # ------------------------------------------------------------------------------ plain statistics

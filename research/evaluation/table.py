@@ -21,6 +21,7 @@ COMPARISON_COLUMNS = (
     "task split metric unit encoder baseline difference low high better verdict clusters seeds"
 ).split()
 OURS, RANDOM = "gair", "random init"
+SHARED, RANDOM_SHARED = f"{OURS}, shared space", f"{RANDOM}, shared space"
 LOWER = ("median rank", "localisation error", "rmse")  # smaller is better
 
 

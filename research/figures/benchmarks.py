@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from research.evaluation.neighbours import NEAREST
-from research.evaluation.table import LOWER, OURS, RANDOM
+from research.evaluation.table import LOWER, OURS, RANDOM, RANDOM_SHARED, SHARED
 from research.figures import style
 from research.tasks.result import BLIND
 from research.tasks.trained import CHOSEN
@@ -31,6 +31,8 @@ LABELS = {
 }
 NAMES = {
     OURS: "GAIR (pretrained)",
+    SHARED: "GAIR, shared space",
+    RANDOM_SHARED: "GAIR (random init), shared space",
     "gair, chip mean": "GAIR, chip mean",
     "gair, least expected error": "GAIR, least expected error",
     "gair, raw tokens bilinear (not its training mode)": (

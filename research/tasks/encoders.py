@@ -1,9 +1,11 @@
 """What is compared on a probing task: frozen encoders, trained ones, and plain baselines.
 
-"random init" is the same architecture untrained, another initialisation for each probe seed. For
-location, k nearest neighbours and inverse distance weighting use the training rows directly, and a
-ridge on the bare coordinates shows what a straight line through the globe is worth. For photos and
-chips, "ViT, supervised" learns from the same labels with no pretraining.
+A tower is probed at its own features, before they are projected into the shared space. "random
+init" is the same architecture untrained, another initialisation for each probe seed. For location
+both stand in the shared space too, k nearest neighbours and inverse distance weighting use the
+training rows directly, and a ridge on the bare coordinates shows what a straight line through the
+globe is worth. For photos and chips, "ViT, supervised" learns from the same labels with no
+pretraining.
 
 Other people's published weights are read where their modality fits (GAIR everywhere, GeoCLIP and
 SatCLIP on places, CROMA on chips), through the preprocessing and input size that they were
@@ -26,7 +28,7 @@ from gairlib.weights import official
 from gairlib.weights.location import load_geoclip, load_satclip
 from gairlib.weights.vit import load_croma
 from research.evaluation import features, neighbours, probes, supervised
-from research.evaluation.table import OURS, RANDOM
+from research.evaluation.table import OURS, RANDOM, RANDOM_SHARED, SHARED
 from research.tasks import trained
 from research.tasks.data import Places, TaskData
 from research.tasks.task import PUBLISHED, Options
@@ -99,6 +101,7 @@ def compared(
     for name, how, x in published(data, dataset, options):
         found.append(linear(name, data, x, how))
     if data.modality == "location":
+        found += _shared_places(data, options)
         found += [*_by_position(data, data.inputs), *_trained(data, options)]
     else:
         found += _plain(data, images, model, device)
@@ -106,6 +109,18 @@ def compared(
             found += _by_position(data, data.lonlat)
         found.append(_supervised(data, images, device))
     return [*found, _constant(data)], images
+
+
+def _shared_places(data: TaskData, options: Options) -> list[Encoder]:
+    """Places as the shared space has them, trained and untrained: beside the tower's own features,
+    on the first assignment of folds."""
+    models = {SHARED: options.model, RANDOM_SHARED: encode.random_init(options.model.config, 0)}
+    return [
+        replace(
+            linear(name, data, features.shared_places(model, data.inputs, options.device)), seeds=1
+        )
+        for name, model in models.items()
+    ]
 
 
 def _plain(data: TaskData, images: Tensor | None, model: GAIR, device: str) -> list[Encoder]:

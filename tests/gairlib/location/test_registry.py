@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gairlib.errors import BadInput
 from gairlib.location import registry
+from gairlib.location.base import LocationEncoder
 
 NAMES = {
     *("direct", "wrap", "xyz", "rff", "rff-xyz", "spherical-harmonics"),
@@ -58,6 +59,35 @@ def test_contract(name):
     for bad in ([[0, 91]], [[math.nan, 0]], [0, 0], [[1, 2, 3]]):
         with pytest.raises(BadInput, match="lonlat"):
             encoder(bad)
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_the_output_is_one_linear_layer_of_its_own_features(name):
+    encoder = make(name, hidden=24).double()
+    rng = np.random.default_rng(0)
+    places = np.stack([rng.uniform(-180, 180, 300), rng.uniform(-90, 90, 300)], 1)
+    with torch.no_grad():
+        own, out = encoder.backbone(places), encoder(places)
+    assert own.shape[1] % 24 == 0 and not (own.shape == out.shape and torch.equal(own, out))
+    with_one = torch.cat([own, torch.ones(300, 1, dtype=own.dtype)], 1)
+    layer = torch.linalg.lstsq(with_one, out, driver="gelsd").solution
+    torch.testing.assert_close(with_one @ layer, out, atol=1e-9, rtol=0)
+
+
+def test_an_encoder_that_names_no_hidden_layer_has_its_output():
+    class Bare(LocationEncoder):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 3)
+
+        def features(self, lonlat):
+            return lonlat / 90
+
+        def network(self, features):
+            return self.layer(features)
+
+    encoder = Bare()
+    torch.testing.assert_close(encoder.backbone(PLACES), encoder(PLACES))
 
 
 @pytest.mark.parametrize("name", registry.names())

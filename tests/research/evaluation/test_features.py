@@ -96,3 +96,15 @@ def test_local_statistics_equal_a_loop_over_windows(seed):
             window = chips[c, :, max(row - r, 0) : row + r + 1, max(column - r, 0) : column + r + 1]
             want += [window.mean((1, 2)), window.std((1, 2))]
         np.testing.assert_allclose(got[i], np.concatenate(want), rtol=1e-4, atol=0.05)
+
+
+def test_leading_components_keep_distances_as_well_as_any_projection_of_that_width():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 3)) @ rng.normal(size=(3, 40)) + 5
+    found = features.leading(x, 8)
+    assert found.shape == (60, 8) and found.dtype == np.float32
+    gaps = np.linalg.norm(x[:, None] - x[None], axis=-1)
+    np.testing.assert_allclose(
+        np.linalg.norm(found[:, None] - found[None], axis=-1), gaps, atol=1e-4
+    )
+    assert np.abs(found[:, 3:]).max() < 1e-4 and features.leading(x[:5], 8).shape == (5, 5)

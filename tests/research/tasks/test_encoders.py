@@ -8,10 +8,14 @@ from builders.small_weights import croma_shapes, random_state
 
 from gairlib import GAIR
 from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
 from gairlib.errors import BadInput, Missing
+from research.evaluation import features
 from research.evaluation.neighbours import NEAREST
+from research.evaluation.table import OURS, RANDOM, RANDOM_SHARED, SHARED
 from research.tasks import encoders
-from research.tasks.data import Places, TaskData
+from research.tasks.data import Places, TaskData, random_folds
+from research.tasks.probing import guesses
 from research.tasks.street import Street
 from research.tasks.task import Options
 
@@ -56,3 +60,33 @@ def test_photos_and_chips_have_their_neighbours_labels_as_a_rival(tiny, tmp_path
     GAIR(SMALL).save_pretrained(tmp_path)
     found, _ = encoders.compared(data, Dataset(tiny), Options(tmp_path, seeds=1))
     assert {NEAREST, "inverse distance", "coordinates"} <= {e.name for e in found}
+
+
+def test_places_are_probed_at_own_features_and_in_the_shared_space(tmp_path):
+    model = GAIR(SMALL).eval()
+    model.save_pretrained(tmp_path)
+    rng = np.random.default_rng(0)
+    places = np.stack([rng.uniform(-180, 180, 40), rng.uniform(-60, 60, 40)], 1)
+    shared = encode.locations(model, places, normalize=False)
+    data = TaskData(
+        "t",
+        "location",
+        "regression",
+        "y",
+        places,
+        shared[:, 0].astype(float),  # what a probe in the shared space cannot but find
+        np.arange(40),
+        "block",
+        [random_folds(np.arange(40))],
+        True,
+    )
+    found, _ = encoders.compared(data, None, Options(tmp_path, seeds=1))
+    named = {e.name: e for e in found}
+    assert {OURS, RANDOM, SHARED, RANDOM_SHARED} <= set(named)
+    rows, guess, _ = guesses(data, named[SHARED], data.schemes[0], 0)
+    assert np.corrcoef(guess, data.labels[rows])[0, 1] > 0.99
+    own = features.of_task(data, model, None, "cpu")
+    assert own.shape == (40, SMALL.dim)
+    rows, guess, _ = guesses(data, named[OURS], data.schemes[0], 0)
+    again = guesses(data, encoders.linear("x", data, own), data.schemes[0], 0)[1]
+    np.testing.assert_array_equal(guess, again)
