@@ -117,7 +117,7 @@ lock:
 
 # Writes the sample world anew from its seed; `dvc add data && dvc push` then tracks a changed one.
 sample: env
-	$(BIN)/python -m research.sample --out data
+	$(BIN)/python -m research.sample --first --out data
 
 clean:
 	rm -rf outputs reports runs logs scratch site

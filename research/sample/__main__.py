@@ -1,9 +1,14 @@
-"""python -m research.sample --out data [--sites a,b] [--seed 0]: write the sample dataset."""
+"""python -m research.sample --out data [--sites a,b] [--seed 0] [--stored dir]: write the sample.
+
+--stored: sites that this folder holds are copied from there, the others rendered. --first: write
+the sites that the repository stores, and no other: `make sample`.
+"""
 
 import argparse
 import sys
 
 from gairlib.errors import BadInput
+from research.sample.sites import STORED
 from research.sample.write import write_dataset
 
 
@@ -12,10 +17,14 @@ def main() -> int:
     parser.add_argument("--out", default="data", help="folder to write")
     parser.add_argument("--sites", default="", help="comma-separated site names; default: all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stored", help="a folder whose sites are copied, not rendered")
+    parser.add_argument("--first", action="store_true", help="the sites that are stored, alone")
     options = parser.parse_args()
     names = [s for s in options.sites.split(",") if s] or None
+    if options.first:
+        names = list(STORED)
     try:
-        folder = write_dataset(options.out, names, options.seed)
+        folder = write_dataset(options.out, names, options.seed, options.stored)
     except BadInput as error:
         print(error, file=sys.stderr)
         return 1

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from research.sample.climate import CLIMATES, styles_of, urban_base
+from research.sample.forms import FORMS, centres
 from research.sample.noise import grid_noise, hash01
 from research.sample.sites import SITE_M, Site
 from research.sample.spectra import INDEX, STYLE_NAMES
@@ -101,24 +102,9 @@ class World:
 
 
 def _quarters(site: Site, rng: np.random.Generator) -> tuple[Quarters, float]:
-    climate = CLIMATES[site.climate]
-    spacing = rng.uniform(180, 240)
-    turn, jitter = rng.uniform(0, math.pi / 2), rng.choice([0.08, 0.2, 0.34])
-    steps = int(EXTENT * 0.75 / spacing) + 2
-    p, q = np.meshgrid(np.arange(-steps, steps + 1.0), np.arange(-steps, steps + 1.0))
-    p, q = (a.ravel() + rng.uniform(-jitter, jitter, a.size) for a in (p, q))
-    x = EXTENT / 2 + spacing * (p * math.cos(turn) - q * math.sin(turn))
-    y = EXTENT / 2 + spacing * (p * math.sin(turn) + q * math.cos(turn))
-    keep = (np.abs(x - EXTENT / 2) < EXTENT / 2 + 1.3 * spacing) & (
-        np.abs(y - EXTENT / 2) < EXTENT / 2 + 1.3 * spacing
-    )
-    x, y = x[keep], y[keep]
-    k = x.size
-
-    # Urbanity falls from a middle that need not be the scene's, with a large random part.
-    cx, cy = EXTENT / 2 + rng.normal(0, 350, 2)
-    away = np.hypot(x - cx, y - cy) / 1000
-    u = urban_base(site) + 0.27 - rng.uniform(0.3, 0.55) * away + rng.normal(0, 0.17, k)
+    climate, form = CLIMATES[site.climate], FORMS[site.form]
+    plot = centres(form, EXTENT, urban_base(site), rng)
+    x, y, u, k = plot.x, plot.y, plot.u, plot.x.size
     poor = {"Africa": 1.0, "South America": 0.7, "Asia": 0.6}.get(site.continent, 0.05)
     factor = {
         "informal": poor,
@@ -131,7 +117,9 @@ def _quarters(site: Site, rng: np.random.Generator) -> tuple[Quarters, float]:
     weights = (
         np.stack(
             [
-                use.weight * factor.get(name, 1.0) * np.exp(-(((u - use.u) / use.spread) ** 2))
+                use.weight
+                * (factor.get(name, 1.0) * form.uses.get(name, 1.0))
+                * np.exp(-(((u - use.u) / use.spread) ** 2))
                 for name, use in USES.items()
             ],
             axis=1,
@@ -158,8 +146,9 @@ def _quarters(site: Site, rng: np.random.Generator) -> tuple[Quarters, float]:
 
     table = [USES[USE_NAMES[i]] for i in use]
     of = lambda attribute: np.array([getattr(t, attribute) for t in table])  # noqa: E731
-    aligned = jitter < 0.15
-    angle = turn + (rng.choice([0, math.pi / 2], k) if aligned else rng.uniform(0, math.pi / 2, k))
+    across = [0, math.pi / 2]
+    angle = plot.turn + (rng.choice(across, k) if plot.parallel else rng.uniform(*across, k))
+    angle = angle if plot.angle is None else plot.angle
     dirt = INDEX[climate.dirt]
     paved = rng.choice([INDEX["asphalt"], INDEX["worn asphalt"], INDEX["asphalt"]], k)
     name = np.array(USE_NAMES)[use]
@@ -201,7 +190,7 @@ def _quarters(site: Site, rng: np.random.Generator) -> tuple[Quarters, float]:
         use=use,
         style=style,
         angle=angle,
-        block=of("block") * rng.uniform(0.88, 1.15, (k, 2)),
+        block=of("block") * rng.uniform(0.88, 1.15, (k, 2)) * form.block,
         street=of("street"),
         street_material=street_material,
         tree=tree,
@@ -215,7 +204,7 @@ def _quarters(site: Site, rng: np.random.Generator) -> tuple[Quarters, float]:
         parcel=rng.uniform((70, 35), (150, 80), (k, 2)),
         height=height,
         main=main,
-    ), spacing
+    ), plot.spacing
 
 
 def _winding(rng, x, y, half: float, swing: float) -> np.ndarray:
@@ -252,7 +241,7 @@ def plan(site: Site, seed: int = 0) -> World:
         water_material = INDEX["clear water" if site.lat % 1 < 0.5 else "green water"]
 
     # Main roads run between quarters: distance to the bisector of the two nearest centres.
-    bend = rng.uniform(0, 9)
+    bend = rng.uniform(*FORMS[site.form].bend)
     wx = x + bend * np.sin(y / rng.uniform(60, 110) + rng.uniform(0, 6))
     wy = y + bend * np.sin(x / rng.uniform(60, 110) + rng.uniform(0, 6))
     tree = cKDTree(np.stack([quarters.x, quarters.y], 1))
@@ -262,8 +251,10 @@ def plan(site: Site, seed: int = 0) -> World:
     width = np.maximum(quarters.main[a], quarters.main[b])
     open_land = ~np.isin(name, BUILT)
     width = np.where(open_land[a] & open_land[b], np.minimum(width, 2.6), width)
+    bridge = (width.reshape(N, N) >= 5.0) & (not site.coast)  # wide roads cross rivers
+    width = width * site.look.street
     main = ((d[:, 1] ** 2 - d[:, 0] ** 2) / (2 * gap) - width).reshape(N, N)
-    width, quarter = width.reshape(N, N), a.reshape(N, N).astype(np.int16)
+    quarter = a.reshape(N, N).astype(np.int16)
 
     # Streets of a quarter: a grid of its own angle.
     cos, sin = np.cos(quarters.angle)[quarter], np.sin(quarters.angle)[quarter]
@@ -273,9 +264,8 @@ def plan(site: Site, seed: int = 0) -> World:
     for along, k in ((p, 0), (q, 1)):
         step = np.where(quarters.block[:, k] > 0, quarters.block[:, k], 1e6)[quarter]
         phase = along / step + 0.5
-        streets = np.minimum(
-            streets, np.abs(phase - np.floor(phase + 0.5)) * step - quarters.street[quarter]
-        )
+        half = site.look.street * quarters.street[quarter]
+        streets = np.minimum(streets, np.abs(phase - np.floor(phase + 0.5)) * step - half)
     streets[(quarters.block[:, 0] <= 0)[quarter]] = 1e3
 
     # Lakes: round-ish, inside their quarter.
@@ -288,7 +278,6 @@ def plan(site: Site, seed: int = 0) -> World:
     lakes = np.where(lake | pond[quarter], radius - shore, 1e4)
     water = np.minimum(water, lakes)
     sea = water < 0
-    bridge = (width >= 5.0) & (not site.coast)  # wide roads cross rivers
     road = np.minimum(np.where(sea & ~bridge, 1e3, main), np.where(water < 4, 1e3, streets))
 
     return _ground(
@@ -343,5 +332,6 @@ def _ground(world: World, p, q, rng) -> World:
     ground[wet] = world.water_material
     light[wet] = 1.0
     light *= 1 + rng.normal(0, 0.05, (N, N))
+    ground = site.look.ground_of()[ground]
     world.ground, world.light, world.parcel = ground, light.astype(np.float32), mark
     return world

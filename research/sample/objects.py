@@ -163,7 +163,7 @@ def _interior(world: World, rng, taken: np.ndarray, k: int) -> dict[str, np.ndar
     """Buildings on the lots of one quarter's own blocks."""
     quarters, use = world.quarters, USES[USE_NAMES[world.quarters.use[k]]]
     reach = 1.1 * np.sqrt(EXTENT**2 / len(quarters.x))
-    (bp, bq), side = quarters.block[k], quarters.street[k] + 2.0
+    (bp, bq), side = quarters.block[k], quarters.street[k] * world.site.look.street + 2.0
     np_, nq = (max(1, int((b - 2 * side) / s)) for b, s in zip((bp, bq), use.lot))
     wp, wq = (bp - 2 * side) / np_, (bq - 2 * side) / nq
     # Streets lie at half steps of the block spacing, blocks around whole steps.
@@ -214,6 +214,8 @@ def _buildings(world: World, rng) -> dict[str, np.ndarray]:
     out["style"] = np.where((rng.random(m) < 0.9) | industrial, quarters.style[k], other).astype(
         np.int32
     )
+    out["height"] *= world.site.look.height
+    out["style"] = world.site.look.style_of()[out["style"]].astype(np.int32)
     out["light"] = np.exp(rng.normal(0, 0.16, m))
     out["wall"] = rng.integers(0, 3, m).astype(np.int32)
     pitch = np.array([STYLES[s].pitch for s in STYLE_NAMES])[out["style"]]
@@ -248,6 +250,7 @@ def _trees(world: World, rng) -> dict[str, np.ndarray]:
     built[1:-1, 1:-1] = world.building[1:-1, 1:-1] >= 0
     for axis in (0, 1):
         built = built | np.roll(built, 1, axis) | np.roll(built, -1, axis)
+    density = density * world.site.look.trees
     ok = (rng.random(x.size) < density) & (road > 1.0) & (water > 1.0) & ~world.at(built, x, y)
     x, y, k = x[ok], y[ok], k[ok]
     kind = np.where(rng.random(x.size) < 0.8, quarters.tree[k], quarters.tree2[k]).astype(np.uint8)
@@ -255,7 +258,7 @@ def _trees(world: World, rng) -> dict[str, np.ndarray]:
     look = np.zeros((len(MATERIALS), 3))
     for index, form in forms.items():
         look[index] = form[:3]
-    size = np.exp(rng.normal(0, 0.18, x.size))
+    size = np.exp(rng.normal(0, 0.18, x.size)) * world.site.look.crown
     small = np.where(quarters.use[k] == orchard, 0.6, 1.0)
     height = look[kind, 1] * size * small
     return {

@@ -132,6 +132,7 @@ def ground_material(world: World, x, y) -> tuple[np.ndarray, np.ndarray]:
     street = np.where(
         main & (q.main[quarter] >= 3), spectra.INDEX["asphalt"], q.street_material[quarter]
     )
+    street = world.site.look.ground_of()[street]
     material = np.where(edge < 0, street, world.at(world.ground, x, y))
     wet = (world.smooth(world.water, x, y) < 0) & (edge >= 0)
     return np.where(wet, world.water_material, material).astype(np.uint8), edge

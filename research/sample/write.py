@@ -6,8 +6,11 @@ no time stamps; on one machine and lock file the bytes are the same every time.
 
 import io
 import json
+import os
 import shutil
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -35,19 +38,30 @@ SCENE_BANDS = (*spectra.BANDS, "SCL")
 _DIRECTIONS = ("north", "east", "south", "west")
 
 
-def write_dataset(out: Path | str, sites: list[str] | None = None, seed: int = 0) -> Path:
+def write_dataset(
+    out: Path | str, sites: list[str] | None = None, seed: int = 0, stored: Path | str | None = None
+) -> Path:
     """Write the dataset folder for all sites, or for the named ones (then its tables hold those
-    alone). Folders that this function owns are emptied first. Returns the folder."""
+    alone). stored: a folder that this function wrote, whose sites are copied and not rendered.
+    Folders that this function owns are emptied first. Returns the folder."""
     out = Path(out)
     chosen = load_sites(sites)
     for part in ("scenes", "landcover", "street", "tables"):
         shutil.rmtree(out / part, ignore_errors=True)
         (out / part).mkdir(parents=True)
-    scenes, photos = [], []
-    for site in tqdm(chosen, desc="sites", unit="site"):
-        row, rows = write_site(site, out, seed)
-        scenes.append(row)
-        photos += rows
+    done = _copied(chosen, Path(stored), out) if stored else {}
+    missing = [site for site in chosen if site.name not in done]
+    bar = tqdm(total=len(missing), desc="sites", unit="site")
+    workers = min(os.cpu_count() or 1, len(missing))
+    # Sites draw from seeds of their own: the bytes are the same whoever renders them, in any order
+    pool = ProcessPoolExecutor(workers) if workers > 1 else ThreadPoolExecutor(1)
+    with bar, pool:
+        made = pool.map(write_site, missing, repeat(out), repeat(seed))
+        for site, found in zip(missing, made):
+            done[site.name] = found
+            bar.update()
+    scenes = [done[site.name][0] for site in chosen]
+    photos = [row for site in chosen for row in done[site.name][1]]
     _csv(pd.DataFrame([_site_row(s) for s in chosen]), out / "sites.csv")
     _csv(pd.DataFrame(scenes), out / "scenes.csv")
     _csv(pd.DataFrame(photos), out / "street.csv")
@@ -70,6 +84,24 @@ def write_dataset(out: Path | str, sites: list[str] | None = None, seed: int = 0
     (out / "dataset.json").write_text(json.dumps(about, indent=1) + "\n")
     (out / "README.md").write_text(_README)
     return out
+
+
+def _copied(chosen: list[Site], stored: Path, out: Path) -> dict[str, tuple[dict, list[dict]]]:
+    """Copies the sites that a folder holds; their rows, as text, by name of the site."""
+    scenes, photos = (
+        pd.read_csv(stored / name, dtype=str, keep_default_na=False)
+        for name in ("scenes.csv", "street.csv")
+    )
+    by_site, found = dict(list(photos.groupby("site", sort=False))), {}
+    for row in scenes.to_dict("records"):
+        name = row["site"]
+        if name not in {site.name for site in chosen}:
+            continue
+        files = [f"scenes/{name}.tif", f"scenes/{name}.json", f"landcover/{name}.tif"]
+        for file in (*files, *by_site[name]["path"]):
+            shutil.copyfile(stored / file, out / file)
+        found[name] = row, by_site[name].to_dict("records")
+    return found
 
 
 def write_site(site: Site, out: Path, seed: int = 0) -> tuple[dict, list[dict]]:
@@ -190,6 +222,7 @@ def _site_row(site: Site) -> dict:
         "climate": site.climate,
         "split": site.split,
         "epsg": site.epsg,
+        "form": site.form,
     }
 
 
@@ -253,7 +286,7 @@ its vegetation, soils, building styles and density; nothing else is taken from t
 
 | file | what |
 |---|---|
-| `sites.csv` | 48 sites of 1.92 km x 1.92 km, split by site into train, val and test |
+| `sites.csv` | 90 sites of 1.92 km x 1.92 km; their split, climate and city form |
 | `scenes/<site>.tif`, `.json` | ten bands and SCL, digital numbers, 10 m UTM; STAC item |
 | `scenes.csv` | time, processing baseline (04.00 and later: numbers carry +1000), cloud cover |
 | `landcover/<site>.tif` | land cover on the scene's grid; names in `classes.csv` |
@@ -269,6 +302,17 @@ other bands). On the same machine and lock file the generator writes the same by
 another processor a number may fall on the neighbouring step.
 
 A site has 48 photos (JPEG), sites of the training split 96 more (WebP).
+
+| `split` | sites | what they are |
+|---|---|---|
+| train, val | 32, 6 | city form `patchwork`, nine climates |
+| test | 40 | ten as the above; thirty in other city forms, 18 of them in four new climates |
+| shifted | 12 | 4 km off test sites, with their plans, but drawn by a changed generator |
+
+The changed generator has wider streets, higher buildings, fewer and larger trees, and other
+materials of roofs, walls, roads and soils (`research/sample/look.py`).
+The repository stores the 38 sites of train and val and ten of test (`sample/`); the others are
+rendered from the seed when the pipeline first runs.
 
 Labels of photos are measured on the rendering: `green_view`, `building_view`, `sky_view`,
 `water_view` are shares of the picture; `building_height` is the mean height (m) of the buildings

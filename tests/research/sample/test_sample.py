@@ -3,6 +3,7 @@
 import filecmp
 import json
 import math
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from pyproj import Transformer
 
 from gairlib.errors import BadInput
 from research.sample import (
+    forms,
     learnability,
+    look,
     noise,
     photos,
     rays,
@@ -27,6 +30,7 @@ from research.sample import (
     spectra,
     write,
 )
+from research.sample.climate import CLIMATES, styles_of
 from research.sample.layout import CELL, EXTENT, MARGIN, N, plan
 from research.sample.objects import build
 from research.sample.sky import make_air
@@ -50,11 +54,30 @@ def folder(tmp_path_factory):
 
 def test_sites_span_continents_and_splits():
     table = pd.DataFrame(write._site_row(s) for s in sites.load_sites())
-    assert len(table) == 48 and table["site"].is_unique
-    assert table["split"].value_counts().to_dict() == {"train": 32, "test": 10, "val": 6}
-    assert table["continent"].nunique() == 6
+    assert len(table) == 90 and table["site"].is_unique
+    assert table["split"].value_counts().to_dict() == {
+        "test": 40,
+        "train": 32,
+        "shifted": 12,
+        "val": 6,
+    }
+    assert tuple(table["site"][:48]) == sites.STORED
     held_out = table[table["split"] == "test"]
-    assert held_out["continent"].nunique() >= 5 and held_out["climate"].nunique() >= 6
+    assert held_out["continent"].nunique() == 6 and held_out["climate"].nunique() == 13
+
+
+def test_further_test_sites_have_climates_and_forms_that_no_other_has():
+    table = pd.DataFrame(write._site_row(s) for s in sites.load_sites())
+    known = table[table["split"].isin(["train", "val"])]
+    further = table[(table["split"] == "test") & ~table["site"].isin(sites.STORED)]
+    assert set(known["form"]) == {"patchwork"} and "patchwork" not in set(further["form"])
+    assert (
+        further["form"].nunique() == len(forms.FORMS) - 1
+        and further["form"].value_counts().min() > 2
+    )
+    new = set(further["climate"]) - set(known["climate"])
+    assert new == {"tundra", "steppe", "monsoon", "puna"}
+    assert further["climate"].isin(new).sum() == 18
 
 
 def test_sites_lie_on_the_ten_metre_grid_around_their_city():
@@ -62,6 +85,17 @@ def test_sites_lie_on_the_ten_metre_grid_around_their_city():
         assert site.west % 10 == 0 and site.north % 10 == 0
         x, y = Transformer.from_crs(4326, site.epsg, always_xy=True).transform(site.lon, site.lat)
         assert abs(x - site.west - 960) <= 5 and abs(site.north - y - 960) <= 5
+
+
+def test_shifted_sites_keep_clear_of_those_whose_plan_they_have():
+    by_name = {site.name: site for site in sites.load_sites()}
+    for site in by_name.values():
+        if site.split == "shifted":
+            twin = by_name[site.plan]
+            assert twin.split == "test" and twin.epsg == site.epsg
+            assert site.west - twin.west == look.EAST_M > 2 * sites.SITE_M
+        else:
+            assert site.plan == "" and site.look == look.LOOK
 
 
 def test_unknown_site_is_named():
@@ -182,6 +216,93 @@ def test_seasons_and_snow_change_plants_not_walls():
     assert snow[spectra.INDEX["grass"], 0] > 0.4 and snow[spectra.INDEX["clear water"], 0] < 0.1
 
 
+# ---------------------------------------------------------------------------- forms and looks
+
+
+def some(form, seed=0):
+    return forms.centres(forms.FORMS[form], EXTENT, 0.6, np.random.default_rng(seed))
+
+
+def along_and_across(found):
+    """Metres from the middle along the lattice's two axes."""
+    x, y = found.x - EXTENT / 2, found.y - EXTENT / 2
+    c, s = math.cos(found.turn), math.sin(found.turn)
+    return x * c + y * s, -x * s + y * c
+
+
+def test_forms_lay_quarters_out_differently():
+    count = {form: len(some(form).x) for form in forms.FORMS}
+    assert count["old town"] > 2 * count["patchwork"] > 3 * count["superblocks"]
+    grid = some("grid")
+    p, q = along_and_across(grid)
+    for steps in (p / grid.spacing, q / grid.spacing):
+        assert np.abs(steps - np.rint(steps)).max() <= 0.011
+    assert grid.parallel and not some("old town").parallel
+    ring = some("radial")
+    away = np.hypot(ring.x - EXTENT / 2, ring.y - EXTENT / 2) / ring.spacing
+    assert np.abs(away - np.rint(away)).max() <= 0.1  # jitter of 0.06 in both directions
+    assert ring.angle is not None and some("ribbon").angle is None
+    town = some("ribbon")
+    along, across = (np.abs(v) > 900 for v in along_and_across(town))
+    assert town.u[along & ~across].mean() > town.u[across].mean() + 0.2
+
+
+@pytest.fixture(scope="module")
+def twins():
+    return [build(site) for site in sites.load_sites(["boise", "boise-shifted"])]
+
+
+def test_the_changed_generator_changes_what_it_says_and_nothing_else(twins):
+    plain, other = twins
+    for name, values in vars(plain.quarters).items():  # uses, styles, blocks, trees, crops ...
+        np.testing.assert_array_equal(values, getattr(other.quarters, name), err_msg=name)
+    for raster in ("quarter", "water", "parcel"):
+        np.testing.assert_array_equal(getattr(plain, raster), getattr(other, raster))
+    assert plain.water_material == other.water_material
+
+    half = plain.quarters.street[plain.quarter]
+    wider = (plain.road - other.road)[(plain.road < 40) & (plain.road > 0) & (plain.water > 4)]
+    drawn = np.unique(np.r_[0.5 * half.ravel(), 0.5 * plain.quarters.main, 1.3])
+    assert wider.min() > 0.4 and wider.max() <= drawn.max() + 1e-3
+
+    a, b = (np.median(world.buildings["height"]) for world in twins)
+    assert 1.4 < b / a < 1.8
+    assert 0.4 < len(other.trees["x"]) / len(plain.trees["x"]) < 0.7
+    kinds = [np.median(w.trees["radius"][w.trees["kind"] == w.trees["kind"][0]]) for w in twins]
+    assert len(set(plain.trees["kind"]) ^ set(other.trees["kind"])) == 0 and kinds[1] > kinds[0]
+
+    strange = [
+        spectra.INDEX[n] for n in (*look.SHIFTED.ground.values(), "thatch roof", "solar roof")
+    ]
+    assert not np.isin(plain.top, strange).any() and np.isin(other.top, strange).mean() > 0.2
+    swapped = look.SHIFTED.ground_of()
+    np.testing.assert_array_equal(spectra.CLASS_OF[swapped], spectra.CLASS_OF)  # class for class
+    np.testing.assert_array_equal(swapped[swapped], swapped)
+    same = (plain.road > 3) & (other.road > 3)  # ground of quarters, off all roads and pavements
+    np.testing.assert_array_equal(swapped[plain.ground[same]], other.ground[same])
+
+
+def test_materials_of_the_changed_generator_are_of_no_other_climate_or_style():
+    strange = {*look.SHIFTED.ground.values()}
+    for climate in CLIMATES.values():
+        used = {climate.grass, climate.dry, climate.soil, climate.dirt}
+        assert not strange & {*used, *climate.trees, *climate.crops}
+    own = {*look.SHIFTED.styles.values()}
+    known = [style for site in sites.load_sites() for style in styles_of(site)]
+    assert not own & set(known) and own.isdisjoint(look.SHIFTED.styles)
+    roofs = {spectra.STYLES[s].roof for s in own}
+    assert roofs.isdisjoint(v.roof for k, v in spectra.STYLES.items() if k not in own)
+
+
+@pytest.mark.parametrize("name", ["cusco", "boise-shifted"])
+def test_a_further_site_is_the_same_every_time(name):
+    site = sites.load_sites([name])[0]
+    a, b = plan(site), plan(site)
+    np.testing.assert_array_equal(a.ground, b.ground)
+    np.testing.assert_array_equal(a.light, b.light)
+    np.testing.assert_array_equal(a.road, b.road)
+
+
 # ---------------------------------------------------------------------------- a site
 
 
@@ -289,6 +410,29 @@ def test_folder_is_complete(folder, world):
     np.testing.assert_allclose(north - y + MARGIN, [c.y for c, _, _ in shots], atol=0.001)
 
 
+def test_stored_sites_are_copied_and_others_rendered(folder, tmp_path, monkeypatch):
+    rendered = []
+    plain = write.write_site
+
+    def counted(site, out, seed):
+        rendered.append(site.name)
+        return plain(site, out, seed)
+
+    monkeypatch.setattr(write, "write_site", counted)
+    monkeypatch.setattr(photos, "PER_SITE", 2)
+    out = write.write_dataset(tmp_path / "all", [AGAIN, "gent"], stored=folder)
+    assert rendered == ["gent"]
+    for table in ("scenes.csv", "street.csv"):
+        lines, old = ((f / table).read_text().splitlines() for f in (out, folder))
+        assert len(lines) > len(old) and lines[: len(old)] == old
+    street = pd.read_csv(out / "street.csv")
+    assert street.groupby("site").size()["gent"] == 2
+    files = [*street["path"], f"scenes/{AGAIN}.tif", "scenes/gent.tif", "landcover/gent.tif"]
+    assert all((out / path).is_file() for path in files)
+    same, other, missing = filecmp.cmpfiles(out, folder, files, shallow=False)
+    assert not other and len(missing) == 4
+
+
 def test_stac_item_is_valid_and_agrees(folder):
     item = json.loads((folder / "scenes" / f"{AGAIN}.json").read_text())
     row = pd.read_csv(folder / "scenes.csv", dtype={"processing_baseline": str}).iloc[0]
@@ -318,10 +462,16 @@ def test_one_site_again_gives_the_same_bytes(folder):
 
 def test_sample_is_small_and_whole():
     if not (DATA / "street.csv").is_file():
-        pytest.skip("data/ is not there: fetch it with `dvc pull`")
-    assert sum(f.stat().st_size for f in DATA.rglob("*") if f.is_file()) <= 17e6
-    assert pd.read_csv(DATA / "street.csv").groupby("site").size().min() >= 40
-    assert len(list((DATA / "scenes").glob("*.tif"))) == 48
+        pytest.skip("data/ is not there: make it with `make data`")
+    files = [p for p in DATA.rglob("*") if p.is_file()]
+    of = {name: 0 for name in sites.STORED}
+    for path in files:
+        site = re.sub(r"-\d\d+$", "", path.stem)
+        of[site] = of.get(site, 0) + path.stat().st_size
+    assert sum(of[name] for name in sites.STORED) <= 17e6  # what the repository stores
+    counts = pd.read_csv(DATA / "street.csv").groupby("site").size()
+    assert counts.min() >= 40 and set(sites.STORED) <= set(counts.index)
+    assert len(list((DATA / "scenes").glob("*.tif"))) == len(counts)
 
 
 def test_view_cone_weights():
