@@ -7,8 +7,10 @@ sharding, compilation) is in gairlib.train.engine.
 
 import math
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 
 import torch
+from torch import nn
 
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
@@ -113,10 +115,31 @@ def adamw(model: GAIR, options: PretrainOptions) -> torch.optim.AdamW:
 
 
 def parameter_groups(model: GAIR, weight_decay: float) -> list[dict]:
-    """Weight decay on matrices only, not on biases, norms, tokens or the temperature."""
-    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
-    others = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
+    """Weight decay on matrices only, not on biases, norms, tokens, positions or the temperature.
+
+    Class tokens and position embeddings have the shapes of matrices; towers name them in
+    `no_weight_decay()`, as timm's do.
+    """
+    spared = set(map(id, listed_without_decay(model)))
+    matrices, others = [], []
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            decays = parameter.ndim >= 2 and id(parameter) not in spared
+            (matrices if decays else others).append(parameter)
     return [
         {"params": matrices, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
+
+
+def listed_without_decay(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that any part of the model lists in `no_weight_decay()`: names and patterns
+    below that part, which timm reads with fnmatch, too."""
+    found = []
+    for part in model.modules():
+        patterns = getattr(part, "no_weight_decay", set)()
+        for name, parameter in part.named_parameters() if patterns else ():
+            plain = name.replace("_checkpoint_wrapped_module.", "")
+            if any(fnmatch(plain, pattern) for pattern in patterns):
+                found.append(parameter)
+    return found
