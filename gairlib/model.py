@@ -35,6 +35,7 @@ from gairlib.sv import SVEncoder
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 OBJECTIVES = ("incl", "secl", "rs_location")  # each has a temperature of its own
+TEMPERATURES = (0.01, 1.0)  # between these they are held
 
 
 class GAIR(nn.Module):
@@ -78,6 +79,7 @@ class GAIR(nn.Module):
             self.log_temperature = nn.Parameter(log)
         else:
             self.register_buffer("log_temperature", log)
+        self.hold_temperatures()
 
     # ---- encode and query
 
@@ -160,8 +162,17 @@ class GAIR(nn.Module):
         return self.location.backbone(lonlat)
 
     def temperatures(self) -> dict[str, Tensor]:
-        """The temperature of each objective, held in [0.01, 1]."""
-        return dict(zip(OBJECTIVES, self.log_temperature.exp().clamp(0.01, 1.0)))
+        """The temperature of each objective; `hold_temperatures` keeps them in [0.01, 1]."""
+        return dict(zip(OBJECTIVES, self.log_temperature.exp()))
+
+    @torch.no_grad()
+    def hold_temperatures(self) -> None:
+        """Move temperatures outside of TEMPERATURES to the nearer end, after an optimiser's step.
+
+        The parameter is moved. A clamp in the forward pass would have no gradient outside, and a
+        temperature that once left would never come back.
+        """
+        self.log_temperature.clamp_(*map(math.log, TEMPERATURES))
 
     def _read(self, grid: Tensor, xy: Tensor, mode: str, cell: Any) -> Tensor:
         if mode != "nili":
@@ -229,6 +240,7 @@ class GAIR(nn.Module):
         model, path = cls(config), str(folder / WEIGHTS)
         state, beside = named(content, model.state_dict(), path)
         load_strict(model, {**state, **dict.fromkeys(beside)}, path)
+        model.hold_temperatures()
         return model.eval()
 
 

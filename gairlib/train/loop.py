@@ -118,6 +118,7 @@ class _Run:
             self.step, self.history, buffers = checkpoint.load(
                 found, model=model, optimiser=self.optimiser.optimizer
             )
+            self.model.hold_temperatures()
             self.queue.load_state_dict(buffers)
             self.fabric.print(f"going on from {found} at step {self.step} of {options.steps}")
         self.start = self.step
@@ -203,6 +204,7 @@ class _Run:
         if log or look or done % options.checkpoint_every == 0 or self.fabric.device.type == "cpu":
             self._refuse_nan(norm)
         self.optimiser.step()
+        self.model.hold_temperatures()
         self.optimiser.zero_grad(set_to_none=True)
         self.queue.push(lonlat)
         self.pairs_seen += len(lonlat)

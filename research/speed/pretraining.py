@@ -17,6 +17,7 @@ of our step, forward and backward, each timed by itself.
 """
 
 import copy
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -127,7 +128,7 @@ class Plain:
         photos = F.normalize(model.encode_sv(x.photos), dim=-1)
         here = F.normalize(model.encode_location(x.lonlat), dim=-1)
         queued = F.normalize(model.encode_location(self.queue), dim=-1)
-        temperature = model.log_temperature.exp().clamp(0.01, 1.0)
+        temperature = model.log_temperature.exp()
         apart = haversine(x.lonlat, torch.cat([x.lonlat, self.queue]))  # [N, N + M]
         far, n = apart > options.secl_exclude_m, len(photos)
         loss = contrast(photos, local, temperature[0], apart[:, :n] > options.incl_exclude_m)
@@ -146,6 +147,8 @@ class Plain:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(step, options)
         self.optimiser.step()
+        with torch.no_grad():
+            model.log_temperature.clamp_(math.log(0.01), 0.0)
         self.queue = torch.cat([self.queue, x.lonlat])[-QUEUE:]
         return loss.item()
 
@@ -206,6 +209,7 @@ class Ours:
             self.wrapped, self.optimiser, max_norm=self.options.clip_norm, error_if_nonfinite=False
         )
         self.optimiser.step()
+        self.model.hold_temperatures()
         self.optimiser.zero_grad(set_to_none=True)
 
 

@@ -100,6 +100,10 @@ def step(engine: Engine, options: PretrainOptions, share: tuple[int, int] = (0, 
     terms, lonlat = gradient_cache.backward(fabric, wrapped, mine, queued, options)
     assert torch.equal(lonlat, inputs.lonlat), "every rank knows all coordinates, in order"
     gradients = {n: full(p.grad) for n, p in zip(names, bare.parameters())}
+    with torch.no_grad():
+        bare.log_temperature.fill_(-9.0)
+    bare.hold_temperatures()  # a shard of it, too
+    assert torch.allclose(full(bare.log_temperature).exp(), torch.tensor(0.01))
     return {k: v.double() for k, v in terms.items()}, gradients
 
 

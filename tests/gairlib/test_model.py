@@ -1,6 +1,7 @@
 """GAIR as a whole: encode and query, modes, dtypes, save and load, refusals."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -128,9 +129,22 @@ def test_temperature():
     }
     model = make()
     assert "log_temperature" in dict(model.named_parameters())
+    for outside, end in ((-9.0, 0.01), (2.0, 1.0)):
+        with torch.no_grad():
+            model.log_temperature.fill_(outside)
+        model.hold_temperatures()
+        assert [v.item() for v in model.temperatures().values()] == pytest.approx([end] * 3)
+        sum(model.temperatures().values()).backward()
+        assert (model.log_temperature.grad > 0).all(), "it can come back from either end"
+
+
+def test_temperatures_are_held_when_weights_are_loaded(tmp_path):
+    model = make()
     with torch.no_grad():
-        model.log_temperature.fill_(-9.0)
-    assert model.temperatures()["secl"].item() == pytest.approx(0.01)
+        model.log_temperature.copy_(torch.tensor([-9.0, math.log(0.2), 3.0]))
+    model.save_pretrained(tmp_path)
+    loaded = GAIR.from_pretrained(tmp_path).temperatures()
+    assert [v.item() for v in loaded.values()] == pytest.approx([0.01, 0.2, 1.0])
 
 
 def test_refusals(model):

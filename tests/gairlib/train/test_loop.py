@@ -1,5 +1,6 @@
 """The training loop: it learns, repeats itself exactly, survives kill -9 and refuses NaN."""
 
+import math
 import os
 import signal
 import subprocess
@@ -119,6 +120,16 @@ def test_loss_falls_and_validation_is_logged(tiny, tmp_path):
     assert len(values) == 60
     assert np.mean(values[-10:]) < np.mean(values[:10]) - 0.1
     assert summary["val_photos"] == 12 and 0 <= summary["val_recall_at_1"] <= 1
+
+
+def test_a_temperature_outside_of_its_range_is_brought_back_and_goes_on_learning(tiny, tmp_path):
+    """It used to stick: a clamp in the forward pass has no gradient outside."""
+    model = GAIR(CONFIG)
+    with torch.no_grad():
+        model.log_temperature.fill_(-9.0)
+    run_training(tiny, tmp_path, replace(OPTIONS, lr=1e-2), model)
+    learnt = GAIR.from_pretrained(tmp_path / "model").log_temperature
+    assert (learnt[:2] > math.log(0.01) + 1e-3).all(), learnt
 
 
 def test_nan_stops_with_step_and_photos(tiny, tmp_path):
