@@ -9,12 +9,14 @@ Logits are computed in float32 at least, outside autocast.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from gairlib.errors import BadInput
 from gairlib.geo import EARTH_RADIUS, as_float64, checkable, unit_sphere
@@ -197,33 +199,55 @@ def incl(
 def in_chip(
     sv: Float[Tensor, "n d"],
     local: Float[Tensor, "n d"],
-    field: Float[Tensor, "n f d"],
+    field: Float[Tensor, "b f d"],
+    chip: Int[Tensor, " n"],
     *,
     temperature: float | Tensor,
     exclude: Bool[Tensor, "n f"] | None = None,
+    chunk_size: int | None = None,
 ) -> dict[str, Tensor]:
     """Where in its chip is the photo? Its own place against F other points of the same field.
 
     Ours. INCL compares places where photos stand, most of them on roads; a photo's embedding slid
-    over the whole chip meets fields, roofs and water that were never a negative. field [N, F, D]:
-    each photo's chip, read at F points; True in `exclude` leaves a point out (too near to count as
-    wrong). Normalised here; returns loss and accuracy as the others do.
+    over the whole chip meets fields, roofs and water that were never a negative. field [B, F, D]:
+    each chip, read at F points; chip [N]: each photo's chip, 0..B-1; True in `exclude` leaves a
+    point out (too near to count as wrong). Normalised here, the field once for all photos of a
+    chip; returns loss and accuracy as the others do. `chunk_size` photos at a time bounds memory to
+    chunk_size x F x D values of their chips' fields, which the backward pass gathers again.
     """
-    if field.ndim != 3 or field.shape[::2] != sv.shape or local.shape != sv.shape:
+    n = len(sv)
+    if (
+        field.ndim != 3
+        or local.shape != sv.shape
+        or chip.shape != (n,)
+        or field.shape[2:] != sv.shape[1:]
+    ):
         raise BadInput(
-            f"in_chip: sv {list(sv.shape)}, local {list(local.shape)} and field "
-            f"{list(field.shape)}; needed are [N, D], [N, D] and [N, F, D]."
+            f"in_chip: sv {list(sv.shape)}, local {list(local.shape)}, field {list(field.shape)} "
+            f"and chip {list(chip.shape)}; needed are [N, D], [N, D], [B, F, D] and [N]."
         )
     dtype = torch.promote_types(sv.dtype, torch.float32)
     with torch.autocast(sv.device.type, enabled=False):
         q, own, others = (F.normalize(v.to(dtype), dim=-1) for v in (sv, local, field))
-        logits = torch.cat(((q * own).sum(-1)[:, None], (others @ q[..., None])[..., 0]), 1)
-        logits = logits / temperature
+        logits = [(q * own).sum(-1, keepdim=True)]  # [N, 1]
+        if chunk_size is None or chunk_size >= n:
+            logits += [_against_chip(q, others, chip)]  # [N, F]
+        else:
+            parts = zip(q.split(chunk_size), chip.split(chunk_size))
+            again = partial(checkpoint, _against_chip, use_reentrant=False)
+            logits += [torch.cat([again(rows, others, of) for rows, of in parts])]
+        logits = torch.cat(logits, 1) / temperature  # [N, 1 + F]
         if exclude is not None:
             logits = torch.cat((logits[:, :1], logits[:, 1:].masked_fill(exclude, -math.inf)), 1)
-        target = torch.zeros(len(q), dtype=torch.long, device=q.device)
+        target = torch.zeros(n, dtype=torch.long, device=q.device)
         hits = (logits.detach().argmax(1) == 0).to(dtype).mean()
         return {"loss": F.cross_entropy(logits, target), "accuracy": hits}
+
+
+def _against_chip(q: Tensor, field: Tensor, chip: Tensor) -> Tensor:
+    """Photos [n, D] against the points of their chips' fields [B, F, D] -> [n, F]."""
+    # not field[chip], whose gradient several threads would add up in any order
+    return (field.index_select(0, chip) @ q[..., None])[..., 0]
 
 
 def secl(

@@ -79,9 +79,15 @@ def terms(
     incl = losses.incl(sv, local, temperature=temperature[0], exclude=near, chunk_size=chunk)
     found = {"loss": incl["loss"], "incl_loss": incl["loss"], "incl_accuracy": incl["accuracy"]}
     if options.field_weight and field.shape[1]:
-        # not field[chip], whose gradient several threads would add up in any order
-        own = field.index_select(0, chip)
-        inside = losses.in_chip(sv, local, own, temperature=temperature[0], exclude=near_field)
+        inside = losses.in_chip(
+            sv,
+            local,
+            field,
+            chip,
+            temperature=temperature[0],
+            exclude=near_field,
+            chunk_size=chunk,
+        )
         found["loss"] = found["loss"] + options.field_weight * inside["loss"]
         found |= {"field_loss": inside["loss"], "field_accuracy": inside["accuracy"]}
     far = {"lonlat": lonlat, "exclude_metres": max(0.0, options.secl_exclude_m)}

@@ -193,3 +193,83 @@ def test_incl_and_secl_are_info_nce_on_unit_vectors():
     torch.testing.assert_close(got, want)
     with pytest.raises(BadInput, match="queue_lonlat"):
         losses.secl(sv, local, temperature=0.1, queue=queue, lonlat=lonlat, exclude_metres=5)
+
+
+# ---------------------------------------------------------------------------- within a chip
+
+
+def chips_and_photos(n=11, b=4, f=5, d=8, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    sv, local = (torch.randn(n, d, generator=g) for _ in range(2))
+    field = 3 * torch.randn(b, f, d, generator=g)
+    chip = torch.randint(b, (n,), generator=g)  # in no order
+    exclude = torch.rand(n, f, generator=g) < 0.3
+    exclude[2] = True  # a photo that has no negative left
+    return sv, local, field, chip, exclude
+
+
+def in_chip_by_hand(sv, local, field, chip, temperature, exclude):
+    """One photo after the other: cosines to its own place and to what is left of its chip."""
+    rows, hits = [], []
+    for i, at in enumerate(chip.tolist()):
+        points = torch.cat([local[i][None], field[at][~exclude[i]]])
+        cosines = torch.cosine_similarity(points, sv[i][None], dim=-1)
+        rows.append(-torch.log_softmax(cosines / temperature, 0)[0])
+        hits.append(bool(cosines.argmax() == 0))
+    return torch.stack(rows).mean(), sum(hits) / len(hits)
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 4, 11, 50])
+def test_in_chip_is_its_definition_with_gradients_in_chunks_of_any_size(chunk):
+    sv, local, field, chip, exclude = chips_and_photos()
+    leaves = [
+        [v.double().requires_grad_() for v in (sv, local, field, torch.tensor(0.1))]
+        for _ in range(2)
+    ]
+    found = losses.in_chip(
+        *leaves[0][:3], chip, temperature=leaves[0][3], exclude=exclude, chunk_size=chunk
+    )
+    want, hits = in_chip_by_hand(*leaves[1][:3], chip, leaves[1][3], exclude)
+    torch.testing.assert_close(found["loss"], want, rtol=1e-9, atol=1e-9)
+    assert float(found["accuracy"]) == pytest.approx(hits)
+    found["loss"].backward(), want.backward()
+    for got, expected in zip(*leaves):
+        torch.testing.assert_close(got.grad, expected.grad, rtol=1e-8, atol=1e-10)
+
+
+def test_chunks_bound_what_in_chip_keeps_for_the_backward_pass():
+    """Without them it keeps F x D values a photo; with them its chips' fields and little more."""
+    n, b, f, d = 256, 8, 16, 32
+    g = torch.Generator().manual_seed(0)
+    sv, local, field = (
+        torch.randn(*shape, generator=g, requires_grad=True)
+        for shape in ((n, d), (n, d), (b, f, d))
+    )
+    chip = torch.arange(n) % b
+
+    def kept(chunk):
+        sizes = {}
+
+        def pack(tensor):
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            losses.in_chip(sv, local, field, chip, temperature=0.1, chunk_size=chunk)
+        return max(sizes.values())
+
+    assert kept(None) == 4 * n * f * d
+    assert kept(32) <= 4 * max(n * d, b * f * d, n * (f + 1))
+
+
+def test_in_chip_refuses_shapes_that_do_not_belong_together():
+    sv, local, field, chip, _ = chips_and_photos()
+    for wrong in (
+        (sv, local[1:], field, chip),
+        (sv, local, field[..., 1:], chip),
+        (sv, local, field[0], chip),
+        (sv, local, field, chip[1:]),
+    ):
+        with pytest.raises(BadInput, match="in_chip"):
+            losses.in_chip(*wrong, temperature=0.1)

@@ -126,19 +126,21 @@ def test_a_photo_is_told_apart_from_the_rest_of_its_own_chip():
     assert (x.field.grad[3:] == 0).all() and (x.field.grad[:3].abs() > 0).any()
 
 
-def test_gradients_repeat_to_the_last_bit_with_several_threads():
+@pytest.mark.parametrize("chunk", [0, 48])
+def test_gradients_repeat_to_the_last_bit_with_several_threads(chunk):
     """Photos share chips: their gradients meet in one chip's field, in the same order each time."""
     n, chips, points, d = 256, 16, 24, 128
     g = torch.Generator().manual_seed(0)
     sv, local, here = (torch.randn(n, d, generator=g) for _ in range(3))
     field, chip = torch.randn(chips, points, d, generator=g), torch.arange(n) % chips
+    options = replace(OPTIONS, loss_chunk=chunk)
     lonlat, near = places(n, 50.0), torch.zeros(n, points, dtype=torch.bool)
 
     def gradient():
         leaf = field.clone().requires_grad_()
         x = Embeddings(sv, local, here, sv[:0], torch.full((3,), 0.1), leaf)
         objective.terms(
-            x, lonlat=lonlat, chip=chip, near_field=near, queued_lonlat=lonlat[:0], options=OPTIONS
+            x, lonlat=lonlat, chip=chip, near_field=near, queued_lonlat=lonlat[:0], options=options
         )["loss"].backward()
         return leaf.grad
 
