@@ -34,6 +34,7 @@ from gairlib.pairs import shards
 from gairlib.pairs.parts import CHIP_COLUMNS, ManifestWriter, Part, joined_schema, open_part
 from gairlib.pairs.photo_store import Photos, Writer
 
+LEARNING = ("train", "val")  # splits that are learnt from and chosen by; "test" is judged alone
 FILES = ("pairs.zarr", "manifest.parquet", "rejected.parquet", "report.json")
 ROWS = 1 << 16  # of a chunk of the small columns
 
@@ -136,15 +137,22 @@ class Pairs:
         return out
 
 
-def load(folder: str | Path) -> Pairs:
-    """Pairs as saved; Missing names the file that is not there."""
+def load(folder: str | Path, splits: Sequence[str] | None = None) -> Pairs:
+    """Pairs as saved; Missing names the file that is not there.
+
+    splits: rows of these alone, the others are left out of the manifest. Whatever learns or
+    chooses asks for LEARNING, so that test rows cannot reach it; default: all rows.
+    """
     folder = Path(folder)
     for name in FILES:
         if not (folder / name).exists():
             raise Missing(f"{folder / name}: not there; has the pairing stage been run?")
+    manifest = pd.read_parquet(folder / "manifest.parquet")
+    if splits is not None:
+        manifest = manifest[manifest["split"].isin(list(splits))].reset_index(drop=True)
     return Pairs(
         chips=xr.open_zarr(folder / "pairs.zarr", chunks=None, consolidated=True),
-        manifest=pd.read_parquet(folder / "manifest.parquet"),
+        manifest=manifest,
         report=json.loads((folder / "report.json").read_text(encoding="utf-8")),
         folder=folder,
     )

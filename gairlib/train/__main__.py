@@ -62,7 +62,7 @@ def run(values: dict) -> dict:
     options, engine = prepare.settings(section)
     paths = values.get("paths", {})
     dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))
-    pairs = store.load(paths.get("pairs", PAIRS))
+    pairs = store.load(paths.get("pairs", PAIRS), store.LEARNING)
     model, plan = prepare.build_model(pairs, values["model"], section, required=ranks > 1)
     if not plan.train:
         raise BadInput(f"nothing to train: {plan.sentence}")

@@ -80,13 +80,7 @@ def terms(
     found = {"loss": incl["loss"], "incl_loss": incl["loss"], "incl_accuracy": incl["accuracy"]}
     if options.field_weight and field.shape[1]:
         inside = losses.in_chip(
-            sv,
-            local,
-            field,
-            chip,
-            temperature=temperature[0],
-            exclude=near_field,
-            chunk_size=chunk,
+            sv, local, field, chip, temperature=temperature[0], exclude=near_field, chunk_size=chunk
         )
         found["loss"] = found["loss"] + options.field_weight * inside["loss"]
         found |= {"field_loss": inside["loss"], "field_accuracy": inside["accuracy"]}

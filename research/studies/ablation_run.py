@@ -103,7 +103,7 @@ def run(values: dict, pairs_folder: str, work: str | Path, keep: str | Path = ""
     """
     work = Path(work)
     dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))
-    pairs = store.load(pairs_folder)
+    pairs = store.load(pairs_folder, store.LEARNING)
     options, engine = prepare.settings(values["pretrain"])
     model, plan = prepare.build_model(pairs, values["model"], values["pretrain"])[:2]
     if not plan.train:

@@ -143,6 +143,6 @@ def ask(dataset: Dataset, pairs_folder, photo_px: int) -> tuple:
 
 def calibration(pairs_folder, dataset: Dataset, photo_px: int) -> Query | None:
     """The photos of the validation split, which are not judged; None with fewer than MIN_TRAIN."""
-    pairs = store.load(pairs_folder)
+    pairs = store.load(pairs_folder, store.LEARNING)
     rows = one_a_photo(pairs.manifest, "val")
     return gather(pairs, dataset, rows, "val", photo_px) if len(rows) >= MIN_TRAIN else None

@@ -12,6 +12,13 @@ from gairlib.model import GAIR
 from research.evaluation import features, localisation, probes
 from research.tasks.query import Query, photo_colours, place_colours
 
+# a guess of a place from a map of similarities; the first where nothing can choose
+ESTIMATORS = {
+    "disc": "likeliest disc",
+    "expected": "least expected error",
+    "best": "most similar cell",
+}
+
 
 @dataclass
 class Reading:
@@ -25,19 +32,28 @@ class Reading:
     shown: np.ndarray | None = None  # positions [n, 2] for the figure of an example
 
     def guesses(self, temperature: float) -> dict[str, np.ndarray]:
-        """Positions [n, 2] by estimator: `disc`, the likeliest disc (the one that is judged),
-        `best`, the most similar cell, and `expected`, the least expected error."""
+        """Positions [n, 2] by each of ESTIMATORS."""
         if self.maps is None:
             return {}
         return {
             "disc": localisation.likeliest_disc(self.maps, self.grid, temperature),
-            "best": localisation.best_cell(self.maps, self.grid),
             "expected": localisation.least_expected_error(self.maps, self.grid, temperature),
+            "best": localisation.best_cell(self.maps, self.grid),
         }
 
-    def fit_temperature(self, query: Query) -> float:
-        """How far these similarities are to be trusted, by the true positions of the query."""
-        return localisation.fit_temperature(self.maps, localisation.cell_of(query.xy, query.cells))
+    def calibrate(self, query: Query) -> tuple[float, str]:
+        """(temperature, estimator) for maps of other places, by the true positions of this query:
+        how far similarities are to be trusted, and which guess is off by least in the median.
+
+        To be asked of photos that are not judged.
+        """
+        cells = localisation.cell_of(query.xy, query.cells)
+        temperature = localisation.fit_temperature(self.maps, cells)
+        errors = {
+            name: float(np.median(localisation.errors_m(at, query.xy, query.size_m)))
+            for name, at in self.guesses(temperature).items()
+        }
+        return temperature, min(errors, key=errors.get)
 
 
 @torch.inference_mode()

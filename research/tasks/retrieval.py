@@ -4,8 +4,9 @@ Three questions to the held-out pairs, from easy to hard:
 - all photos: whose place is it, among every held-out photo of the world?
 - within site: where in its own neighbourhood, where climate and season no longer help?
   Both also from RS to photo: which of the photos was taken at this position?
-- within chip: slide the photo over the decoded field of its chip (cells of 20 m or finer), take
-  the likeliest disc, and measure how far its centre is from where the photo was taken.
+- within chip: slide the photo over the decoded field of its chip (cells of 20 m or finer), make
+  one guess of the map, and measure how far it is from where the photo was taken. How a map is
+  turned into a guess is chosen, for each encoder, on the validation sites (`reading.ESTIMATORS`).
 
 Against: chance, the same model untrained, the chip's mean (does *local* alignment matter?), the raw
 tokens read bilinearly (a mode the model was not trained in, and labelled so), and canonical
@@ -25,7 +26,7 @@ from gairlib.embed import encode
 from research.evaluation import localisation, stats
 from research.evaluation.table import OURS, RANDOM, Table
 from research.tasks.query import MIN_TRAIN, PairTask, Query, ask, calibration
-from research.tasks.reading import Reading, colour_reading, read
+from research.tasks.reading import ESTIMATORS, Reading, colour_reading, read
 from research.tasks.result import Split
 from research.tasks.scoring import MARGIN, Scorer
 from research.tasks.task import Measured, Options
@@ -33,7 +34,6 @@ from research.tasks.task import Measured, Options
 GUESSES = 32  # random points a photo
 SITE, ALL, CHIP = "within site", "all photos", "within chip"  # what splits are called
 BACK = ", RS to photo"  # splits of the opposite direction end so
-EXPECTED, SHARPEST = "gair, least expected error", "gair, most similar cell"
 MEAN, RAW = "gair, chip mean", "gair, raw tokens bilinear (not its training mode)"
 COLOURS = "colour statistics"
 
@@ -61,31 +61,37 @@ class Retrieval(PairTask):
             notes.append(f"{lonely} photos are alone at their site and not ranked within it")
         check, mode = calibration(options.pairs, dataset, config.sv_size), config.query_mode
         notes.append(
-            "temperatures of the maps are fitted, for each encoder, on "
+            "temperatures of the maps are fitted and the guess is chosen, for each encoder, on "
             f"{len(check.rows):,} photos of the validation split"
             if check
-            else "no validation split: maps are read at the model's own temperature"
+            else "no validation split: maps are read at the model's own temperature, and the guess "
+            f"is the {ESTIMATORS['disc']}"
         )
 
         def judge(
             encoder: str, reading_of: Callable[[Query], Reading], probe: str, more=False, **about
         ) -> Reading:
-            """Ranks and positions of one encoder; more: also by other estimators."""
+            """Ranks and positions of one encoder; more: also by the estimators not chosen."""
             found = reading_of(query)
             score.both_ways(encoder, found, probe=f"cosine, {probe}", **about)
             if found.maps is None:
                 return found
-            temperature = (
-                reading_of(check).fit_temperature(check)
+            temperature, chosen = (
+                reading_of(check).calibrate(check)
                 if check
-                else float(model.temperatures()["incl"])
+                else (model.temperatures()["incl"].item(), "disc")
             )
             at = found.guesses(temperature)
-            score.positions(encoder, at["disc"], probe=f"likeliest disc, {probe}", **about)
+            # untrained encoders choose each for itself, and are one row of the table
+            how_guessed = "a guess a seed" if encoder == RANDOM else ESTIMATORS[chosen]
+            score.positions(encoder, at[chosen], probe=f"{how_guessed}, {probe}", **about)
             if more:
-                score.positions(SHARPEST, at["best"], probe=f"most similar cell, {probe}", **about)
-                score.positions(EXPECTED, at["expected"], probe=f"spatial median, {probe}", **about)
-                found.shown = at["disc"]
+                for other in [name for name in ESTIMATORS if name != chosen]:
+                    name = ESTIMATORS[other]
+                    score.positions(
+                        f"{encoder}, {name}", at[other], probe=f"{name}, {probe}", **about
+                    )
+                found.shown = at[chosen]
             return found
 
         def by(encoder, mode_read=None) -> Callable[[Query], Reading]:

@@ -14,10 +14,12 @@ import pytest
 import xarray as xr
 import zarr
 
+from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.pairs import parts as part_files
 from gairlib.pairs import photo_store, shards
 from gairlib.pairs import store as pairs_store
+from gairlib.pairs.pairing import pair
 
 PX = 8
 NOBODY = pd.DataFrame({"photo_id": [], "reason": []}, dtype=str)
@@ -392,3 +394,17 @@ def test_sides_of_chips_in_metres():
     pairs = pairs_store.Pairs(chips, pd.DataFrame(), {}, Path())
     sides = pairs.sides_m(np.array([2, 0, 1]))
     assert sides == pytest.approx([32 * 1e-4 * 111_195, 320.0, 320.0], rel=1e-4)
+
+
+def test_rows_of_other_splits_are_left_out(tiny, tmp_path):
+    dataset = Dataset(tiny)
+    pair(dataset.street(), dataset.scenes(), folder=tmp_path, progress=False)
+    every = pairs_store.load(tmp_path)
+    assert set(every.manifest["split"]) >= {"train", "test"}
+    learning = pairs_store.load(tmp_path, pairs_store.LEARNING)
+    assert not (learning.manifest["split"] == "test").any()
+    kept = every.manifest[every.manifest["split"] != "test"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(learning.manifest, kept)
+    names = learning.manifest["chip"].to_numpy()  # the numbers of chips stay
+    splits = learning.chips["split"].to_numpy()[names]
+    assert splits.tolist() == learning.manifest["split"].tolist()

@@ -1,6 +1,7 @@
 """Retrieval of pairs end to end, with answers that are known in advance."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,11 @@ from matplotlib.figure import Figure
 
 from gairlib.pairs import store
 from gairlib.pairs.pairing import pair
+from research.evaluation import localisation
 from research.evaluation.table import Table
 from research.figures import benchmarks as figures
 from research.figures import examples as example_figures
+from research.tasks import query as asking
 from research.tasks import registry, retrieval
 from research.tasks.query import chip_size_m, gather, held_out
 from research.tasks.reading import Reading
@@ -75,6 +78,49 @@ def test_zero_and_three_pairs_are_reported(dataset, checkpoint, tmp_path):
     assert not result.rows.split.str.contains("within site").any()  # nobody to be confused with
     assert any("alone at their site" in n for n in result.notes)
     figures.rows(result), example_figures.example(result)
+
+
+def test_the_guess_of_a_place_is_the_one_that_is_off_by_least_on_the_photos_that_calibrate():
+    """Where a map's peak is the truth nothing beats the most similar cell; where it lies far off, a
+    broad hill around the truth decides."""
+    grid = localisation.cell_centres(8)
+    truth = grid[np.random.default_rng(0).integers(0, len(grid), 40)]
+    query = SimpleNamespace(xy=truth, cells=8, size_m=np.full((len(truth), 2), 640.0))
+    distance = np.linalg.norm(grid[None] - truth[:, None], axis=2)  # [n, P]
+    rows = np.arange(len(truth))
+
+    misled = np.where(distance < 0.3, 0.95, 0.0)
+    misled[rows, distance.argmax(1)] = 1.0
+    sure = np.where(distance == 0, 1.0, 0.3 * np.exp(-(((distance - 0.7) / 0.2) ** 2)))
+    for maps in (misled, sure):
+        reading = Reading(truth, truth, maps, grid)
+        temperature, chosen = reading.calibrate(query)
+        errors = {
+            name: float(np.median(localisation.errors_m(at, truth, query.size_m)))
+            for name, at in reading.guesses(temperature).items()
+        }
+        assert errors[chosen] == min(errors.values())
+        assert errors["best"] == 0 if maps is sure else errors["best"] > errors[chosen]
+
+
+def test_test_photos_have_no_say_in_the_guess(dataset, checkpoint, pairs, monkeypatch):
+    """The same temperature and estimator, whatever the judged pairs are."""
+    monkeypatch.setattr(asking, "MIN_TRAIN", 5)
+    check = asking.calibration(pairs, dataset, 32)
+    manifest = store.load(pairs).manifest
+    of = manifest.drop_duplicates("photo_id").set_index("photo_id")["split"]
+    assert len(check.rows) and set(of[check.rows["photo_id"]]) == {"val"}
+    assert not set(check.rows["photo_id"]) & set(held_out(manifest)[0]["photo_id"])
+    asked = []
+    original = Reading.calibrate
+    monkeypatch.setattr(
+        Reading, "calibrate", lambda self, q: asked.append(q.label) or original(self, q)
+    )
+    result = registry.run("retrieval", dataset, Options(checkpoint, pairs, **QUICK))
+    assert asked and set(asked) == {"val"}
+    assert any(
+        "chosen, for each encoder, on 12 photos of the validation" in n for n in result.notes
+    )
 
 
 def test_chip_sizes_are_metres_on_the_ground_in_any_crs():
