@@ -148,7 +148,7 @@ class _Cut:
     def run(self, rounds: int, tile: int) -> None:
         """Give every photo a chip or a reason."""
         wanted = self._usable()
-        order = placement.SPLITS.index(self.split)
+        order = placement.NAMED.index(self.split)
         key = [self.s.seed, zlib.crc32(self.scene.id.encode()), order]
         try:
             with Reader(self.scene) as reader:

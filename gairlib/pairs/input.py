@@ -170,7 +170,7 @@ def prepare_chunk(
     starts = np.concatenate([[0], np.cumsum(counts[counts > 0])]).astype(np.int32)
     lists = pa.ListArray.from_arrays(starts, pa.array(scene, pa.int32()))
     table = table.append_column("_candidates", lists)
-    for name in placement.SPLITS:
+    for name in placement.NAMED:
         own = table.filter(pa.array(split[located] == name))
         with files.atomic_write(work / f"in/{name}-{number:06d}.parquet") as part:
             pq.write_table(own, part)
@@ -206,7 +206,7 @@ def _completed(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _splits(frame: pd.DataFrame, reasons: pd.Series, division: Division) -> np.ndarray:
-    """The split of every photo; a value other than train, val, test is a reason to reject it."""
+    """The split of every photo; a value other than placement.NAMED is a reason to reject it."""
     if "split" not in frame:
         split = np.full(len(frame), "", object)
         good = reasons.isna().to_numpy()
@@ -214,8 +214,8 @@ def _splits(frame: pd.DataFrame, reasons: pd.Series, division: Division) -> np.n
         split[good] = division.of(lon, lat)
         return split
     split = frame["split"].astype(object)
-    wrong = ~split.isin(placement.SPLITS) & reasons.isna()
-    reasons[wrong] = [f"split is {s!r}, not train, val or test" for s in split[wrong]]
+    wrong = ~split.isin(placement.NAMED) & reasons.isna()
+    reasons[wrong] = [f"split is {s!r}, not train, val or test, nor shifted" for s in split[wrong]]
     return split.to_numpy(object)
 
 

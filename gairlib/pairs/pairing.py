@@ -145,7 +145,7 @@ def pair(
         run = _Run(state, pool, bar, scenes, settings)
         division = divide(photo_chunks(street, rows), split_block_deg, seed, chip_m, split_buffer_m)
         run.read(street, rows, spherical, division)
-        for split in reversed(placement.SPLITS):  # the small splits choose their chips first
+        for split in reversed(placement.NAMED):  # the small splits choose their chips first
             rounds = repeats if split != "train" or repeats_train is None else repeats_train
             run.place(split, rounds)
         pairs = run.finish(folder, choices, division)
@@ -207,7 +207,7 @@ class _Run:
     def place(self, split: str, rounds: int) -> None:
         """Chips for the photos of one split: their best scenes first, then those that are left."""
         folder = self.work.folder
-        order = len(placement.SPLITS) - 1 - placement.SPLITS.index(split)
+        order = len(placement.NAMED) - 1 - placement.NAMED.index(split)
         others = self._boxes(order)
         waiting, rank = sorted((folder / "in").glob(f"{split}-*.parquet")), 0
         while waiting:
@@ -316,7 +316,7 @@ def _summary(parts: list[Path], scenes_in: int) -> dict:
         )
         n, split = pq.ParquetFile(part / "chips.parquet").metadata.num_rows, manifest["split"][0]
         photos = manifest.drop_duplicates("source_photo_id")
-        by_split[split]["photos"] += len(photos)
+        by_split.setdefault(split, {"photos": 0, "chips": 0})["photos"] += len(photos)
         by_split[split]["chips"] += n
         alike += int(photos["near_duplicate_of"].notna().sum())
         pairs, chips = pairs + len(manifest), chips + n

@@ -21,6 +21,8 @@ from gairlib.data.scene import Scene, corner
 from gairlib.errors import BadInput
 
 SPLITS = ("train", "val", "test")
+# Splits that a table may name: "shifted" is a second test set, of places unlike all others
+NAMED = (*SPLITS, "shifted")
 SHARES = (0.8, 0.1, 0.1)  # of spatial blocks, in the order of SPLITS
 PLACE_M = 2.0  # photos this close, and
 HEADING_DEG = 10.0  # turned by no more than this, show the same

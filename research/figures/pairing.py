@@ -16,7 +16,12 @@ from gairlib.pairs.join import Footprints
 from gairlib.pairs.store import Pairs
 from research.figures import style
 
-SPLIT_COLOURS = {"train": style.BLUE, "val": style.ORANGE, "test": style.VERMILION}
+SPLIT_COLOURS = {
+    "train": style.BLUE,
+    "val": style.ORANGE,
+    "test": style.VERMILION,
+    "shifted": style.PURPLE,
+}
 THUMB = 320  # px: the longer side of a photo in a sheet
 VIEW = 256  # px: of a larger scene, the middle is shown
 

@@ -114,7 +114,7 @@ def predict(table: pd.DataFrame, targets=("green_view", "building_view"), seed: 
         "200 m and 50 m around": ("local:", "near:"),
         "land cover in the view cone": ("cone:",),
     }
-    test = table["split"] == "test"
+    test, train = table["split"] == "test", table["split"].isin(["train", "val"])
     out = {}
     for name, prefixes in groups.items():
         x = table[[c for c in table if c.startswith(prefixes)]]
@@ -123,6 +123,6 @@ def predict(table: pd.DataFrame, targets=("green_view", "building_view"), seed: 
             model = HistGradientBoostingRegressor(
                 max_iter=120, learning_rate=0.06, min_samples_leaf=25, random_state=seed
             )
-            model.fit(x[~test], table.loc[~test, target])
+            model.fit(x[train], table.loc[train, target])
             out[name][target] = float(r2_score(table.loc[test, target], model.predict(x[test])))
     return pd.DataFrame(out).T

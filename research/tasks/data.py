@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from research.evaluation.splits import Folds, blocks, fitting_size, folds
+from research.evaluation.splits import HELD_OUT, SHIFTED, TEST, Folds, blocks, fitting_size, folds
 from research.tasks.result import Split
 
 FOLDS = 5
@@ -32,7 +32,8 @@ class Scheme:
     """A way of splitting: folds(seed), and the groups [n] that must not be torn apart in training.
 
     A row is tested at most once a seed, and the same rows are tested under every seed. held_out and
-    labels: see `research.tasks.result.Split`.
+    labels: see `research.tasks.result.Split`. shifted: rows [m] of a second test set, of places
+    unlike all others, which the same fits are asked about beside those that the folds test.
     """
 
     name: str
@@ -43,11 +44,19 @@ class Scheme:
     degrees: float | None = None  # of spatial blocks; None: no such blocks
     clusters: np.ndarray | None = None  # what the bootstrap draws [n], where not the task's
     cluster: str = ""
+    shifted: np.ndarray | None = None
 
     @property
     def split(self) -> Split:
         """What results keep of it."""
         return Split(self.name, self.held_out, self.labels)
+
+    @property
+    def shifted_split(self) -> Split | None:
+        """What results keep of the second test set, None where there is none."""
+        if self.shifted is None:
+            return None
+        return Split(f"shifted {self.held_out}s", self.held_out, self.labels, shifted=True)
 
 
 @dataclass
@@ -92,7 +101,7 @@ class Places:
 def site_folds(split, sites, seed: int) -> Folds:
     """One fold: test rows as given, training rows of a random TRAIN_SHARE of the other sites."""
     split, sites = np.asarray(split).astype(str), np.asarray(sites).astype(str)
-    test, rest = np.flatnonzero(split == "test"), np.flatnonzero(split != "test")
+    test, rest = np.flatnonzero(split == TEST), np.flatnonzero(~np.isin(split, HELD_OUT))
     names = np.unique(sites[rest])
     keep = max(min(len(names), 5), int(round(TRAIN_SHARE * len(names))))
     chosen = np.random.default_rng(seed).permutation(names)[:keep]
@@ -103,12 +112,13 @@ def site_schemes(
     split: pd.Series | None, sites: np.ndarray, degrees: float | None = None
 ) -> list[Scheme]:
     """By the data's own split where it has a test part, else over sites; and over rows beside it,
-    which flatters (the test rows' own sites are trained on): what a site not seen costs.
+    which flatters (the test rows' own sites are trained on): what a site not seen costs. Rows of
+    the split "shifted" are trained on in no scheme, and tested by the strictest one.
 
     degrees: of the blocks that `sites` are where photos name none (`photo_sites`)."""
     rows = np.arange(len(sites))
     place = "site" if degrees is None else "block"
-    if split is None or not (split == "test").any() or not (split != "test").any():
+    if split is None or not (split == TEST).any() or split.isin(HELD_OUT).all():
         return [random_folds(rows), site_blocks(f"{place}s", sites, place)]
     names = split.to_numpy(dtype=str)
 
@@ -117,13 +127,22 @@ def site_schemes(
         return [(np.sort(np.random.default_rng(seed).permutation(train)[:FEW]), test)]
 
     # one draw of test rows for all seeds, as many as the split has
-    drawn = np.full(len(names), "train", dtype="<U5")
+    drawn = np.full(len(names), "train", dtype="<U7")
+    drawn[names == SHIFTED] = SHIFTED
     order = np.random.default_rng(0).permutation(len(names))
-    drawn[order[: int((names == "test").sum())]] = "test"
+    order = order[names[order] != SHIFTED]
+    drawn[order[: int((names == TEST).sum())]] = TEST
+    shifted = np.flatnonzero(names == SHIFTED)
     return [
         Scheme("random rows", lambda seed: site_folds(drawn, rows, seed), rows, "row"),
         Scheme(f"held-out {place}s, {FEW} labels", few, sites, place, FEW),
-        Scheme(f"held-out {place}s", lambda seed: site_folds(names, sites, seed), sites, place),
+        Scheme(
+            f"held-out {place}s",
+            lambda seed: site_folds(names, sites, seed),
+            sites,
+            place,
+            shifted=shifted if len(shifted) else None,
+        ),
     ]
 
 

@@ -28,7 +28,15 @@ from research.evaluation import probes, stats
 from research.evaluation.neighbours import sphere
 from research.evaluation.splits import sites_of
 from research.evaluation.table import OURS, RANDOM, Table
-from research.tasks.query import MIN_TRAIN, PairTask, Query, ask, photo_colours, place_colours
+from research.tasks.query import (
+    MIN_TRAIN,
+    PairTask,
+    Query,
+    ask,
+    ask_shifted,
+    photo_colours,
+    place_colours,
+)
 from research.tasks.result import Split
 from research.tasks.retrieval import COLOURS, MEAN
 from research.tasks.scoring import MARGIN, Scorer
@@ -139,11 +147,24 @@ class Geolocalisation(PairTask):
     claims: ClassVar[tuple[str, str]]  # towards and from coordinates
 
     def measure(self, dataset: Dataset, options: Options) -> Measured:
+        modality, config = self.modality, options.model.config
+        query, outside, train = ask(dataset, options.pairs, config.sv_size)
+        table = Table(self.name, f"{modality}-location", "site", dataset.name, dataset.synthetic)
+        score, notes, example = self.compare(table, query, outside, train, dataset, options)
+        known, found = judged(score), self.splits(score)
+        if other := ask_shifted(dataset, options.pairs, config.sv_size):
+            score, *_ = self.compare(table, other, outside, train, dataset, options)
+            known += [(f"{key}_shifted", *rest) for key, *rest in judged(score)[:1]]
+            found += self.splits(score)
+        return Measured(table, known, found, notes, example)
+
+    def compare(
+        self, table: Table, query: Query, outside, train: Query | None, dataset, options: Options
+    ) -> tuple[PlaceScorer, list[str], dict]:
+        """Adds all scores of one set of queries to the table; what is said of them, and shown."""
         modality, model, device = self.modality, options.model, options.device
         config = model.config
-        query, outside, train = ask(dataset, options.pairs, config.sv_size)
         where = galleries(dataset, query.rows, outside)
-        table = Table(self.name, f"{modality}-location", "site", dataset.name, dataset.synthetic)
         score = PlaceScorer(table, query, self.word, where, len(outside))
         extra = len(where.lonlat) - where.n - where.train
         notes = [
@@ -203,7 +224,7 @@ class Geolocalisation(PairTask):
             "asking": asking,
             "places": places,
         }
-        return Measured(table, judged(score), self.splits(score), notes, example)
+        return score, notes, example
 
     def splits(self, score: PlaceScorer) -> list[Split]:
         """What each split of the task asks."""
@@ -214,7 +235,9 @@ class Geolocalisation(PairTask):
             (score.back, "coordinates", self.subject, "held out", f"{back}, {among}"),
             (score.world, self.subject, "coordinates", "world", f"{to}, {world}"),
         ]
-        return [Split(name, score.query.held_out, None, *rest) for name, *rest in asked]
+        about = {"held_out": score.query.held_out, "shifted": score.query.shifted}
+        keys = "query", "target", "gallery", "claim"
+        return [Split(name, **about, **dict(zip(keys, rest))) for name, *rest in asked]
 
 
 class PhotoLocation(Geolocalisation):

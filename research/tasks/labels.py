@@ -8,6 +8,7 @@ import pandas as pd
 
 from gairlib.data.tables import numbers
 from gairlib.errors import BadInput
+from research.evaluation.splits import HELD_OUT, TEST
 
 MIN_ROWS = 20  # fewer labelled examples are not a task
 MIN_CLASS = 20  # a class with fewer examples is left out, and the result says so
@@ -253,10 +254,10 @@ def check_split(labels: np.ndarray, split: pd.Series | None, source: str) -> Non
     labels [n]: classes; split [n]: "test" or another name, None for none. source: the file and
     column that the message names.
     """
-    if split is None or not (split == "test").any() or not (split != "test").any():
+    if split is None or not (split == TEST).any() or split.isin(HELD_OUT).all():
         return
-    test = split.to_numpy(dtype=str) == "test"
-    for part, rows in (("test", test), ("training", ~test)):
+    parts = {"test": split.eq(TEST).to_numpy(), "training": ~split.isin(HELD_OUT).to_numpy()}
+    for part, rows in parts.items():
         if missing := sorted(set(labels) - set(labels[rows])):
             raise BadInput(
                 f"{source}: class {str(missing[0])!r} has no {part} rows in the column "

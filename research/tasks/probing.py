@@ -5,6 +5,7 @@ training rows; its regularisation is chosen inside them.
 """
 
 from abc import abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from research.evaluation import geographic_bias, stats
 from research.evaluation.table import Table
 from research.tasks.data import Scheme, TaskData
 from research.tasks.encoders import Encoder, compared
+from research.tasks.result import Split
 from research.tasks.task import DEFAULTS, Measured, Options, Task
 
 # subject of a task -> (modality of its inputs, what results call the bands)
@@ -49,52 +51,64 @@ def measure(data: TaskData, dataset: Dataset, options: Options) -> Measured:
         count = max(encoder.seeds or options.seeds for encoder in encoders)
         for seed in range(count):  # seeds outside, so that one fold's fits serve "chosen encoder"
             for encoder in (e for e in encoders if seed < (e.seeds or options.seeds)):
-                rows, guess, n_train = guesses(data, encoder, scheme, seed)
-                about = dict(
-                    probe=encoder.probe,
-                    n=len(rows),
-                    n_train=n_train,
-                    bands=encoder.bands,
-                    normalisation=encoder.normalisation,
-                    cluster=scheme.cluster,
-                )
-                found, clusters = scores(data, scheme, rows, guess)
-                for metric, score, support in found:
-                    table.add(
-                        scheme.name,
-                        encoder.name,
-                        metric,
-                        score,
-                        clusters=clusters,
-                        independent=support,
-                        **about,
+                for split, rows, guess, n_train in asked(data, encoder, scheme, seed):
+                    about = dict(
+                        probe=encoder.probe,
+                        n=len(rows),
+                        n_train=n_train,
+                        bands=encoder.bands,
+                        normalisation=encoder.normalisation,
+                        cluster=scheme.cluster,
                     )
-                if seed == 0:
-                    places = data.inputs[rows] if data.modality == "location" else None
-                    regions.append(
-                        geographic_bias.by_region(
-                            scheme.name,
-                            encoder.name,
-                            data.labels[rows],
-                            guess,
-                            data.clusters[rows],
-                            places,
+                    found, clusters = scores(data, scheme, rows, guess)
+                    for metric, score, support in found:
+                        about |= dict(clusters=clusters, independent=support)
+                        table.add(split, encoder.name, metric, score, **about)
+                    if seed == 0:
+                        places = data.inputs[rows] if data.modality == "location" else None
+                        truth, groups = data.labels[rows], data.clusters[rows]
+                        regions.append(
+                            geographic_bias.by_region(
+                                split, encoder.name, truth, guess, groups, places
+                            )
                         )
-                    )
     return Measured(
         table,
         judged(data),
-        [scheme.split for scheme in data.schemes[::-1]],
+        splits(data),
         data.notes,
         {"data": data, "images": images},
         pd.concat(regions, ignore_index=True),
     )
 
 
-def guesses(data: TaskData, encoder: Encoder, scheme, seed: int):
-    """Guesses for all rows that the scheme tests: (rows [m], guesses [m], training rows a fold)."""
+def splits(data: TaskData) -> list[Split]:
+    """The splits of a task's results, the strictest first, and last the shifted places."""
+    found = [scheme.split for scheme in data.schemes[::-1]]
+    return found + [s.shifted_split for s in data.schemes if s.shifted is not None]
+
+
+def asked(
+    data: TaskData, encoder: Encoder, scheme: Scheme, seed: int
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, int]]:
+    """(split, rows [m], guesses [m], training rows a fold) of what a scheme's folds test, and of
+    its shifted rows, by the same fits."""
+    rows, found, size = guesses(data, encoder, scheme, seed, shifted=True)
+    if scheme.shifted is None:
+        yield scheme.name, rows, found, size
+        return
+    apart = np.isin(rows, scheme.shifted)
+    yield scheme.name, rows[~apart], found[~apart], size
+    yield scheme.shifted_split.name, rows[apart], found[apart], size
+
+
+def guesses(data: TaskData, encoder: Encoder, scheme: Scheme, seed: int, shifted: bool = False):
+    """Guesses for all rows that the scheme tests: (rows [m], guesses [m], training rows a fold).
+    shifted: for those rows too, which belong to a scheme of one fold."""
     rows, found, sizes = [], [], []
     for train, test in scheme.folds(seed):
+        if shifted and scheme.shifted is not None:
+            test = np.concatenate([test, scheme.shifted])
         rows.append(test)
         found.append(encoder.predict(train, test, scheme, seed))
         sizes.append(len(train))
@@ -137,4 +151,6 @@ def judged(data: TaskData) -> list[tuple[str, str, str]]:
             else f"{scheme.degrees:g}_degree_blocks"
         )
         found.append((f"{metric.lower()}_{what}", scheme.name, metric))
+    for scheme in (scheme for scheme in data.schemes if scheme.shifted is not None):
+        found.append((f"{metric.lower()}_shifted", scheme.shifted_split.name, metric))
     return found

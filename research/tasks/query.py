@@ -1,7 +1,7 @@
 """The pairs that retrieval asks about: held-out photos and their chips, each read once."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from gairlib.errors import Skipped
 from gairlib.pairs import store
 from gairlib.pairs.store import Pairs
 from research.evaluation import features
-from research.evaluation.splits import named_sites, sites_of
+from research.evaluation.splits import SHIFTED, TEST, named_sites, sites_of
 from research.tasks.task import DEFAULTS, Options, Task
 
 CELL_M = 20.0  # or finer
@@ -35,7 +35,8 @@ def needs_pairs(dataset: Dataset) -> str | None:
 @dataclass
 class Query:
     """The photos that ask, and their chips: rows [n] of the manifest (one a photo), `chip_of` [n]
-    into chips [c, 10, H, W], xy [n, 2], widths of the chips in metres [n, 2], images uint8."""
+    into chips [c, 10, H, W], xy [n, 2], widths of the chips in metres [n, 2], images uint8;
+    shifted: whether they are of the second test set."""
 
     rows: pd.DataFrame
     label: str
@@ -43,6 +44,7 @@ class Query:
     chip_of: np.ndarray
     size_m: np.ndarray
     images: torch.Tensor
+    shifted: bool = False
 
     @property
     def xy(self) -> np.ndarray:
@@ -86,7 +88,7 @@ def one_a_photo(manifest: pd.DataFrame, split: str | None = None) -> pd.DataFram
 def held_out(manifest: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Test rows, one a photo, and what to call them; all rows where the test split is too small."""
     rows = one_a_photo(manifest)
-    test = rows[rows["split"] == "test"]
+    test = rows[rows["split"] == TEST]
     if len(test) >= MIN_HELD_OUT:
         return test.reset_index(drop=True), f"held-out {'sites' if named_sites(rows) else 'blocks'}"
     return rows, ALL_PAIRS
@@ -139,6 +141,16 @@ def ask(dataset: Dataset, pairs_folder, photo_px: int) -> tuple:
     enough = len(outside) >= MIN_TRAIN
     train = gather(pairs, dataset, outside, "train", photo_px) if enough else None
     return gather(pairs, dataset, rows, label, photo_px), outside, train
+
+
+def ask_shifted(dataset: Dataset, pairs_folder, photo_px: int) -> Query | None:
+    """The pairs of the second test set; None with fewer than MIN_HELD_OUT."""
+    pairs = store.load(pairs_folder)
+    rows = one_a_photo(pairs.manifest, SHIFTED)
+    if len(rows) < MIN_HELD_OUT:
+        return None
+    label = f"shifted {'sites' if named_sites(rows) else 'blocks'}"
+    return replace(gather(pairs, dataset, rows, label, photo_px), shifted=True)
 
 
 def calibration(pairs_folder, dataset: Dataset, photo_px: int) -> Query | None:

@@ -27,7 +27,8 @@ class Split:
     or None where nothing was held out. labels: how many training labels were used, None for all.
     The others are of retrieval alone. query looks for target ("photo", "chip": the RS field at a
     position, "coordinates", "position": where in its chip) in gallery ("chip", "site", "held out",
-    "world"). claim: what the encoder then does, as the subject of a sentence.
+    "world"). claim: what the encoder then does, as the subject of a sentence. shifted: whether the
+    test rows are of places unlike all others (the second test set).
     """
 
     name: str
@@ -37,6 +38,7 @@ class Split:
     target: str = ""
     gallery: str = ""
     claim: str = ""
+    shifted: bool = False
 
 
 @dataclass

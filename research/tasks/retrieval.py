@@ -25,7 +25,7 @@ from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from research.evaluation import localisation, stats
 from research.evaluation.table import OURS, RANDOM, Table
-from research.tasks.query import MIN_TRAIN, PairTask, Query, ask, calibration
+from research.tasks.query import MIN_TRAIN, PairTask, Query, ask, ask_shifted, calibration
 from research.tasks.reading import ESTIMATORS, Reading, colour_reading, read
 from research.tasks.result import Split
 from research.tasks.scoring import MARGIN, Scorer
@@ -36,6 +36,7 @@ SITE, ALL, CHIP = "within site", "all photos", "within chip"  # what splits are 
 BACK = ", RS to photo"  # splits of the opposite direction end so
 MEAN, RAW = "gair, chip mean", "gair, raw tokens bilinear (not its training mode)"
 COLOURS = "colour statistics"
+SHIFTED_TOO = ("recall_at_1_site", "localisation_error_m")  # judged on the second test set as well
 
 
 class Retrieval(PairTask):
@@ -52,6 +53,8 @@ class Retrieval(PairTask):
         query, outside, train = ask(dataset, options.pairs, config.sv_size)
         table = Table(self.name, "sv-rs", "site", dataset.name, dataset.synthetic)
         score = PairScorer(table, query, len(outside))
+        other = ask_shifted(dataset, options.pairs, config.sv_size)
+        scores = [score] if other is None else [score, PairScorer(table, other, len(outside))]
         how = dict(bands="10; RGB", normalisation=config.preprocessing)
         notes = [
             f"{len(query.rows):,} photos in {len(query.chips):,} chips at {score.clusters} sites "
@@ -71,28 +74,30 @@ class Retrieval(PairTask):
         def judge(
             encoder: str, reading_of: Callable[[Query], Reading], probe: str, more=False, **about
         ) -> Reading:
-            """Ranks and positions of one encoder; more: also by the estimators not chosen."""
-            found = reading_of(query)
-            score.both_ways(encoder, found, probe=f"cosine, {probe}", **about)
-            if found.maps is None:
-                return found
+            """Ranks and positions of one encoder; more: also by the estimators not chosen. Returns
+            its reading of the first set of queries."""
+            readings = [reading_of(score.query) for score in scores]
+            for score, found in zip(scores, readings):
+                score.both_ways(encoder, found, probe=f"cosine, {probe}", **about)
+            if readings[0].maps is None:
+                return readings[0]
             temperature, chosen = (
                 reading_of(check).calibrate(check)
                 if check
                 else (model.temperatures()["incl"].item(), "disc")
             )
-            at = found.guesses(temperature)
             # untrained encoders choose each for itself, and are one row of the table
             how_guessed = "a guess a seed" if encoder == RANDOM else ESTIMATORS[chosen]
-            score.positions(encoder, at[chosen], probe=f"{how_guessed}, {probe}", **about)
+            guessed = [(encoder, chosen, how_guessed)]
             if more:
-                for other in [name for name in ESTIMATORS if name != chosen]:
-                    name = ESTIMATORS[other]
-                    score.positions(
-                        f"{encoder}, {name}", at[other], probe=f"{name}, {probe}", **about
-                    )
-                found.shown = at[chosen]
-            return found
+                rest = [name for name in ESTIMATORS if name != chosen]
+                guessed += [(f"{encoder}, {ESTIMATORS[x]}", x, ESTIMATORS[x]) for x in rest]
+            for score, found in zip(scores, readings):
+                at = found.guesses(temperature)
+                found.shown = at[chosen] if more else None
+                for name, by, what in guessed:
+                    score.positions(name, at[by], probe=f"{what}, {probe}", **about)
+            return readings[0]
 
         def by(encoder, mode_read=None) -> Callable[[Query], Reading]:
             return lambda q: read(encoder, q, mode=mode_read, device=device)
@@ -111,10 +116,16 @@ class Retrieval(PairTask):
             notes.append(
                 f"{len(outside)} training pairs: no colour baseline ({MIN_TRAIN} are needed)"
             )
-        score.both_ways("chance", None, probe="none")
-        _constants(score, query, outside)
+        for each in scores:
+            each.both_ways("chance", None, probe="none")
+            _constants(each, each.query, outside)
         example = {"query": query, "reading": ours, "model": model}
-        return Measured(table, judged(query.label, table), splits(query), notes, example)
+        known, found = judged(query.label, table), splits(query)
+        if other is not None:
+            shifted = [r for r in judged(other.label, table) if r[0] in SHIFTED_TOO]
+            known += [(f"{key}_shifted", *rest) for key, *rest in shifted]
+            found += splits(other)
+        return Measured(table, known, found, notes, example)
 
 
 class PairScorer(Scorer):
@@ -160,7 +171,7 @@ def splits(query: Query) -> list[Split]:
     }
     found = []
     for name, (gallery, claim) in places.items():
-        about = dict(held_out=query.held_out, gallery=gallery)
+        about = dict(held_out=query.held_out, gallery=gallery, shifted=query.shifted)
         name = f"{query.label}, {name}"
         found += [
             Split(name, query="photo", target="chip", claim=claim, **about),
@@ -168,7 +179,8 @@ def splits(query: Query) -> list[Split]:
         ]
     claim = "finding where in its chip a photo was taken"
     where = f"{query.label}, {CHIP}"
-    return [*found, Split(where, query.held_out, None, "photo", "position", "chip", claim)]
+    about = dict(held_out=query.held_out, gallery="chip", shifted=query.shifted)
+    return [*found, Split(where, query="photo", target="position", claim=claim, **about)]
 
 
 def _constants(score: PairScorer, query: Query, training: pd.DataFrame) -> None:

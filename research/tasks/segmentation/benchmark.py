@@ -25,6 +25,7 @@ from gairlib.embed import encode
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
 from research.evaluation import stats
+from research.evaluation.splits import SHIFTED
 from research.evaluation.stats import SHARE, Score
 from research.evaluation.table import OURS, RANDOM, Table
 from research.tasks.result import Split
@@ -63,35 +64,40 @@ def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> M
     if missing:
         raise BadInput(f"{data.name}: no split {missing[0]!r}; it has {', '.join(data.splits)}")
     loaded = {s: load(data, s) for s in ("train", "test")}
-    (chips, masks), (asked, truth) = loaded["train"], loaded["test"]
     check_classes(data, {s: m for s, (_, m) in loaded.items()})
+    (chips, masks), (asked, truth) = loaded["train"], loaded["test"]
+    tested = {data.split_name: (slice(len(truth)), data.splits["test"].clusters)}
+    if SHIFTED in data.splits:  # asked by the same heads, and scored apart
+        more, known = load(data, SHIFTED)
+        rows = slice(len(truth), len(truth) + len(known))
+        tested[f"shifted {data.cluster}s"] = rows, data.splits[SHIFTED].clusters
+        asked, truth = np.concatenate([asked, more]), np.concatenate([truth, known])
     size, count = masks.shape[-1], len(data.classes)
     if truth.shape[1:] != masks.shape[1:] or masks.shape[1] != size:
         raise BadInput(
             f"{data.name}: training tiles of {masks.shape[1:]} and test tiles of "
             f"{truth.shape[1:]} pixels; squares of one size are needed"
         )
-    codes, clusters = stats.encode_clusters(data.splits["test"].clusters)
     table = Table(data.name, "rs", data.cluster, data.name, data.synthetic)
     split = data.split_name
-    about = dict(n=len(truth), clusters=clusters, n_train=len(masks), bands=",".join(data.bands))
+    about = dict(n_train=len(masks), bands=",".join(data.bands))
     shown: dict[str, np.ndarray] = {}
 
     def add(encoder: str, probe: str, guess: np.ndarray, normalisation: str) -> None:
-        matrices = confusion(truth, guess, codes, count)
-        shown.setdefault(encoder + (", UPerNet" if probe == UPERNET else ""), guess)
+        for name, (rows, places) in tested.items():
+            codes, clusters = stats.encode_clusters(places)
+            matrices = confusion(truth[rows], guess[rows], codes, count)
+            counts = dict(n=len(codes), clusters=clusters)
+            enter(name, encoder, probe, matrices, normalisation=normalisation, **counts)
+        rows, _ = tested[split]
+        shown.setdefault(encoder + (", UPerNet" if probe == UPERNET else ""), guess[rows])
+
+    def enter(split: str, encoder: str, probe: str, matrices: np.ndarray, **how) -> None:
+        """The scores of one encoder on one split."""
         for head, (suffix, _, _) in HEADS.items():
             name = encoder + HEADS[probe][2] if probe in HEADS and probe != head else encoder
             for metric, make in (("mIoU", miou), ("pixel accuracy", accuracy)):
-                table.add(
-                    split,
-                    name,
-                    metric + suffix,
-                    make(matrices),
-                    probe=probe,
-                    normalisation=normalisation,
-                    **about,
-                )
+                table.add(split, name, metric + suffix, make(matrices), probe=probe, **about, **how)
 
     def heads(encoder: str, encoders, repeat: bool) -> None:
         """encoders: one a seed, or the same one for all."""
@@ -130,7 +136,8 @@ def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> M
     known = masks[masks != IGNORE]
     add("majority", "none", np.full_like(truth, np.bincount(known).argmax()), "none")
 
-    notes = [*data.notes, f"{len(masks):,} training and {len(truth):,} test tiles of {size} px"]
+    held = len(data.splits["test"])
+    notes = [*data.notes, f"{len(masks):,} training and {held:,} test tiles of {size} px"]
     blocks = len(model.rs.blocks)
     if blocks < UPerNet.layers:
         notes.append(f"the tower has {blocks} block(s): UPerNet's four layers repeat some of them")
@@ -139,8 +146,12 @@ def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> M
         for head in (first, *(h for h in HEADS if h != first))
         for key, metric in (("miou", "mIoU"), ("pixel_accuracy", "pixel accuracy"))
     ]
-    example = {"segmentation": data, "chips": asked, "truth": truth, "guesses": shown}
-    return Measured(table, judged, [Split(split, data.held_out)], notes, example)
+    splits = [Split(name, data.held_out, shifted=name != split) for name in tested]
+    key = "miou" + HEADS[first][1], "mIoU" + HEADS[first][0]
+    judged += [(f"{key[0]}_shifted", name, key[1]) for name in tested if name != split]
+    rows, _ = tested[split]
+    example = {"segmentation": data, "chips": asked[rows], "truth": truth[rows], "guesses": shown}
+    return Measured(table, judged, splits, notes, example)
 
 
 def linear_probe(

@@ -1,7 +1,8 @@
 """`segmentation-landcover`: every pixel of the folder's scenes that landcover/ has a map for.
 
-Scenes are cut into tiles of 64 px (640 m) side by side. Sites of the test split are judged, all
-others are trained on; without a split by site every fifth scene is held out.
+Scenes are cut into tiles of 64 px (640 m) side by side. Sites of the test split are judged, and
+those of the split "shifted" by the same heads; all others are trained on. Without a split by site
+every fifth scene is held out.
 """
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from gairlib import bands
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
+from research.evaluation.splits import SHIFTED, TEST
 from research.tasks.segmentation.benchmark import LINEAR, SegmentationTask
 from research.tasks.segmentation.data import IGNORE, SegmentationData, Tiles
 from research.tasks.task import DEFAULTS, Options
@@ -52,7 +54,7 @@ class LandCoverSegmentation(SegmentationTask):
             return out
 
         sites = sorted({tile.site for tile in found})
-        held = {tile.site for tile in found if tile.split == "test"} or set(sites[::5])
+        held = {tile.site for tile in found if tile.split == TEST} or set(sites[::5])
 
         def tiles(rows) -> Tiles:
             return Tiles(
@@ -61,10 +63,13 @@ class LandCoverSegmentation(SegmentationTask):
                 np.array([tile.site for tile in rows]),
             )
 
+        apart = {tile.site for tile in found if tile.split == SHIFTED}
         splits = {
-            "train": tiles([tile for tile in found if tile.site not in held]),
-            "test": tiles([tile for tile in found if tile.site in held]),
+            "train": tiles([tile for tile in found if tile.site not in held | apart]),
+            "test": tiles([tile for tile in found if tile.site in held - apart]),
         }
+        if apart:
+            splits[SHIFTED] = tiles([tile for tile in found if tile.site in apart])
         return SegmentationData(
             self.name,
             bands.BANDS,

@@ -122,7 +122,7 @@ def test_all_are_accounted_for_with_reasons(tmp_path):
         "c": "outside every scene",
         "e": "no chip with at most 30% of pixels without data",
         "f": "its scene is smaller than a chip of 320 m",
-        "g": "split is 'exam', not train, val or test",
+        "g": "split is 'exam', not train, val or test, nor shifted",
     }
     report = pairs.report
     assert (report["photos_in"], report["paired"], report["chips"]) == (7, 2, 2)

@@ -35,3 +35,20 @@ def test_few_labels_are_a_hundred_rows_of_training_sites(tmp_path):
     assert set(sites[test]) & set(sites[train]) and len(set(test) & set(range(300))) > 25
     np.testing.assert_array_equal(test, rows.folds(1)[0][1])  # the same for all seeds
     assert set(train) != set(rows.folds(1)[0][0])
+
+
+def test_shifted_rows_are_trained_on_nowhere_and_asked_by_the_strictest_scheme():
+    split = np.array(["train"] * 200 + ["val"] * 20 + ["test"] * 50 + ["shifted"] * 30)
+    sites = np.array([f"s{i % 12}" for i in range(220)] + ["t"] * 50 + ["u"] * 30)
+    schemes = examples.site_schemes(pd.Series(split), sites)
+    for scheme in schemes:
+        for seed in range(3):
+            ((train, test),) = scheme.folds(seed)
+            assert not set(range(270, 300)) & {*train, *test}
+    rows, few, full = schemes
+    assert rows.shifted is None and few.shifted is None and rows.shifted_split is None
+    assert list(full.shifted) == list(range(270, 300))
+    found = full.shifted_split
+    assert found.name == "shifted sites" and found.shifted and found.held_out == "site"
+    # without such rows everything is as it was
+    assert examples.site_schemes(pd.Series(split[:270]), sites[:270])[-1].shifted is None

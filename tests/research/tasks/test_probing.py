@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from gairlib.errors import BadInput, Missing
 from research.figures import benchmarks as figures
 from research.figures import examples as example_figures
-from research.tasks import registry
+from research.tasks import probing, registry
+from research.tasks.data import TaskData, site_schemes
+from research.tasks.encoders import Encoder
 from research.tasks.task import Options
 
 QUICK = dict(seeds=2, bootstrap=50)
@@ -94,3 +96,33 @@ def test_what_cannot_run_is_skipped_or_named(dataset, checkpoint, tmp_path):
         registry.run("retrieval", dataset, Options(checkpoint, "nowhere", seeds=0))
     with pytest.raises(Missing):
         registry.run("retrieval", dataset, Options(tmp_path / "absent", "nowhere"))
+
+
+def test_shifted_rows_are_asked_by_the_fits_that_answer_the_test_rows():
+    split = np.array(["train"] * 60 + ["test"] * 20 + ["shifted"] * 10)
+    sites = np.array([f"s{i % 6}" for i in range(60)] + ["t", "v"] * 10 + ["u", "w"] * 5)
+    schemes = site_schemes(pd.Series(split), sites)
+    labels = np.random.default_rng(0).normal(size=90)
+    data = TaskData("x", "sv", "regression", "y", None, labels, sites, "site", schemes, True)
+    fits = []
+
+    def predict(train, test, scheme, seed):
+        fits.append((scheme.name, seed))
+        return labels[test] + (split[test] == "shifted")
+
+    encoder = Encoder("gair", "ridge", predict)
+    known, other = probing.asked(data, encoder, schemes[-1], 0)
+    assert len(fits) == 1 and (known[0], other[0]) == ("held-out sites", "shifted sites")
+    assert set(split[known[1]]) == {"test"} and set(split[other[1]]) == {"shifted"}
+    np.testing.assert_array_equal(known[2], labels[known[1]])
+    np.testing.assert_array_equal(other[2], labels[other[1]] + 1)
+    assert known[3] == other[3] == len(schemes[-1].folds(0)[0][0])
+    assert [s.name for s in probing.splits(data)] == [
+        "held-out sites",
+        "held-out sites, 100 labels",
+        "random rows",
+        "shifted sites",
+    ]
+    judged = probing.judged(data)
+    assert judged[0] == ("r2", "held-out sites", "R2")
+    assert judged[-1] == ("r2_shifted", "shifted sites", "R2") and len({k for k, *_ in judged}) == 4

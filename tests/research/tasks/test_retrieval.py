@@ -128,3 +128,22 @@ def test_chip_sizes_are_metres_on_the_ground_in_any_crs():
     np.testing.assert_allclose(utm, 640 / 0.9996, rtol=1e-4)  # on the central meridian
     degrees = chip_size_m("EPSG:4326", (1e-4, 0, 10, 0, -1e-4, 60), 64)
     assert degrees[0] == pytest.approx(degrees[1] / 2, rel=0.01)  # at 60 degrees north
+
+
+def test_shifted_photos_are_a_set_of_their_own(dataset, checkpoint, pairs, tmp_path):
+    street = dataset.street()
+    street["split"] = street["site"].map({"bern": "train", "quito": "shifted", "perth": "test"})
+    pair(street, dataset.scenes(), folder=tmp_path, progress=False)
+    for task in ("retrieval", "retrieval-sv-location"):
+        result = registry.run(task, dataset, Options(checkpoint, tmp_path, seeds=1, bootstrap=20))
+        plain = registry.run(task, dataset, Options(checkpoint, pairs, seeds=1, bootstrap=20))
+        split = np.array([name.startswith("shifted") for name in result.rows["split"]])
+        assert set(result.rows["split"][~split]) == set(plain.rows["split"])
+        names = result.rows["split"][split].str.removeprefix("shifted sites")
+        assert {f"held-out sites{name}" for name in names} == set(plain.rows["split"])
+        assert all(result.splits[name].shifted for name in set(result.rows["split"][split]))
+        assert result.headline["split"].startswith("held-out")
+        keys = [key for key, *_ in result.mainline if key.endswith("_shifted")]
+        assert len(keys) == (2 if task == "retrieval" else 1)
+        ours = result.rows[(result.rows.encoder == "chance") & split]
+        assert set(ours["clusters"]) == {1} and set(ours["n"]) == {12}

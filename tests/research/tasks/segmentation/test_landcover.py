@@ -4,7 +4,7 @@ import pytest
 
 from gairlib.data.dataset import Dataset
 from research.figures import examples as example_figures
-from research.tasks import registry
+from research.tasks import registry, tiles
 from research.tasks.segmentation import benchmark, train
 from research.tasks.segmentation.landcover import LandCoverSegmentation
 from research.tasks.task import Options
@@ -68,3 +68,28 @@ def test_a_folder_without_maps_says_so(tiny, embedded):
         LandCoverSegmentation.name, Dataset(tiny), Options(embedded[2] / "model", None)
     )
     assert result.status == "skipped" and "landcover/ holds maps for 0 scenes" in result.reason
+
+
+def test_shifted_sites_are_scored_by_the_same_heads(mapped, embedded, monkeypatch):
+    fast = train.Schedule(steps=3, batch=2)
+    monkeypatch.setattr(benchmark, "QUICK", fast)
+    monkeypatch.setattr(benchmark, "DEEP", fast)
+    monkeypatch.setattr(
+        benchmark, "by_pixel", lambda chips, masks, asked, n: asked[:, 0].astype("uint8") * 0
+    )
+    known = {"bern": "train", "quito": "shifted", "perth": "test"}
+    monkeypatch.setattr(tiles, "scene_sites", lambda dataset: ({s: s for s in known}, known))
+    data = LandCoverSegmentation().load(mapped)
+    assert {s: set(part.clusters) for s, part in data.splits.items()} == {
+        "train": {"bern"},
+        "test": {"perth"},
+        "shifted": {"quito"},
+    }
+    options = Options(embedded[2] / "model", None, seeds=1, bootstrap=20)
+    result = registry.run(LandCoverSegmentation.name, mapped, options)
+    rows = result.rows[result.rows.seed == "mean"].set_index(["split", "encoder", "metric"])
+    apart, held = rows.loc["shifted sites"], rows.loc["held-out sites"]
+    assert set(apart.index) == set(held.index)
+    assert set(apart["n"]) == {len(data.splits["shifted"])}
+    assert result.mainline[-1] == ("miou_shifted", "shifted sites", "mIoU")
+    assert result.splits["shifted sites"].shifted and not result.splits["held-out sites"].shifted
