@@ -28,8 +28,6 @@ from sklearn.model_selection import StratifiedKFold
 from gairlib.errors import BadInput
 from gairlib.geo import check_lonlat
 
-TEST, SHIFTED = "test", "shifted"  # held out: places like the others, and places unlike them
-HELD_OUT = (TEST, SHIFTED)
 Folds = list[tuple[np.ndarray, np.ndarray]]  # (training rows, test rows)
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from research.evaluation.splits import HELD_OUT, SHIFTED, TEST, Folds, blocks, fitting_size, folds
-from research.tasks.result import Split
+from research.evaluation.splits import Folds, blocks, fitting_size, folds
+from research.tasks.result import HELD_OUT, SHIFTED, TEST, Split
 
 FOLDS = 5
 TRAIN_SHARE = 0.9  # of the training sites, drawn anew for each probe seed

@@ -8,7 +8,7 @@ import pandas as pd
 
 from gairlib.data.tables import numbers
 from gairlib.errors import BadInput
-from research.evaluation.splits import HELD_OUT, TEST
+from research.tasks.result import HELD_OUT, TEST
 
 MIN_ROWS = 20  # fewer labelled examples are not a task
 MIN_CLASS = 20  # a class with fewer examples is left out, and the result says so

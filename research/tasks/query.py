@@ -15,7 +15,8 @@ from gairlib.errors import Skipped
 from gairlib.pairs import store
 from gairlib.pairs.store import Pairs
 from research.evaluation import features
-from research.evaluation.splits import SHIFTED, TEST, named_sites, sites_of
+from research.evaluation.splits import named_sites, sites_of
+from research.tasks.result import SHIFTED, TEST
 from research.tasks.task import DEFAULTS, Options, Task
 
 CELL_M = 20.0  # or finer

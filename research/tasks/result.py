@@ -15,6 +15,8 @@ from research.evaluation import geographic_bias
 from research.evaluation.geographic_bias import COLUMNS as REGIONS
 from research.evaluation.table import COMPARISON_COLUMNS, LOWER, OURS, RANDOM, ROW_COLUMNS
 
+TEST, SHIFTED = "test", "shifted"  # held out: places like the others, and places unlike them
+HELD_OUT = (TEST, SHIFTED)
 BLIND = ("majority", "mean", "chance", "random point")  # what knows nothing of the input
 
 

@@ -31,12 +31,14 @@ BY_NAME = {
     "research/figures/embeddings.py": "shows held-out photos",
     "research/figures/pairing.py": "a colour for each split",
     "research/maps/explore.py": "shows a held-out scene",
+    "research/sample/sites.py": "makes the splits",
     "research/sample/learnability.py": "what the sample's photos tell, before any training",
     "notebooks/60-benchmark-one-task.ipynb": "runs a benchmark",
 }
 JUDGES = "research/tasks/"  # benchmarks
 # what hands out test rows, and who may import it
-GIVERS = {"held_out", "ask"}
+FROM = ("research.tasks.query", "research.tasks.result")
+GIVERS = {"held_out", "ask", "ask_shifted", "TEST", "SHIFTED", "HELD_OUT"}
 
 
 def sources():
@@ -82,7 +84,9 @@ def test_only_benchmarks_and_what_makes_the_splits_know_the_name_of_the_test_spl
     found = set()
     for path, tree in sources():
         words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
-        if "test" in {w for w in words if isinstance(w, str)} and not path.startswith(JUDGES):
+        if {"test", "shifted"} & {w for w in words if isinstance(w, str)} and not path.startswith(
+            JUDGES
+        ):
             found.add(path)
     assert found == set(BY_NAME)
 
@@ -90,7 +94,7 @@ def test_only_benchmarks_and_what_makes_the_splits_know_the_name_of_the_test_spl
 def test_what_hands_out_test_rows_is_imported_by_benchmarks_alone():
     for path, tree in sources():
         for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module == "research.tasks.query":
+            if isinstance(node, ast.ImportFrom) and node.module in FROM:
                 taken = GIVERS & {alias.name for alias in node.names}
                 if path != "research/studies/stress/evaluate.py":
                     assert not taken or path.startswith((JUDGES, "notebooks/60")), path

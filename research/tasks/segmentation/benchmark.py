@@ -25,10 +25,9 @@ from gairlib.embed import encode
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
 from research.evaluation import stats
-from research.evaluation.splits import SHIFTED
 from research.evaluation.stats import SHARE, Score
 from research.evaluation.table import OURS, RANDOM, Table
-from research.tasks.result import Split
+from research.tasks.result import SHIFTED, Split
 from research.tasks.segmentation import train
 from research.tasks.segmentation.data import IGNORE, SegmentationData, check_classes, load
 from research.tasks.segmentation.heads import LinearHead, UNet, UPerNet

@@ -10,7 +10,7 @@ import numpy as np
 from gairlib import bands
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
-from research.evaluation.splits import SHIFTED, TEST
+from research.tasks.result import SHIFTED, TEST
 from research.tasks.segmentation.benchmark import LINEAR, SegmentationTask
 from research.tasks.segmentation.data import IGNORE, SegmentationData, Tiles
 from research.tasks.task import DEFAULTS, Options
