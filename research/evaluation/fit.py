@@ -5,7 +5,7 @@ kept aside no longer does; the network ends with the weights of the step that is
 the training did is given back (`Fit`), so that results can show whether it was trained to its end.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -102,6 +102,7 @@ def fit_network(
     patience: int = 1,
     plateaus: int = 0,
     factor: float = 0.2,
+    milestones: Sequence[float] = (),
     untrained: bool = False,
     title: str = "",
 ) -> Fit:
@@ -114,8 +115,9 @@ def fit_network(
     None: all steps are taken. plateaus: 0 for a learning rate that falls along a cosine over all
     `steps`. Else the rate waits until `patience` looks bring no gain, falls to `factor` of itself
     from the best weights on, and training ends where that has happened `plateaus` times: `steps` is
-    then a limit that should not be met. untrained: whether step 0 may be the best. title: of a
-    progress bar, "" for none.
+    then a limit that should not be met. milestones: shares of the steps after each of which the
+    rate falls to a tenth, instead of the cosine. untrained: whether step 0 may be the best. title:
+    of a progress bar, "" for none.
     """
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=lr, weight_decay=weight_decay, fused=fused
@@ -127,9 +129,11 @@ def fit_network(
             return (step + 1) / warmup
         if plateaus:
             return factor**falls
+        if milestones:
+            return 0.1 ** sum(step >= share_of_all * steps for share_of_all in milestones)
         return 0.5 + 0.5 * float(np.cos(np.pi * (step - warmup) / cosine))
 
-    if warmup or plateaus:
+    if warmup or plateaus or milestones:
         rate = LambdaLR(optimiser, share)
     else:
         rate = CosineAnnealingLR(optimiser, steps)

@@ -131,6 +131,26 @@ def _panel(ax, split: str, metric: str, rows) -> None:
 # --------------------------------------------------------------------------------- errors by region
 
 
+def trainings(result) -> Figure | None:
+    """Error on validation tiles of everything that was trained by steps, and where it was best;
+    None where nothing was. A training that ended at its limit of steps is dashed."""
+    fits = {name: fit for name, fit in result.fits.items() if fit.curve}
+    if not fits:
+        return None
+    with style.context():
+        fig = Figure(figsize=(style.WIDTH, 4.2), layout="constrained")
+        ax = fig.subplots()
+        for name, fit in fits.items():
+            steps, errors = zip(*fit.curve)
+            label = _name(name) + (" (ended at its limit)" if fit.at_limit else "")
+            (line,) = ax.plot(steps, errors, ls="--" if fit.at_limit else "-", label=label)
+            ax.plot(fit.best_step, min(errors), "o", color=line.get_color())
+        ax.set(xlabel="training steps", ylabel="error on validation tiles (1 - mIoU)")
+        ax.legend(fontsize=9)
+        fig.suptitle(f"{result.task}: when training stopped (dot: weights kept)", x=0.01, ha="left")
+        return style.mark(fig, result.synthetic)
+
+
 def bias(result) -> Figure | None:
     """Errors by region of the first judged split, None where there are fewer than two regions."""
     if not result.mainline:

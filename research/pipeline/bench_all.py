@@ -5,10 +5,14 @@
 registry end to end (as quickly as the default run does; `benchmark.trained: full` in the run's
 params.local.yaml takes some hours), and takes blocks of 2, 10 and 20 degrees. The weights are those
 that `make repro` has made: the sample's, taken as they are on the sample; a folder of one's own is
-treated as `make repro DATA=` treats it. Finished stages are kept, so an interrupted call goes on.
+treated as `make repro DATA=` treats it. First, networks are trained on the labels of segmentation
+(`research.tasks.segmentation.upper_bounds`); what they reach on the sample is kept under version
+control in metrics/upper_bounds/, where `make repro` reads it. Finished networks and stages are
+kept, so an interrupted call goes on.
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 import time
@@ -19,9 +23,12 @@ import yaml
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.location.registry import names
+from gairlib.model import GAIR
 from research.pipeline import stages
 from research.pipeline.records import duration, read
 from research.tasks import registry
+from research.tasks.segmentation import upper_bounds
+from research.tasks.segmentation.landcover import LandCoverSegmentation
 
 BLOCK_DEGREES = [2.0, 10.0, 20.0]
 NEVER = 2**31  # pairs below which the weights of `pretrain.init` are taken as they are
@@ -50,6 +57,23 @@ def prepare(
     return stages.prepare(folder, name, root, change=sample if is_sample else everything)
 
 
+def train_upper_bounds(run: Path, params: dict, root: Path = stages.ROOT) -> None:
+    """Train what `upper_bounds` still lacks of the run's land-cover segmentation. The sample's file
+    is the root's, and the run gets a copy."""
+    name = LandCoverSegmentation.name
+    if name not in params["tasks"]:
+        return
+    stages.run_dvc(run, "--wait-for-lock", "repro", "pretrain")
+    dataset = Dataset(run / params["data"]["folder"], layouts=params["data"]["layouts"])
+    model = GAIR.from_pretrained(run / "outputs/pretrain/model")
+    is_sample = dataset.folder.resolve() == (root / "data").resolve()
+    kept = (root if is_sample else run) / upper_bounds.FOLDER
+    upper_bounds.make(LandCoverSegmentation().load(dataset), model, kept)
+    if is_sample:
+        (run / upper_bounds.FOLDER).mkdir(parents=True, exist_ok=True)
+        shutil.copy(kept / f"{name}.json", run / upper_bounds.FOLDER)
+
+
 def stage_seconds(run: Path) -> dict[str, float]:
     """Page -> what its stage took when it ran, from the runner's records."""
     found = {path.stem: read(path).get("seconds") for path in (run / "logs/reports").glob("*.json")}
@@ -72,6 +96,7 @@ def main(argv: list[str] | None = None) -> int:
         params = yaml.safe_load((run / "params.yaml").read_text())
         print(f"{len(params['tasks'])} tasks in {run}", flush=True)
         stages.run_dvc(stages.ROOT, "--wait-for-lock", "repro", "pretrain")
+        train_upper_bounds(run, params)
         stages.repro(run, keep_going=True)
     except (BadInput, Missing) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from research.evaluation import geographic_bias
+from research.evaluation.fit import Fit
 from research.evaluation.geographic_bias import COLUMNS as REGIONS
 from research.evaluation.table import COMPARISON_COLUMNS, LOWER, OURS, RANDOM, ROW_COLUMNS
 
@@ -51,7 +52,8 @@ class Result:
     strictest first. `rows`: one line a (split, encoder, metric, seed or "mean").
     `comparison`: gair minus each baseline, paired. `neighbours`: on location tasks, gair and the
     encoders trained end to end minus 5 nearest neighbours. `regions`: errors by region
-    (`geographic_bias`). `headline`: the number to quote, as a dict."""
+    (`geographic_bias`). `fits`: trainings behind the rows, by name.
+    `headline`: the number to quote, as a dict."""
 
     task: str
     dataset: str
@@ -74,6 +76,7 @@ class Result:
     neighbours: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=COMPARISON_COLUMNS)
     )
+    fits: dict[str, Fit] = field(default_factory=dict)
 
     @property
     def data(self) -> str:
@@ -136,6 +139,7 @@ class Result:
         }
         others = self._means(split, metric)
         others = others[~others.encoder.str.startswith(OURS)]
+        others = others[others.probe != "end to end"]  # upper bounds, no competitors
         best = others.sort_values("value", ascending=lower, kind="stable").iloc[0]  # gaps last
         found |= {"best_baseline": best["encoder"], "best_baseline_value": best["value"]}
         return {k: v.item() if hasattr(v, "item") else v for k, v in found.items()}
@@ -182,6 +186,8 @@ class Result:
         found |= {new: head[old] for old, new in names.items() if head}
         short = {k: _short(v) for k, v in found.items() if math.isfinite(v)}
         others = self.others()
+        if self.fits:
+            short["trainings_at_limit"] = sum(fit.at_limit for fit in self.fits.values())
         return short | ({"others": others} if others else {})
 
     def judgements(self) -> list[dict]:
@@ -232,7 +238,8 @@ class Result:
         `metrics`.
 
         result.json says what the task is (question, claim, subject, kind, held_out; splits: name ->
-        the fields of `Split`) and what came out (status, reason, data, headline, mainline, notes).
+        the fields of `Split`) and what came out (status, reason, data, headline, mainline, notes;
+        trainings: how each ended, and its validation curve).
         Reports, scoreboard and figures read these fields.
         """
         folder = Path(folder)
@@ -253,6 +260,7 @@ class Result:
             "headline": head,
             "mainline": [list(row) for row in self.mainline],
             "notes": self.notes,
+            "trainings": {name: asdict(fit) for name, fit in self.fits.items()},
         }
         (folder / "result.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         if metrics is not None:

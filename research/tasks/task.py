@@ -27,6 +27,7 @@ from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing, Skipped
 from gairlib.model import GAIR
 from research.evaluation import geographic_bias
+from research.evaluation.fit import Fit
 from research.evaluation.location_training import Settings
 from research.evaluation.table import OURS, Table
 from research.tasks import trained
@@ -102,7 +103,7 @@ DEFAULTS = Options()
 class Measured:
     """What a task's `measure` gives. judged: (key in the metrics file, split, metric), the headline
     first. example: what the figures show. regions: errors by region (`geographic_bias`). kind:
-    where it is another than the task's."""
+    where it is another than the task's. fits: how the trainings behind the rows ended, by name."""
 
     table: Table
     judged: list[tuple[str, str, str]]
@@ -111,6 +112,7 @@ class Measured:
     example: dict[str, Any]
     regions: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=REGIONS))
     kind: str = ""
+    fits: dict[str, Fit] = field(default_factory=dict)
 
 
 class Task(ABC):
@@ -205,6 +207,7 @@ class Task(ABC):
             example=found.example,
             regions=found.regions,
             neighbours=gaps,
+            fits=found.fits,
         )
 
 

@@ -1,16 +1,14 @@
 """One segmentation data set: frozen encoder under two heads, the same untrained, plain baselines.
 
-A linear head tells what the tokens say by themselves, UPerNet is the published protocol. Each has
-metrics of its own, "mIoU" and "mIoU, UPerNet", in which "gair" and "random init" are the encoder
-and the same one untrained under that head, so that they are compared pair by pair; under the other
-head they stand there too, as "gair, UPerNet" and "gair, linear head". Against all of them: a
-logistic regression on each pixel's bands and their 3 x 3 means, a small U-Net trained end to end,
-and the commonest class. Linear heads and untrained encoders are repeated for every seed, the dearer
-networks for the first.
-
-mIoU as in PANGAEA (arXiv 2412.04204): intersections and unions are summed over all test pixels,
-then divided class by class, then averaged over classes, all of equal weight. A class that is
-neither true nor predicted anywhere in a draw has no IoU there and is left out of that mean.
+A linear head tells what the tokens say by themselves: it is solved to convergence (`linear`).
+UPerNet is PANGAEA's head, trained until validation tiles say that it gains no more; narrow, and not
+as published unless its schedule is `train.PANGAEA`. Each has metrics of its own, "mIoU" and
+"mIoU, UPerNet", in which "gair" and "random init" are the encoder and the same one untrained under
+that head, so that they are compared pair by pair; under the other head they stand there too, as
+"gair, UPerNet" and "gair, linear head". Against all of them: a logistic regression on each pixel's
+bands and their 3 x 3 means, and the commonest class. Networks trained end to end are upper bounds
+and no competitors of frozen tokens (`upper_bounds`). Linear heads and untrained encoders are
+repeated for every seed, the dearer networks for the first.
 """
 
 from abc import abstractmethod
@@ -25,17 +23,19 @@ from gairlib.embed import encode
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
 from research.evaluation import stats
-from research.evaluation.stats import SHARE, Score
+from research.evaluation.fit import Fit
 from research.evaluation.table import OURS, RANDOM, Table
 from research.tasks.result import SHIFTED, Split
-from research.tasks.segmentation import train
+from research.tasks.segmentation import linear, train, upper_bounds
 from research.tasks.segmentation.data import IGNORE, SegmentationData, check_classes, load
-from research.tasks.segmentation.heads import LinearHead, UNet, UPerNet
+from research.tasks.segmentation.heads import UPerNet
+from research.tasks.segmentation.scores import accuracy, confusion, miou
+from research.tasks.segmentation.train import Schedule, Tiles
 from research.tasks.task import DEFAULTS, Measured, Options, Task
 
 PIXELS = 20_000  # of the training masks, for the logistic regression
-QUICK = train.Schedule(steps=120)
-DEEP = train.Schedule(steps=150)
+SCHEDULE = Schedule(steps=1500)  # of UPerNet; train.PANGAEA with 512 CHANNELS is the published one
+CHANNELS = 32
 LINEAR, UPERNET = "linear", "UPerNet"
 # head -> (how the names of its metrics end, how their keys do, its name among another's encoders)
 HEADS = {LINEAR: ("", "", ", linear head"), UPERNET: (", UPerNet", "_upernet", ", UPerNet")}
@@ -62,7 +62,7 @@ def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> M
     missing = [s for s in ("train", "test") if s not in data.splits]
     if missing:
         raise BadInput(f"{data.name}: no split {missing[0]!r}; it has {', '.join(data.splits)}")
-    loaded = {s: load(data, s) for s in ("train", "test")}
+    loaded = {s: load(data, s) for s in ("train", "val", "test") if s in data.splits}
     check_classes(data, {s: m for s, (_, m) in loaded.items()})
     (chips, masks), (asked, truth) = loaded["train"], loaded["test"]
     tested = {data.split_name: (slice(len(truth)), data.splits["test"].clusters)}
@@ -86,60 +86,73 @@ def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> M
         for name, (rows, places) in tested.items():
             codes, clusters = stats.encode_clusters(places)
             matrices = confusion(truth[rows], guess[rows], codes, count)
-            counts = dict(n=len(codes), clusters=clusters)
-            enter(name, encoder, probe, matrices, normalisation=normalisation, **counts)
+            how = dict(probe=probe, normalisation=normalisation, n=len(codes), clusters=clusters)
+            enter(name, encoder, probe, matrices, **how)
         rows, _ = tested[split]
         shown.setdefault(encoder + (", UPerNet" if probe == UPERNET else ""), guess[rows])
 
-    def enter(split: str, encoder: str, probe: str, matrices: np.ndarray, **how) -> None:
+    def enter(split: str, encoder: str, head_of: str, matrices: np.ndarray, **how) -> None:
         """The scores of one encoder on one split."""
         for head, (suffix, _, _) in HEADS.items():
-            name = encoder + HEADS[probe][2] if probe in HEADS and probe != head else encoder
+            other = head_of in HEADS and head_of != head
+            name = encoder + HEADS[head_of][2] if other else encoder
             for metric, make in (("mIoU", miou), ("pixel accuracy", accuracy)):
-                table.add(split, name, metric + suffix, make(matrices), probe=probe, **about, **how)
+                table.add(split, name, metric + suffix, make(matrices), **about | how)
+
+    fits: dict[str, Fit] = {}
 
     def heads(encoder: str, encoders, repeat: bool) -> None:
         """encoders: one a seed, or the same one for all."""
         for seed in range(seeds):
             if seed == 0 or repeat:
-                layers = [train.features(encoders(seed), x, device=device) for x in (chips, asked)]
-            width = layers[0][-1].shape[-1]
-            for probe, head, schedule in ((LINEAR, LinearHead, QUICK), (UPERNET, UPerNet, DEEP)):
-                if seed and probe == UPERNET:  # the dearer one is trained once
-                    continue
-                seen, wanted = (x[-head.layers :] for x in layers)
-                create = partial(head, width, count, size)
-                fitted = train.fit(create, seen, masks, seed=seed, schedule=schedule, device=device)
-                add(encoder, probe, train.predict(fitted, wanted, device=device), how)
+                layers = {
+                    split: train.features(
+                        encoders(seed), asked if split == "test" else x, device=device
+                    )
+                    for split, (x, _) in loaded.items()
+                }
+                tiles = {
+                    split: Tiles(layers[split], loaded[split][1], data.splits[split].clusters)
+                    for split in loaded
+                    if split != "test"
+                }
+            of, val = tiles["train"], tiles.get("val")
+            head, ended, _ = linear.fit(of, count, seed=seed, validation=val)
+            fits.setdefault(f"{encoder}, linear head", ended)
+            add(encoder, LINEAR, train.predict(head, layers["test"], device=device), how)
+            if seed:  # the dearer one is trained once
+                continue
+            create = partial(UPerNet, of.inputs[0].shape[-1], count, size, CHANNELS)
+            head, fits[f"{encoder}, UPerNet"] = train.fit(
+                create, of, seed=seed, schedule=SCHEDULE, validation=val, device=device
+            )
+            add(encoder, UPERNET, train.predict(head, layers["test"], device=device), how)
 
     how = model.config.preprocessing
     heads(OURS, lambda seed: model, repeat=False)
     heads(RANDOM, lambda seed: encode.random_init(model.config, seed), repeat=True)
     add("pixel bands", "logistic", by_pixel(chips, masks, asked, count), "none")
-    pixels = [[train.standardised(x)] for x in (chips, asked)]
-    unet = train.fit(
-        partial(UNet, pixels[0][0].shape[1], count),
-        pixels[0],
-        masks,
-        seed=0,
-        schedule=DEEP,
-        pixels=True,
-        device=device,
-    )
-    add(
-        "U-Net, supervised",
-        "end to end",
-        train.predict(unet, pixels[1], pixels=True, device=device),
-        "band mean and spread",
-    )
     known = masks[masks != IGNORE]
     add("majority", "none", np.full_like(truth, np.bincount(known).argmax()), "none")
+
+    rows, places = tested[split]
+    bounds = upper_bounds.kept(data, model, truth[rows], masks)
+    for bound in bounds:
+        fits[bound.name] = bound.fit
+        counts = dict(n=len(places), clusters=len(bound.matrices), n_train=bound.n_train)
+        enter(split, bound.name, "", bound.matrices, probe=upper_bounds.PROBE, **counts)
 
     held = len(data.splits["test"])
     notes = [*data.notes, f"{len(masks):,} training and {held:,} test tiles of {size} px"]
     blocks = len(model.rs.blocks)
     if blocks < UPerNet.layers:
         notes.append(f"the tower has {blocks} block(s): UPerNet's four layers repeat some of them")
+    notes += [f"{name}: {how_it_ended(found)}" for name, found in fits.items()]
+    if not bounds:
+        notes.append(
+            "upper bounds (networks trained end to end) are not there for these tiles; "
+            "`make bench-all` trains them"
+        )
     judged = [
         (key + HEADS[head][1], split, metric + HEADS[head][0])
         for head in (first, *(h for h in HEADS if h != first))
@@ -150,19 +163,31 @@ def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> M
     judged += [(f"{key[0]}_shifted", name, key[1]) for name in tested if name != split]
     rows, _ = tested[split]
     example = {"segmentation": data, "chips": asked[rows], "truth": truth[rows], "guesses": shown}
-    return Measured(table, judged, splits, notes, example)
+    return Measured(table, judged, splits, notes, example, fits=fits)
 
 
-def linear_probe(
-    data: SegmentationData, model: GAIR, device: str = "cpu"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Masks of the test tiles [m, H, W]: the true ones, and those of a linear head that was trained
+def how_it_ended(found: Fit) -> str:
+    """A training in words; one that ended at its limit may not be at its end."""
+    said = f"{found.steps:,} steps"
+    if found.curve:
+        best = 1 - min(error for _, error in found.curve)
+        said += f", best at {found.best_step:,} (mIoU {best:.3f} on validation tiles)"
+    else:
+        said += " of the solver"
+    return said + (", ENDED AT ITS LIMIT" if found.at_limit else ", to its end")
+
+
+def linear_probe(data: SegmentationData, model: GAIR, device: str = "cpu"):
+    """Masks of the test tiles [m, H, W]: the true ones, and those of a linear head that was solved
     on the frozen tokens of the training tiles. What `measure` does for one encoder and seed 0."""
-    (chips, masks), (asked, truth) = (load(data, split) for split in ("train", "test"))
-    seen, tokens = (train.features(model, x, device=device)[-1:] for x in (chips, asked))
-    head = partial(LinearHead, seen[0].shape[-1], len(data.classes), masks.shape[-1])
-    fitted = train.fit(head, seen, masks, seed=0, schedule=QUICK, device=device)
-    return truth, train.predict(fitted, tokens, device=device)
+    tiles = {}
+    for split in [s for s in ("train", "val", "test") if s in data.splits]:
+        chips, masks = load(data, split)
+        layers = train.features(model, chips, layers=1, device=device)
+        tiles[split] = Tiles(layers, masks, data.splits[split].clusters)
+    count, val = len(data.classes), tiles.get("val")
+    head, _, _ = linear.fit(tiles["train"], count, seed=0, validation=val)
+    return tiles["test"].masks, train.predict(head, tiles["test"].inputs, device=device)
 
 
 def by_pixel(chips: np.ndarray, masks: np.ndarray, asked: np.ndarray, classes: int) -> np.ndarray:
@@ -183,40 +208,3 @@ def by_pixel(chips: np.ndarray, masks: np.ndarray, asked: np.ndarray, classes: i
         for i in range(0, len(asked), 64)
     ]
     return np.concatenate(found).reshape(len(asked), *masks.shape[1:]).astype(np.uint8)
-
-
-# ----------------------------------------------------------------------------------------- scores
-
-
-def confusion(truth: np.ndarray, guess: np.ndarray, codes: np.ndarray, classes: int) -> np.ndarray:
-    """Pixels of masks [n, H, W] by cluster, true and guessed class: [G, K, K]; IGNORE left out."""
-    found = np.zeros((codes.max() + 1, classes * classes))
-    for code, t, g in zip(codes, truth, guess):
-        known = t != IGNORE
-        at = t[known].astype(np.int64) * classes + g[known]
-        found[code] += np.bincount(at, minlength=classes * classes)
-    return found.reshape(-1, classes, classes)
-
-
-def class_iou(matrix: np.ndarray) -> np.ndarray:
-    """Intersection over union [..., K] of confusions [..., K, K]; NaN for absent classes."""
-    both = np.diagonal(matrix, axis1=-2, axis2=-1)
-    union = matrix.sum(-1) + matrix.sum(-2) - both
-    return both / np.where(union > 0, union, np.nan)
-
-
-def miou(matrices: np.ndarray) -> Score:
-    """Mean IoU over classes; matrices [G, K, K] from `confusion`."""
-    return Score(
-        lambda weights: np.nanmean(class_iou(np.tensordot(weights, matrices, 1)), axis=-1), SHARE
-    )
-
-
-def accuracy(matrices: np.ndarray) -> Score:
-    """Share of the labelled pixels that are right."""
-
-    def score(weights):
-        total = np.tensordot(weights, matrices, 1)  # [R, K, K]
-        return np.trace(total, axis1=-2, axis2=-1) / total.sum((-2, -1))
-
-    return Score(score, SHARE)

@@ -1,12 +1,16 @@
 """Features once for each encoder, then heads trained on them; a network on pixels beside them.
 
 Frozen features of all tiles are computed once and kept in half precision; a head's training then
-costs no encoder. AdamW, a learning rate that falls to zero along a half cosine, cross-entropy that
-leaves IGNORE out. Batches and weights come from the seed alone.
+costs no encoder. AdamW and cross-entropy that leaves IGNORE out. What is trained by steps is judged
+by its mIoU on validation tiles: a published validation split, or a fifth of the training groups
+(sites, images), which is kept aside. The learning rate falls where that no longer rises, the
+network ends with its best weights, and `Fit` says how it went. Batches and weights come from the
+seed alone.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,18 +20,63 @@ from tqdm.auto import tqdm
 
 from gairlib import bands, preprocess
 from gairlib.model import GAIR
-from research.evaluation.fit import batches, fit_network, seeded
+from research.evaluation.fit import Fit, batches, fit_network, seeded
+from research.evaluation.supervised import inner_split
+from research.tasks.segmentation import scores
 from research.tasks.segmentation.data import IGNORE
+
+VALIDATION = 0.2  # of the training groups
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """What a head reads of n tiles (tensors of n rows each), masks [n, H, W], groups [n]."""
+
+    inputs: list[Tensor]
+    masks: np.ndarray
+    groups: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    @property
+    def size(self) -> int:
+        return self.masks.shape[-1]
+
+    def take(self, rows: np.ndarray) -> Self:
+        at = torch.from_numpy(rows)
+        return Tiles([x[at] for x in self.inputs], self.masks[rows], self.groups[rows])
+
+
+def apart(tiles: Tiles, seed: int) -> tuple[Tiles, Tiles]:
+    """Training tiles in two parts that share no group: to learn from, and to judge by."""
+    learn, judge = inner_split(np.arange(len(tiles)), tiles.groups, seed, VALIDATION)
+    return tiles.take(learn), tiles.take(judge)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """steps of `batch` tiles each."""
+    """At most `steps` of `batch` tiles each. Every `every` steps the network is judged; where
+    `patience` judgements bring no gain, the learning rate falls to a fifth, and training ends where
+    that has happened `plateaus` times.
 
-    steps: int = 150
+    epochs: instead so many passes over the tiles, judged every `every` passes, at the end of which
+    the best checkpoint is taken; the rate falls to a tenth after each of the shares `milestones`.
+    """
+
+    steps: int = 3000
     batch: int = 16
-    lr: float = 5e-3
+    lr: float = 2e-3
     weight_decay: float = 1e-4
+    every: int = 50
+    patience: int = 5
+    plateaus: int = 2
+    epochs: int = 0
+    milestones: tuple[float, ...] = ()
+
+
+# PANGAEA's own (arXiv 2412.04204, and the defaults of its code): dear, for a GPU
+PANGAEA = Schedule(batch=8, lr=1e-4, weight_decay=0.05, every=5, epochs=80, milestones=(0.6, 0.9))
 
 
 @torch.inference_mode()
@@ -52,26 +101,29 @@ def standardised(chips: np.ndarray) -> Tensor:
 
 def fit(
     head: Callable[[], nn.Module],
-    inputs: list[Tensor],
-    masks: np.ndarray,
+    tiles: Tiles,
     *,
     seed: int,
     schedule: Schedule = Schedule(),
+    validation: Tiles | None = None,
     pixels: bool = False,
     device: str = "cpu",
-) -> nn.Module:
-    """Train a new `head` on inputs (a list of tensors with n rows each) and masks [n, H, W].
+) -> tuple[nn.Module, Fit]:
+    """Train a new `head` on tiles, and say how it went. validation: a published split; None: a
+    fifth of the training groups is kept aside.
 
     pixels: the inputs are images, which are turned and mirrored at random with their masks, and
     the head takes the one tensor itself instead of the list.
     """
     network, order = seeded(head, seed).to(device), torch.Generator().manual_seed(seed)
-    target = torch.from_numpy(masks.astype(np.int64))
+    learn, judge = apart(tiles, seed) if validation is None else (tiles, validation)
+    target = torch.from_numpy(learn.masks.astype(np.int64))
     rows = batches(len(target), schedule.batch, order)
+    a_pass = len(target) // min(schedule.batch, len(target)) if schedule.epochs else 1
 
     def loss() -> Tensor:
         batch = next(rows)
-        x, y = [v[batch].float().to(device) for v in inputs], target[batch].to(device)
+        x, y = [v[batch].float().to(device) for v in learn.inputs], target[batch].to(device)
         if pixels:
             turn, mirror = torch.randint(4, (1,), generator=order), torch.rand(1, generator=order)
             *x, y = [
@@ -79,16 +131,30 @@ def fit(
             ]
         return F.cross_entropy(network(x[0] if pixels else x), y, ignore_index=IGNORE)
 
-    fit_network(
+    found = fit_network(
         network,
         loss,
-        steps=schedule.steps,
+        steps=schedule.epochs * a_pass or schedule.steps,
         lr=schedule.lr,
         weight_decay=schedule.weight_decay,
+        milestones=schedule.milestones,
         fused=False,
+        judge=(lambda: error(network, judge, pixels=pixels, device=device)) if len(judge) else None,
+        every=schedule.every * a_pass,
+        patience=schedule.epochs or schedule.patience,
+        plateaus=0 if schedule.epochs else schedule.plateaus,
         title=type(network).__name__,
     )
-    return network
+    return network, found
+
+
+def error(network: nn.Module, tiles: Tiles, *, pixels: bool = False, device: str = "cpu") -> float:
+    """1 - mIoU of a network in evaluation mode on tiles."""
+    guess = predict(network, tiles.inputs, pixels=pixels, device=device)
+    classes = 1 + int(max(guess.max(), tiles.masks[tiles.masks != IGNORE].max(initial=0)))
+    whole = np.zeros(len(tiles), dtype=int)  # one cluster
+    matrix = scores.confusion(tiles.masks, guess, whole, classes)[0]
+    return 1 - float(np.nanmean(scores.class_iou(matrix)))
 
 
 @torch.inference_mode()
@@ -100,7 +166,7 @@ def predict(
     batch: int = 32,
     device: str = "cpu",
 ) -> np.ndarray:
-    """Classes [n, H, W] uint8 for inputs as in `fit`."""
+    """Classes [n, H, W] uint8 for the inputs of `Tiles`; pixels: as in `fit`."""
     found = []
     for start in range(0, len(inputs[0]), batch):
         x = [v[start : start + batch].float().to(device) for v in inputs]

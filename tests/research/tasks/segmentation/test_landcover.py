@@ -3,17 +3,26 @@
 import pytest
 
 from gairlib.data.dataset import Dataset
+from gairlib.embed import encode
+from gairlib.model import GAIR
+from research.figures import benchmarks
 from research.figures import examples as example_figures
 from research.tasks import registry, tiles
-from research.tasks.segmentation import benchmark, train
+from research.tasks.segmentation import benchmark, train, upper_bounds
+from research.tasks.segmentation.data import load
 from research.tasks.segmentation.landcover import LandCoverSegmentation
 from research.tasks.task import Options
 
 
-def test_the_samples_task_from_end_to_end(mapped, embedded, monkeypatch):
-    fast = train.Schedule(steps=3, batch=2)
-    monkeypatch.setattr(benchmark, "QUICK", fast)
-    monkeypatch.setattr(benchmark, "DEEP", fast)
+def test_the_samples_task_from_end_to_end(mapped, embedded, monkeypatch, tmp_path):
+    fast = train.Schedule(steps=3, batch=2, every=1)
+    monkeypatch.setattr(benchmark, "SCHEDULE", fast)
+    monkeypatch.setattr(upper_bounds, "SCHEDULES", dict.fromkeys(upper_bounds.SCHEDULES, fast))
+    monkeypatch.setattr(upper_bounds, "FEW", 4)
+    monkeypatch.chdir(tmp_path)
+    model = GAIR.from_pretrained(embedded[2] / "model")
+    data = LandCoverSegmentation().load(mapped)
+    made = upper_bounds.make(data, model)
     result = registry.run(
         LandCoverSegmentation.name,
         mapped,
@@ -23,9 +32,25 @@ def test_the_samples_task_from_end_to_end(mapped, embedded, monkeypatch):
     mean = result.rows[result.rows.seed == "mean"].set_index(["encoder", "metric"])["value"]
     assert mean["pixel bands", "mIoU"] > 0.95  # the two classes differ in every band
     assert mean["majority", "mIoU"] < 0.5
-    assert {"gair, UPerNet", "random init, UPerNet", "U-Net, supervised"} <= set(
-        result.rows["encoder"]
-    )
+    bounds = {name + few for name in upper_bounds.SCHEDULES for few in ("", ", 4 tiles")}
+    assert {"gair, UPerNet", "random init, UPerNet", *bounds} <= set(result.rows["encoder"])
+    assert {b.name for b in made} == bounds
+    # what was kept is read back as it was; of other weights, what began with them is left out
+    (_, masks), (_, truth) = (load(data, split) for split in ("train", "test"))
+    again = upper_bounds.kept(data, model, truth, masks)
+    assert [(b.name, b.fit, b.n_train) for b in again] == [(b.name, b.fit, b.n_train) for b in made]
+    assert all((a.matrices == b.matrices).all() for a, b in zip(again, made))
+    other = upper_bounds.kept(data, encode.random_init(model.config, 5), truth, masks)
+    assert {b.name for b in other} == {b for b in bounds if "fine-tuned" not in b}
+    assert not upper_bounds.kept(data, model, 1 - truth, masks)
+    # trainings that were cut short say so, the solver came to its end
+    at_limit = {name for name, fit in result.fits.items() if fit.at_limit}
+    assert at_limit <= bounds | {"gair, UPerNet", "random init, UPerNet"} and at_limit
+    assert {"gair, linear head", "random init, linear head"} <= set(result.fits)
+    assert result.metrics()["trainings_at_limit"] == len(at_limit)
+    assert any("ENDED AT ITS LIMIT" in note for note in result.notes)
+    assert benchmarks.trainings(result).axes
+    assert "supervised" not in result.headline["best_baseline"]
     assert len(example_figures.example(result).axes) >= 6
     # both heads are judged, each against the same one on the untrained encoder
     split, numbers = "held-out sites", result.metrics()
@@ -48,7 +73,7 @@ def test_the_samples_task_from_end_to_end(mapped, embedded, monkeypatch):
         "gair, UPerNet",
         "random init",
         "random init, UPerNet",
-        "U-Net, supervised",
+        *bounds,
         "pixel bands",
         "majority",
     } == set(numbers["others"])
@@ -72,8 +97,7 @@ def test_a_folder_without_maps_says_so(tiny, embedded):
 
 def test_shifted_sites_are_scored_by_the_same_heads(mapped, embedded, monkeypatch):
     fast = train.Schedule(steps=3, batch=2)
-    monkeypatch.setattr(benchmark, "QUICK", fast)
-    monkeypatch.setattr(benchmark, "DEEP", fast)
+    monkeypatch.setattr(benchmark, "SCHEDULE", fast)
     monkeypatch.setattr(
         benchmark, "by_pixel", lambda chips, masks, asked, n: asked[:, 0].astype("uint8") * 0
     )

@@ -1,9 +1,13 @@
 """Heads learn what their inputs say, and the seed decides."""
 
+from functools import partial
+
 import numpy as np
 import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
 
-from research.tasks.segmentation import heads, train
+from research.tasks.segmentation import heads, linear, train
 from research.tasks.segmentation.data import IGNORE
 
 
@@ -18,7 +22,10 @@ def test_heads_learn_what_the_tokens_say_and_the_seed_decides():
         (lambda: heads.LinearHead(3, 3, 16), [tokens]),
         (lambda: heads.UPerNet(3, 3, 16, channels=8), [tokens] * 4),
     ):
-        first, again = (train.fit(make, layers, masks, seed=1, schedule=schedule) for _ in range(2))
+        tiles = train.Tiles(layers, masks, np.arange(12) // 2)
+        (first, _), (again, _) = (
+            train.fit(make, tiles, seed=1, schedule=schedule) for _ in range(2)
+        )
         found = train.predict(first, layers)
         known = masks != IGNORE
         assert (found == masks)[known].mean() > 0.8
@@ -30,13 +37,82 @@ def test_the_u_net_turns_images_and_masks_together():
     rng = np.random.default_rng(0)
     images = rng.normal(0, 1, (8, 2, 8, 8)).repeat(2, 2).repeat(2, 3)
     masks = (images[:, 0] > 0).astype(np.uint8)
-    net = train.fit(
+    net, _ = train.fit(
         lambda: heads.UNet(2, 2, channels=8),
-        [torch.from_numpy(images)],
-        masks,
+        train.Tiles([torch.from_numpy(images)], masks, np.arange(8)),
         seed=0,
         schedule=train.Schedule(steps=60, batch=4, lr=0.02),
         pixels=True,
     )
     found = train.predict(net, [torch.from_numpy(images)], pixels=True)
     assert (found == masks).mean() > 0.9
+
+
+def noisy(n=20, seed=0):
+    """Tiles whose labels follow three of five features, and not always."""
+    rng = np.random.default_rng(seed)
+    tokens = torch.from_numpy(rng.normal(0, [1, 3, 0.1, 1, 1], (n, 4, 4, 5))).float()
+    tokens[..., 4] = tokens[..., 0] + 0.05 * tokens[..., 4]  # nearly the same feature twice
+    noise = torch.from_numpy(rng.normal(0, 0.7, (n, 4, 4, 3)))
+    classes = (tokens[..., :3] / torch.tensor([1, 3, 0.1]) + noise).argmax(-1)
+    masks = classes.numpy().repeat(2, 1).repeat(2, 2).astype(np.uint8)
+    masks[rng.random(masks.shape) < 0.1] = IGNORE
+    return train.Tiles([tokens], masks, np.arange(n) // 4)
+
+
+def test_the_linear_head_is_what_scikit_learn_finds():
+    tiles, ridge = noisy(), 1e-3
+    rows = linear._Rows(tiles, 0)
+    found = rows.solve(3, ridge)
+    x, labels = linear.pixels(tiles.inputs[0], tiles.masks, 0)
+    assert not (labels == IGNORE).any() and len(labels) == (tiles.masks != IGNORE).sum()
+    standard = ((x - x.mean(0)) / x.std(0)).double().numpy()
+    reference = LogisticRegression(C=1 / (ridge * len(x)), tol=1e-10, max_iter=10_000)
+    reference.fit(standard, labels.numpy())
+    assert not found.at_limit
+    np.testing.assert_allclose(found.weights[:-1].T, reference.coef_, atol=0.01)
+    # the head answers at every pixel what the table of pixels says
+    with torch.no_grad():
+        logits = rows.head(found, 3, 8)(tiles.inputs)
+    guess = logits.permute(0, 2, 3, 1)[torch.from_numpy(tiles.masks != IGNORE)].argmax(-1)
+    expected = np.bincount(reference.predict(standard), minlength=3)
+    np.testing.assert_allclose(np.bincount(guess, minlength=3), expected, atol=3)
+
+
+def test_pixels_are_those_of_the_enlarged_tokens():
+    tiles = noisy(3)
+    whole = F.interpolate(
+        tiles.inputs[0].permute(0, 3, 1, 2), size=(8, 8), mode="bilinear", align_corners=False
+    )
+    known = torch.from_numpy(tiles.masks != IGNORE)
+    expected = whole.permute(0, 2, 3, 1)[known]
+    found, labels = linear.pixels(tiles.inputs[0], tiles.masks, 0)
+    order, wanted = (t.sum(1).argsort() for t in (found, expected))
+    torch.testing.assert_close(found[order], expected[wanted], atol=1e-4, rtol=1e-4)
+    assert (torch.bincount(labels) == torch.bincount(torch.from_numpy(tiles.masks)[known])).all()
+
+
+def test_the_ridge_is_chosen_on_groups_kept_aside_and_the_seed_decides():
+    tiles = noisy()
+    learn, judge = train.apart(tiles, 0)
+    assert not set(learn.groups) & set(judge.groups) and len(learn) + len(judge) == len(tiles)
+    (first, ended, ridge), (again, _, same) = (linear.fit(tiles, 3, seed=0) for _ in range(2))
+    assert ridge == same and ridge in linear.RIDGES and not ended.at_limit
+    assert torch.equal(first.read.weight, again.read.weight)
+
+
+def test_training_ends_by_itself_and_says_how():
+    tiles = noisy()
+    create = partial(heads.UPerNet, 5, 3, 8, channels=4)
+    tiles = train.Tiles(tiles.inputs * 4, tiles.masks, tiles.groups)
+    short = train.Schedule(steps=2, batch=4, every=1)
+    assert train.fit(create, tiles, seed=0, schedule=short)[1].at_limit
+    ends = train.Schedule(steps=2000, batch=4, every=5, patience=2, plateaus=2, lr=0.02)
+    network, found = train.fit(create, tiles, seed=0, schedule=ends)
+    assert not found.at_limit and found.steps < 2000
+    _, judge = train.apart(tiles, 0)
+    assert train.error(network, judge) == min(e for _, e in found.curve)  # the best weights
+    # epochs are passes over the tiles that teach, each judged
+    passes = train.Schedule(batch=4, epochs=3, every=1, milestones=(0.6, 0.9))
+    _, found = train.fit(create, tiles, seed=0, schedule=passes, validation=judge)
+    assert [step for step, _ in found.curve] == [5, 10, 15]
