@@ -54,10 +54,12 @@ checkout: env
 	@test -e .git || { echo "No git checkout (unpacked from an archive?), which DVC needs: get the code with git clone"; exit 1; }
 
 data: checkout
-	$(BIN)/dvc pull -q data.dvc ablation/dvc.yaml
+	$(BIN)/dvc pull -q sample.dvc ablation/dvc.yaml
+	$(BIN)/dvc repro -q sites
 
 pull: checkout
 	$(BIN)/dvc pull -q
+	$(BIN)/dvc repro -q sites
 	$(BIN)/python -m research.pipeline.pixels
 
 repro: data
@@ -115,9 +117,9 @@ lock:
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --all-extras $(UPGRADE) pyproject.toml -o requirements.lock
 
-# Writes the sample world anew from its seed; `dvc add data && dvc push` then tracks a changed one.
+# Writes the stored sites anew from their seed; `dvc add sample && dvc push` tracks changed ones.
 sample: env
-	$(BIN)/python -m research.sample --first --out data
+	$(BIN)/python -m research.sample --first --out sample
 
 clean:
 	rm -rf outputs reports runs logs scratch site

@@ -29,7 +29,7 @@ from research.pipeline import side_by_side
 from research.tasks import registry
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLE_ONLY = ("world",)
+SAMPLE_ONLY = ("sites", "world")
 DATA = "${data.folder}"  # the dataset folder, as a dependency in dvc.yaml
 JOBS = 2  # stages at a time
 INTERRUPTED = "interrupted; what was finished is kept, and the same command goes on from there"
@@ -88,7 +88,8 @@ def prepare(
 
     pipeline = yaml.safe_load((root / "dvc.yaml").read_text())
     made = [pipeline["stages"].pop(stage) for stage in SAMPLE_ONLY]
-    absent = {path for stage in made for path in (*stage["outs"], *chain(*stage["metrics"]))}
+    given = chain(*((*stage["outs"], *stage.get("metrics", ())) for stage in made))
+    absent = {path if isinstance(path, str) else next(iter(path)) for path in given}
     if params["pretrain"]["init"]:  # where a run starts from belongs to what it depends on
         pipeline["stages"]["pretrain"]["deps"].append("${pretrain.init}")
     if not params["tasks"]:  # DVC refuses an empty matrix
