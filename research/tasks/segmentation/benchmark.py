@@ -34,7 +34,7 @@ from research.tasks.segmentation.train import Schedule, Tiles
 from research.tasks.task import DEFAULTS, Measured, Options, Task
 
 PIXELS = 20_000  # of the training masks, for the logistic regression
-SCHEDULE = Schedule(steps=1500)  # of UPerNet; train.PANGAEA with 512 CHANNELS is the published one
+SCHEDULE = Schedule()  # of UPerNet; train.PANGAEA with 512 CHANNELS is the published one
 CHANNELS = 32
 LINEAR, UPERNET = "linear", "UPerNet"
 # head -> (how the names of its metrics end, how their keys do, its name among another's encoders)
