@@ -3,7 +3,8 @@
 `make repro` runs a default set of tasks within its quarter of an hour. Here a run of its own,
 `runs/<folder>-all/`, lists all tasks of `tasks.available`, trains every location encoder of the
 registry end to end (as quickly as the default run does; `benchmark.trained: full` in the run's
-params.local.yaml takes some hours), and takes blocks of 2, 10 and 20 degrees. The weights are those
+params.local.yaml takes some hours), and takes blocks of 2, 10 and 20 degrees; the stage coordbench
+runs CoordBench's protocol on the folder's tables, blocks of 2 to 40 degrees. The weights are those
 that `make repro` has made: the sample's, taken as they are on the sample; a folder of one's own is
 treated as `make repro DATA=` treats it. First, networks are trained on the labels of segmentation
 (`research.tasks.segmentation.upper_bounds`); what they reach on the sample is kept under version
@@ -31,6 +32,8 @@ from research.tasks.segmentation import upper_bounds
 from research.tasks.segmentation.landcover import LandCoverSegmentation
 
 BLOCK_DEGREES = [2.0, 10.0, 20.0]
+PROTOCOL_DEGREES = [2.0, 10.0, 20.0, 40.0]  # of CoordBench (research.studies.block_sizes)
+DESIGNS = ["rff", "rff-xyz", "spherical-harmonics"]  # GeoCLIP's and GAIR's, ours, SatCLIP's
 NEVER = 2**31  # pairs below which the weights of `pretrain.init` are taken as they are
 
 
@@ -39,6 +42,7 @@ def everything(params: dict, dataset: Dataset) -> None:
     found = registry.available(dataset)
     params["tasks"] = [name for name, why in found.items() if not why]
     params["benchmark"] |= {"location_encoders": names(), "block_degrees": BLOCK_DEGREES}
+    params["coordbench"] |= {"block_degrees": PROTOCOL_DEGREES, "designs": DESIGNS}
 
 
 def sample(params: dict, dataset: Dataset) -> None:

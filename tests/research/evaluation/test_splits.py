@@ -14,7 +14,7 @@ from research.evaluation import splits
     column=st.integers(0, 719),
     row=st.integers(0, 359),
     turns=st.integers(-2, 2),
-    degrees=st.sampled_from([0.5, 2.0, 10.0, 20.0]),
+    degrees=st.sampled_from([0.5, 2.0, 10.0, 20.0, 40.0]),
 )
 @settings(max_examples=60, deadline=None)
 def test_blocks_equal_whole_number_arithmetic_modulo_360(column, row, turns, degrees):
@@ -24,7 +24,7 @@ def test_blocks_equal_whole_number_arithmetic_modulo_360(column, row, turns, deg
     assert splits.blocks(place, degrees)[0] == f"{column // size}_{row // size}"
 
 
-@pytest.mark.parametrize("degrees", [0.5, 2.0, 10.0, 20.0])
+@pytest.mark.parametrize("degrees", [0.5, 2.0, 10.0, 20.0, 40.0])
 def test_both_poles_are_one_place_in_the_row_that_touches_them(degrees):
     for pole, beside in ((90.0, 90 - degrees / 2), (-90.0, -90 + degrees / 2)):
         at_pole = splits.blocks([[lon, pole] for lon in (-180, -77, 0, 33, 180)], degrees)
@@ -74,8 +74,8 @@ def test_places_are_those_of_a_site_where_all_rows_name_one():
 
 
 @pytest.mark.parametrize("degrees", [0, -1, 7, 200, float("nan"), float("inf")])
-def test_a_size_that_does_not_divide_180_is_refused(degrees):
-    with pytest.raises(BadInput, match="divides 180"):
+def test_a_size_that_does_not_divide_360_is_refused(degrees):
+    with pytest.raises(BadInput, match="divides 360"):
         splits.blocks([[0, 0]], degrees)
 
 

@@ -9,6 +9,7 @@ import yaml
 from gairlib.data.dataset import Dataset
 from gairlib.location.registry import names
 from research.pipeline import bench_all
+from research.studies import block_sizes
 from research.tasks import registry
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,6 +36,7 @@ def test_parameters_of_everything(root, tiny, tmp_path, own):
     assert set(params["tasks"]) == able and "location-warmth-warmth" in able
     assert params["benchmark"]["block_degrees"] == [2.0, 10.0, 20.0]
     assert params["benchmark"]["location_encoders"] == names()
+    assert params["coordbench"]["block_degrees"] == list(block_sizes.SIZES)
     # the sample is judged by the weights that are there; a folder of one's own may be trained on
     assert (params["pretrain"]["min_pairs"] == bench_all.NEVER) != own
 
