@@ -21,6 +21,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from gairlib import ranks
 from gairlib.embed import encode
 from gairlib.files import atomic_write
 from gairlib.model import GAIR, model_hash
@@ -49,11 +50,11 @@ def cached(
     return features
 
 
-def key(model: GAIR, inputs, device: str, kind: str) -> str:
-    """32 hex digits of what the features depend on."""
+def key(model: GAIR, inputs, device: str, kind: str, module: str = __name__) -> str:
+    """32 hex digits of what the features depend on; module: whose code computes them."""
     versions = f"{torch.__version__} {timm.__version__}"
     digest = hashlib.sha256(
-        f"{kind} {device} {versions} {code_hash(__name__)} {model_hash(model)}".encode()
+        f"{kind} {device} {versions} {code_hash(module)} {model_hash(model)}".encode()
     )
     digest.update(json.dumps(model.config.to_dict(), sort_keys=True).encode())
     for value in inputs:
@@ -109,6 +110,35 @@ def leading(x: np.ndarray, most: int) -> np.ndarray:
 def shared_places(model: GAIR, lonlat: np.ndarray, device: str) -> np.ndarray:
     """Places [n, 2] in the shared space [n, D], not normalised: a length may tell something."""
     return encode.locations(model, lonlat, normalize=False, device=device)
+
+
+def in_shared_space(data, model: GAIR, images: Tensor | None, device: str) -> np.ndarray:
+    """Vectors [n, D] of a task's photos, chips or positions in chips where the views are compared,
+    of unit length. images: read photos (sv only)."""
+    at = data.inputs
+    if hasattr(at, "xy"):
+        return cached(
+            lambda: ranks.unit(encode.local(model, at.chips, at.chip, at.xy, device=device)),
+            model,
+            (at.chips, at.chip, at.xy),
+            device,
+            "field at positions",
+        )
+    if data.modality == "rs":
+        return cached(
+            lambda: encode.chips(model, at, kind="shared", device=device),
+            model,
+            (at,),
+            device,
+            "chips, shared",
+        )
+    return cached(
+        lambda: encode.encode_photos(model, images, device=device),
+        model,
+        (images,),
+        device,
+        "photos, shared",
+    )
 
 
 # ------------------------------------------------------------------------------ plain statistics

@@ -5,7 +5,7 @@ kept aside no longer does; the network ends with the weights of the step that is
 the training did is given back (`Fit`), so that results can show whether it was trained to its end.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -88,6 +88,15 @@ class Fit:
     curve: tuple[tuple[int, float], ...] = ()
 
 
+AT_LIMIT = "at the limit"  # of its steps: it may not have been trained to its end
+
+
+def ended(fits: Sequence[Fit]) -> str:
+    """How trainings ended, in words: "1,240 steps", or "6,000 steps, at the limit"."""
+    steps = ", ".join(f"{fit.steps:,}" for fit in fits)
+    return f"{steps} steps" + (f", {AT_LIMIT}" if any(fit.at_limit for fit in fits) else "")
+
+
 def fit_network(
     network: nn.Module,
     loss: Callable[[], Tensor],
@@ -103,7 +112,9 @@ def fit_network(
     plateaus: int = 0,
     factor: float = 0.2,
     milestones: Sequence[float] = (),
+    gain: float = 0.0,
     untrained: bool = False,
+    shares: Mapping[str, float] | None = None,
     title: str = "",
 ) -> Fit:
     """Train a network in place, and say how it went.
@@ -115,12 +126,18 @@ def fit_network(
     None: all steps are taken. plateaus: 0 for a learning rate that falls along a cosine over all
     `steps`. Else the rate waits until `patience` looks bring no gain, falls to `factor` of itself
     from the best weights on, and training ends where that has happened `plateaus` times: `steps` is
-    then a limit that should not be met. milestones: shares of the steps after each of which the
-    rate falls to a tenth, instead of the cosine. untrained: whether step 0 may be the best. title:
-    of a progress bar, "" for none.
+    then a limit that should not be met. gain: the least share of the error that counts as one.
+    milestones: shares of the steps after each of which the rate falls to a tenth, instead of the
+    cosine. untrained: whether step 0 may be the best. shares: of the rate, for the network's parts
+    by name (a pretrained tower moves less than its head); 1 for the others. title: of a progress
+    bar, "" for none.
     """
+    rates = {name: lr * (shares or {}).get(name, 1.0) for name, _ in network.named_children()}
+    groups = [
+        {"params": part.parameters(), "lr": rates[name]} for name, part in network.named_children()
+    ]
     optimiser = torch.optim.AdamW(
-        network.parameters(), lr=lr, weight_decay=weight_decay, fused=fused
+        groups if shares else network.parameters(), lr=lr, weight_decay=weight_decay, fused=fused
     )
     cosine, falls = max(steps - warmup, 1), 0
 
@@ -158,7 +175,7 @@ def fit_network(
             error = judge()
         network.train()
         curve.append((step, float(error)))
-        if error < best:
+        if error < best * (1 - gain):
             best, best_step, since = error, step, 0
             weights = {k: v.detach().clone() for k, v in network.state_dict().items()}
         elif (since := since + 1) >= patience:

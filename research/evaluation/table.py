@@ -15,13 +15,15 @@ from research.evaluation.stats import Score
 
 ROW_COLUMNS = (
     "task modality split encoder probe n seed bands normalisation metric unit value low high "
-    "clusters cluster n_train dataset data"
+    "clusters cluster n_train training dataset data"
 ).split()
 COMPARISON_COLUMNS = (
     "task split metric unit encoder baseline difference low high better verdict clusters seeds"
 ).split()
 OURS, RANDOM = "gair", "random init"
 SHARED, RANDOM_SHARED = f"{OURS}, shared space", f"{RANDOM}, shared space"
+# Trained end to end on a task's labels: bounds for frozen features, and no competitors of theirs
+UPPER_BOUNDS = SUPERVISED, FINE_TUNED = "supervised", "fine-tuned"
 LOWER = ("median rank", "localisation error", "rmse")  # smaller is better
 
 
@@ -29,7 +31,8 @@ LOWER = ("median rank", "localisation error", "rmse")  # smaller is better
 class Entry:
     """Scores by probe seed of one encoder in one split and metric.
 
-    n, n_train: rows that are judged, and that teach. cluster: what one of `clusters` is called.
+    n, n_train: rows that are judged, and that teach. training: how one that is no probe ended
+    (`research.evaluation.fit.ended`). cluster: what one of `clusters` is called.
     independent: how many of them support an interval, None for all.
     """
 
@@ -38,6 +41,7 @@ class Entry:
     clusters: int
     cluster: str
     n_train: int = 0
+    training: str = ""
     bands: str = ""
     normalisation: str = ""
     unit: str = ""

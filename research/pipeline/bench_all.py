@@ -3,10 +3,11 @@
 `make repro` runs a default set of tasks within its quarter of an hour. Here a run of its own,
 `runs/<folder>-all/`, lists all tasks of `tasks.available`, trains every location encoder of the
 registry end to end (as quickly as the default run does; `benchmark.trained: full` in the run's
-params.local.yaml takes some hours), and takes blocks of 2, 10 and 20 degrees; the stage coordbench
-runs CoordBench's protocol on the folder's tables, blocks of 2 to 40 degrees. The weights are those
-that `make repro` has made: the sample's, taken as they are on the sample; a folder of one's own is
-treated as `make repro DATA=` treats it. First, networks are trained on the labels of segmentation
+params.local.yaml takes some hours), fine-tunes our photo and chip towers beside the ones that are
+trained from nothing, and takes blocks of 2, 10 and 20 degrees; the stage coordbench runs CoordBench's
+protocol on the folder's tables, blocks of 2 to 40 degrees. The weights are those that `make repro`
+has made: the sample's, taken as they are on the sample; a folder of one's own is treated as `make
+repro DATA=` treats it. First, networks are trained on the labels of segmentation
 (`research.tasks.segmentation.upper_bounds`); what they reach on the sample is kept under version
 control in metrics/upper_bounds/, where `make repro` reads it. Finished networks and stages are
 kept, so an interrupted call goes on.
@@ -25,6 +26,7 @@ from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.location.registry import names
 from gairlib.model import GAIR
+from research.evaluation.table import UPPER_BOUNDS
 from research.pipeline import stages
 from research.pipeline.records import duration, read
 from research.tasks import registry
@@ -41,7 +43,11 @@ def everything(params: dict, dataset: Dataset) -> None:
     """Turn a run's parameters into those of all benchmarks, in place."""
     found = registry.available(dataset)
     params["tasks"] = [name for name, why in found.items() if not why]
-    params["benchmark"] |= {"location_encoders": names(), "block_degrees": BLOCK_DEGREES}
+    params["benchmark"] |= {
+        "location_encoders": names(),
+        "block_degrees": BLOCK_DEGREES,
+        "upper_bounds": list(UPPER_BOUNDS),
+    }
     params["coordbench"] |= {"block_degrees": PROTOCOL_DEGREES, "designs": DESIGNS}
 
 

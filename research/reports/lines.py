@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from research.evaluation.table import LOWER, OURS, RANDOM
+from research.evaluation.table import LOWER, OURS, RANDOM, UPPER_BOUNDS
 from research.reports import verdicts
 from research.reports.gather import Run, TaskRecord
 from research.reports.words import Amount, amount
@@ -32,7 +32,8 @@ class Against:
 
 @dataclass
 class Line:
-    """Values are as in the long format. `others`: all encoders but ours, best first."""
+    """Values are as in the long format. `others`: all encoders but ours, best first; those that
+    are trained end to end on the labels are bounds, and not among them (`upper`)."""
 
     record: TaskRecord
     split: Split
@@ -52,6 +53,7 @@ class Line:
     best: Against | None = None  # the best other encoder, blind guesses and untrained ones left out
     others: list[Against] = field(default_factory=list)
     own: list[Against] = field(default_factory=list)  # other readings of our own model
+    upper: list[Against] = field(default_factory=list)
 
     @property
     def task(self) -> str:
@@ -133,7 +135,7 @@ def _line(
     found = [_against(r, gaps) for r in rows[rows["encoder"] != OURS].to_dict("records")]
     lower = str(ours["metric"]).startswith(LOWER)
     found.sort(key=lambda a: (math.isnan(a.value), a.value if lower else -a.value))
-    others = [a for a in found if not a.name.startswith(OURS)]
+    others = [a for a in found if not a.name.startswith(OURS) and a.name not in UPPER_BOUNDS]
     return Line(
         record,
         record.splits.get(split, Split(split, None)),
@@ -148,9 +150,10 @@ def _line(
         headline,
         random=_first(others, lambda a: a.name == RANDOM),
         blind=_first(others, lambda a: a.name in BLIND),
-        best=_first(others, lambda a: a.name not in (RANDOM, *BLIND)),
+        best=_first(others, lambda a: not a.name.startswith(RANDOM) and a.name not in BLIND),
         others=others,
         own=[a for a in found if a.name.startswith(OURS)],
+        upper=[a for a in found if a.name in UPPER_BOUNDS],
     )
 
 

@@ -1,11 +1,13 @@
 """What is compared on a probing task: frozen encoders, trained ones, and plain baselines.
 
-A tower is probed at its own features, before they are projected into the shared space. "random
-init" is the same architecture untrained, another initialisation for each probe seed. For location
-both stand in the shared space too, k nearest neighbours and inverse distance weighting use the
-training rows directly, and a ridge on the bare coordinates shows what a straight line through the
-globe is worth. For photos and chips, "ViT, supervised" learns from the same labels with no
-pretraining.
+A tower is probed at its own features, before they are projected into the shared space, and in the
+shared space beside. "random init" is the same architecture untrained, another initialisation for
+each probe seed. For location, k nearest neighbours and inverse distance weighting use the training
+rows directly, and a ridge on the bare coordinates shows what a straight line through the globe is
+worth.
+
+Upper bounds, no competitors of frozen features: the same tower trained end to end on the labels of
+photos or chips, from nothing ("supervised") and from our weights ("fine-tuned").
 
 Other people's published weights are read where their modality fits (GAIR everywhere, GeoCLIP and
 SatCLIP on places, CROMA on chips), through the preprocessing and input size that they were
@@ -13,7 +15,8 @@ published with: chips are resized to 96 px (GAIR; its own grid) or 120 px (CROMA
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -28,19 +31,23 @@ from gairlib.weights import official
 from gairlib.weights.location import load_geoclip, load_satclip
 from gairlib.weights.vit import load_croma
 from research.evaluation import features, neighbours, probes, supervised
-from research.evaluation.table import OURS, RANDOM, RANDOM_SHARED, SHARED
+from research.evaluation.fit import ended
+from research.evaluation.supervised import Trained
+from research.evaluation.table import OURS, RANDOM, RANDOM_SHARED, SHARED, SUPERVISED, UPPER_BOUNDS
 from research.tasks import trained
-from research.tasks.data import Places, TaskData
+from research.tasks.data import Places, Scheme, TaskData
 from research.tasks.task import PUBLISHED, Options
 
-SUPERVISED = "ViT, supervised"
 CROMA_PX = 120
+END_TO_END = "end to end"
 
 
 @dataclass(frozen=True)
 class Encoder:
     """A named way to guess labels: predict(train rows, test rows, scheme, seed) -> guesses.
-    seeds: on how many assignments of folds it runs (None: on all), fewer where it is dear."""
+    seeds: on how many assignments of folds it runs (None: on all), fewer where it is dear.
+    held_out: whether it is left out where a split holds no place out, and another one does.
+    trained: what its trainings were like, for the notes, by scheme."""
 
     name: str
     probe: str
@@ -48,6 +55,20 @@ class Encoder:
     bands: str = ""
     normalisation: str = ""
     seeds: int | None = None
+    held_out: bool = False
+    trained: dict[str, list[Trained]] = field(default_factory=dict)
+
+    def answers(self, scheme: Scheme, data: TaskData, seed: int, seeds: int) -> bool:
+        """Whether it runs on this assignment of folds, of `seeds` ones."""
+        if seed >= (self.seeds or seeds):
+            return False
+        some = any(s.held_out != "row" for s in data.schemes)
+        return not (self.held_out and some and scheme.held_out == "row")
+
+    def training(self, scheme: Scheme) -> str:
+        """How its trainings under a scheme ended, "" for a probe."""
+        found = self.trained.get(scheme.name)
+        return ended([one.fit for one in found]) if found else ""
 
 
 def linear(
@@ -98,6 +119,13 @@ def compared(
         for seed in range(options.seeds)
     ]
     found = [linear(OURS, data, ours, prep), linear(RANDOM, data, untrained, prep)]
+    if data.modality != "location":
+        shared = [
+            features.in_shared_space(data, encode.random_init(model.config, seed), images, device)
+            for seed in range(options.seeds)
+        ]
+        ours = features.in_shared_space(data, model, images, device)
+        found += [linear(SHARED, data, ours, prep), linear(RANDOM_SHARED, data, shared, prep)]
     for name, how, x in published(data, dataset, options):
         found.append(linear(name, data, x, how))
     if data.modality == "location":
@@ -107,7 +135,11 @@ def compared(
         found += _plain(data, images, model, device)
         if data.lonlat is not None:  # neighbours' labels, a rival wherever neighbours are known
             found += _by_position(data, data.lonlat)
-        found.append(_supervised(data, images, device))
+        found += [
+            _end_to_end(name, data, images, options)
+            for name in UPPER_BOUNDS
+            if name in options.upper_bounds
+        ]
     return [*found, _constant(data)], images
 
 
@@ -159,35 +191,46 @@ def _constant(data: TaskData) -> Encoder:
     return Encoder("majority" if labels else "mean", "none", predict)
 
 
-def _supervised(data: TaskData, images, device: str) -> Encoder:
-    """A small network from scratch on the photos, chips, or surroundings of positions in chips."""
-    at = data.inputs
-    if images is not None:
-        pixels = images
+def _end_to_end(name: str, data: TaskData, images: Tensor | None, options: Options) -> Encoder:
+    """An upper bound: the tower trained on the labels of its training rows."""
+    model, at = options.model, data.inputs
+    own = data.target if data.target in data.columns else "label"
+    labels = data.columns or {own: data.labels}
+    if isinstance(at, Places):
+        read = supervised.Images(at.chips, False, at.chip, at.xy)
     else:
-        pixels = supervised.crops(at.chips, at.chip, at.xy) if isinstance(at, Places) else at
-    shrunk = supervised.shrunk(pixels)
+        read = supervised.Images(at if images is None else images, images is not None)
+    schedule = supervised.SCRATCH if name == SUPERVISED else supervised.FINE_TUNING
+    trained: dict[str, list[Trained]] = {}
 
     def predict(train, test, scheme, seed):
-        return supervised.fit_predict(
-            shrunk,
-            data.labels,
+        start = encode.random_init(model.config, seed) if name == SUPERVISED else model
+        found = supervised.kept(
+            lambda: supervised.train(
+                deepcopy(start),
+                read,
+                labels,
+                train,
+                test,
+                scheme.groups,
+                seed=seed,
+                schedule=schedule,
+                device=options.device,
+            ),
+            start,
+            read,
+            labels,
             train,
             test,
             scheme.groups,
-            upright=data.modality == "sv",
-            seed=seed,
-            device=device,
+            f"{name} {schedule} {seed}",
+            options.device,
         )
+        trained.setdefault(scheme.name, []).append(found)
+        return found.answers[own]
 
-    return Encoder(
-        SUPERVISED,
-        "end to end",
-        predict,
-        bands=data.bands,
-        normalisation="training mean and spread",
-        seeds=1,
-    )
+    prep = model.config.preprocessing
+    return Encoder(name, END_TO_END, predict, data.bands, prep, 1, held_out=True, trained=trained)
 
 
 def near(data: TaskData, lonlat: np.ndarray, name: str) -> Encoder:

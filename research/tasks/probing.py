@@ -12,6 +12,7 @@ import pandas as pd
 
 from gairlib.data.dataset import Dataset
 from research.evaluation import geographic_bias, stats
+from research.evaluation.fit import ended
 from research.evaluation.table import Table
 from research.tasks.data import Scheme, TaskData
 from research.tasks.encoders import Encoder, compared
@@ -50,7 +51,9 @@ def measure(data: TaskData, dataset: Dataset, options: Options) -> Measured:
     for scheme in data.schemes:
         count = max(encoder.seeds or options.seeds for encoder in encoders)
         for seed in range(count):  # seeds outside, so that one fold's fits serve "chosen encoder"
-            for encoder in (e for e in encoders if seed < (e.seeds or options.seeds)):
+            for encoder in encoders:
+                if not encoder.answers(scheme, data, seed, options.seeds):
+                    continue
                 for split, rows, guess, n_train in asked(data, encoder, scheme, seed):
                     about = dict(
                         probe=encoder.probe,
@@ -59,6 +62,7 @@ def measure(data: TaskData, dataset: Dataset, options: Options) -> Measured:
                         bands=encoder.bands,
                         normalisation=encoder.normalisation,
                         cluster=scheme.cluster,
+                        training=encoder.training(scheme),
                     )
                     found, clusters = scores(data, scheme, rows, guess)
                     for metric, score, support in found:
@@ -76,10 +80,22 @@ def measure(data: TaskData, dataset: Dataset, options: Options) -> Measured:
         table,
         judged(data),
         splits(data),
-        data.notes,
+        [*data.notes, *upper_bounds(encoders)],
         {"data": data, "images": images},
         pd.concat(regions, ignore_index=True),
     )
+
+
+def upper_bounds(encoders: list[Encoder]) -> list[str]:
+    """A sentence on each training end to end: its steps, and whether it ended by itself."""
+    said = []
+    for encoder in encoders:
+        for scheme, found in encoder.trained.items():
+            labels = {name for one in found for name in one.best}
+            together = f", {len(labels)} labels together" if len(labels) > 1 else ""
+            steps = ended([one.fit for one in found])
+            said.append(f"*{encoder.name}* ({scheme}){together}: trained end to end, {steps}")
+    return said
 
 
 def splits(data: TaskData) -> list[Split]:

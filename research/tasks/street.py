@@ -95,7 +95,22 @@ class StreetLabel(ProbeTask):
             "schemes": site_schemes(split, sites, degrees),
             "notes": notes,
             "lonlat": rows[["lon", "lat"]].to_numpy(np.float64),
+            "columns": all_labels(rows) | {self.column: labels},
         }
+
+
+def all_labels(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Every label column of a photo table: numbers [n], NaN where there is none, or texts, ""."""
+    found = {}
+    for column in label_columns(rows):
+        values = rows[column]
+        if label_kind(values)[0] == "regression":
+            numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
+            found[column] = np.where(np.isfinite(numbers), numbers, np.nan)
+        else:
+            texts = values.astype(object).where(values.notna(), "")
+            found[column] = texts.astype(str).to_numpy(dtype=str)
+    return found
 
 
 class Street(StreetLabel):

@@ -29,7 +29,7 @@ from gairlib.model import GAIR
 from research.evaluation import geographic_bias
 from research.evaluation.fit import Fit
 from research.evaluation.location_training import Settings
-from research.evaluation.table import OURS, Table
+from research.evaluation.table import OURS, SUPERVISED, UPPER_BOUNDS, Table
 from research.tasks import trained
 from research.tasks.result import REGIONS, Result, Split
 
@@ -52,7 +52,9 @@ class Options:
     rs-street-* only). seeds: probe seeds, and random initialisations. bootstrap: draws.
     block_degrees: the blocked splits of location tasks, sizes that divide 180. location_encoders:
     names of the registry, trained end to end on location tasks, or "all"; settings: how; on
-    trained_seeds assignments of folds. weights: others' published weights, project -> file.
+    trained_seeds assignments of folds. upper_bounds: which networks are trained end to end on the
+    labels of photos and chips (`research.evaluation.table.UPPER_BOUNDS`). weights: others'
+    published weights, project -> file.
 
     Raises BadInput for fewer than one seed or draw, unknown encoders, projects or block sizes,
     Missing for a weights file that is not there.
@@ -67,6 +69,7 @@ class Options:
     location_encoders: Sequence[str] | str = ()
     trained_seeds: int = 1
     settings: Settings = trained.QUICK
+    upper_bounds: Sequence[str] = (SUPERVISED,)
     weights: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,6 +92,11 @@ class Options:
                     "file, or leave the key out"
                 )
         trained.names(self.location_encoders)
+        if unknown := sorted(set(self.upper_bounds) - set(UPPER_BOUNDS)):
+            raise BadInput(
+                f"benchmark.upper_bounds: {unknown[0]!r} is unknown; there are "
+                + ", ".join(UPPER_BOUNDS)
+            )
 
     @cached_property
     def model(self) -> GAIR:

@@ -41,7 +41,7 @@ def example(tmp_path, monkeypatch):
 def test_a_benchmark(example, tiny, tmp_path, monkeypatch):
     Northward = example("Add a benchmark").Northward
     monkeypatch.setattr(tasks, "TASKS", (*tasks.TASKS, Northward))
-    monkeypatch.setattr(supervised, "SCHEDULE", supervised.Schedule(steps=2))
+    monkeypatch.setattr(supervised, "SCRATCH", supervised.Schedule(steps=2))
     dataset = Dataset(tiny)
     assert tasks.available(dataset)["sv-northward"] is None
     data = tasks.get("sv-northward", dataset).load(dataset)
