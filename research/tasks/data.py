@@ -81,8 +81,9 @@ class TaskData:
     notes: list[str] = field(default_factory=list)
     lonlat: np.ndarray | None = None  # [n, 2] degrees where the examples are, if that is known
     degrees: float | None = None  # of the blocks that `clusters` are; None: no such blocks
-    columns: dict[str, np.ndarray] = field(default_factory=dict)  # all labels [n] of these inputs,
-    # this one's among them; NaN or "" where there is none: a network may learn them together
+    # All labels [n] of these inputs by column, this task's first; NaN or "" where there is none: a
+    # network may learn them together
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

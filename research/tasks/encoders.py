@@ -194,8 +194,8 @@ def _constant(data: TaskData) -> Encoder:
 def _end_to_end(name: str, data: TaskData, images: Tensor | None, options: Options) -> Encoder:
     """An upper bound: the tower trained on the labels of its training rows."""
     model, at = options.model, data.inputs
-    own = data.target if data.target in data.columns else "label"
-    labels = data.columns or {own: data.labels}
+    labels = data.columns or {"label": data.labels}
+    own = next(iter(labels))
     if isinstance(at, Places):
         read = supervised.Images(at.chips, False, at.chip, at.xy)
     else:

@@ -77,10 +77,11 @@ class StreetLabel(ProbeTask):
         )
 
     def of_photos(
-        self, rows: pd.DataFrame, kind: str, notes: list[str], source: str
+        self, rows: pd.DataFrame, kind: str, notes: list[str], source: str, columns: list[str]
     ) -> tuple[pd.DataFrame, dict]:
         """The rows with a label, and what a task's data hold whoever reads it: labels, places and
-        splits. source: the table that errors name."""
+        splits. source: the table that errors name; columns: all label columns of the photos."""
+        others = [c for c in columns if c != self.column and c in rows]
         rows, labels = labelled(rows, self.column, kind, "photos", notes)
         split = rows["split"] if "split" in rows else None
         if kind == "classification":
@@ -95,14 +96,14 @@ class StreetLabel(ProbeTask):
             "schemes": site_schemes(split, sites, degrees),
             "notes": notes,
             "lonlat": rows[["lon", "lat"]].to_numpy(np.float64),
-            "columns": all_labels(rows) | {self.column: labels},
+            "columns": {self.column: labels} | all_labels(rows[others]),
         }
 
 
 def all_labels(rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Every label column of a photo table: numbers [n], NaN where there is none, or texts, ""."""
+    """Columns of labels by name: numbers [n], NaN where there is none, or texts, ""."""
     found = {}
-    for column in label_columns(rows):
+    for column in rows:
         values = rows[column]
         if label_kind(values)[0] == "regression":
             numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
@@ -135,7 +136,8 @@ class Street(StreetLabel):
             notes.append(f"{int(street['is_spherical'].sum())} spherical photos left out")
             street = street[~street["is_spherical"]]
         source = f"street.csv, column `{self.column}`"
-        street, found = self.of_photos(street, kind, notes, source)
+        columns = label_columns(dataset.street())
+        street, found = self.of_photos(street, kind, notes, source, columns)
         return self.data(dataset, target=self.column, inputs=street, **found)
 
 
@@ -173,7 +175,8 @@ class StreetFromAbove(StreetLabel):
             )
         source = f"street.csv, column `{column}`, paired photos"
         kind = label_kind(rows[column])[0]
-        rows, found = self.of_photos(rows, kind, notes, source)
+        columns = label_columns(dataset.street())
+        rows, found = self.of_photos(rows, kind, notes, source, columns)
         used, chip = np.unique(rows["chip"].to_numpy(), return_inverse=True)
         chips = pairs.chips["chips"].isel(chip=used).to_numpy()
         places = Places(chips, chip, rows[["x", "y"]].to_numpy(np.float64))
