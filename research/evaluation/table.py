@@ -22,7 +22,9 @@ COMPARISON_COLUMNS = (
 ).split()
 OURS, RANDOM = "gair", "random init"
 SHARED, RANDOM_SHARED = f"{OURS}, shared space", f"{RANDOM}, shared space"
-# Trained end to end on a task's labels: bounds for frozen features, and no competitors of theirs
+# The "probe" of networks trained end to end on a task's labels, from nothing or from our weights:
+# bounds for frozen features, and no competitors of theirs
+END_TO_END = "end to end"
 UPPER_BOUNDS = SUPERVISED, FINE_TUNED = "supervised", "fine-tuned"
 LOWER = ("median rank", "localisation error", "rmse")  # smaller is better
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from research.evaluation.table import LOWER, OURS, RANDOM, UPPER_BOUNDS
+from research.evaluation.table import END_TO_END, LOWER, OURS, RANDOM
 from research.reports import verdicts
 from research.reports.gather import Run, TaskRecord
 from research.reports.words import Amount, amount
@@ -135,7 +135,8 @@ def _line(
     found = [_against(r, gaps) for r in rows[rows["encoder"] != OURS].to_dict("records")]
     lower = str(ours["metric"]).startswith(LOWER)
     found.sort(key=lambda a: (math.isnan(a.value), a.value if lower else -a.value))
-    others = [a for a in found if not a.name.startswith(OURS) and a.name not in UPPER_BOUNDS]
+    bounds = set(rows["encoder"][rows["probe"] == END_TO_END])
+    others = [a for a in found if not a.name.startswith(OURS) and a.name not in bounds]
     return Line(
         record,
         record.splits.get(split, Split(split, None)),
@@ -152,8 +153,8 @@ def _line(
         blind=_first(others, lambda a: a.name in BLIND),
         best=_first(others, lambda a: not a.name.startswith(RANDOM) and a.name not in BLIND),
         others=others,
-        own=[a for a in found if a.name.startswith(OURS)],
-        upper=[a for a in found if a.name in UPPER_BOUNDS],
+        own=[a for a in found if a.name.startswith(OURS) and a.name not in bounds],
+        upper=[a for a in found if a.name in bounds],
     )
 
 

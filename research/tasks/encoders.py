@@ -33,13 +33,20 @@ from gairlib.weights.vit import load_croma
 from research.evaluation import features, neighbours, probes, supervised
 from research.evaluation.fit import ended
 from research.evaluation.supervised import Trained
-from research.evaluation.table import OURS, RANDOM, RANDOM_SHARED, SHARED, SUPERVISED, UPPER_BOUNDS
+from research.evaluation.table import (
+    END_TO_END,
+    OURS,
+    RANDOM,
+    RANDOM_SHARED,
+    SHARED,
+    SUPERVISED,
+    UPPER_BOUNDS,
+)
 from research.tasks import trained
 from research.tasks.data import Places, Scheme, TaskData
 from research.tasks.task import PUBLISHED, Options
 
 CROMA_PX = 120
-END_TO_END = "end to end"
 
 
 @dataclass(frozen=True)

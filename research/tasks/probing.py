@@ -12,7 +12,7 @@ import pandas as pd
 
 from gairlib.data.dataset import Dataset
 from research.evaluation import geographic_bias, stats
-from research.evaluation.fit import ended
+from research.evaluation.fit import Fit, ended
 from research.evaluation.table import Table
 from research.tasks.data import Scheme, TaskData
 from research.tasks.encoders import Encoder, compared
@@ -83,6 +83,7 @@ def measure(data: TaskData, dataset: Dataset, options: Options) -> Measured:
         [*data.notes, *upper_bounds(encoders)],
         {"data": data, "images": images},
         pd.concat(regions, ignore_index=True),
+        fits=fits(encoders),
     )
 
 
@@ -96,6 +97,16 @@ def upper_bounds(encoders: list[Encoder]) -> list[str]:
             steps = ended([one.fit for one in found])
             said.append(f"*{encoder.name}* ({scheme}){together}: trained end to end, {steps}")
     return said
+
+
+def fits(encoders: list[Encoder]) -> dict[str, Fit]:
+    """How every training end to end went, by its name, split and fold."""
+    return {
+        f"{encoder.name}, {scheme}" + (f", fold {fold + 1}" if len(found) > 1 else ""): one.fit
+        for encoder in encoders
+        for scheme, found in encoder.trained.items()
+        for fold, one in enumerate(found)
+    }
 
 
 def splits(data: TaskData) -> list[Split]:

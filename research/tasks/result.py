@@ -16,11 +16,11 @@ from research.evaluation.fit import Fit
 from research.evaluation.geographic_bias import COLUMNS as REGIONS
 from research.evaluation.table import (
     COMPARISON_COLUMNS,
+    END_TO_END,
     LOWER,
     OURS,
     RANDOM,
     ROW_COLUMNS,
-    UPPER_BOUNDS,
 )
 
 TEST, SHIFTED = "test", "shifted"  # held out: places like the others, and places unlike them
@@ -146,7 +146,7 @@ class Result:
         }
         others = self._means(split, metric)
         others = others[~others.encoder.str.startswith(OURS)]
-        others = others[others.probe != "end to end"]  # upper bounds, no competitors
+        others = others[others.probe != END_TO_END]  # upper bounds, no competitors
         best = others.sort_values("value", ascending=lower, kind="stable").iloc[0]  # gaps last
         found |= {"best_baseline": best["encoder"], "best_baseline_value": best["value"]}
         return {k: v.item() if hasattr(v, "item") else v for k, v in found.items()}
@@ -225,7 +225,8 @@ class Result:
 
     def losses(self) -> list[dict]:
         """Baselines that are ahead of gair in a judged metric, for sentences: baseline, metric,
-        split, and by how much, as text."""
+        split, and by how much, as text. Upper bounds are none."""
+        bounds = set(self.rows.encoder[self.rows.probe == END_TO_END])
         judged = [(split, metric) for _, split, metric in self.mainline]
         return [
             {
@@ -236,7 +237,7 @@ class Result:
                 + (f" {c.unit}" if c.unit else ""),
             }
             for c in self.comparison[self.comparison.verdict == "loses"].itertuples()
-            if (c.split, c.metric) in judged and c.baseline not in UPPER_BOUNDS
+            if (c.split, c.metric) in judged and c.baseline not in bounds
         ]
 
     def save(self, folder: str | Path, metrics: str | Path | None = None) -> None:

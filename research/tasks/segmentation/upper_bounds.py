@@ -26,6 +26,7 @@ from gairlib.files import atomic_write
 from gairlib.model import GAIR
 from research.evaluation import stats
 from research.evaluation.fit import Fit
+from research.evaluation.table import END_TO_END
 from research.tasks.segmentation import scores, train
 from research.tasks.segmentation.data import SegmentationData, load
 from research.tasks.segmentation.heads import LinearHead, UNet
@@ -33,7 +34,7 @@ from research.tasks.segmentation.train import Schedule, Tiles
 
 FOLDER = Path("metrics/upper_bounds")
 FEW = 100  # tiles
-PROBE = "end to end"
+PROBE = END_TO_END
 UNET, SCRATCH, FINE_TUNED = "U-Net, supervised", "tower, supervised", "tower, fine-tuned"
 # Chosen on validation tiles of the sample's training sites
 SCHEDULES = {

@@ -57,4 +57,5 @@ def test_towers_trained_end_to_end_stand_in_the_table_of_chips_as_upper_bounds(t
     assert {SHARED, RANDOM_SHARED} <= set(rows.encoder)
     assert result.headline["best_baseline"] not in UPPER_BOUNDS
     assert not {loss["baseline"] for loss in result.losses()} & set(UPPER_BOUNDS)
+    assert len(result.fits) == len(bounds)
     assert sum("trained end to end" in note for note in result.notes) == len(bounds)
