@@ -51,7 +51,9 @@ def test_one_table_holds_frozen_and_trained_encoders_on_the_same_rows(result):
     r = result.rows[result.rows["seed"] == "mean"]
     assert {
         "gair",
+        "gair, shared space",
         "random init",
+        "random init, shared space",
         NEAREST,
         "inverse distance",
         "coordinates",
