@@ -40,6 +40,7 @@ PUBLISHED = {
     "satclip": "SatCLIP",
     "croma": "CROMA",
 }
+UPERNETS = ("narrow", "pangaea")
 UNDEFINED = "no score of these labels is a number; a constant or values without scale may be why"
 UNUSED = "benchmark.weights: not used by this task"
 
@@ -53,7 +54,8 @@ class Options:
     block_degrees: the blocked splits of location tasks, sizes that divide 180. location_encoders:
     names of the registry, trained end to end on location tasks, or "all"; settings: how; on
     trained_seeds assignments of folds. upper_bounds: which networks are trained end to end on the
-    labels of photos and chips (`research.evaluation.table.UPPER_BOUNDS`). weights: others'
+    labels of photos and chips (`research.evaluation.table.UPPER_BOUNDS`). upernet: the head of segmentation, "narrow" or
+    "pangaea" (its channels and schedule, for a GPU). weights: others'
     published weights, project -> file.
 
     Raises BadInput for fewer than one seed or draw, unknown encoders, projects or block sizes,
@@ -70,6 +72,7 @@ class Options:
     trained_seeds: int = 1
     settings: Settings = trained.QUICK
     upper_bounds: Sequence[str] = (SUPERVISED,)
+    upernet: str = UPERNETS[0]
     weights: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -96,6 +99,10 @@ class Options:
             raise BadInput(
                 f"benchmark.upper_bounds: {unknown[0]!r} is unknown; there are "
                 + ", ".join(UPPER_BOUNDS)
+            )
+        if self.upernet not in UPERNETS:
+            raise BadInput(
+                f"benchmark.upernet: {self.upernet!r} is unknown; there are {', '.join(UPERNETS)}"
             )
 
     @cached_property

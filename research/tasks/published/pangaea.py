@@ -2,10 +2,9 @@
 
 A dataset folder holds `pangaea/<set>/` in the set's published layout; the modules `pangaea_<set>`
 say what that is. Splits are the published ones, the metric is mIoU, the head UPerNet on four evenly
-spaced layers of the frozen backbone (`research.tasks.segmentation`), narrower than PANGAEA's own,
-whose schedule is `research.tasks.segmentation.train.PANGAEA` (512 channels). It resizes or crops
-images to the encoder's input; here they are cut into chips of the model's size at their own
-resolution.
+spaced layers of the frozen backbone (`research.tasks.segmentation`): narrow, or with PANGAEA's own
+channels and schedule (`benchmark.upernet: pangaea`, for a GPU). PANGAEA resizes or crops images to
+the encoder's input; here they are cut into chips of the model's size at their own resolution.
 """
 
 from dataclasses import dataclass

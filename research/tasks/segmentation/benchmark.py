@@ -1,8 +1,8 @@
 """One segmentation data set: frozen encoder under two heads, the same untrained, plain baselines.
 
 A linear head tells what the tokens say by themselves: it is solved to convergence (`linear`).
-UPerNet is PANGAEA's head, trained until validation tiles say that it gains no more; narrow, and not
-as published unless its schedule is `train.PANGAEA`. Each has metrics of its own, "mIoU" and
+UPerNet is PANGAEA's head, narrow and trained until validation tiles say that it gains no more, or as
+published (`benchmark.upernet: pangaea`). Each has metrics of its own, "mIoU" and
 "mIoU, UPerNet", in which "gair" and "random init" are the encoder and the same one untrained under
 that head, so that they are compared pair by pair; under the other head they stand there too, as
 "gair, UPerNet" and "gair, linear head". Against all of them: a logistic regression on each pixel's
@@ -34,8 +34,8 @@ from research.tasks.segmentation.train import Schedule, Tiles
 from research.tasks.task import DEFAULTS, Measured, Options, Task
 
 PIXELS = 20_000  # of the training masks, for the logistic regression
-SCHEDULE = Schedule()  # of UPerNet; train.PANGAEA with 512 CHANNELS is the published one
-CHANNELS = 32
+# UPerNet: its channels and its training, by `benchmark.upernet`
+UPERNETS = {"narrow": (32, Schedule()), "pangaea": (512, train.PANGAEA)}
 LINEAR, UPERNET = "linear", "UPerNet"
 # head -> (how the names of its metrics end, how their keys do, its name among another's encoders)
 HEADS = {LINEAR: ("", "", ", linear head"), UPERNET: (", UPerNet", "_upernet", ", UPerNet")}
@@ -100,6 +100,7 @@ def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> M
                 table.add(split, name, metric + suffix, make(matrices), **about | how)
 
     fits: dict[str, Fit] = {}
+    channels, schedule = UPERNETS[options.upernet]
 
     def heads(encoder: str, encoders, repeat: bool) -> None:
         """encoders: one a seed, or the same one for all."""
@@ -122,9 +123,9 @@ def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> M
             add(encoder, LINEAR, train.predict(head, layers["test"], device=device), how)
             if seed:  # the dearer one is trained once
                 continue
-            create = partial(UPerNet, of.inputs[0].shape[-1], count, size, CHANNELS)
+            create = partial(UPerNet, of.inputs[0].shape[-1], count, size, channels)
             head, fits[f"{encoder}, UPerNet"] = train.fit(
-                create, of, seed=seed, schedule=SCHEDULE, validation=val, device=device
+                create, of, seed=seed, schedule=schedule, validation=val, device=device
             )
             add(encoder, UPERNET, train.predict(head, layers["test"], device=device), how)
 
@@ -147,6 +148,11 @@ def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> M
     blocks = len(model.rs.blocks)
     if blocks < UPerNet.layers:
         notes.append(f"the tower has {blocks} block(s): UPerNet's four layers repeat some of them")
+    as_published = schedule is train.PANGAEA
+    notes.append(
+        f"UPerNet of {channels} channels, "
+        + ("trained as published with PANGAEA" if as_published else "narrower than PANGAEA's 512")
+    )
     notes += [f"{name}: {how_it_ended(found)}" for name, found in fits.items()]
     if not bounds:
         notes.append(

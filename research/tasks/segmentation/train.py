@@ -9,7 +9,7 @@ seed alone.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -145,7 +145,8 @@ def fit(
         plateaus=0 if schedule.epochs else schedule.plateaus,
         title=type(network).__name__,
     )
-    return network, found
+    # passes whose number was published beforehand are no limit that cut a training short
+    return network, replace(found, at_limit=found.at_limit and not schedule.epochs)
 
 
 def error(network: nn.Module, tiles: Tiles, *, pixels: bool = False, device: str = "cpu") -> float:

@@ -3,12 +3,15 @@
 from functools import partial
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 
-from research.tasks.segmentation import heads, linear, train
+from gairlib.errors import BadInput
+from research.tasks.segmentation import benchmark, heads, linear, train
 from research.tasks.segmentation.data import IGNORE
+from research.tasks.task import UPERNETS, Options
 
 
 def test_heads_learn_what_the_tokens_say_and_the_seed_decides():
@@ -116,3 +119,12 @@ def test_training_ends_by_itself_and_says_how():
     passes = train.Schedule(batch=4, epochs=3, every=1, milestones=(0.6, 0.9))
     _, found = train.fit(create, tiles, seed=0, schedule=passes, validation=judge)
     assert [step for step, _ in found.curve] == [5, 10, 15]
+    assert not found.at_limit  # their number was settled beforehand
+
+
+def test_pangaeas_protocol_is_512_channels_80_epochs_and_the_best_checkpoint():
+    assert set(benchmark.UPERNETS) == set(UPERNETS)
+    channels, schedule = benchmark.UPERNETS["pangaea"]
+    assert (channels, schedule.epochs, schedule.batch, schedule.lr) == (512, 80, 8, 1e-4)
+    with pytest.raises(BadInput, match=r"benchmark\.upernet: 'wide'.*narrow, pangaea"):
+        Options(upernet="wide")
