@@ -4,10 +4,10 @@
 `runs/<folder>-all/`, lists all tasks of `tasks.available`, trains every location encoder of the
 registry end to end (as quickly as the default run does; `benchmark.trained: full` in the run's
 params.local.yaml takes some hours), fine-tunes our photo and chip towers beside the ones that are
-trained from nothing, and takes blocks of 2, 10 and 20 degrees; the stage coordbench runs CoordBench's
-protocol on the folder's tables, blocks of 2 to 40 degrees. The weights are those that `make repro`
-has made: the sample's, taken as they are on the sample; a folder of one's own is treated as `make
-repro DATA=` treats it. First, networks are trained on the labels of segmentation
+trained from nothing, and takes blocks of 2, 10 and 20 degrees; the stage coordbench runs
+CoordBench's protocol on the folder's tables, blocks of 2 to 40 degrees. The weights are those that
+`make repro` has made: the sample's, taken as they are on the sample; a folder of one's own is
+treated as `make repro DATA=` treats it. First, networks are trained on the labels of segmentation
 (`research.tasks.segmentation.upper_bounds`); what they reach on the sample is kept under version
 control in metrics/upper_bounds/, where `make repro` reads it. Finished networks and stages are
 kept, so an interrupted call goes on.

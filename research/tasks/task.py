@@ -54,8 +54,8 @@ class Options:
     block_degrees: the blocked splits of location tasks, sizes that divide 180. location_encoders:
     names of the registry, trained end to end on location tasks, or "all"; settings: how; on
     trained_seeds assignments of folds. upper_bounds: which networks are trained end to end on the
-    labels of photos and chips (`research.evaluation.table.UPPER_BOUNDS`). upernet: the head of segmentation, "narrow" or
-    "pangaea" (its channels and schedule, for a GPU). weights: others'
+    labels of photos and chips (`research.evaluation.table.UPPER_BOUNDS`). upernet: the head of
+    segmentation, "narrow" or "pangaea" (its channels and schedule, for a GPU). weights: others'
     published weights, project -> file.
 
     Raises BadInput for fewer than one seed or draw, unknown encoders, projects or block sizes,

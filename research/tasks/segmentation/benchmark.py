@@ -1,8 +1,8 @@
 """One segmentation data set: frozen encoder under two heads, the same untrained, plain baselines.
 
 A linear head tells what the tokens say by themselves: it is solved to convergence (`linear`).
-UPerNet is PANGAEA's head, narrow and trained until validation tiles say that it gains no more, or as
-published (`benchmark.upernet: pangaea`). Each has metrics of its own, "mIoU" and
+UPerNet is PANGAEA's head, narrow and trained until validation tiles say that it gains no more, or
+as published (`benchmark.upernet: pangaea`). Each has metrics of its own, "mIoU" and
 "mIoU, UPerNet", in which "gair" and "random init" are the encoder and the same one untrained under
 that head, so that they are compared pair by pair; under the other head they stand there too, as
 "gair, UPerNet" and "gair, linear head". Against all of them: a logistic regression on each pixel's

@@ -174,8 +174,8 @@ def test_other_bands_scales_and_rows_are_refused(tmp_path):
 
 
 def test_a_set_of_pangaea_runs_and_reports_miou_by_cluster(tmp_path, monkeypatch, checkpoint):
-    for name in ("QUICK", "DEEP"):
-        monkeypatch.setattr(benchmark, name, train.Schedule(steps=2))
+    short = {"narrow": (8, train.Schedule(steps=2)), "pangaea": (16, train.Schedule(epochs=1))}
+    monkeypatch.setattr(benchmark, "UPERNETS", short)
     small.ai4smallfarms(tmp_path)
     weights = {"croma": str(checkpoint / "config.json")}  # any file: it is not read
     result = registry.run(
@@ -189,3 +189,9 @@ def test_a_set_of_pangaea_runs_and_reports_miou_by_cluster(tmp_path, monkeypatch
     assert result.headline["cluster"] == "tile" and result.headline["clusters"] == 2
     assert result.row(result.headline["split"], "pixel bands", "mIoU").value > 0.95
     assert not result.synthetic and any("six of the ten" in note for note in result.notes)
+    assert any("8 channels, narrower than PANGAEA's" in note for note in result.notes)
+    options = Options(checkpoint, None, seeds=1, bootstrap=20, upernet="pangaea")
+    monkeypatch.setattr(train, "PANGAEA", short["pangaea"][1])
+    published = registry.run("pangaea-ai4smallfarms", Dataset(tmp_path), options)
+    assert any("16 channels, trained as published" in note for note in published.notes)
+    assert not published.fits["gair, UPerNet"].at_limit
