@@ -16,8 +16,8 @@
     landcover/*.tif         class values on a scene's grid, with classes.csv (value, name)
     <name>/<class>/*.jpg    benchmark of images in class folders: eurosat_rgb, and eurosat_ms/ with
                             its 13-band .tif
-    pangaea/<set>/          published benchmarks in their own layouts, also geobench/ and
-                            placepulse/ (research.tasks.published)
+    pangaea/<set>/          published benchmarks in their own layouts, also geobench/,
+                            placepulse/ and locbench/ (research.tasks.published)
     dataset.json            optional: name, synthetic, ...
 
 Any part may be absent. What cannot be used is skipped row by row and listed in `rejected` with its
@@ -52,7 +52,10 @@ from gairlib.data.scene import Scene, upright
 from gairlib.data.scene_assets import band_of
 from gairlib.errors import BadInput, Missing
 
-PUBLISHED = ("pangaea", "geobench", "placepulse", "place-pulse-2.0")
+PUBLISHED = (
+    *("pangaea", "geobench", "placepulse", "place-pulse-2.0"),
+    *("locbench", "geo_prior_data"),
+)
 PARTS = ("scenes", "street", "tables", "landcover", "streetscapes", *PUBLISHED)
 
 

@@ -7,7 +7,7 @@
 A new benchmark is one file with one class (`research.tasks.task`), named in TASKS. Their names:
 rs-landcover, rs-built_up, rs-eurosat, rs-eurosat-ms, sv-<column> and rs-street-<column> of
 street.csv, location-<table>-<column>, retrieval, retrieval-sv-location, retrieval-rs-location,
-segmentation-landcover, pangaea-<set>, geobench-<set>, placepulse-<attribute>.
+segmentation-landcover, pangaea-<set>, geobench-<set>, placepulse-<attribute>, locbench-<set>.
 """
 
 import re
@@ -18,6 +18,7 @@ from research.tasks.eurosat import EuroSAT, EuroSATMultispectral
 from research.tasks.geolocalisation import ChipLocation, PhotoLocation
 from research.tasks.location import Location
 from research.tasks.published.geobench import GeoBench
+from research.tasks.published.locbench import LocBench
 from research.tasks.published.pangaea import Pangaea
 from research.tasks.published.place_pulse import PlacePulse
 from research.tasks.result import Result
@@ -42,6 +43,7 @@ TASKS: tuple[type[Task], ...] = (
     Pangaea,
     GeoBench,
     PlacePulse,
+    LocBench,
 )
 NAME = re.compile(r"[\w.-]+")  # names become those of DVC stages and of files
 NAME_BYTES = 200  # file systems take 255, of which the pages' own names need some
@@ -91,7 +93,7 @@ def get(name: str, dataset: Dataset) -> Task:
         "segmentation-landcover, "
         "rs-street-<column> and "
         "sv-<column of street.csv>, location-<table>-<column>, pangaea-<set>, geobench-<set>, "
-        "placepulse-<attribute>"
+        "placepulse-<attribute>, locbench-<set>"
     )
 
 

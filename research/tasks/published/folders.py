@@ -13,11 +13,13 @@ PANGAEA = {  # set -> its label files
     "ai4smallfarms": "sentinel-2-asia/*/masks/*.tif",
 }
 PLACE_PULSE = ("placepulse", "place-pulse-2.0")
+LOCBENCH = ("locbench", "geo_prior_data/data")
 PICTURES = ("images", "final_photo_dataset")
 WHERE = {
     "pangaea": f"pangaea/<set>/ ({', '.join(PANGAEA)})",
     "geobench": "geobench/*/<set>/",
     "placepulse": "placepulse/",
+    "locbench": "locbench/<set>/",
 }
 
 
@@ -40,6 +42,16 @@ def geobench(folder: Path) -> dict[str, Path]:
 def place_pulse(folder: Path) -> Path | None:
     """The folder of Place Pulse 2.0, None where there is none or it is empty."""
     return next((folder / n for n in PLACE_PULSE if filled(folder / n)), None)
+
+
+def locbench(folder: Path) -> dict[str, Path]:
+    """The folders of LocBench's classification sets that are not empty, by name."""
+    found = {}
+    for root in LOCBENCH:
+        for path in listing(folder / root).folders:
+            if filled(path):
+                found.setdefault(path.name, path)
+    return found
 
 
 def filled(folder: Path) -> bool:
@@ -68,6 +80,10 @@ def parts(folder: Path) -> list[tuple[str, int, str]]:
     if pulse is not None:
         count = sum(p.suffix.lower() in IMAGES for n in PICTURES for p in listing(pulse / n).files)
         found.append(("placepulse", count, "photos"))
+    found += [
+        (f"locbench/{name}", len(listing(path, deep=True).files), "files")
+        for name, path in locbench(folder).items()
+    ]
     there = {part.split("/")[0] for part, _, _ in found}
     return found + [
         (name, 0, f"absent: {where}") for name, where in WHERE.items() if name not in there
