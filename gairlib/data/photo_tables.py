@@ -23,13 +23,14 @@ import shapely
 from pyproj import CRS, Transformer
 
 from gairlib.data import streetscapes, table_files, tables
+from gairlib.data.area_list import AREA
 from gairlib.data.boundary import reading
 from gairlib.errors import BadInput
 
 WGS84 = "OGC:CRS84"
 SYSTEM = ("crs", "epsg")
 FAR = 10.0  # degrees outside a reference system's area: x and y were swapped, or it is another one
-CORE = (*tables.NORMAL, *SYSTEM, *streetscapes.TEXT)  # read as text, whatever they look like
+CORE = (*tables.NORMAL, *SYSTEM, AREA, *streetscapes.TEXT)  # read as text, whatever they look like
 
 
 def chunks(path: str | Path, rows: int = 500_000) -> Iterator[tables.Piece]:

@@ -64,7 +64,7 @@ def _images(data, images) -> Figure:
         image = (
             style.true_colour(data.inputs[row])
             if images is None
-            else images[row].permute(1, 2, 0).numpy()
+            else images[data.first_input(row)].permute(1, 2, 0).numpy()
         )
         label = data.labels[row]
         style.image_axes(ax, label if isinstance(label, str) else f"{label:.3g}")

@@ -84,6 +84,20 @@ class TaskData:
     # All labels [n] of these inputs by column, this task's first; NaN or "" where there is none: a
     # network may learn them together
     columns: dict[str, np.ndarray] = field(default_factory=dict)
+    # Which example [i] each of the inputs belongs to, where an example has several; else None
+    example: np.ndarray | None = None
+
+    def first_input(self, row: int) -> int:
+        """The first of an example's inputs."""
+        return row if self.example is None else int(np.flatnonzero(self.example == row)[0])
+
+    def pooled(self, x: np.ndarray) -> np.ndarray:
+        """Features of the inputs [i, D] -> of the examples [n, D], the mean over each one's."""
+        if self.example is None:
+            return x
+        sums = np.zeros((len(self.labels), x.shape[1]))
+        np.add.at(sums, self.example, x)
+        return (sums / np.bincount(self.example)[:, None]).astype(x.dtype)
 
 
 @dataclass(frozen=True)

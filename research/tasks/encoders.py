@@ -79,12 +79,18 @@ class Encoder:
 
 
 def linear(
-    name: str, data: TaskData, x: np.ndarray | list[np.ndarray], normalisation: str = ""
+    name: str,
+    data: TaskData,
+    x: np.ndarray | list[np.ndarray],
+    normalisation: str = "",
+    of_inputs: bool = True,
 ) -> Encoder:
-    """A ridge or logistic probe on features x [n, D], or on one such table a seed."""
+    """A ridge or logistic probe on features x [i, D] of the inputs, or on one such table a seed;
+    of_inputs=False: on x [n, D] of the examples, which may have several inputs."""
+    known = [data.pooled(one) if of_inputs else one for one in (x if isinstance(x, list) else [x])]
 
     def predict(train, test, scheme, seed):
-        table = x[seed] if isinstance(x, list) else x
+        table = known[seed] if isinstance(x, list) else known[0]
         return _probe(data)(
             table[train], data.labels[train], table[test], scheme.groups[train], seed=seed
         )[0]
@@ -110,7 +116,7 @@ def _photos(data: TaskData, dataset: Dataset, model: GAIR) -> Tensor | None:
 def pretrained(data: TaskData, dataset: Dataset, options: Options) -> np.ndarray:
     """Frozen features [n, D] of the model that is judged."""
     images = _photos(data, dataset, options.model)
-    return features.of_task(data, options.model, images, options.device)
+    return data.pooled(features.of_task(data, options.model, images, options.device))
 
 
 def compared(
@@ -145,7 +151,7 @@ def compared(
         found += [
             _end_to_end(name, data, images, options)
             for name in UPPER_BOUNDS
-            if name in options.upper_bounds
+            if name in options.upper_bounds and data.example is None
         ]
     return [*found, _constant(data)], images
 
@@ -255,7 +261,7 @@ def near(data: TaskData, lonlat: np.ndarray, name: str) -> Encoder:
 
 def _by_position(data: TaskData, lonlat: np.ndarray) -> list[Encoder]:
     """Guesses from the positions [n, 2] alone."""
-    straight = linear("coordinates", data, neighbours.sphere(lonlat))
+    straight = linear("coordinates", data, neighbours.sphere(lonlat), of_inputs=False)
     near_by = [near(data, lonlat, name) for name in neighbours.NEIGHBOURS]
     return [*near_by, replace(straight, bands="")]
 

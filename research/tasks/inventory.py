@@ -12,7 +12,7 @@ from research.tasks import labels
 from research.tasks.class_folders import pictures
 from research.tasks.published import folders
 
-TABLES = ("street", "scenes")  # which may be Parquet
+TABLES = ("street", "scenes", "areas")  # which may be Parquet
 
 
 def count(dataset: Dataset) -> pd.DataFrame:
@@ -33,6 +33,8 @@ def count(dataset: Dataset) -> pd.DataFrame:
         refused = [r["reason"] for r in _lost(dataset, "photo table")]
         note = f"refused: {refused[0]}" if refused else _none(dataset, "photo", "street.csv")
     rows.append(("street", len(street), note))
+    if len(areas := dataset.areas()) or _lost(dataset, "area"):
+        rows.append(("areas", len(areas), f"columns: {', '.join(areas.columns)}"))
     covered = sum((dataset.folder / "landcover" / f"{s.id}.tif").is_file() for s in scenes)
     maps = [p for p in boundary.listing(dataset.folder / "landcover").files if _kind(p) != "notes"]
     others = [p.name for p in maps if p.stem not in {s.id for s in scenes}]
@@ -61,7 +63,7 @@ def count(dataset: Dataset) -> pd.DataFrame:
         ],
         dtype=object,
     ).value_counts()
-    part_of = {"scenes": "scene", "street": "photo", "tables": "table"}
+    part_of = {"scenes": "scene", "street": "photo", "tables": "table", "areas": "area"}
     counts = [lost.get(part_of.get(p, p.removeprefix("tables/")), 0) for p, _, _ in rows]
     return pd.DataFrame(
         [(p, n, int(r), note) for (p, n, note), r in zip(rows, counts)],

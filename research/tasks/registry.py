@@ -7,13 +7,15 @@
 A new benchmark is one file with one class (`research.tasks.task`), named in TASKS. Their names:
 rs-landcover, rs-built_up, rs-eurosat, rs-eurosat-ms, sv-<column> and rs-street-<column> of
 street.csv, location-<table>-<column>, retrieval, retrieval-sv-location, retrieval-rs-location,
-segmentation-landcover, pangaea-<set>, geobench-<set>, placepulse-<attribute>, locbench-<set>.
+segmentation-landcover, pangaea-<set>, geobench-<set>, placepulse-<attribute>, locbench-<set>,
+area-<column of areas.csv>.
 """
 
 import re
 
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
+from research.tasks.areas import Area
 from research.tasks.eurosat import EuroSAT, EuroSATMultispectral
 from research.tasks.geolocalisation import ChipLocation, PhotoLocation
 from research.tasks.location import Location
@@ -35,6 +37,7 @@ TASKS: tuple[type[Task], ...] = (
     EuroSATMultispectral,
     Street,
     StreetFromAbove,
+    Area,
     Location,
     PhotoLocation,
     ChipLocation,
@@ -93,7 +96,7 @@ def get(name: str, dataset: Dataset) -> Task:
         "segmentation-landcover, "
         "rs-street-<column> and "
         "sv-<column of street.csv>, location-<table>-<column>, pangaea-<set>, geobench-<set>, "
-        "placepulse-<attribute>, locbench-<set>"
+        "placepulse-<attribute>, locbench-<set>, area-<column of areas.csv>"
     )
 
 
