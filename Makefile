@@ -10,7 +10,7 @@
 # make bench-gpu        the same on a GPU: utilisation, large batches, the loader's share
 # make ablate           each switch of the objective on and off, three seeds (an hour)
 # make bench-all        every task, every location encoder, blocks of 2, 10 and 20 degrees [DATA=dir]
-# make scoreboard       the scoreboard and the report anew, with what `make ablate` has measured
+# make scoreboard       scoreboard, report, and the numbers in README, model card and docs/results.md
 # make docs             the site of docs/ and the docstrings, into site/; a broken link is an error
 # make lint             ruff, the format, and the directions in which packages may import
 # make env / lock / sample: the parts
@@ -64,6 +64,7 @@ pull: checkout
 
 repro: data
 	@$(BIN)/python -m research.pipeline $(if $(value DATA),$(call quoted,DATA)) $(if $(value NAME),--name $(call quoted,NAME)) $(if $(JOBS),--jobs $(JOBS))
+	@$(if $(value DATA),,$(BIN)/python -m research.reports.pages)
 
 test: data
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
@@ -108,6 +109,7 @@ bench-all: data
 
 scoreboard: data
 	$(BIN)/dvc repro --force --single-item scoreboard report
+	$(BIN)/python -m research.reports.pages
 
 lab: data
 	$(BIN)/jupyter lab notebooks

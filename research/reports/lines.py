@@ -2,6 +2,7 @@
 and of the scoreboard."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -95,6 +96,29 @@ class Line:
         return "supported" if every else "partly"
 
 
+def at_a_glance(found: list[Line]) -> tuple[list[str], list[tuple[str, list[list[Line]]]]]:
+    """Lines by what became of them: heads, and for each kind of data, real ones first, the lines
+    under each head."""
+
+    def verdict(x: Line) -> str:
+        return x.random.verdict if x.random else verdicts.NONE
+
+    heads = {
+        verdicts.WINS: "better than untrained",
+        verdicts.TIE: "undecided",
+        verdicts.LOSES: "worse than untrained",
+    }
+    if any(verdict(x) == verdicts.NONE for x in found):
+        heads[verdicts.NONE] = verdicts.WORDS[verdicts.NONE]
+    rows = []
+    for data in sorted({x.data for x in found}):
+        of = [x for x in found if x.data == data]
+        cells = [[x for x in of if verdict(x) == head] for head in heads]
+        ahead = [x for x in of if any(a.verdict == verdicts.LOSES for a in x.others)]
+        rows.append((data, [*cells, ahead]))
+    return [*heads.values(), "another method is ahead"], rows
+
+
 @dataclass
 class Part:
     """A section beside the lines: sentences, a table (or none), and where both come from."""
@@ -133,10 +157,6 @@ def _line(
     ours = rows[rows["encoder"] == OURS].iloc[0]
     gaps = gaps.set_index("baseline")
     found = [_against(r, gaps) for r in rows[rows["encoder"] != OURS].to_dict("records")]
-    lower = str(ours["metric"]).startswith(LOWER)
-    found.sort(key=lambda a: (math.isnan(a.value), a.value if lower else -a.value))
-    bounds = set(rows["encoder"][rows["probe"] == END_TO_END])
-    others = [a for a in found if not a.name.startswith(OURS) and a.name not in bounds]
     return Line(
         record,
         record.splits.get(split, Split(split, None)),
@@ -149,6 +169,17 @@ def _line(
         ours["cluster"],
         ours["data"],
         headline,
+        **beside(found, set(rows["encoder"][rows["probe"] == END_TO_END]), ours["metric"]),
+    )
+
+
+def beside(found: list[Against], bounds: Collection[str], metric: str) -> dict:
+    """The fields of a `Line` that say who else answered: random, blind, best, others, own, upper.
+    bounds: names of those that were trained end to end on the labels."""
+    lower = metric.startswith(LOWER)
+    found = sorted(found, key=lambda a: (math.isnan(a.value), a.value if lower else -a.value))
+    others = [a for a in found if not a.name.startswith(OURS) and a.name not in bounds]
+    return dict(
         random=_first(others, lambda a: a.name == RANDOM),
         blind=_first(others, lambda a: a.name in BLIND),
         best=_first(others, lambda a: not a.name.startswith(RANDOM) and a.name not in BLIND),

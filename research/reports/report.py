@@ -16,7 +16,7 @@ from research.reports import gallery as report_gallery
 from research.reports import html
 from research.reports.gather import Run, TaskRecord
 from research.reports.gather import gather as gather_run
-from research.reports.lines import Line, lines
+from research.reports.lines import Line, at_a_glance, lines
 from research.reports.words import Amount, label, number, quantity
 from research.tasks import inventory
 from research.tasks.data import ONE_AREA
@@ -34,6 +34,7 @@ STAGES = {
     "scoreboard": ("68-scoreboard", "", ("lines", "tasks")),
 }
 OWN = "70-report"
+BESIDE = ("about", "others", "upper_bounds")  # of a benchmark's metrics: in the table of all rows
 # Pages beside the stages' own, linked where they are there: title, what, path in the run's folder,
 # and the name of its copy: a reports folder that is sent to someone holds every page it links.
 MAP = "map.html"
@@ -195,7 +196,8 @@ def build(
 def page(report: Report) -> str:
     """Report -> HTML text."""
     kind = "synthetic" if report.synthetic else "real"
-    return html.render("report.html", report=report, kind=kind, own=OWN)
+    glance = at_a_glance(report.lines)
+    return html.render("report.html", report=report, glance=glance, kind=kind, own=OWN)
 
 
 def write(report: Report, reports: str | Path) -> Path:
@@ -225,7 +227,7 @@ def _card(name: str, group: str, page: str, folder: Path, figure: str, run: Run)
         record.get("title") or name,
         group,
         next((f for f in figures if f.stem == figure), figures[0] if figures else None),
-        numbers=_flat(metrics),
+        numbers=_flat({k: v for k, v in metrics.items() if k not in BESIDE}),
         page=record.get("html", ""),
         parameters=record.get("parameters", {}),
     )

@@ -149,16 +149,15 @@ class Result:
         others = others[others.probe != END_TO_END]  # upper bounds, no competitors
         best = others.sort_values("value", ascending=lower, kind="stable").iloc[0]  # gaps last
         found |= {"best_baseline": best["encoder"], "best_baseline_value": best["value"]}
-        return {k: v.item() if hasattr(v, "item") else v for k, v in found.items()}
+        return _plain(found)
 
-    def others(self) -> dict[str, dict[str, float]]:
-        """All other encoders of the headline's split and metric, in the table's order: value, low,
-        high, and gair minus it, paired: difference, difference_low, difference_high. Numbers that
-        do not exist, such as an interval from few sites, are left out."""
-        if not self.mainline:
-            return {}
-        _, split, metric = self.mainline[0]
+    def others(self, split: str, metric: str, bounds: bool = False) -> dict[str, dict[str, float]]:
+        """All other encoders of a split and metric, in the table's order: value, low, high, and
+        gair minus it, paired: difference, difference_low, difference_high. Numbers that do not
+        exist, such as an interval from few sites, are left out. bounds: the supervised upper
+        bounds, which are not among the others."""
         means, found = self._means(split, metric), {}
+        means = means[(means.probe == END_TO_END) == bounds]
         for row in means[means.encoder != OURS].to_dict("records"):
             numbers = {k: row[k] for k in ("value", "low", "high")}
             gap = self.versus(split, row["encoder"], metric)
@@ -169,8 +168,11 @@ class Result:
 
     def metrics(self) -> dict[str, float | dict]:
         """Numbers for DVC: `ran`, and for each judged metric its value, interval and the same
-        encoder untrained; for the first also the paired difference, chance and the counts, and all
-        `others`."""
+        encoder untrained; for the first also the paired difference, chance and the counts.
+
+        Beside them, by judged metric: `others` and `upper_bounds`. `about`: question, claim,
+        subject, data, and what each judged metric is. README and the docs' results are written
+        from these files alone (`research.reports.pages`)."""
         found: dict[str, float] = {"ran": int(self.status == "ran")}
         for key, split, metric in self.mainline:
             ours, untrained = self.row(split, OURS, metric), self.row(split, RANDOM, metric)
@@ -192,10 +194,22 @@ class Result:
         }
         found |= {new: head[old] for old, new in names.items() if head}
         short = {k: _short(v) for k, v in found.items() if math.isfinite(v)}
-        others = self.others()
         if self.fits:
             short["trainings_at_limit"] = sum(fit.at_limit for fit in self.fits.values())
-        return short | ({"others": others} if others else {})
+        if not self.mainline:
+            return short
+        judged = {key: pair for key, *pair in self.mainline}
+        bounds = {key: self.others(*pair, bounds=True) for key, pair in judged.items()}
+        return short | {
+            "about": {k: getattr(self, k) for k in ("question", "claim", "subject", "data")}
+            | {"judged": {key: self._judged(*pair) for key, pair in judged.items()}},
+            "others": {key: self.others(*pair) for key, pair in judged.items()},
+            "upper_bounds": {key: found for key, found in bounds.items() if found},
+        }
+
+    def _judged(self, split: str, metric: str) -> dict:
+        """What a judged metric is: split, metric, unit, and over how many places."""
+        return _plain(self.row(split, OURS, metric)["split metric unit n clusters cluster".split()])
 
     def judgements(self) -> list[dict]:
         """The judged metrics, for sentences: metric, split, n, clusters, cluster, verdict and blind
@@ -275,6 +289,11 @@ class Result:
             Path(metrics).parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(self.metrics(), indent=1) + "\n"
             Path(metrics).write_text(text, encoding="utf-8")
+
+
+def _plain(found) -> dict:
+    """Numbers as Python's own."""
+    return {k: v.item() if hasattr(v, "item") else v for k, v in found.items()}
 
 
 def _difference(gap: pd.Series) -> dict[str, float]:

@@ -36,7 +36,8 @@ SITE, ALL, CHIP = "within site", "all photos", "within chip"  # what splits are 
 BACK = ", RS to photo"  # splits of the opposite direction end so
 MEAN, RAW = "gair, chip mean", "gair, raw tokens bilinear (not its training mode)"
 COLOURS = "colour statistics"
-SHIFTED_TOO = ("recall_at_1_site", "localisation_error_m")  # judged on the second test set as well
+# judged on the second test set as well
+SHIFTED_TOO = ("recall_at_1_site", "recall_at_10_site", "localisation_error_m")
 
 
 class Retrieval(PairTask):
@@ -202,6 +203,7 @@ def judged(label: str, table: Table) -> list[tuple[str, str, str]]:
     """(key, split, metric) of what the task is judged by; the first is the headline."""
     wanted = [
         ("recall_at_1_site", SITE, "recall@1"),
+        ("recall_at_10_site", SITE, "recall@10"),
         ("recall_at_1_all", ALL, "recall@1"),
         ("recall_at_10_all", ALL, "recall@10"),
         ("median_rank_all", ALL, "median rank"),

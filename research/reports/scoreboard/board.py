@@ -135,7 +135,7 @@ def build(
     found = lines(run)
     ablation, stress, embed = (run.metrics.get(k, {}) for k in ("ablation", "stress", "embed"))
     parts = {
-        "good": [location_encoders(run.rows, run.neighbours)],
+        "good": [location_encoders(run.rows, run.neighbours), further.upper_bounds(found)],
         "alignment": [further.readings(found), further.stress(stress), further.ablation(ablation)],
         "space": [further.space(embed)],
     }

@@ -124,7 +124,7 @@ def stress(found: dict) -> Part:
             f"Trained as {trained}, of {len(of)} levels these cost recall beyond "
             f"the interval: {', '.join(said) or 'none'}."
         )
-    part.sentences += [_gap(gap) for gap in found.get("gaps", [])]
+    part.sentences += [gap_in_words(gap) for gap in found.get("gaps", [])]
     return part
 
 
@@ -136,7 +136,7 @@ def _level(v: dict) -> dict:
     return {"number": of, **dict(zip(("value", "low", "high"), numbers))}
 
 
-def _gap(gap: dict) -> str:
+def gap_in_words(gap: dict) -> str:
     """One mode of training against another, unstressed; `gap`: an entry of stress.json's `gaps`."""
     verdict = verdicts.of(gap["low"], gap["high"])
     ends = (
@@ -149,7 +149,39 @@ def _gap(gap: dict) -> str:
     )
 
 
-# ------------------------------------------------------------------ own readings, the space itself
+# ------------------------------------------------------------------ bounds, own readings, the space
+
+
+def upper_bounds(found: list[Line]) -> Part:
+    """Networks that were trained end to end on the labels, beside the frozen encoder."""
+    part = Part(
+        "Supervised upper bounds: trained end to end on the labels, no rivals of frozen features",
+        source="rows of each benchmark stage; of segmentation metrics/upper_bounds/, "
+        "`make bench-all`",
+    )
+    part.table = pd.DataFrame(
+        {
+            "task": x.task,
+            "split": x.split.name,
+            "metric": x.metric,
+            "trained": a.name,
+            "value": a.value,
+            "frozen gair": x.value,
+            "gair minus bound": a.difference,
+            "low": a.low,
+            "high": a.high,
+        }
+        for x in found
+        for a in x.upper
+    )
+    for x in (x for x in found if x.headline and x.upper):
+        said = ", ".join(f"{a.name} {number(a.value)}" for a in x.upper)
+        part.sentences.append(
+            f"{x.task} ({x.split.name}, {x.metric}): {said}; frozen {OURS} {x.amount}."
+        )
+    if not part.sentences:
+        part.sentences = ["No network was trained end to end on the labels in this run."]
+    return part
 
 
 def readings(found: list[Line]) -> Part:

@@ -37,8 +37,18 @@ def test_location_task_finds_that_neighbours_know_a_smooth_field(dataset, checkp
     assert set(pd.read_parquet(tmp_path / "out/rows.parquet").columns) == set(r.columns)
     numbers = json.loads((tmp_path / "metrics/x.json").read_text())
     assert numbers["ran"] == 1 and numbers["r2"] == pytest.approx(head["value"], rel=1e-5)
-    others = numbers.pop("others")
+    judged, others, bounds = (
+        numbers.pop("about"),
+        numbers.pop("others"),
+        numbers.pop("upper_bounds"),
+    )
     assert all(isinstance(v, int | float) and np.isfinite(v) for v in numbers.values())
+    assert judged["question"] == result.question and judged["data"] == "synthetic"
+    pairs = [(key, v["split"], v["metric"]) for key, v in judged["judged"].items()]
+    assert pairs == [tuple(row) for row in result.mainline]
+    assert judged["judged"]["r2"]["n"] == 300 and bounds == {}
+    assert set(others) == set(judged["judged"]) and len(others) == 2
+    others = others["r2"]
     assert set(others) == set(r.encoder) - {"gair"}
     near, best = (
         others["5 nearest neighbours"],
@@ -76,8 +86,10 @@ def test_street_task_learns_a_plain_colour_and_claims_no_interval_from_one_site(
     assert result.judgements()[0]["verdict"] == "no interval from 1 site(s)"
     assert (result.comparison.verdict == "").all()
     numbers = result.metrics()
-    others = numbers.pop("others")
+    _, others, bounds = (numbers.pop(k) for k in ("about", "others", "upper_bounds"))
     assert all(np.isfinite(v) for v in numbers.values())
+    assert all("supervised" in of and "supervised" not in others[k] for k, of in bounds.items())
+    others = others["r2"]
     assert others["colour statistics"]["value"] > 0.9
     assert all(set(v) == {"value", "difference"} for v in others.values())  # one site: no intervals
     figures.rows(result), example_figures.example(result)

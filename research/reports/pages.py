@@ -1,0 +1,426 @@
+"""Pages that quote results: what stands between their marks is written from metrics/, not typed.
+
+    python -m research.reports.pages [--moved REVISION PAGE]
+
+A region of README.md, MODEL_CARD.md or docs/results.md begins with a line `<!-- metrics: NAME -->`
+and ends with `<!-- end -->`; NAME is one of `REGIONS`. `make repro` (of the sample) and `make
+scoreboard` write the regions; with the metrics that are committed they write what is there.
+`--moved` also writes the region `moved` of a page of the log: every judged number of REVISION's
+metrics beside today's.
+"""
+
+import argparse
+import json
+import math
+import re
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+from research.evaluation.table import LOWER, OURS, RANDOM, RANDOM_SHARED, SHARED
+from research.pipeline.records import read
+from research.reports import verdicts
+from research.reports.gather import TaskRecord
+from research.reports.lines import Against, Line, beside
+from research.reports.scoreboard.further import CONSTANTS, gap_in_words
+from research.reports.words import number
+from research.studies import block_sizes
+from research.tasks.geolocalisation import MEDOID
+from research.tasks.result import BLIND, Split
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ("README.md", "MODEL_CARD.md", "docs/results.md")
+REGION = re.compile(r"(<!-- metrics: ([\w ]+) -->\n).*?(<!-- end -->)", flags=re.S)
+LOOKS_AT_NOTHING = (*BLIND, *CONSTANTS, MEDOID)
+HEADLINES = {  # README's rows: one of each kind, and where the method loses
+    ("retrieval", "localisation_error_m"): "How far off is a photo placed in its chip? Median",
+    ("retrieval", "localisation_error_m_shifted"): "... at the shifted sites",
+    ("retrieval", "recall_at_1_site"): "Is its place found first among those of its site? Recall@1",
+    ("retrieval", "recall_at_10_site"): "... among the first ten? Recall@10",
+    ("sv-green_view", "r2"): "Green-view index from the photo, R2",
+    ("sv-weather", "accuracy"): "Weather from the photo, accuracy",
+    ("rs-landcover", "accuracy"): "Dominant land cover of a chip, accuracy",
+    ("segmentation-landcover", "miou"): "Land cover of every pixel, linear head, mIoU",
+    ("location-cities-country", "accuracy"): "Country of cities from coordinates, accuracy",
+    ("location-cities-elevation", "r2"): "Elevation of cities from coordinates, R2",
+}
+SUBJECTS = {  # what a task encodes -> heading of its table
+    "pair": "A photo and the chip around it",
+    "photo": "Photos",
+    "chip": "Chips",
+    "place": "Coordinates",
+}
+SHOWN = 6  # judged numbers of a task in the tables, beside those of the shifted places
+READINGS = ("recall_at_1_site", "recall_at_10_site", "localisation_error_m")
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The metrics files of a folder, by name ("pretrain", "benchmark/retrieval")."""
+
+    folder: Path
+    files: dict[str, dict]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Metrics":
+        names = {p: p.relative_to(folder).with_suffix("") for p in sorted(folder.rglob("*.json"))}
+        return cls(folder, {name.as_posix(): read(path) for path, name in names.items()})
+
+    @cached_property
+    def lines(self) -> dict[tuple[str, str], Line]:
+        """(task, key) -> what is judged; each task's headline first."""
+        found = {}
+        for name, numbers in self.files.items():
+            task = name.removeprefix("benchmark/")
+            for key in numbers["about"]["judged"] if task != name and "about" in numbers else ():
+                found[task, key] = line(task, key, numbers)
+        return found
+
+
+def line(task: str, key: str, numbers: dict) -> Line:
+    """What `key` of a task's metrics file holds (`research.tasks.result.Result.metrics`)."""
+    about, others = numbers["about"], numbers["others"][key]
+    what, bounds = about["judged"][key], numbers["upper_bounds"].get(key, {})
+    found = [_against(name, v, what["metric"]) for name, v in (others | bounds).items()]
+    return Line(
+        TaskRecord(task, f"benchmark@{task}", "", about["question"], about["claim"]),
+        Split(what["split"], None),
+        about["subject"],
+        what["metric"],
+        what["unit"],
+        *(numbers.get(f"{key}{end}", math.nan) for end in ("", "_low", "_high")),
+        what["n"],
+        what["clusters"],
+        what["cluster"],
+        about["data"],
+        key == next(iter(about["judged"])),
+        **beside(found, bounds, what["metric"]),
+    )
+
+
+def _against(name: str, v: dict, metric: str) -> Against:
+    value, gap, low, high = (
+        v.get(k, math.nan) for k in ("value", "difference", "difference_low", "difference_high")
+    )
+    verdict = verdicts.of(low, high, metric.startswith(LOWER))
+    return Against(name, value, gap, low, high, verdict)
+
+
+# ------------------------------------------------------------------------------ how it is written
+
+
+def show(x: Line, value: float, low: float = math.nan, high: float = math.nan) -> str:
+    """A value of a line's metric with its interval: shares of searches in percent."""
+    share = x.metric.startswith(("recall", "hit"))
+    text, *ends = (f"{v:.1%}" if share else number(v) for v in (value, low, high))
+    unit = f" {x.unit}" if x.unit else ""
+    return text + unit + (f" [{', '.join(ends)}]" if math.isfinite(low) else "")
+
+
+def ours(x: Line) -> str:
+    """Bold where it is better than untrained and than every other method, beyond the interval."""
+    text = show(x, x.value, x.low, x.high)
+    return f"**{text}**" if x.status == "supported" else text
+
+
+def other(x: Line, a: Against | None, named: bool = True) -> str:
+    """Bold where it is better than ours beyond the interval."""
+    if a is None or not math.isfinite(a.value):
+        return ""
+    text = f"{a.name} {show(x, a.value)}" if named else show(x, a.value)
+    return f"**{text}**" if a.verdict == verdicts.LOSES else text
+
+
+def blind(x: Line) -> Against | None:
+    """The best guess that looks at nothing."""
+    return next((a for a in x.others if a.name in LOOKS_AT_NOTHING), None)
+
+
+def rival(x: Line) -> Against | None:
+    """The best other method."""
+    known = (*LOOKS_AT_NOTHING, RANDOM, RANDOM_SHARED)
+    return next((a for a in x.others if a.name not in known), None)
+
+
+def bound(x: Line) -> str:
+    """The best network that was trained end to end on the labels."""
+    return f"{show(x, x.upper[0].value)} {x.upper[0].name}" if x.upper else ""
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    cells = [list(heads), *map(list, rows)]
+    used = [i for i in range(len(cells[0])) if any(row[i] for row in cells[1:])]
+    found = ["| " + " | ".join(row[i] for i in used) + " |" for row in cells]
+    return "\n".join([found[0], "|" + "---|" * len(used), *found[1:]])
+
+
+# ---------------------------------------------------------------------------------------- regions
+
+
+def headlines(metrics: Metrics) -> str:
+    """README's table."""
+    heads = (
+        "question (`task`)",
+        "data",
+        "pretrained [95%]",
+        "untrained",
+        "best guess that looks at nothing",
+        "best other method",
+        "upper bound, trained on the labels",
+    )
+    rows = [
+        (
+            f"{words} (`{x.task}`)",
+            x.data,
+            ours(x),
+            other(x, x.random, named=False),
+            other(x, blind(x)),
+            other(x, rival(x)),
+            bound(x),
+        )
+        for row, words in HEADLINES.items()
+        if (x := metrics.lines.get(row))
+    ]
+    return table(heads, rows)
+
+
+def places(metrics: Metrics) -> str:
+    """How many places the numbers stand on."""
+    found = []
+    for key in ("recall_at_1_site", "recall_at_1_site_shifted"):
+        if x := metrics.lines.get(("retrieval", key)):
+            found.append(f"{x.clusters} {x.split.name.split(',')[0]} with {x.n:,} photos")
+    pair = metrics.files["pair"]
+    return (
+        f"{pair['photos_train']:,} photos train, {pair['photos_val']:,} of validation sites decide "
+        f"what is chosen, and the numbers are of {' and '.join(found)} (synthetic)."
+    )
+
+
+def training(metrics: Metrics) -> str:
+    """What the pretraining was, and what it reached on validation sites."""
+    m = metrics.files["pretrain"]
+
+    def recall(k: int) -> str:
+        ends = (m[f"val_recall_at_{k}{end}"] for end in ("", "_low", "_high"))
+        value, low, high = (f"{v:.1%}" for v in ends)
+        return f"recall@{k} {value} [{low}, {high}]"
+
+    return (
+        f"{m['steps']:,} steps on {m['train_photos']:,} photos in {m['train_chips']:,} chips "
+        f"(synthetic, `dvc repro pretrain`). Among all {m['val_photos']:,} photos of "
+        f"{m['val_sites']} validation sites: {recall(1)}, {recall(10)}."
+    )
+
+
+def counts(metrics: Metrics) -> str:
+    """How many of all judged numbers say what."""
+    found = []
+    for what, lines in (
+        ("tasks by the number that each is judged by first", _headlines(metrics)),
+        ("judged numbers in all", list(metrics.lines.values())),
+    ):
+        said = [x.random.verdict if x.random else verdicts.NONE for x in lines]
+        words = ", ".join(
+            f"{said.count(verdict)} {word}"
+            for verdict, word in verdicts.WORDS.items()
+            if verdict in said
+        )
+        ahead = sum(any(a.verdict == verdicts.LOSES for a in x.others) for x in lines)
+        found.append(
+            f"- {len(lines)} {what}, against the same encoder untrained: {words}; another method "
+            f"is ahead beyond its interval in {ahead}."
+        )
+    return "\n".join(found)
+
+
+def _headlines(metrics: Metrics) -> list[Line]:
+    return [x for x in metrics.lines.values() if x.headline]
+
+
+def tables(metrics: Metrics) -> str:
+    """Every task: the first SHOWN of its judged numbers and those of shifted places."""
+    heads = (
+        "`task` and measure",
+        "data",
+        "places",
+        "pretrained [95%]",
+        "in the shared space (untrained)",
+        "untrained",
+        "difference [95%]",
+        "best guess that looks at nothing",
+        "best other method",
+        "upper bound",
+    )
+    found = []
+    for subject, heading in SUBJECTS.items():
+        rows, seen = [], {}
+        for x in (x for x in metrics.lines.values() if x.modality == subject):
+            seen[x.task] = seen.get(x.task, 0) + 1
+            if seen[x.task] <= SHOWN or x.split.name.startswith("shifted"):
+                rows.append(_row(x))
+        if rows:
+            found += [f"### {heading}", table(heads, rows)]
+    return "\n\n".join(found)
+
+
+def _row(x: Line) -> tuple[str, ...]:
+    shared = next((a for a in x.own if a.name == SHARED), None)
+    raw = next((a for a in x.others if a.name == RANDOM_SHARED), None)
+    r = x.random
+    gap = f"{r.amount}: {verdicts.WORDS[r.verdict]}" if r else ""
+    return (
+        f"`{x.task}` {x.metric}, {x.split.name}",
+        x.data,
+        f"{x.clusters} {x.cluster}s",
+        ours(x),
+        f"{show(x, shared.value)} ({show(x, raw.value)})" if shared and raw else "",
+        other(x, r, named=False),
+        gap,
+        other(x, blind(x)),
+        other(x, rival(x)),
+        bound(x),
+    )
+
+
+def readings(metrics: Metrics) -> str:
+    """Localisation against guesses, and the chip read in other ways."""
+    found = [metrics.lines["retrieval", key] for key in READINGS]
+    error = found[-1]
+    point = next(a for a in error.others if a.name == "random point")
+    best = blind(error)
+    said = (
+        f"A photo is placed in its chip with a median error of "
+        f"{show(error, error.value, error.low, error.high)} (synthetic): "
+        f"{error.value / point.value:.2f} of what a random point is off, and "
+        f"{error.value / best.value:.2f} of the best guess that looks at nothing ({best.name})."
+    )
+    names = [OURS, *dict.fromkeys(a.name for x in found for a in (*x.own, *x.others))]
+    rows = []
+    for name in names:
+        values = [
+            next((show(x, a.value) for a in (*x.own, *x.others) if a.name == name), "")
+            if name != OURS
+            else show(x, x.value, x.low, x.high)
+            for x in found
+        ]
+        rows.append((name, *values))
+    heads = ("who, or how the field is read", *(f"{x.metric}, {x.split.name}" for x in found))
+    return said + "\n\n" + table(heads, rows)
+
+
+def interpolation(metrics: Metrics) -> str:
+    """Implicit reading against plain interpolation (stress tests)."""
+    stress = metrics.files["stress"]
+    gaps = [g for g in stress["gaps"] if "NILI" in g["first"]]
+    about = f"{stress['photos']:,} photos, {len(stress['seeds'])} trainings each"
+    said = [f"- {gap_in_words(g)}" for g in gaps]
+    return "\n".join([f"Synthetic, {about}, `make ablate`:", "", *said])
+
+
+def behind(metrics: Metrics) -> str:
+    """Tasks that are not better than untrained, and every method that is ahead of a headline."""
+    found = []
+    for verdict in (verdicts.LOSES, verdicts.TIE, verdicts.NONE):
+        of = [x for x in _headlines(metrics) if x.random and x.random.verdict == verdict]
+        if of:
+            said = ", ".join(f"`{x.task}` ({x.data}) {x.random.amount}" for x in of)
+            found.append(f"- Against untrained, {verdicts.WORDS[verdict]}: {said}.")
+    for x in _headlines(metrics):
+        if ahead := [
+            f"{a.name} {show(x, a.value)}" for a in x.others if a.verdict == verdicts.LOSES
+        ]:
+            found.append(
+                f"- `{x.task}` ({x.metric}, {x.split.name}, {x.data}), {OURS} "
+                f"{show(x, x.value)}; ahead of it beyond the interval: {', '.join(ahead)}."
+            )
+    return "\n".join(found)
+
+
+def real_tables(metrics: Metrics) -> str:
+    """Frozen encoders of places on tables of the whole Earth, from metrics/block_sizes.json."""
+    rows = block_sizes.load(metrics.folder / "block_sizes.json")
+    split = "10"
+    mean = block_sizes.means(rows)[split].sort_values(ascending=False)
+    said = ", ".join(f"{name} {number(float(value))}" for name, value in mean.items())
+    return (
+        f"Mean R2 over {rows['task'].nunique()} columns of real tables, {split}° blocks "
+        f"(`python -m research.studies.block_sizes FOLDER`; {OURS} is the sample's model): {said}."
+    )
+
+
+def moved(metrics: Metrics, revision: str) -> str:
+    """Every judged number of another revision's metrics beside today's."""
+    rows = []
+    for (task, key), x in metrics.lines.items():
+        path = f"{revision}:metrics/benchmark/{task}.json"
+        git = ["git", "-C", str(ROOT), "show", path]
+        old = json.loads(subprocess.run(git, capture_output=True, text=True).stdout or "{}")
+        if key in old:
+            ends = (old.get(f"{key}{end}", math.nan) for end in ("", "_low", "_high"))
+            gain = [old.get(k) for k in ("gain_low", "gain_high")] if x.headline else [None, None]
+            verdict = verdicts.WORDS[verdicts.of(*gain, x.lower)] if x.headline else ""
+            now = verdicts.WORDS[x.random.verdict]
+            rows.append(
+                (
+                    f"`{task}` {x.metric}, {x.split.name}",
+                    x.data,
+                    show(x, *ends),
+                    show(x, x.value, x.low, x.high),
+                    show(x, old[f"{key}_random_init"]),
+                    show(x, x.random.value),
+                    f"{verdict} to {now}" if x.headline else now,
+                )
+            )
+    heads = (
+        "`task` and measure",
+        "data",
+        f"old ({revision})",
+        "new",
+        "untrained, old",
+        "untrained, new",
+        "against untrained",
+    )
+    return table(heads, rows)
+
+
+REGIONS = {
+    "headlines": headlines,
+    "places": places,
+    "training": training,
+    "counts": counts,
+    "tables": tables,
+    "readings": readings,
+    "interpolation": interpolation,
+    "behind": behind,
+    "real tables": real_tables,
+}
+
+
+def written(page: str, metrics: Metrics, regions: dict = REGIONS) -> str:
+    """A page's text with its regions filled in."""
+    return REGION.sub(lambda m: f"{m[1]}\n{regions[m[2]](metrics)}\n\n{m[3]}", page)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m research.reports.pages",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--moved", nargs=2, metavar=("REVISION", "PAGE"))
+    given = parser.parse_args(argv)
+    metrics = Metrics.read(ROOT / "metrics")
+    regions, pages = dict(REGIONS), [ROOT / page for page in PAGES]
+    if given.moved:
+        regions["moved"] = partial(moved, revision=given.moved[0])
+        pages.append(Path(given.moved[1]))
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(written(text, metrics, regions), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
