@@ -9,8 +9,9 @@ CoordBench's protocol on the folder's tables, blocks of 2 to 40 degrees. The wei
 `make repro` has made: the sample's, taken as they are on the sample; a folder of one's own is
 treated as `make repro DATA=` treats it. First, networks are trained on the labels of segmentation
 (`research.tasks.segmentation.upper_bounds`); what they reach on the sample is kept under version
-control in metrics/upper_bounds/, where `make repro` reads it. Finished networks and stages are
-kept, so an interrupted call goes on.
+control in metrics/upper_bounds/, where `make repro` reads it. Then towers are taught by their own
+images alone and probed beside ours (`research.tasks.rivals`; metrics/rivals/). Finished networks
+and stages are kept, so an interrupted call goes on. `--only rivals` ends there.
 """
 
 import argparse
@@ -29,9 +30,10 @@ from gairlib.model import GAIR
 from research.evaluation.table import UPPER_BOUNDS
 from research.pipeline import stages
 from research.pipeline.records import duration, read
-from research.tasks import registry
+from research.tasks import answers, registry, rivals
 from research.tasks.segmentation import upper_bounds
 from research.tasks.segmentation.landcover import LandCoverSegmentation
+from research.tasks.task import Options
 
 BLOCK_DEGREES = [2.0, 10.0, 20.0]
 PROTOCOL_DEGREES = [2.0, 10.0, 20.0, 40.0]  # of CoordBench (research.studies.block_sizes)
@@ -84,6 +86,24 @@ def train_upper_bounds(run: Path, params: dict, root: Path = stages.ROOT) -> Non
         shutil.copy(kept / f"{name}.json", run / upper_bounds.FOLDER)
 
 
+def train_rivals(run: Path, params: dict, root: Path = stages.ROOT) -> list[str]:
+    """Teach and probe the self-supervised towers that the run's tasks lack; names of those tasks.
+    The sample's files are the root's, and the run gets a copy."""
+    stages.run_dvc(run, "--wait-for-lock", "repro", "pretrain")
+    dataset = Dataset(run / params["data"]["folder"], layouts=params["data"]["layouts"])
+    options = Options(run / "outputs/pretrain/model", run / "outputs/pair")
+    is_sample = dataset.folder.resolve() == (root / "data").resolve()
+    home = root if is_sample else run
+    folders = [home / folder for folder in (answers.FOLDER, upper_bounds.FOLDER)]
+    views = rivals.Views.of(params["pretrain"], options.pairs)
+    made = rivals.make(dataset, params["tasks"], options, views, *folders)
+    if is_sample:
+        for folder in (answers.FOLDER, upper_bounds.FOLDER):
+            if (root / folder).is_dir():
+                shutil.copytree(root / folder, run / folder, dirs_exist_ok=True)
+    return made
+
+
 def stage_seconds(run: Path) -> dict[str, float]:
     """Page -> what its stage took when it ran, from the runner's records."""
     found = {path.stem: read(path).get("seconds") for path in (run / "logs/reports").glob("*.json")}
@@ -99,6 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--data", help="dataset folder (default: the sample)")
     parser.add_argument("--name", help="name below runs/ (default: the folder's name and -all)")
+    parser.add_argument("--only", choices=["rivals"], help="teach and probe the rivals, no stages")
     options = parser.parse_args(argv)
     started, code = time.monotonic(), 0
     try:
@@ -106,7 +127,12 @@ def main(argv: list[str] | None = None) -> int:
         params = yaml.safe_load((run / "params.yaml").read_text())
         print(f"{len(params['tasks'])} tasks in {run}", flush=True)
         stages.run_dvc(stages.ROOT, "--wait-for-lock", "repro", "pretrain")
-        train_upper_bounds(run, params)
+        if options.only != "rivals":
+            train_upper_bounds(run, params)
+        made = train_rivals(run, params)
+        print(f"Self-supervised rivals made for {', '.join(made) or 'no further task'}", flush=True)
+        if options.only:
+            return 0
         stages.repro(run, keep_going=True)
     except (BadInput, Missing) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -6,12 +6,16 @@ each probe seed. For location, k nearest neighbours and inverse distance weighti
 rows directly, and a ridge on the bare coordinates shows what a straight line through the globe is
 worth.
 
+Rivals that `make bench-all` has taught without labels, on the same images as ours, answer by what
+it has kept (`research.tasks.answers`).
+
 Upper bounds, no competitors of frozen features: the same tower trained end to end on the labels of
 photos or chips, from nothing ("supervised") and from our weights ("fine-tuned").
 
 Other people's published weights are read where their modality fits (GAIR everywhere, GeoCLIP and
-SatCLIP on places, CROMA on chips), through the preprocessing and input size that they were
-published with: chips are resized to 96 px (GAIR; its own grid) or 120 px (CROMA), photos to 224 px.
+SatCLIP on places, CROMA on chips, timm's ImageNet towers on photos), through the preprocessing and input size that they were
+published with: chips are resized to 96 px (GAIR; its own grid) or 120 px (CROMA), photos to 224 px
+(GAIR) or what a tower of timm's takes.
 """
 
 from collections.abc import Callable
@@ -29,6 +33,7 @@ from gairlib.embed import encode
 from gairlib.model import GAIR
 from gairlib.weights import official
 from gairlib.weights.location import load_geoclip, load_satclip
+from gairlib.weights.timm_models import load_timm
 from gairlib.weights.vit import load_croma
 from research.evaluation import features, neighbours, probes, supervised
 from research.evaluation.fit import ended
@@ -42,7 +47,7 @@ from research.evaluation.table import (
     SUPERVISED,
     UPPER_BOUNDS,
 )
-from research.tasks import trained
+from research.tasks import answers, trained
 from research.tasks.data import Places, Scheme, TaskData
 from research.tasks.task import PUBLISHED, Options
 
@@ -54,7 +59,7 @@ class Encoder:
     """A named way to guess labels: predict(train rows, test rows, scheme, seed) -> guesses.
     seeds: on how many assignments of folds it runs (None: on all), fewer where it is dear.
     held_out: whether it is left out where a split holds no place out, and another one does.
-    trained: what its trainings were like, for the notes, by scheme."""
+    trained: what its trainings were like, for the notes, by scheme. note: another sentence."""
 
     name: str
     probe: str
@@ -64,6 +69,7 @@ class Encoder:
     seeds: int | None = None
     held_out: bool = False
     trained: dict[str, list[Trained]] = field(default_factory=dict)
+    note: str = ""
 
     def answers(self, scheme: Scheme, data: TaskData, seed: int, seeds: int) -> bool:
         """Whether it runs on this assignment of folds, of `seeds` ones."""
@@ -145,6 +151,7 @@ def compared(
         found += _shared_places(data, options)
         found += [*_by_position(data, data.inputs), *_trained(data, options)]
     else:
+        found += [_kept(data, kept) for kept in answers.load(data)]
         found += _plain(data, images, model, device)
         if data.lonlat is not None:  # neighbours' labels, a rival wherever neighbours are known
             found += _by_position(data, data.lonlat)
@@ -192,6 +199,23 @@ def _trained(data: TaskData, options: Options) -> list[Encoder]:
     predictors = trained.predictors(data.inputs, data.labels, names, options.settings)
     seeds = min(options.seeds, options.trained_seeds)
     return [Encoder(n, trained.PROBE, predict, seeds=seeds) for n, predict in predictors.items()]
+
+
+def _kept(data: TaskData, kept: answers.Kept) -> Encoder:
+    """One that `make bench-all` has made, from its guesses."""
+
+    def predict(train, test, scheme, seed):
+        return kept.guesses[answers.key(data, train, test)]
+
+    return Encoder(
+        kept.name,
+        kept.probe,
+        predict,
+        data.bands,
+        kept.normalisation,
+        seeds=answers.SEEDS,
+        note=kept.note,
+    )
 
 
 def _constant(data: TaskData) -> Encoder:
@@ -294,6 +318,14 @@ def _places(load: Callable, path: str, data: TaskData, dataset: Dataset, device:
 
 
 @torch.inference_mode()
+def _imagenet(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
+    """Pooled features [n, D] of a model of timm's, of photos squashed to the size it takes."""
+    tower = load_timm(path).to(device)
+    images = encode.read_photos(dataset, data.inputs, tower.size)
+    return torch.cat([tower(x.to(device)).float().cpu() for x in images.split(64)]).numpy()
+
+
+@torch.inference_mode()
 def _croma(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
     """Mean tokens of each chip [n, D]; where a task reads positions, the tokens there, bilinear."""
     encoder = load_croma(path, size=CROMA_PX).to(device)
@@ -327,4 +359,5 @@ READERS: dict[str, tuple[tuple[str, ...], Callable]] = {
     "geoclip": (("location",), partial(_places, load_geoclip)),
     "satclip": (("location",), partial(_places, load_satclip)),
     "croma": (("rs",), _croma),
+    "imagenet": (("sv",), _imagenet),
 }

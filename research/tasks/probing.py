@@ -80,7 +80,7 @@ def measure(data: TaskData, dataset: Dataset, options: Options) -> Measured:
         table,
         judged(data),
         splits(data),
-        [*data.notes, *upper_bounds(encoders)],
+        [*data.notes, *upper_bounds(encoders), *(e.note for e in encoders if e.note)],
         {"data": data, "images": images},
         pd.concat(regions, ignore_index=True),
         fits=fits(encoders),

@@ -26,6 +26,7 @@ import pandas as pd
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing, Skipped
 from gairlib.model import GAIR
+from gairlib.weights.timm_models import DOWNLOAD
 from research.evaluation import geographic_bias
 from research.evaluation.fit import Fit
 from research.evaluation.location_training import Settings
@@ -39,6 +40,7 @@ PUBLISHED = {
     "geoclip": "GeoCLIP",
     "satclip": "SatCLIP",
     "croma": "CROMA",
+    "imagenet": "ImageNet",
 }
 UPERNETS = ("narrow", "pangaea")
 UNDEFINED = "no score of these labels is a number; a constant or values without scale may be why"
@@ -56,7 +58,7 @@ class Options:
     trained_seeds assignments of folds. upper_bounds: which networks are trained end to end on the
     labels of photos and chips (`research.evaluation.table.UPPER_BOUNDS`). upernet: the head of
     segmentation, "narrow" or "pangaea" (its channels and schedule, for a GPU). weights: others'
-    published weights, project -> file.
+    published weights, project -> file; for imagenet also "timm:NAME", which downloads.
 
     Raises BadInput for fewer than one seed or draw, unknown encoders, projects or block sizes,
     Missing for a weights file that is not there.
@@ -89,6 +91,8 @@ class Options:
                 raise BadInput(
                     f"benchmark.weights: {key!r} is unknown; there are {', '.join(PUBLISHED)}"
                 )
+            if key == "imagenet" and str(path).startswith(DOWNLOAD):
+                continue  # asked for by name
             if not path or not Path(path).is_file():
                 raise Missing(
                     f"benchmark.weights.{key}: there is no file {path!r}; name a weights "

@@ -36,7 +36,7 @@ from research.tasks.task import DEFAULTS, Measured, Options, Task
 PIXELS = 20_000  # of the training masks, for the logistic regression
 # UPerNet: its channels and its training, by `benchmark.upernet`
 UPERNETS = {"narrow": (32, Schedule()), "pangaea": (512, train.PANGAEA)}
-LINEAR, UPERNET = "linear", "UPerNet"
+LINEAR, UPERNET = upper_bounds.LINEAR, "UPerNet"
 # head -> (how the names of its metrics end, how their keys do, its name among another's encoders)
 HEADS = {LINEAR: ("", "", ", linear head"), UPERNET: (", UPerNet", "_upernet", ", UPerNet")}
 
@@ -141,7 +141,7 @@ def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> M
     for bound in bounds:
         fits[bound.name] = bound.fit
         counts = dict(n=len(places), clusters=len(bound.matrices), n_train=bound.n_train)
-        enter(split, bound.name, "", bound.matrices, probe=upper_bounds.PROBE, **counts)
+        enter(split, bound.name, bound.probe, bound.matrices, probe=bound.probe, **counts)
 
     held = len(data.splits["test"])
     notes = [*data.notes, f"{len(masks):,} training and {held:,} test tiles of {size} px"]
@@ -154,7 +154,7 @@ def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> M
         + ("trained as published with PANGAEA" if as_published else "narrower than PANGAEA's 512")
     )
     notes += [f"{name}: {how_it_ended(found)}" for name, found in fits.items()]
-    if not bounds:
+    if upper_bounds.PROBE not in {bound.probe for bound in bounds}:
         notes.append(
             "upper bounds (networks trained end to end) are not there for these tiles; "
             "`make bench-all` trains them"

@@ -5,7 +5,8 @@ weights, on all training tiles and on FEW of them. They are too dear for every r
 trains them and keeps how many pixels of each class were told as which, test site by test site, in
 metrics/upper_bounds/<task>.json, a file under version control. The benchmark's own stage reads it
 where it belongs to the same tiles (and the fine-tuned ones to the same weights), and draws the same
-sites for them as for all others.
+sites for them as for all others. Other towers that are dear to make stand in the same file, frozen
+under the linear head (`probe`; `research.tasks.rivals`).
 """
 
 import hashlib
@@ -27,14 +28,14 @@ from gairlib.model import GAIR
 from research.evaluation import stats
 from research.evaluation.fit import Fit
 from research.evaluation.table import END_TO_END
-from research.tasks.segmentation import scores, train
+from research.tasks.segmentation import linear, scores, train
 from research.tasks.segmentation.data import SegmentationData, load
 from research.tasks.segmentation.heads import LinearHead, UNet
 from research.tasks.segmentation.train import Schedule, Tiles
 
 FOLDER = Path("metrics/upper_bounds")
 FEW = 100  # tiles
-PROBE = END_TO_END
+PROBE, LINEAR = END_TO_END, "linear"
 UNET, SCRATCH, FINE_TUNED = "U-Net, supervised", "tower, supervised", "tower, fine-tuned"
 # Chosen on validation tiles of the sample's training sites
 SCHEDULES = {
@@ -58,12 +59,14 @@ class Tower(nn.Module):
 
 @dataclass(frozen=True)
 class Bound:
-    """One network: what it is, tiles that taught, how its training went, confusions [G, K, K]."""
+    """One network: what it is, tiles that taught, how its training went, confusions [G, K, K]; its
+    probe, which is a head's name where the tower is frozen."""
 
     name: str
     n_train: int
     fit: Fit
     matrices: np.ndarray
+    probe: str = PROBE
 
 
 def networks(model: GAIR, classes: int, size: int) -> dict[str, Callable[[], nn.Module]]:
@@ -117,6 +120,39 @@ def make(
     return list(found.values())
 
 
+def probe(
+    data: SegmentationData,
+    model: GAIR,
+    tower: GAIR,
+    name: str,
+    folder: Path = FOLDER,
+    device: str = "cpu",
+) -> Bound:
+    """Solve the linear head on the frozen tokens of another tower than `model`'s, and keep what it
+    reaches with the networks: no upper bound, but as dear to make."""
+    loaded = {s: load(data, s) for s in ("train", "val", "test") if s in data.splits}
+    masks, truth, count = loaded["train"][1], loaded["test"][1], len(data.classes)
+    tiles = {
+        split: Tiles(train.features(tower, x, layers=1, device=device), y, data.splits[split].clusters)
+        for split, (x, y) in loaded.items()
+    }
+    head, ended, _ = linear.fit(tiles["train"], count, seed=0, validation=tiles.get("val"))
+    guess = train.predict(head, tiles["test"].inputs, device=device)
+    codes, _ = stats.encode_clusters(data.splits["test"].clusters)
+    bound = Bound(name, len(masks), ended, scores.confusion(truth, guess, codes, count), LINEAR)
+    found = {known.name: known for known in kept(data, model, truth, masks, folder)}
+    _save(folder / f"{data.name}.json", data, model, truth, masks, found | {name: bound})
+    return bound
+
+
+def of(data: SegmentationData, model: GAIR, folder: Path = FOLDER) -> list[Bound]:
+    """`kept` for a set that is not in memory."""
+    if not (folder / f"{data.name}.json").is_file():
+        return []
+    (_, masks), (_, truth) = load(data, "train"), load(data, "test")
+    return kept(data, model, truth, masks, folder)
+
+
 def kept(
     data: SegmentationData, model: GAIR, truth: np.ndarray, masks: np.ndarray, folder: Path = FOLDER
 ) -> list[Bound]:
@@ -135,6 +171,7 @@ def kept(
             bound["n_train"],
             Fit(**bound["fit"] | {"curve": tuple(map(tuple, bound["fit"]["curve"]))}),
             np.array(bound["matrices"], dtype=float),
+            bound.get("probe", PROBE),
         )
         for name, bound in record["networks"].items()
         if same or not name.startswith(FINE_TUNED)
@@ -151,6 +188,7 @@ def _save(path: Path, data, model: GAIR, truth, masks, found: dict[str, Bound]) 
                 "n_train": bound.n_train,
                 "fit": asdict(bound.fit),
                 "matrices": bound.matrices.astype(int).tolist(),
+                "probe": bound.probe,
             }
             for name, bound in found.items()
         },

@@ -1,0 +1,98 @@
+"""Any model of timm's with weights that others trained, as a frozen tower: photos -> features."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import timm
+import torch
+from timm.data import resolve_data_config
+from torch import Tensor, nn
+
+from gairlib.errors import BadInput, Missing
+from gairlib.weights.read import check, read
+
+DOWNLOAD = "timm:"  # before a model's name: fetch its weights
+
+
+class TimmTower(nn.Module):
+    """Photos uint8 [B, 3, size, size] -> the model's pooled features [B, width], in the scale that
+    the weights were trained with. size: pixels; name: timm's."""
+
+    def __init__(self, name: str, model: nn.Module, about: dict) -> None:
+        super().__init__()
+        found = resolve_data_config(about, model=model)
+        self.name, self.model, self.size = name, model, int(found["input_size"][-1])
+        self.register_buffer("mean", 255 * torch.tensor(found["mean"])[:, None, None])
+        self.register_buffer("std", 255 * torch.tensor(found["std"])[:, None, None])
+
+    def forward(self, photos: Tensor) -> Tensor:
+        return self.model((photos.to(self.mean) - self.mean) / self.std)
+
+
+def load_timm(weights: str | Path) -> TimmTower:
+    """A model of timm's in eval mode, without its classifier.
+
+    Source: huggingface/pytorch-image-models (code under Apache 2.0; each model's weights have a
+    licence of their own, on its hub page). weights: a file, model.safetensors beside the
+    config.json of timm's hub, or one that bears the model's name (resnet50.a1_in1k.safetensors,
+    tf_efficientnet_lite0.pth). Or "timm:resnet50.a1_in1k", which downloads: nothing else does.
+    Every tensor but the classifier's must be there.
+    """
+    if str(weights).startswith(DOWNLOAD):
+        name = str(weights).removeprefix(DOWNLOAD)
+        return TimmTower(name, _downloaded(name), {}).eval()
+    path = Path(weights)
+    content, source = read(path)
+    name, about = _named(path)
+    model = timm.create_model(name, pretrained=False, num_classes=0)
+    state = content.get("state_dict", content.get("model", content))
+    heads = model.pretrained_cfg.get("classifier") or ()
+    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+    state = {
+        k: v
+        for k, v in state.items()
+        if not k.startswith(tuple(f"{head}." for head in heads)) and not _counts(k)
+    }
+    own = {k: v for k, v in model.state_dict().items() if not _counts(k)}
+    check(state, {k: tuple(v.shape) for k, v in own.items()}, source, f"timm's {name}")
+    model.load_state_dict(state, strict=False)
+    return TimmTower(name, model, about).eval()
+
+
+def _counts(name: str) -> bool:
+    """Whether a tensor counts batch norm's batches, which some files leave out."""
+    return name.endswith("num_batches_tracked")
+
+
+def _named(path: Path) -> tuple[str, dict]:
+    """The model of a file, and what its config.json says of the inputs."""
+    config = path.with_name("config.json")
+    if config.is_file():
+        about = json.loads(config.read_text(encoding="utf-8"))
+        if timm.is_model(str(about.get("architecture"))):
+            inputs = about.get("pretrained_cfg", {})
+            return about["architecture"], {
+                k: tuple(inputs[k]) for k in ("input_size", "mean", "std") if k in inputs
+            }
+    name = path.name.removesuffix(path.suffix)
+    if timm.is_model(name.split(".")[0]):
+        return name, {}
+    raise BadInput(
+        f"{path}: no model of timm's is called {name!r}, and no config.json beside it names one in "
+        "`architecture`; give the file the model's name, as in resnet50.a1_in1k.safetensors"
+    )
+
+
+def _downloaded(name: str) -> nn.Module:
+    """timm's model with the weights of its hub."""
+    if not timm.is_model(name.split(".")[0]):
+        raise BadInput(f"{DOWNLOAD}{name}: timm has no model {name.split('.')[0]!r}")
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=0)
+    except Exception as error:  # whatever the network, the hub or its client raises
+        raise Missing(
+            f"{DOWNLOAD}{name}: the weights could not be downloaded ({type(error).__name__}); "
+            "where there is no network, name a file that holds them"
+        ) from error

@@ -1,0 +1,96 @@
+"""Guesses of encoders that are too dear for every run, kept under version control.
+
+`make bench-all` makes them (`research.tasks.rivals`), one file a task in metrics/rivals/. The
+benchmark's own stage reads what belongs to its examples, and scores it as it scores the others: the
+same rows, sites and draws, so that differences are paired. A fold is known by its rows and all their
+labels; where any of them is another, nothing is shown. Pixels do not count: another machine may
+render them a digital number off. Guesses are of the first probe seed, and numbers have four digits.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gairlib.files import atomic_write
+from research.tasks.data import Scheme, TaskData
+
+FOLDER = Path("metrics/rivals")
+SEEDS = 1
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One encoder's guesses by fold, and what its row says: name, probe, normalisation, a note."""
+
+    name: str
+    probe: str
+    normalisation: str
+    note: str
+    guesses: dict[str, np.ndarray]
+
+
+def key(data: TaskData, train: np.ndarray, test: np.ndarray) -> str:
+    """Of a fold: 16 hex digits."""
+    found = hashlib.sha256()
+    for values in (train, test, data.labels[train].astype(str), data.labels[test].astype(str)):
+        found.update(f"{values.dtype.str} {values.shape}".encode())
+        found.update(np.ascontiguousarray(values).data)
+    return found.hexdigest()[:16]
+
+
+def folds(data: TaskData) -> Iterator[tuple[Scheme, int, np.ndarray, np.ndarray]]:
+    """(scheme, seed, training rows, test rows) of all that is asked of a kept encoder, the shifted
+    rows behind those that a fold tests."""
+    for scheme in data.schemes:
+        for seed in range(SEEDS):
+            for train, test in scheme.folds(seed):
+                if scheme.shifted is not None:
+                    test = np.concatenate([test, scheme.shifted])
+                yield scheme, seed, train, test
+
+
+def load(data: TaskData, folder: Path = FOLDER) -> list[Kept]:
+    """The encoders whose guesses are there for every fold of a task's examples."""
+    path = folder / f"{data.name}.json"
+    if not path.is_file():
+        return []
+    asked = {key(data, train, test) for _, _, train, test in folds(data)}
+    found = []
+    for name, about in json.loads(path.read_text(encoding="utf-8")).items():
+        if asked <= about["guesses"].keys():
+            classes = about["classes"]
+            guesses = {
+                fold: np.array(values) if classes is None else np.array(classes)[values]
+                for fold, values in about["guesses"].items()
+            }
+            row = {k: about[k] for k in ("probe", "normalisation", "note")}
+            found.append(Kept(name, guesses=guesses, **row))
+    return found
+
+
+def save(task: str, found: Sequence[Kept], folder: Path = FOLDER) -> None:
+    """Write a task's file: classes once, and their numbers or four digits for each row."""
+    record = {}
+    for kept in found:
+        together = np.concatenate(list(kept.guesses.values()))
+        numbers = together.dtype.kind in "fiu"
+        classes = None if numbers else np.unique(together).tolist()
+        record[kept.name] = {
+            "probe": kept.probe,
+            "normalisation": kept.normalisation,
+            "note": kept.note,
+            "classes": classes,
+            "guesses": {
+                fold: [float(f"{v:.4g}") for v in values.tolist()]
+                if numbers
+                else np.searchsorted(classes, values).tolist()
+                for fold, values in kept.guesses.items()
+            },
+        }
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / f"{task}.json") as part:
+        Path(part).write_text(json.dumps(record) + "\n", encoding="utf-8")
