@@ -5,8 +5,8 @@ rivals in GAIR's own evaluation: two changed views of each image; the tower with
 predictor looks for the other view among the batch's, which a slowly following copy of tower and
 projector encodes. No label, no position, no other view of the place is seen.
 
-Written here, for it is ten lines: lightly and solo-learn bring Lightning, torchvision's transforms
-and a command line of their own with them. The views are those of our own pretraining
+Written here, for it is ten lines: lightly would bring Hydra, an older pydantic and a client of its
+own service with them. The views are those of our own pretraining
 (`gairlib.train.augment`) with crops beside them. Where we differ from the paper: batches are small
 (there is no queue, as in the paper), and projector and predictor are as wide as small towers need.
 """
@@ -32,7 +32,7 @@ WIDTH, OUT = 512, 128  # of projector and predictor
 class Schedule:
     """batch: images, each seen twice a step. crop: least share of an image's side that a view
     keeps; jitter: of colours and bands. momentum: of the copy, which rises to 1 along a cosine.
-    Chosen on validation sites (docs/choices.md)."""
+    Set beforehand, not tuned (docs/choices.md)."""
 
     batch: int = 32
     lr: float = 1e-3

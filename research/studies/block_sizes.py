@@ -33,8 +33,9 @@ from research.evaluation.splits import block_count
 from research.evaluation.table import OURS, RANDOM, SHARED
 from research.tasks import registry, trained
 from research.tasks.data import FOLDS, Scheme, TaskData, random_folds
-from research.tasks.encoders import Encoder, linear, near, published
+from research.tasks.encoders import Encoder, linear, near
 from research.tasks.location import BLOCK_DEGREES, Location, blocked
+from research.tasks.others import published
 from research.tasks.probing import guesses
 from research.tasks.task import Options
 

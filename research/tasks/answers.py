@@ -2,9 +2,10 @@
 
 `make bench-all` makes them (`research.tasks.rivals`), one file a task in metrics/rivals/. The
 benchmark's own stage reads what belongs to its examples, and scores it as it scores the others: the
-same rows, sites and draws, so that differences are paired. A fold is known by its rows and all their
-labels; where any of them is another, nothing is shown. Pixels do not count: another machine may
-render them a digital number off. Guesses are of the first probe seed, and numbers have four digits.
+same rows, sites and draws, so that differences are paired. A fold is known by its rows and all
+their labels; where any of them is another, nothing is shown. Pixels do not count: another machine
+may render them a digital number off. Guesses are of the first probe seed, and numbers have four
+digits.
 """
 
 import hashlib

@@ -12,29 +12,19 @@ it has kept (`research.tasks.answers`).
 Upper bounds, no competitors of frozen features: the same tower trained end to end on the labels of
 photos or chips, from nothing ("supervised") and from our weights ("fine-tuned").
 
-Other people's published weights are read where their modality fits (GAIR everywhere, GeoCLIP and
-SatCLIP on places, CROMA on chips, timm's ImageNet towers on photos), through the preprocessing and input size that they were
-published with: chips are resized to 96 px (GAIR; its own grid) or 120 px (CROMA), photos to 224 px
-(GAIR) or what a tower of timm's takes.
+Other people's published weights are read where their modality fits (`research.tasks.others`).
 """
 
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from gairlib import geo, preprocess
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.model import GAIR
-from gairlib.weights import official
-from gairlib.weights.location import load_geoclip, load_satclip
-from gairlib.weights.timm_models import load_timm
-from gairlib.weights.vit import load_croma
 from research.evaluation import features, neighbours, probes, supervised
 from research.evaluation.fit import ended
 from research.evaluation.supervised import Trained
@@ -49,9 +39,8 @@ from research.evaluation.table import (
 )
 from research.tasks import answers, trained
 from research.tasks.data import Places, Scheme, TaskData
-from research.tasks.task import PUBLISHED, Options
-
-CROMA_PX = 120
+from research.tasks.others import published
+from research.tasks.task import Options
 
 
 @dataclass(frozen=True)
@@ -288,76 +277,3 @@ def _by_position(data: TaskData, lonlat: np.ndarray) -> list[Encoder]:
     straight = linear("coordinates", data, neighbours.sphere(lonlat), of_inputs=False)
     near_by = [near(data, lonlat, name) for name in neighbours.NEIGHBOURS]
     return [*near_by, replace(straight, bands="")]
-
-
-# ----------------------------------------------------------------------------- published weights
-
-
-def published(
-    data: TaskData, dataset: Dataset, options: Options
-) -> list[tuple[str, str, np.ndarray]]:
-    """(name, preprocessing, features [n, D]) of every encoder that reads this task's inputs."""
-    how, found = "" if data.modality == "location" else "published", []
-    for key, path in options.weights.items():
-        modalities, read = READERS[key]
-        if data.modality in modalities:
-            found.append((PUBLISHED[key], how, read(path, data, dataset, options.device)))
-    return found
-
-
-def _gair(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
-    model = official.load_official(path)
-    return features.of_task(data, model, _photos(data, dataset, model), device)
-
-
-@torch.inference_mode()
-def _places(load: Callable, path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
-    """Float32 [n, D] of the task's places by an encoder of (lon, lat)."""
-    encoder, places = load(path).to(device), geo.as_float64(data.inputs)
-    return torch.cat([encoder(x.to(device)).float().cpu() for x in places.split(4096)]).numpy()
-
-
-@torch.inference_mode()
-def _imagenet(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
-    """Pooled features [n, D] of a model of timm's, of photos squashed to the size it takes."""
-    tower = load_timm(path).to(device)
-    images = encode.read_photos(dataset, data.inputs, tower.size)
-    return torch.cat([tower(x.to(device)).float().cpu() for x in images.split(64)]).numpy()
-
-
-@torch.inference_mode()
-def _croma(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
-    """Mean tokens of each chip [n, D]; where a task reads positions, the tokens there, bilinear."""
-    encoder = load_croma(path, size=CROMA_PX).to(device)
-    at = data.inputs if isinstance(data.inputs, Places) else None
-    chips = data.inputs if at is None else at.chips
-    prep, parts, batch = preprocess.get("published"), [], 32
-    for start in range(0, len(chips), batch):
-        dn = torch.from_numpy(np.asarray(chips[start : start + batch], dtype=np.float32))
-        got = encoder(prep.rs(dn, CROMA_PX).to(device))
-        if at is None:
-            parts.append(got.pooled.float().cpu())
-            continue
-        for k in range(len(dn)):
-            xy = torch.from_numpy(at.xy[at.chip == start + k]).to(got.grid)[None, None]
-            read = torch.nn.functional.grid_sample(
-                got.grid[k : k + 1].movedim(3, 1), xy, align_corners=False, padding_mode="border"
-            )
-            parts.append(read[0, :, 0].T.float().cpu())
-    values = torch.cat(parts).numpy()
-    if at is None:
-        return values
-    order = np.concatenate([np.flatnonzero(at.chip == c) for c in range(len(chips))])
-    out = np.empty_like(values)
-    out[order] = values
-    return out
-
-
-# project -> (what it reads, its reader)
-READERS: dict[str, tuple[tuple[str, ...], Callable]] = {
-    "gair": (("rs", "sv", "location"), _gair),
-    "geoclip": (("location",), partial(_places, load_geoclip)),
-    "satclip": (("location",), partial(_places, load_satclip)),
-    "croma": (("rs",), _croma),
-    "imagenet": (("sv",), _imagenet),
-}

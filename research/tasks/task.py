@@ -40,6 +40,7 @@ PUBLISHED = {
     "geoclip": "GeoCLIP",
     "satclip": "SatCLIP",
     "croma": "CROMA",
+    "galileo": "Galileo",
     "imagenet": "ImageNet",
 }
 UPERNETS = ("narrow", "pangaea")

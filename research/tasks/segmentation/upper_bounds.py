@@ -133,7 +133,9 @@ def probe(
     loaded = {s: load(data, s) for s in ("train", "val", "test") if s in data.splits}
     masks, truth, count = loaded["train"][1], loaded["test"][1], len(data.classes)
     tiles = {
-        split: Tiles(train.features(tower, x, layers=1, device=device), y, data.splits[split].clusters)
+        split: Tiles(
+            train.features(tower, x, layers=1, device=device), y, data.splits[split].clusters
+        )
         for split, (x, y) in loaded.items()
     }
     head, ended, _ = linear.fit(tiles["train"], count, seed=0, validation=tiles.get("val"))

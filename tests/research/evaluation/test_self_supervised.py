@@ -76,7 +76,7 @@ def test_a_tower_learns_to_tell_its_images_apart(kind):
     assert torch.equal(torch.random.get_rng_state(), state)  # the global state stays
     assert len(losses) == 60
     blind = 4 * schedule.temperature * math.log(16)  # both directions, guessing
-    assert np.mean(losses[:3]) > 0.8 * blind and np.mean(losses[-5:]) < 0.6 * blind
+    assert losses[0] > 0.8 * blind and np.mean(losses[-5:]) < 0.4 * blind
     moved, still = getattr(model, changed).state_dict(), getattr(model, same).state_dict()
     old = getattr(before, changed).state_dict()
     assert any(not torch.equal(moved[k], old[k]) for k in old)

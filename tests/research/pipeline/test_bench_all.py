@@ -41,6 +41,30 @@ def test_parameters_of_everything(root, tiny, tmp_path, own):
     assert (params["pretrain"]["min_pairs"] == bench_all.NEVER) != own
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_the_samples_rivals_are_kept_in_the_root_and_a_folders_own_in_its_run(
+    root, tiny, tmp_path, monkeypatch, own
+):
+    def make(dataset, tasks, options, views, folder, segmentation):
+        assert views == "as pretraining" and options.pairs == run / "outputs/pair"
+        folder.mkdir(parents=True)
+        (folder / f"{dataset.name}.json").write_text("{}")
+        return tasks[:1]
+
+    folder = shutil.copytree(tiny, tmp_path / "theirs") if own else None
+    run = bench_all.prepare(folder, root=root)
+    params = yaml.safe_load((run / "params.yaml").read_text())
+    params["data"]["folder"] = str(folder or root / "data")
+    monkeypatch.setattr(bench_all.stages, "run_dvc", lambda *arguments: None)
+    monkeypatch.setattr(bench_all.rivals, "make", make)
+    monkeypatch.setattr(bench_all.rivals.Views, "of", lambda pretrain, pairs: "as pretraining")
+    assert bench_all.train_rivals(run, params, root) == params["tasks"][:1]
+    assert len(list((run / "metrics/rivals").glob("*.json"))) == 1
+    assert (root / "metrics/rivals").is_dir() or own
+    if own:
+        assert not list(root.glob("metrics/rivals/theirs*.json"))
+
+
 def test_seconds_are_those_of_the_records(tmp_path):
     (tmp_path / "logs/reports").mkdir(parents=True)
     (tmp_path / "logs/reports/60-a.json").write_text('{"seconds": 12.5}')

@@ -13,7 +13,7 @@ from gairlib.errors import BadInput, Missing
 from research.evaluation import features
 from research.evaluation.neighbours import NEAREST
 from research.evaluation.table import OURS, RANDOM, RANDOM_SHARED, SHARED
-from research.tasks import encoders
+from research.tasks import encoders, others
 from research.tasks.data import Places, TaskData, random_folds
 from research.tasks.probing import guesses
 from research.tasks.street import Street
@@ -33,17 +33,17 @@ def test_croma_reads_chips_and_positions(tmp_path):
             "t", "rs", "regression", "y", inputs, np.zeros(n), np.arange(n), "site", [], True
         )
 
-    (row,) = encoders.published(data(chips, 3), None, croma)
+    (row,) = others.published(data(chips, 3), None, croma)
     assert row[:2] == ("CROMA", "published") and row[2].shape == (3, 16)
     chip = np.array([2, 0, 0, 1, 2])
-    (row,) = encoders.published(data(Places(chips, chip, xy), 5), None, croma)
+    (row,) = others.published(data(Places(chips, chip, xy), 5), None, croma)
     one = Places(chips[[2]], np.zeros(1, int), xy[:1])
-    (alone,) = encoders.published(data(one, 1), None, croma)
+    (alone,) = others.published(data(one, 1), None, croma)
     np.testing.assert_allclose(row[2][0], alone[2][0], atol=1e-5)
     location = TaskData(
         "t", "location", "regression", "y", xy, np.zeros(5), np.arange(5), "block", [], True
     )
-    assert encoders.published(location, None, croma) == []
+    assert others.published(location, None, croma) == []
 
 
 def test_weights_that_are_not_there_are_named(tmp_path):

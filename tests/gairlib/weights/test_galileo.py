@@ -1,0 +1,127 @@
+"""Galileo: the published names and shapes, and its forward pass written out a second time."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gairlib.errors import BadInput
+from gairlib.weights.galileo import MEAN, STD, load_galileo
+
+GROUPS = {"S1": 2, "S2_RGB": 3, "S2_Red_Edge": 3, "S2_NIR_10m": 1, "S2_NIR_20m": 1}
+GROUPS |= {"S2_SWIR": 2, "NDVI": 1}
+
+
+def published(width=32, depth=2, seed=0):
+    """A random state dict with the names and shapes of encoder.pt, the unused ones among them."""
+    quarter, shapes = width // 4, {"norm.weight": (width,), "norm.bias": (width,)}
+    shapes |= {"pos_embed": (24, quarter), "month_embed.weight": (12, quarter)}
+    shapes |= {"s_t_channel_embed": (7, quarter), "sp_channel_embed": (3, quarter)}
+    shapes |= {"t_channel_embed": (3, quarter), "st_channel_embed": (4, quarter)}
+    for name, bands in GROUPS.items():
+        shapes[f"space_time_embed.{name}.proj.weight"] = (width, bands, 8, 8)
+        shapes[f"space_time_embed.{name}.proj.bias"] = (width,)
+    for i in range(depth):
+        for name in ("attn.q", "attn.k", "attn.v", "attn.proj"):
+            shapes[f"blocks.{i}.{name}.weight"] = (width, width)
+            shapes[f"blocks.{i}.{name}.bias"] = (width,)
+        for name in ("norm1", "norm2"):
+            shapes |= {f"blocks.{i}.{name}.{kind}": (width,) for kind in ("weight", "bias")}
+        shapes |= {f"blocks.{i}.mlp.fc1.weight": (4 * width, width)}
+        shapes |= {f"blocks.{i}.mlp.fc1.bias": (4 * width,)}
+        shapes |= {f"blocks.{i}.mlp.fc2.weight": (width, 4 * width)}
+        shapes |= {f"blocks.{i}.mlp.fc2.bias": (width,)}
+    shapes |= {"static_embed.location.weight": (width, 3), "static_embed.location.bias": (width,)}
+    generator = torch.Generator().manual_seed(seed)
+    return {k: 0.2 * torch.randn(size, generator=generator) for k, size in shapes.items()}
+
+
+def forward(state, dn, heads, month):
+    """Tokens of each patch and group [B, h, w, 6, D], one patch and one token at a time."""
+    w = {k: v.double() for k, v in state.items()}
+    b, side, width = len(dn), dn.shape[-1] // 8, w["norm.weight"].numel()
+    x = dn.double()
+    scaled = torch.stack(
+        [(x[:, c] - MEAN[c] + 2 * STD[c]) / (4 * STD[c]) for c in range(10)]
+        + [(x[:, 6] - x[:, 2]) / (x[:, 6] + x[:, 2])],
+        1,
+    )
+    channels = {"S2_RGB": [0, 1, 2], "S2_Red_Edge": [3, 4, 5], "S2_NIR_10m": [6]}
+    channels |= {"S2_NIR_20m": [7], "S2_SWIR": [8, 9], "NDVI": [10]}
+    eighth = width // 8
+    omega = [1 / 10000 ** (i / eighth / 2.0) for i in range(eighth // 2)]
+
+    def waves(place):
+        angles = torch.tensor([place * o for o in omega], dtype=torch.float64)
+        return torch.cat([angles.sin(), angles.cos()])
+
+    tokens = []
+    for row in range(side):
+        for column in range(side):
+            patch = scaled[:, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+            for group, (name, bands) in enumerate(channels.items(), 1):
+                kernel = w[f"space_time_embed.{name}.proj.weight"]
+                token = torch.einsum("bchw,dchw->bd", patch[:, bands], kernel)
+                token = token + w[f"space_time_embed.{name}.proj.bias"]
+                where = [w["s_t_channel_embed"][group], w["pos_embed"][0]]
+                where += [w["month_embed.weight"][month - 1], waves(8 * column), waves(8 * row)]
+                tokens.append(token + torch.cat(where))
+    x = torch.stack(tokens, 1)
+    for i in range(max(int(k.split(".")[1]) for k in w if k.startswith("blocks")) + 1):
+        p = {
+            k.removeprefix(f"blocks.{i}."): v for k, v in w.items() if k.startswith(f"blocks.{i}.")
+        }
+
+        def linear(name, y, p=p):
+            return y @ p[f"{name}.weight"].T + p[f"{name}.bias"]
+
+        y = F.layer_norm(x, (width,), p["norm1.weight"], p["norm1.bias"], 1e-5)
+        q, k, v = (
+            linear(f"attn.{part}", y).unflatten(2, (heads, -1)).transpose(1, 2) for part in "qkv"
+        )
+        weights = (q @ k.transpose(2, 3) / (width // heads) ** 0.5).softmax(-1)
+        x = x + linear("attn.proj", (weights @ v).transpose(1, 2).flatten(2))
+        y = F.layer_norm(x, (width,), p["norm2.weight"], p["norm2.bias"], 1e-5)
+        x = x + linear("mlp.fc2", F.gelu(linear("mlp.fc1", y)))
+    x = F.layer_norm(x, (width,), w["norm.weight"], w["norm.bias"], 1e-5)
+    return x.reshape(b, side, side, 6, width)
+
+
+def test_tokens_are_those_of_the_published_forward_pass():
+    state = published()
+    dn = torch.randint(100, 5000, (2, 10, 24, 24), generator=torch.Generator().manual_seed(1))
+    expected = forward(state, dn, heads=4, month=3)
+    encoder = load_galileo(state, heads=4, month=3).double()
+    with torch.inference_mode():
+        found = encoder(dn)
+    torch.testing.assert_close(found.grid, expected.mean(3), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.pooled, expected.flatten(1, 3).mean(1), rtol=1e-4, atol=1e-4)
+    assert "space_time_embed.S1.proj.weight" in encoder.unused_tensors
+    assert {"sp_channel_embed", "static_embed.location.bias"} <= set(encoder.unused_tensors)
+
+
+def test_heads_come_from_the_file_beside_it_and_faults_are_named(tmp_path):
+    path = tmp_path / "encoder.pt"
+    torch.save(
+        {k.replace("blocks.", "blocks.backbone.", 1): v for k, v in published().items()}, path
+    )
+    with pytest.raises(BadInput, match="heads"):
+        load_galileo(path)
+    about = {"model": {"encoder": {"num_heads": 8}}}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    encoder = load_galileo(path)
+    assert encoder.blocks[0].attn.num_heads == 8 and not encoder.training
+    for shape in ((1, 12, 16, 16), (1, 10, 20, 20), (1, 10, 16, 8)):
+        with pytest.raises(BadInput, match="Galileo"):
+            encoder(torch.ones(shape))
+    state = published()
+    del state["blocks.1.attn.k.bias"]
+    with pytest.raises(BadInput, match="blocks.1.attn.k.bias is missing"):
+        load_galileo(state, heads=4)
+
+
+def test_land_without_light_has_no_ndvi_and_no_nan():
+    encoder = load_galileo(published(), heads=4)
+    assert torch.isfinite(encoder(torch.zeros(1, 10, 8, 8)).pooled).all()
+    assert encoder.inputs(torch.zeros(1, 10, 8, 8))[0, 10].abs().max() == 0
