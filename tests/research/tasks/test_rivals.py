@@ -65,7 +65,8 @@ def test_a_rival_is_taught_once_and_probed_as_ours_are(
 ):
     """A label of photos and segmentation, through the benchmarks' own tables."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmark, "SCHEDULE", train.Schedule(steps=3, batch=2, every=1))
+    fast = train.Schedule(steps=3, batch=2, every=1)
+    monkeypatch.setattr(benchmark, "UPERNETS", {"narrow": (32, fast)})
     options = Options(embedded[2] / "model", pairs, seeds=2, bootstrap=20)
     tasks, views = ["sv-green_view", "segmentation-landcover", "retrieval"], Views(64, 64)
     assert rivals.make(mapped, tasks, options, views) == tasks[:2]
