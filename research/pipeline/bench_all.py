@@ -133,6 +133,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"Self-supervised rivals made for {', '.join(made) or 'no further task'}", flush=True)
         if options.only:
             return 0
+        prepare(options.data, options.name)  # stages depend on what was made just now
         stages.repro(run, keep_going=True)
     except (BadInput, Missing) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -17,7 +17,8 @@ def project(tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, root)
-    for name in ("notebooks", "gairlib", "research"):
+    (root / "metrics").mkdir()
+    for name in ("notebooks", "gairlib", "research", "metrics/rivals", "metrics/upper_bounds"):
         (root / name).symlink_to(ROOT / name)
     return root
 
