@@ -21,6 +21,7 @@ import sys
 import time
 from pathlib import Path
 
+import torch
 import yaml
 
 from gairlib.data.dataset import Dataset
@@ -91,7 +92,8 @@ def train_rivals(run: Path, params: dict, root: Path = stages.ROOT) -> list[str]
     The sample's files are the root's, and the run gets a copy."""
     stages.run_dvc(run, "--wait-for-lock", "repro", "pretrain")
     dataset = Dataset(run / params["data"]["folder"], layouts=params["data"]["layouts"])
-    options = Options(run / "outputs/pretrain/model", run / "outputs/pair")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    options = Options(run / "outputs/pretrain/model", run / "outputs/pair", device=device)
     is_sample = dataset.folder.resolve() == (root / "data").resolve()
     home = root if is_sample else run
     folders = [home / folder for folder in (answers.FOLDER, upper_bounds.FOLDER)]

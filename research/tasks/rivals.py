@@ -63,23 +63,23 @@ def make(
 ) -> list[str]:
     """Teach the towers and probe them on those of the tasks that lack them; names of what was made.
     Tasks on places, and folders without pairs to learn from, have none."""
-    lacking = [
-        (task, data)
-        for task in (registry.get(name, dataset) for name in tasks)
-        if (data := _examples(task, dataset, options)) is not None
-        and not _there(data, options, folder, segmentation)
-    ]
-    model = taught(dataset, options, views) if lacking else None
-    if model is None:
-        return []
-    for task, data in lacking:
+    model, made = None, []
+    for name in tasks:
+        task = registry.get(name, dataset)
+        data = _examples(task, dataset, options)
+        if data is None or _there(data, options, folder, segmentation):
+            continue
+        model = taught(dataset, options, views) if model is None else model
+        if model is None:
+            break
         if isinstance(task, SegmentationTask):
             upper_bounds.probe(data, options.model, model, NAME, segmentation, options.device)
         else:
             found = [kept for kept in answers.load(data, folder) if kept.name != NAME]
             kept = probed(data, dataset, model, options.device, note(views))
             answers.save(data.name, [*found, kept], folder)
-    return [task.name for task, _ in lacking]
+        made.append(name)
+    return made
 
 
 def _examples(task, dataset: Dataset, options: Options):
@@ -99,9 +99,9 @@ def _there(data, options: Options, folder: Path, segmentation: Path) -> bool:
 
 def taught(dataset: Dataset, options: Options, views: Views, models: Path = MODELS) -> GAIR | None:
     """A model whose chip and photo towers learnt from the training sites' images alone; None where
-    there are no pairs. What was taught before from the same images is read back."""
+    there are no two of each. What was taught before from the same images is read back."""
     chips, photos = images(dataset, options)
-    if not len(chips):
+    if min(len(chips), len(photos)) < 2:  # nothing to tell an image from
         return None
     config, device = options.model.config, options.device
     model = encode.random_init(config, 0)

@@ -31,6 +31,7 @@ BY_NAME = {
     "research/figures/embeddings.py": "shows held-out photos",
     "research/figures/pairing.py": "a colour for each split",
     "research/maps/explore.py": "shows a held-out scene",
+    "research/reports/pages.py": "shows the numbers of shifted places",
     "research/sample/sites.py": "makes the splits",
     "research/sample/learnability.py": "what the sample's photos tell, before any training",
     "notebooks/60-benchmark-one-task.ipynb": "runs a benchmark",
