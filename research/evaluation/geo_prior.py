@@ -45,7 +45,7 @@ class Schedule:
     """How a head is trained: the rate waits until photos that are left out are predicted no better
     for `patience` looks, falls, and after `plateaus` falls training ends; `steps` is a limit."""
 
-    steps: int = 6_000
+    steps: int = 20_000
     batch: int = 1024
     lr: float = 1e-2
     weight_decay: float = 1e-4

@@ -10,7 +10,8 @@ Beside the random split stands one over space: neighbouring areas are alike, so 
 knows places, or no more than the areas' position, looks well over random areas.
 
 The same means are taken of colour statistics and raw pixels; coordinates, 5 nearest neighbours and
-inverse distance read the middle of an area's photos. Towers are not trained end to end here.
+inverse distance read the middle of an area's photos. A tower that is trained end to end learns the
+area's number from each of its photos, and answers with the mean over them.
 """
 
 from dataclasses import dataclass
@@ -36,8 +37,10 @@ from research.tasks.data import (
 )
 from research.tasks.labels import MIN_ROWS, label_columns, label_kind, why_left_out
 from research.tasks.probing import ProbeTask
+from research.tasks.street import all_labels
 from research.tasks.task import DEFAULTS, Options
 
+REGRESSION = "regression"
 BLOCK_DEGREES = (10.0, 2.0, 0.5, *CITY_BLOCK_DEGREES)
 
 
@@ -92,13 +95,14 @@ class Area(ProbeTask):
         kind, why = label_kind(table[self.column])
         if why:
             return why.replace("rows", "areas")
-        return None if kind == "regression" else f"`{self.column}` holds no numbers"
+        return None if kind == REGRESSION else f"`{self.column}` holds no numbers"
 
     def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:
         """Photos of the areas that have the number. Raises Skipped where fewer than MIN_ROWS areas
         are left, or all lie in one place."""
         photos, notes = photos_with_area(dataset), []
-        values = numbers_of_areas(dataset, photos)[self.column].astype(np.float64)
+        table = numbers_of_areas(dataset, photos)
+        values = table[self.column].astype(np.float64)
         values = values[np.isfinite(values)]
         photos = photos[photos[AREA].isin(values.index)]
         if "split" in photos:
@@ -122,10 +126,12 @@ class Area(ProbeTask):
             "area; what is read is the mean over an area's photos"
         )
         notes += of_one_city(cluster, degrees)
+        others = table.loc[names, [c for c in label_columns(table) if c != self.column]]
+        others = all_labels(others[[c for c in others if label_kind(others[c])[0] == REGRESSION]])
         split = photos["split"].iloc[first].reset_index(drop=True) if "split" in photos else None
         return self.data(
             dataset,
-            kind="regression",
+            kind=REGRESSION,
             target=self.column,
             inputs=photos,
             labels=values[names].to_numpy(),
@@ -135,6 +141,7 @@ class Area(ProbeTask):
             notes=notes,
             lonlat=centres,
             example=example,
+            columns={self.column: values[names].to_numpy()} | others,
         )
 
 

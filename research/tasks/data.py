@@ -91,6 +91,22 @@ class TaskData:
         """The first of an example's inputs."""
         return row if self.example is None else int(np.flatnonzero(self.example == row)[0])
 
+    def of_inputs(self, values: np.ndarray) -> np.ndarray:
+        """What holds of the examples [n], for each of the inputs [i]."""
+        return values if self.example is None else values[self.example]
+
+    def inputs_of(self, rows: np.ndarray) -> np.ndarray:
+        """The inputs of some examples [m]."""
+        return rows if self.example is None else np.flatnonzero(np.isin(self.example, rows))
+
+    def answered(self, answers: np.ndarray, asked: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Answers [a] for the inputs `asked` -> those for the examples `rows` [m], their means."""
+        if self.example is None:
+            return answers
+        codes, n = self.example[asked], len(self.labels)
+        sums, counts = np.bincount(codes, answers, n), np.bincount(codes, minlength=n)
+        return sums[rows] / counts[rows]
+
     def pooled(self, x: np.ndarray) -> np.ndarray:
         """Features of the inputs [i, D] -> of the examples [n, D], the mean over each one's."""
         if self.example is None:

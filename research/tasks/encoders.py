@@ -147,7 +147,7 @@ def compared(
         found += [
             _end_to_end(name, data, images, options)
             for name in UPPER_BOUNDS
-            if name in options.upper_bounds and data.example is None
+            if name in options.upper_bounds
         ]
     return [*found, _constant(data)], images
 
@@ -222,6 +222,7 @@ def _end_to_end(name: str, data: TaskData, images: Tensor | None, options: Optio
     model, at = options.model, data.inputs
     labels = data.columns or {"label": data.labels}
     own = next(iter(labels))
+    labels = {column: data.of_inputs(values) for column, values in labels.items()}
     if isinstance(at, Places):
         read = supervised.Images(at.chips, False, at.chip, at.xy)
     else:
@@ -231,14 +232,16 @@ def _end_to_end(name: str, data: TaskData, images: Tensor | None, options: Optio
 
     def predict(train, test, scheme, seed):
         start = encode.random_init(model.config, seed) if name == SUPERVISED else model
+        taught, asked = data.inputs_of(train), data.inputs_of(test)
+        groups = data.of_inputs(scheme.groups)
         found = supervised.kept(
             lambda: supervised.train(
                 deepcopy(start),
                 read,
                 labels,
-                train,
-                test,
-                scheme.groups,
+                taught,
+                asked,
+                groups,
                 seed=seed,
                 schedule=schedule,
                 device=options.device,
@@ -246,14 +249,14 @@ def _end_to_end(name: str, data: TaskData, images: Tensor | None, options: Optio
             start,
             read,
             labels,
-            train,
-            test,
-            scheme.groups,
+            taught,
+            asked,
+            groups,
             f"{name} {schedule} {seed}",
             options.device,
         )
         trained.setdefault(scheme.name, []).append(found)
-        return found.answers[own]
+        return data.answered(found.answers[own], asked, test)
 
     prep = model.config.preprocessing
     return Encoder(name, END_TO_END, predict, data.bands, prep, 1, held_out=True, trained=trained)

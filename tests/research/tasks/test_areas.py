@@ -32,6 +32,16 @@ def test_an_areas_photos_are_averaged_and_counted_once(areas):
         rows = np.flatnonzero(data.example == k)
         assert set(data.inputs["area_id"][rows]) == {table["area_id"][k]}
         np.testing.assert_allclose(pooled[k], [rows.mean(), k])
+    photos = np.arange(6)[::-1]  # answers for photos become those for areas, in the order asked
+    rows = data.example[photos]
+    asked = data.inputs_of(np.unique(rows))
+    found = data.answered(10.0 * data.example[asked], asked, rows)
+    np.testing.assert_allclose(found, 10.0 * rows)
+    assert len(asked) == small.PHOTOS * len(np.unique(rows)) and set(data.columns) == {
+        "income",
+        "noise",
+        "north",
+    }
     north = data.lonlat[:, 1] - table["north"].to_numpy()
     assert np.abs(north).max() < 1e-4  # the middle of three points on a line
     assert data.cluster == "0.5° block" and [s.held_out for s in data.schemes] == ["row", "block"]
@@ -53,8 +63,10 @@ def test_what_the_photos_tell_is_found_and_noise_is_not(areas, checkpoint):
     assert split == "blocks, 5 folds" and result.headline["n"] == small.AREAS
     assert result.row(split, "colour statistics", "R2").value > 0.99  # a straight line of the red
     assert result.row(split, "coordinates", "R2").value < 0.2
-    assert "supervised" not in set(result.rows.encoder)
+    bound = result.row(split, "supervised", "R2")  # of each photo, and the mean over an area's
+    assert bound.n == small.AREAS and bound.value > 0.6 and len(result.fits) == 5
     assert isinstance(example_figures.example(result), Figure)
+    options = Options(checkpoint, None, seeds=2, bootstrap=200, upper_bounds=())
     noise = registry.run("area-noise", dataset, options)
     for encoder in ("gair", "colour statistics", "coordinates", "5 nearest neighbours"):
         row = noise.row(split, encoder, "R2")
