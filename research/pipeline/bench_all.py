@@ -9,9 +9,10 @@ CoordBench's protocol on the folder's tables, blocks of 2 to 40 degrees. The wei
 `make repro` has made: the sample's, taken as they are on the sample; a folder of one's own is
 treated as `make repro DATA=` treats it. First, networks are trained on the labels of segmentation
 (`research.tasks.segmentation.upper_bounds`); what they reach on the sample is kept under version
-control in metrics/upper_bounds/, where `make repro` reads it. Then towers are taught by their own
-images alone and probed beside ours (`research.tasks.rivals`; metrics/rivals/). Finished networks
-and stages are kept, so an interrupted call goes on. `--only rivals` ends there.
+control in metrics/upper_bounds/, where `make repro` reads it. Then the towers are trained on the
+labels of photos and chips, and taught by their own images alone and probed beside ours
+(`research.tasks.rivals`; metrics/rivals/). Finished networks and stages are kept, so an interrupted
+call goes on. `--only rivals` ends there.
 """
 
 import argparse
@@ -88,12 +89,17 @@ def train_upper_bounds(run: Path, params: dict, root: Path = stages.ROOT) -> Non
 
 
 def train_rivals(run: Path, params: dict, root: Path = stages.ROOT) -> list[str]:
-    """Teach and probe the self-supervised towers that the run's tasks lack; names of those tasks.
+    """Train the upper bounds, and teach and probe the self-supervised towers, that the run's tasks
+    lack; names of those tasks.
     The sample's files are the root's, and the run gets a copy."""
     stages.run_dvc(run, "--wait-for-lock", "repro", "pretrain")
     dataset = Dataset(run / params["data"]["folder"], layouts=params["data"]["layouts"])
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    options = Options(run / "outputs/pretrain/model", run / "outputs/pair", device=device)
+    options = Options(
+        run / "outputs/pretrain/model",
+        run / "outputs/pair",
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        upper_bounds=params["benchmark"]["upper_bounds"],
+    )
     is_sample = dataset.folder.resolve() == (root / "data").resolve()
     home = root if is_sample else run
     folders = [home / folder for folder in (answers.FOLDER, upper_bounds.FOLDER)]
@@ -121,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--data", help="dataset folder (default: the sample)")
     parser.add_argument("--name", help="name below runs/ (default: the folder's name and -all)")
-    parser.add_argument("--only", choices=["rivals"], help="teach and probe the rivals, no stages")
+    parser.add_argument("--only", choices=["rivals"], help="upper bounds and rivals, no stages")
     options = parser.parse_args(argv)
     started, code = time.monotonic(), 0
     try:
@@ -132,7 +138,9 @@ def main(argv: list[str] | None = None) -> int:
         if options.only != "rivals":
             train_upper_bounds(run, params)
         made = train_rivals(run, params)
-        print(f"Self-supervised rivals made for {', '.join(made) or 'no further task'}", flush=True)
+        print(
+            f"Upper bounds and rivals made for {', '.join(made) or 'no further task'}", flush=True
+        )
         if options.only:
             return 0
         prepare(options.data, options.name)  # stages depend on what was made just now

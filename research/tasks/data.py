@@ -87,6 +87,11 @@ class TaskData:
     # Which example [i] each of the inputs belongs to, where an example has several; else None
     example: np.ndarray | None = None
 
+    def asked(self, held_out: bool) -> list[Scheme]:
+        """The schemes; held_out: without those that hold no place out, where others do."""
+        places = [scheme for scheme in self.schemes if scheme.held_out != "row"]
+        return places if held_out and places else self.schemes
+
     def first_input(self, row: int) -> int:
         """The first of an example's inputs."""
         return row if self.example is None else int(np.flatnonzero(self.example == row)[0])

@@ -28,15 +28,7 @@ from gairlib.model import GAIR
 from research.evaluation import features, neighbours, probes, supervised
 from research.evaluation.fit import ended
 from research.evaluation.supervised import Trained
-from research.evaluation.table import (
-    END_TO_END,
-    OURS,
-    RANDOM,
-    RANDOM_SHARED,
-    SHARED,
-    SUPERVISED,
-    UPPER_BOUNDS,
-)
+from research.evaluation.table import END_TO_END, OURS, RANDOM, RANDOM_SHARED, SHARED, SUPERVISED
 from research.tasks import answers, trained
 from research.tasks.data import Places, Scheme, TaskData
 from research.tasks.others import published
@@ -64,8 +56,7 @@ class Encoder:
         """Whether it runs on this assignment of folds, of `seeds` ones."""
         if seed >= (self.seeds or seeds):
             return False
-        some = any(s.held_out != "row" for s in data.schemes)
-        return not (self.held_out and some and scheme.held_out == "row")
+        return scheme.name in {s.name for s in data.asked(self.held_out)}
 
     def training(self, scheme: Scheme) -> str:
         """How its trainings under a scheme ended, "" for a probe."""
@@ -101,7 +92,7 @@ def _name_of_probe(data: TaskData) -> str:
     return "logistic" if data.kind == "classification" else "ridge"
 
 
-def _photos(data: TaskData, dataset: Dataset, model: GAIR) -> Tensor | None:
+def photos_of(data: TaskData, dataset: Dataset, model: GAIR) -> Tensor | None:
     """The photos of a task at the size that a model reads; None where others are read."""
     if data.modality != "sv":
         return None
@@ -110,7 +101,7 @@ def _photos(data: TaskData, dataset: Dataset, model: GAIR) -> Tensor | None:
 
 def pretrained(data: TaskData, dataset: Dataset, options: Options) -> np.ndarray:
     """Frozen features [n, D] of the model that is judged."""
-    images = _photos(data, dataset, options.model)
+    images = photos_of(data, dataset, options.model)
     return data.pooled(features.of_task(data, options.model, images, options.device))
 
 
@@ -119,7 +110,7 @@ def compared(
 ) -> tuple[list[Encoder], Tensor | None]:
     """All that is compared on a task, and the photos that were read for it (None for others)."""
     model, device = options.model, options.device
-    images = _photos(data, dataset, model)
+    images = photos_of(data, dataset, model)
     prep = "" if data.modality == "location" else model.config.preprocessing
     ours = features.of_task(data, model, images, device)
     untrained = [
@@ -140,14 +131,15 @@ def compared(
         found += _shared_places(data, options)
         found += [*_by_position(data, data.inputs), *_trained(data, options)]
     else:
-        found += [_kept(data, kept) for kept in answers.load(data)]
+        kept = answers.load(data, model)
+        found += [_kept(data, one) for one in kept]
         found += _plain(data, images, model, device)
         if data.lonlat is not None:  # neighbours' labels, a rival wherever neighbours are known
             found += _by_position(data, data.lonlat)
         found += [
-            _end_to_end(name, data, images, options)
-            for name in UPPER_BOUNDS
-            if name in options.upper_bounds
+            end_to_end(name, data, images, options)
+            for name in options.upper_bounds
+            if name not in {one.name for one in kept}
         ]
     return [*found, _constant(data)], images
 
@@ -203,6 +195,8 @@ def _kept(data: TaskData, kept: answers.Kept) -> Encoder:
         data.bands,
         kept.normalisation,
         seeds=answers.SEEDS,
+        held_out=kept.held_out,
+        trained=kept.trained,
         note=kept.note,
     )
 
@@ -217,7 +211,7 @@ def _constant(data: TaskData) -> Encoder:
     return Encoder("majority" if labels else "mean", "none", predict)
 
 
-def _end_to_end(name: str, data: TaskData, images: Tensor | None, options: Options) -> Encoder:
+def end_to_end(name: str, data: TaskData, images: Tensor | None, options: Options) -> Encoder:
     """An upper bound: the tower trained on the labels of its training rows."""
     model, at = options.model, data.inputs
     labels = data.columns or {"label": data.labels}

@@ -1,11 +1,16 @@
-"""Towers taught by their own images alone, frozen and probed beside ours: made once, and kept.
+"""Encoders that are too dear for every run, made once and kept: upper bounds and a rival.
 
-A chip tower and a photo tower of our own architecture learn by momentum contrast
-(`research.evaluation.self_supervised`) from the chips and photos of the training sites, as many
-views as our pretraining sees, of the same images. Then they are frozen and probed as ours are: on
-photo and chip labels, and under the linear head of land-cover segmentation. It takes minutes, so
-`make bench-all` does it and keeps what they guess in metrics/rivals/ (`answers`) and, for
-segmentation, with the networks in metrics/upper_bounds/; the benchmarks' own stages show them.
+Upper bounds are the judged towers trained end to end on labels, from nothing and from our weights
+(`encoders.end_to_end`).
+
+The rival learns from images alone: a chip tower and a photo tower of our own architecture learn by
+momentum contrast (`research.evaluation.self_supervised`) from the chips and photos of the training
+sites, as many views as our pretraining sees, of the same images. Then they are frozen and probed as
+ours are: on photo and chip labels, and under the linear head of land-cover segmentation.
+
+It takes minutes, so `make bench-all` does it and keeps what they guess in metrics/rivals/
+(`answers`) and, for segmentation, with the networks in metrics/upper_bounds/; the benchmarks' own
+stages show them.
 """
 
 from collections.abc import Sequence
@@ -19,16 +24,16 @@ from torch import Tensor
 
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
-from gairlib.model import GAIR
+from gairlib.model import GAIR, model_hash
 from gairlib.pairs import store
 from research.evaluation import features, self_supervised
+from research.evaluation.table import FINE_TUNED
 from research.tasks import answers, registry
 from research.tasks.answers import Kept
 from research.tasks.data import TaskData
-from research.tasks.encoders import linear
+from research.tasks.encoders import end_to_end, linear, photos_of
 from research.tasks.probing import ProbeTask
 from research.tasks.segmentation import upper_bounds
-from research.tasks.segmentation.benchmark import SegmentationTask
 from research.tasks.segmentation.landcover import LandCoverSegmentation
 from research.tasks.task import Options
 
@@ -61,25 +66,37 @@ def make(
     folder: Path = answers.FOLDER,
     segmentation: Path = upper_bounds.FOLDER,
 ) -> list[str]:
-    """Teach the towers and probe them on those of the tasks that lack them; names of what was made.
-    Tasks on places, and folders without pairs to learn from, have none."""
-    model, made = None, []
+    """Teach the towers and probe them on those of the tasks that lack them, and train the upper
+    bounds of `options`; names of the tasks for which anything was made. Tasks on places have none,
+    and folders without pairs to learn from no rival."""
+    made, rival = [], None
     for name in tasks:
-        task = registry.get(name, dataset)
-        data = _examples(task, dataset, options)
-        if data is None or _there(data, options, folder, segmentation):
+        data = _examples(registry.get(name, dataset), dataset, options)
+        if data is None:
             continue
-        model = taught(dataset, options, views) if model is None else model
-        if model is None:
-            break
-        if isinstance(task, SegmentationTask):
-            upper_bounds.probe(data, options.model, model, NAME, segmentation, options.device)
+        there = _there(data, options, folder, segmentation)
+        if isinstance(data, TaskData):
+            for bound in (one for one in options.upper_bounds if one not in there):
+                _keep(bounded(bound, data, dataset, options), data, options, folder)
+                made.append(name)
+        if NAME in there:
+            continue
+        rival = rival or taught(dataset, options, views)
+        if rival is None:
+            continue
+        if isinstance(data, TaskData):
+            kept = probed(data, dataset, rival, options.device, note(views))
+            _keep(kept, data, options, folder)
         else:
-            found = [kept for kept in answers.load(data, folder) if kept.name != NAME]
-            kept = probed(data, dataset, model, options.device, note(views))
-            answers.save(data.name, [*found, kept], folder)
+            upper_bounds.probe(data, options.model, rival, NAME, segmentation, options.device)
         made.append(name)
-    return made
+    return list(dict.fromkeys(made))
+
+
+def _keep(kept: Kept, data: TaskData, options: Options, folder: Path) -> None:
+    """Write one beside those that the task's file holds and that still belong there."""
+    others = [one for one in answers.load(data, options.model, folder) if one.name != kept.name]
+    answers.save(data.name, [*others, kept], folder)
 
 
 def _examples(task, dataset: Dataset, options: Options):
@@ -91,10 +108,24 @@ def _examples(task, dataset: Dataset, options: Options):
     return None if probe and data is not None and data.kind == "multilabel" else data
 
 
-def _there(data, options: Options, folder: Path, segmentation: Path) -> bool:
+def _there(data, options: Options, folder: Path, segmentation: Path) -> set[str]:
     if isinstance(data, TaskData):
-        return NAME in {kept.name for kept in answers.load(data, folder)}
-    return NAME in {bound.name for bound in upper_bounds.of(data, options.model, segmentation)}
+        return {kept.name for kept in answers.load(data, options.model, folder)}
+    return {bound.name for bound in upper_bounds.of(data, options.model, segmentation)}
+
+
+def bounded(name: str, data: TaskData, dataset: Dataset, options: Options) -> Kept:
+    """Guesses of the judged tower, trained end to end on the labels of each fold's training rows;
+    of photos, one network learns all labels that there are, and the tasks share it."""
+    encoder = end_to_end(name, data, photos_of(data, dataset, options.model), options)
+    guesses = {
+        answers.key(data, train, test): encoder.predict(train, test, scheme, seed)
+        for scheme, seed, train, test in answers.folds(data, encoder.held_out)
+    }
+    model, how = options.model, dict(trained=encoder.trained, held_out=encoder.held_out)
+    start = model if name == FINE_TUNED else encode.random_init(model.config, 0)
+    row = encoder.probe, encoder.normalisation, encoder.note
+    return Kept(name, *row, guesses, model_hash(start), **how)
 
 
 def taught(dataset: Dataset, options: Options, views: Views, models: Path = MODELS) -> GAIR | None:
@@ -130,16 +161,14 @@ def _learnt(pairs: store.Pairs) -> pd.DataFrame:
 
 def probed(data: TaskData, dataset: Dataset, model: GAIR, device: str, note: str) -> Kept:
     """Guesses of a probe on the model's frozen features, for every fold that will be asked."""
-    photos = None
-    if data.modality == "sv":
-        photos = encode.read_photos(dataset, data.inputs, model.config.sv_size)
-    x = features.of_task(data, model, photos, device)
+    x = features.of_task(data, model, photos_of(data, dataset, model), device)
     encoder = linear(NAME, data, x, model.config.preprocessing)
     guesses = {
         answers.key(data, train, test): encoder.predict(train, test, scheme, seed)
         for scheme, seed, train, test in answers.folds(data)
     }
-    return Kept(NAME, encoder.probe, encoder.normalisation, note, guesses)
+    start = model_hash(encode.random_init(model.config, 0))
+    return Kept(NAME, encoder.probe, encoder.normalisation, note, guesses, start)
 
 
 def note(views: Views) -> str:

@@ -30,7 +30,7 @@ from gairlib.weights.timm_models import DOWNLOAD
 from research.evaluation import geographic_bias
 from research.evaluation.fit import Fit
 from research.evaluation.location_training import Settings
-from research.evaluation.table import OURS, SUPERVISED, UPPER_BOUNDS, Table
+from research.evaluation.table import OURS, UPPER_BOUNDS, Table
 from research.tasks import trained
 from research.tasks.result import REGIONS, Result, Split
 
@@ -74,7 +74,7 @@ class Options:
     location_encoders: Sequence[str] | str = ()
     trained_seeds: int = 1
     settings: Settings = trained.QUICK
-    upper_bounds: Sequence[str] = (SUPERVISED,)
+    upper_bounds: Sequence[str] = ()
     upernet: str = UPERNETS[0]
     weights: Mapping[str, str] = field(default_factory=dict)
 

@@ -4,19 +4,24 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from builders.small_models import SMALL
+from builders.small_run import small_pairs
 
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
+from gairlib.model import GAIR, model_hash
 from gairlib.pairs import store
 from research.evaluation import features
-from research.evaluation.table import OURS
+from research.evaluation.table import OURS, SUPERVISED, UPPER_BOUNDS
 from research.tasks import answers, encoders, registry, rivals
 from research.tasks.answers import Kept
 from research.tasks.data import TaskData, random_folds
 from research.tasks.rivals import NAME, Views
 from research.tasks.segmentation import benchmark, train
-from research.tasks.street import Street
+from research.tasks.street import Street, StreetFromAbove
 from research.tasks.task import Options
 
 
@@ -37,9 +42,11 @@ def test_guesses_come_back_for_the_same_examples_alone(tmp_path, text):
         answers.key(data, train, test): rng.permutation(labels)[: len(test)]
         for _, _, train, test in answers.folds(data)
     }
-    kept = Kept("other", "logistic", "gairlib", "a note", guesses)
+    model = encode.random_init(SMALL, 3)
+    start = model_hash(encode.random_init(model.config, 0))
+    kept = Kept("other", "logistic", "gairlib", "a note", guesses, start)
     answers.save("t", [kept], tmp_path)
-    (found,) = answers.load(data, tmp_path)
+    (found,) = answers.load(data, model, tmp_path)
     assert (found.name, found.probe, found.note) == ("other", "logistic", "a note")
     assert found.guesses.keys() == guesses.keys() and len(guesses) == 5
     for key, values in guesses.items():
@@ -49,8 +56,13 @@ def test_guesses_come_back_for_the_same_examples_alone(tmp_path, text):
             np.testing.assert_allclose(found.guesses[key], values, rtol=5e-4)
     changed = labels.copy()
     changed[7] = labels[labels != labels[7]][0]
-    assert answers.load(example(changed), tmp_path) == []
-    assert answers.load(replace(data, name="another"), tmp_path) == []
+    assert answers.load(example(changed), model, tmp_path) == []
+    assert answers.load(replace(data, name="another"), model, tmp_path) == []
+    wider = GAIR(replace(SMALL, rs_depth=SMALL.rs_depth + 1))
+    assert answers.load(data, wider, tmp_path) == []  # another architecture
+    answers.save("t", [replace(kept, start=model_hash(model))], tmp_path)  # fine-tuned from these
+    assert answers.load(data, model, tmp_path) and not answers.load(data, wider, tmp_path)
+    assert answers.load(data, encode.random_init(model.config, 5), tmp_path) == []
 
 
 def test_as_many_views_as_pretraining_sees(pairs):
@@ -104,6 +116,32 @@ def test_a_rival_is_taught_once_and_probed_as_ours_are(
     assert any("not there for these tiles" in note for note in result.notes)  # no upper bounds
     record = json.loads((tmp_path / "metrics/upper_bounds/segmentation-landcover.json").read_text())
     assert list(record["networks"]) == [NAME]
+
+
+def test_upper_bounds_that_are_kept_are_those_that_a_task_would_train(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dataset = small_pairs(tiny, tmp_path / "pairs", max_photos=6)
+    GAIR(SMALL).save_pretrained("model")
+    asked = Options("model", "pairs", seeds=1, bootstrap=20, upper_bounds=UPPER_BOUNDS)
+    trained = StreetFromAbove("green_view").run(dataset, asked)
+    name, views = StreetFromAbove("green_view").name, Views(8, 8)
+    assert rivals.make(dataset, [name], asked, views) == [name]
+    assert rivals.make(dataset, [name], asked, views) == []
+    monkeypatch.setattr(encoders, "end_to_end", None)  # nothing is trained any more
+    shown = StreetFromAbove("green_view").run(dataset, replace(asked, upper_bounds=()))
+    assert shown.fits == trained.fits and shown.headline["best_baseline"] not in UPPER_BOUNDS
+    of_bounds = [
+        result.rows[result.rows.encoder.isin(UPPER_BOUNDS)].reset_index(drop=True)
+        for result in (trained, shown)
+    ]
+    assert len(of_bounds[0])
+    pd.testing.assert_frame_equal(*of_bounds, rtol=5e-3)
+    # with other weights, what began with ours is gone, what began with nothing stays
+    torch.manual_seed(7)
+    GAIR(SMALL).save_pretrained("model")
+    data = StreetFromAbove("green_view").load(dataset, asked)
+    left = {one.name for one in answers.load(data, GAIR.from_pretrained("model"))}
+    assert left == {SUPERVISED, NAME}
 
 
 def test_a_folder_without_pairs_to_learn_from_has_no_rival(tiny, checkpoint, pairs, tmp_path):
