@@ -33,8 +33,8 @@ from research.evaluation.neighbours import NEAREST, sphere
 from research.evaluation.table import OURS, RANDOM, RANDOM_SHARED, SHARED, Table
 from research.tasks import trained
 from research.tasks.data import TaskData
-from research.tasks.encoders import published
 from research.tasks.location import BLOCK_DEGREES, block_sizes
+from research.tasks.others import published
 from research.tasks.published import folders
 from research.tasks.published.locbench_files import SETS, Observations, load
 from research.tasks.result import Split
