@@ -237,7 +237,8 @@ def test_a_prior_from_places_mends_what_the_classifier_confuses(tmp_path, checkp
     assert isinstance(figures.rows(result), Figure)
     assert isinstance(example_figures.example(result), Figure)
     result.save(tmp_path / "out", tmp_path / "metrics.json")
-    assert json.loads((tmp_path / "metrics.json").read_text())["others"][IMAGE]["value"] == 0.75
+    others = json.loads((tmp_path / "metrics.json").read_text())["others"]
+    assert others["top1"][IMAGE]["value"] == 0.75
 
 
 def test_tasks_of_the_module_name_every_file_of_a_set():
