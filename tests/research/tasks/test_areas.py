@@ -56,7 +56,7 @@ def test_the_middle_of_places_knows_no_seam():
 
 def test_what_the_photos_tell_is_found_and_noise_is_not(areas, checkpoint):
     root, _ = areas
-    options = Options(checkpoint, None, seeds=2, bootstrap=200)
+    options = Options(checkpoint, None, seeds=2, bootstrap=200, upper_bounds=("supervised",))
     dataset = Dataset(root)
     result = registry.run("area-income", dataset, options)
     split = result.headline["split"]
