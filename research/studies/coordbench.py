@@ -107,7 +107,7 @@ def _probe(data: TaskData, name: str, features: np.ndarray) -> Encoder:
         x, y, z = features[train], data.labels[train], features[test]
         if data.kind == "regression":
             return probes.ridge(x, y, z, scheme.groups[train], seed=seed)[0]
-        x, z = probes.standardise(x, z)
+        x, z = probes.standardise(x, z, far=np.inf)
         return KNeighborsClassifier(min(NEIGHBOURS, len(x))).fit(x, y).predict(z)
 
     return Encoder(name, "ridge" if data.kind == "regression" else "5-NN", predict)

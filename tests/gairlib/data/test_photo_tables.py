@@ -190,7 +190,7 @@ def test_parquet_of_any_kind_of_column(tmp_path):
             "photo_id": pa.array([None if k == 4 else 2**60 + k for k in range(n)]),
             "path": pa.array([f"s/{k}.jpg" for k in range(n)]).dictionary_encode(),
             "lon": pa.array([str(k) for k in range(n)]),
-            "lat": pa.array(range(n), pa.int32()),
+            "lat": pa.array(range(1, n + 1), pa.int32()),
             "captured_at": pa.array(
                 [k * 10**6 for k in range(n)], pa.timestamp("us", tz="Asia/Tokyo")
             ),

@@ -88,3 +88,18 @@ def test_canonical_pairs_find_the_correlation_of_scikit_learn():
         assert ours == pytest.approx(np.corrcoef(u[:, k], v[:, k])[0, 1], abs=1e-3)
     new = rng.normal(size=(7, 6))
     np.testing.assert_allclose(fx(np.concatenate([x, new]))[400:], fx(new))  # rows are independent
+
+
+def test_a_unit_that_is_on_at_one_row_in_thousands_leads_no_probe_astray():
+    """Untrained towers have them: on at one training row, and forty times as far at a test row."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(2100, 6))
+    y = x[:, 0] + 0.5 * rng.normal(size=2100)
+    x[:, 5] = 0.0
+    train, test = np.arange(2000), np.arange(2000, 2100)
+    x[7, 5], y[7], x[2003, 5] = 1.0, 9.0, 40.0
+    guess, _ = probes.ridge(x[train], y[train], x[test], np.arange(2000) // 40)
+    assert np.abs(guess).max() < 12 and r2_score(np.delete(y[test], 3), np.delete(guess, 3)) > 0.6
+    z, far = probes.standardise(x[train], x[test])
+    assert z.max() == far.max() == probes.FAR
+    assert probes.standardise(x[train], x[test], far=np.inf)[1].max() > 1000

@@ -1,7 +1,5 @@
 """The steps of a task, one by one as a notebook shows them, give the numbers that its run gives."""
 
-from functools import partial
-
 import pytest
 
 from gairlib import ranks
@@ -15,7 +13,7 @@ from research.tasks.query import ask
 from research.tasks.reading import read
 from research.tasks.search import WITHIN_KM, search
 from research.tasks.segmentation import benchmark, data, train
-from research.tasks.segmentation.heads import LinearHead
+from research.tasks.segmentation import linear as linear_head
 from research.tasks.task import Options
 
 
@@ -82,15 +80,18 @@ def test_geolocalisation(dataset, checkpoint, pairs):
 
 def test_segmentation(mapped, embedded, monkeypatch):
     fast = train.Schedule(steps=3, batch=2)
-    monkeypatch.setattr(benchmark, "QUICK", fast)
-    monkeypatch.setattr(benchmark, "DEEP", fast)
+    monkeypatch.setattr(benchmark, "UPERNETS", {"narrow": (8, fast)})
     options = Options(embedded[2] / "model", seeds=1, bootstrap=30)
     task = registry.get("segmentation-landcover", mapped)
     tiles = task.load(mapped, options)
-    (chips, masks), (asked, truth) = (data.load(tiles, split) for split in ("train", "test"))
-    known, new = (train.features(options.model, x)[-1:] for x in (chips, asked))
-    head = partial(LinearHead, known[0].shape[-1], len(tiles.classes), masks.shape[-1])
-    guess = train.predict(train.fit(head, known, masks, seed=0, schedule=benchmark.QUICK), new)
+    known, new = (
+        train.Tiles(train.features(options.model, chips)[-1:], masks, tiles.splits[split].clusters)
+        for split, (chips, masks) in (
+            (split, data.load(tiles, split)) for split in ("train", "test")
+        )
+    )
+    head, _, _ = linear_head.fit(known, len(tiles.classes), seed=0)
+    guess, truth = train.predict(head, new.inputs), new.masks
     codes, sites = stats.encode_clusters(tiles.splits["test"].clusters)
     matrices = benchmark.confusion(truth, guess, codes, len(tiles.classes))
     expected = row(task.run(mapped, options), tiles.split_name, "mIoU")
