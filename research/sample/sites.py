@@ -119,9 +119,12 @@ def utm_epsg(lon: float, lat: float) -> int:
     return (32600 if lat >= 0 else 32700) + zone
 
 
-# The sites that the repository stores; all others are rendered where they are used
+# The sites that the repository stores, of training and validation; all others are rendered where
+# they are used
 STORED = tuple(
-    slug(entry.rsplit(" ", 4)[0]) for entry in _CITIES.replace("\n", "|").split("|") if entry
+    slug(entry.rsplit(" ", 4)[0])
+    for entry in _CITIES.replace("\n", "|").split("|")
+    if entry and entry.split()[-2] != "test"
 )
 
 _CONTINENTS = {
