@@ -435,7 +435,7 @@ def test_names_in_mixed_unicode_forms_are_found(tmp_path):
 
 def test_tables_of_every_kind_lose_only_their_bad_rows(tmp_path):
     (tmp_path / "tables").mkdir()
-    lines = [f"{k},{k / 2},{k * 3},Town {k}" for k in range(50)]
+    lines = [f"{k + 1},{k / 2},{k * 3},Town {k}" for k in range(50)]
     lines[20] += ",oops"
     for name, mark in (("a.CSV", ","), ("b.tsv", "\t"), ("c.csv", ";")):
         text = "\n".join(["lon, lat,value,place", *lines]).replace(",", mark)

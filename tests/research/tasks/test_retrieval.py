@@ -144,6 +144,6 @@ def test_shifted_photos_are_a_set_of_their_own(dataset, checkpoint, pairs, tmp_p
         assert all(result.splits[name].shifted for name in set(result.rows["split"][split]))
         assert result.headline["split"].startswith("held-out")
         keys = [key for key, *_ in result.mainline if key.endswith("_shifted")]
-        assert len(keys) == (2 if task == "retrieval" else 1)
+        assert len(keys) == (3 if task == "retrieval" else 1)
         ours = result.rows[(result.rows.encoder == "chance") & split]
         assert set(ours["clusters"]) == {1} and set(ours["n"]) == {12}
