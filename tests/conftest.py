@@ -70,7 +70,7 @@ def write_tiny(folder: Path, photos_per_site: int = 12) -> Path:
             )
     (folder / "street/broken.jpg").write_bytes(b"\xff\xd8 not a photo")
     rows += [
-        {**rows[0], "photo_id": "far-away", "lon": 0.0, "lat": 0.0},
+        {**rows[0], "photo_id": "far-away", "lon": 1.0, "lat": 1.0},
         {**rows[0], "photo_id": "swapped", "lon": rows[0]["lat"], "lat": 139.0},
         {**rows[0], "photo_id": "broken", "path": "street/broken.jpg"},
         {**rows[0], "photo_id": "gone", "path": "street/gone.jpg"},

@@ -45,7 +45,7 @@ def test_a_benchmark(example, tiny, tmp_path, monkeypatch):
     dataset = Dataset(tiny)
     assert tasks.available(dataset)["sv-northward"] is None
     data = tasks.get("sv-northward", dataset).load(dataset)
-    assert len(data.labels) == 36 and set(np.round(data.labels, 3)) == {1, 0.707, 0, -0.707, -1}
+    assert len(data.labels) == 37 and set(np.round(data.labels, 3)) == {1, 0.707, 0, -0.707, -1}
     GAIR(GAIRConfig()).save_pretrained(tmp_path / "model")
     result = tasks.run("sv-northward", dataset, Options(tmp_path / "model", seeds=1, bootstrap=10))
     assert result.question == Northward.question
