@@ -87,6 +87,11 @@ class Fit:
     at_limit: bool
     curve: tuple[tuple[int, float], ...] = ()
 
+    @classmethod
+    def of(cls, record: dict) -> Self:
+        """What `dataclasses.asdict` made of one, as JSON gives it back."""
+        return cls(**record | {"curve": tuple(map(tuple, record["curve"]))})
+
 
 AT_LIMIT = "at the limit"  # of its steps: it may not have been trained to its end
 

@@ -322,9 +322,8 @@ def kept(
 
 
 def _loaded(about: dict) -> Trained:
-    fit = about["fit"] | {"curve": tuple(map(tuple, about["fit"]["curve"]))}
     answers = {name: np.array(values) for name, values in about["answers"].items()}
-    return Trained(answers, Fit(**fit), about["best"])
+    return Trained(answers, Fit.of(about["fit"]), about["best"])
 
 
 @contextmanager

@@ -7,12 +7,11 @@ params.local.yaml takes some hours), fine-tunes our photo and chip towers beside
 trained from nothing, and takes blocks of 2, 10 and 20 degrees; the stage coordbench runs
 CoordBench's protocol on the folder's tables, blocks of 2 to 40 degrees. The weights are those that
 `make repro` has made: the sample's, taken as they are on the sample; a folder of one's own is
-treated as `make repro DATA=` treats it. First, networks are trained on the labels of segmentation
-(`research.tasks.segmentation.upper_bounds`); what they reach on the sample is kept under version
-control in metrics/upper_bounds/, where `make repro` reads it. Then the towers are trained on the
-labels of photos and chips, and taught by their own images alone and probed beside ours
-(`research.tasks.rivals`; metrics/rivals/). Finished networks and stages are kept, so an interrupted
-call goes on. `--only rivals` ends there.
+treated as `make repro DATA=` treats it. First (`research.tasks.rivals`), networks are trained on
+the labels of segmentation, photos and chips, and towers are taught by their own images alone and
+probed beside ours; what they reach on the sample is kept under version control in
+metrics/upper_bounds/ and metrics/rivals/, where `make repro` reads it. Finished networks and stages are kept, so an
+interrupted call goes on. `--only rivals` ends there.
 """
 
 import argparse
@@ -28,13 +27,11 @@ import yaml
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.location.registry import names
-from gairlib.model import GAIR
 from research.evaluation.table import UPPER_BOUNDS
 from research.pipeline import stages
 from research.pipeline.records import duration, read
 from research.tasks import answers, registry, rivals
 from research.tasks.segmentation import upper_bounds
-from research.tasks.segmentation.landcover import LandCoverSegmentation
 from research.tasks.task import Options
 
 BLOCK_DEGREES = [2.0, 10.0, 20.0]
@@ -71,27 +68,9 @@ def prepare(
     return stages.prepare(folder, name, root, change=sample if is_sample else everything)
 
 
-def train_upper_bounds(run: Path, params: dict, root: Path = stages.ROOT) -> None:
-    """Train what `upper_bounds` still lacks of the run's land-cover segmentation. The sample's file
-    is the root's, and the run gets a copy."""
-    name = LandCoverSegmentation.name
-    if name not in params["tasks"]:
-        return
-    stages.run_dvc(run, "--wait-for-lock", "repro", "pretrain")
-    dataset = Dataset(run / params["data"]["folder"], layouts=params["data"]["layouts"])
-    model = GAIR.from_pretrained(run / "outputs/pretrain/model")
-    is_sample = dataset.folder.resolve() == (root / "data").resolve()
-    kept = (root if is_sample else run) / upper_bounds.FOLDER
-    upper_bounds.make(LandCoverSegmentation().load(dataset), model, kept)
-    if is_sample:
-        (run / upper_bounds.FOLDER).mkdir(parents=True, exist_ok=True)
-        shutil.copy(kept / f"{name}.json", run / upper_bounds.FOLDER)
-
-
 def train_rivals(run: Path, params: dict, root: Path = stages.ROOT) -> list[str]:
     """Train the upper bounds, and teach and probe the self-supervised towers, that the run's tasks
-    lack; names of those tasks.
-    The sample's files are the root's, and the run gets a copy."""
+    lack; names of those tasks. The sample's files are the root's, and the run gets a copy."""
     stages.run_dvc(run, "--wait-for-lock", "repro", "pretrain")
     dataset = Dataset(run / params["data"]["folder"], layouts=params["data"]["layouts"])
     options = Options(
@@ -135,8 +114,6 @@ def main(argv: list[str] | None = None) -> int:
         params = yaml.safe_load((run / "params.yaml").read_text())
         print(f"{len(params['tasks'])} tasks in {run}", flush=True)
         stages.run_dvc(stages.ROOT, "--wait-for-lock", "repro", "pretrain")
-        if options.only != "rivals":
-            train_upper_bounds(run, params)
         made = train_rivals(run, params)
         print(
             f"Upper bounds and rivals made for {', '.join(made) or 'no further task'}", flush=True

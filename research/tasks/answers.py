@@ -87,16 +87,11 @@ def load(data: TaskData, model: GAIR, folder: Path = FOLDER) -> list[Kept]:
             }
             row = {k: about[k] for k in ("probe", "normalisation", "note", "start", "held_out")}
             trained = {
-                scheme: [_training(one) for one in trainings]
+                scheme: [Trained({}, Fit.of(one["fit"]), one["best"]) for one in trainings]
                 for scheme, trainings in about["trained"].items()
             }
             found.append(Kept(name, guesses=guesses, trained=trained, **row))
     return found
-
-
-def _training(about: dict) -> Trained:
-    fit = about["fit"] | {"curve": tuple(map(tuple, about["fit"]["curve"]))}
-    return Trained({}, Fit(**fit), about["best"])
 
 
 def save(task: str, found: Sequence[Kept], folder: Path = FOLDER) -> None:

@@ -36,7 +36,7 @@ from research.tasks.data import (
     site_schemes,
 )
 from research.tasks.labels import MIN_ROWS, label_columns, label_kind, why_left_out
-from research.tasks.probing import ProbeTask
+from research.tasks.probing import ColumnTask
 from research.tasks.street import all_labels
 from research.tasks.task import DEFAULTS, Options
 
@@ -45,22 +45,12 @@ BLOCK_DEGREES = (10.0, 2.0, 0.5, *CITY_BLOCK_DEGREES)
 
 
 @dataclass(frozen=True)
-class Area(ProbeTask):
+class Area(ColumnTask):
     """A column of numbers of areas."""
 
-    column: str
     subject = "photo"
     held_out = "block"
     prefix = "area-"
-
-    @property
-    def name(self) -> str:
-        return f"{self.prefix}{self.column}"
-
-    @property
-    def label(self) -> str:
-        """The column in words."""
-        return self.column.replace("_", " ")
 
     @property
     def question(self) -> str:
@@ -78,10 +68,6 @@ class Area(ProbeTask):
             for column in label_columns(table)
             if pd.api.types.is_numeric_dtype(table[column])
         ]
-
-    @classmethod
-    def named(cls, name: str) -> Self | None:
-        return cls(name.removeprefix(cls.prefix)) if name.startswith(cls.prefix) else None
 
     def available(self, dataset: Dataset) -> str | None:
         photos = photos_with_area(dataset)

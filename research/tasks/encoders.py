@@ -113,16 +113,11 @@ def compared(
     images = photos_of(data, dataset, model)
     prep = "" if data.modality == "location" else model.config.preprocessing
     ours = features.of_task(data, model, images, device)
-    untrained = [
-        features.of_task(data, encode.random_init(model.config, seed), images, device)
-        for seed in range(options.seeds)
-    ]
+    blank = [encode.random_init(model.config, seed) for seed in range(options.seeds)]
+    untrained = [features.of_task(data, one, images, device) for one in blank]
     found = [linear(OURS, data, ours, prep), linear(RANDOM, data, untrained, prep)]
     if data.modality != "location":
-        shared = [
-            features.in_shared_space(data, encode.random_init(model.config, seed), images, device)
-            for seed in range(options.seeds)
-        ]
+        shared = [features.in_shared_space(data, one, images, device) for one in blank]
         ours = features.in_shared_space(data, model, images, device)
         found += [linear(SHARED, data, ours, prep), linear(RANDOM_SHARED, data, shared, prep)]
     for name, how, x in published(data, dataset, options):

@@ -6,6 +6,8 @@ training rows; its regularisation is chosen inside them.
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -40,6 +42,27 @@ class ProbeTask(Task):
 
     def measure(self, dataset: Dataset, options: Options) -> Measured:
         return measure(self.load(dataset, options), dataset, options)
+
+
+@dataclass(frozen=True)
+class ColumnTask(ProbeTask):
+    """A probe of one column of a table: `<prefix><column>`."""
+
+    column: str
+    prefix: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.prefix}{self.column}"
+
+    @property
+    def label(self) -> str:
+        """The column in words."""
+        return self.column.replace("_", " ")
+
+    @classmethod
+    def named(cls, name: str) -> Self | None:
+        return cls(name.removeprefix(cls.prefix)) if name.startswith(cls.prefix) else None
 
 
 def measure(data: TaskData, dataset: Dataset, options: Options) -> Measured:

@@ -79,6 +79,9 @@ def make(
             for bound in (one for one in options.upper_bounds if one not in there):
                 _keep(bounded(bound, data, dataset, options), data, options, folder)
                 made.append(name)
+        elif options.upper_bounds:
+            found = upper_bounds.make(data, options.model, segmentation, options.device)
+            made += [name] if {bound.name for bound in found} - there else []
         if NAME in there:
             continue
         rival = rival or taught(dataset, options, views)

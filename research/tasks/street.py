@@ -26,35 +26,20 @@ from research.tasks.labels import (
     why_left_out,
     why_no_label,
 )
-from research.tasks.probing import ProbeTask
+from research.tasks.probing import ColumnTask
 from research.tasks.task import DEFAULTS, Options
 
 
 @dataclass(frozen=True)
-class StreetLabel(ProbeTask):
+class StreetLabel(ColumnTask):
     """A column of street.csv; `always`: columns that run by default beside one of each kind."""
 
-    column: str
-    prefix: ClassVar[str]
     always: ClassVar[Collection[str]] = ()
     held_out = "site"
-
-    @property
-    def name(self) -> str:
-        return f"{self.prefix}{self.column}"
-
-    @property
-    def label(self) -> str:
-        """The column in words."""
-        return self.column.replace("_", " ")
 
     @classmethod
     def instances(cls, dataset: Dataset) -> list[Self]:
         return [cls(column) for column in label_columns(dataset.street())]
-
-    @classmethod
-    def named(cls, name: str) -> Self | None:
-        return cls(name.removeprefix(cls.prefix)) if name.startswith(cls.prefix) else None
 
     @classmethod
     def worth_running(cls, tasks: list[Self], dataset: Dataset) -> list[Self]:

@@ -30,12 +30,10 @@ from research.tasks.segmentation import linear, train, upper_bounds
 from research.tasks.segmentation.data import IGNORE, SegmentationData, check_classes, load
 from research.tasks.segmentation.heads import UPerNet
 from research.tasks.segmentation.scores import accuracy, confusion, miou
-from research.tasks.segmentation.train import Schedule, Tiles
+from research.tasks.segmentation.train import Tiles
 from research.tasks.task import DEFAULTS, Measured, Options, Task
 
 PIXELS = 20_000  # of the training masks, for the logistic regression
-# UPerNet: its channels and its training, by `benchmark.upernet`
-UPERNETS = {"narrow": (32, Schedule()), "pangaea": (512, train.PANGAEA)}
 LINEAR, UPERNET = upper_bounds.LINEAR, "UPerNet"
 # head -> (how the names of its metrics end, how their keys do, its name among another's encoders)
 HEADS = {LINEAR: ("", "", ", linear head"), UPERNET: (", UPerNet", "_upernet", ", UPerNet")}
@@ -100,7 +98,7 @@ def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> M
                 table.add(split, name, metric + suffix, make(matrices), **about | how)
 
     fits: dict[str, Fit] = {}
-    channels, schedule = UPERNETS[options.upernet]
+    channels, schedule = train.UPERNETS[options.upernet]
 
     def heads(encoder: str, encoders, repeat: bool) -> None:
         """encoders: one a seed, or the same one for all."""

@@ -77,6 +77,8 @@ class Schedule:
 
 # PANGAEA's own (arXiv 2412.04204, and the defaults of its code): dear, for a GPU
 PANGAEA = Schedule(batch=8, lr=1e-4, weight_decay=0.05, every=5, epochs=80, milestones=(0.6, 0.9))
+# UPerNet: its channels and its training, by `benchmark.upernet`
+UPERNETS = {"narrow": (32, Schedule()), "pangaea": (512, PANGAEA)}
 
 
 @torch.inference_mode()

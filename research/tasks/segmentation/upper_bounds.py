@@ -171,7 +171,7 @@ def kept(
         Bound(
             name,
             bound["n_train"],
-            Fit(**bound["fit"] | {"curve": tuple(map(tuple, bound["fit"]["curve"]))}),
+            Fit.of(bound["fit"]),
             np.array(bound["matrices"], dtype=float),
             bound.get("probe", PROBE),
         )

@@ -80,7 +80,7 @@ def test_geolocalisation(dataset, checkpoint, pairs):
 
 def test_segmentation(mapped, embedded, monkeypatch):
     fast = train.Schedule(steps=3, batch=2)
-    monkeypatch.setattr(benchmark, "UPERNETS", {"narrow": (8, fast)})
+    monkeypatch.setattr(train, "UPERNETS", {"narrow": (8, fast)})
     options = Options(embedded[2] / "model", seeds=1, bootstrap=30)
     task = registry.get("segmentation-landcover", mapped)
     tiles = task.load(mapped, options)

@@ -19,7 +19,7 @@ from research.tasks import answers, encoders, registry, rivals
 from research.tasks.answers import Kept
 from research.tasks.data import TaskData, random_folds
 from research.tasks.rivals import NAME, Views
-from research.tasks.segmentation import benchmark, train
+from research.tasks.segmentation import train
 from research.tasks.street import Street, StreetFromAbove
 from research.tasks.task import Options
 
@@ -77,7 +77,7 @@ def test_a_rival_is_taught_once_and_probed_as_ours_are(
     """A label of photos and segmentation, through the benchmarks' own tables."""
     monkeypatch.chdir(tmp_path)
     fast = train.Schedule(steps=3, batch=2, every=1)
-    monkeypatch.setattr(benchmark, "UPERNETS", {"narrow": (32, fast)})
+    monkeypatch.setattr(train, "UPERNETS", {"narrow": (32, fast)})
     options = Options(embedded[2] / "model", pairs, seeds=2, bootstrap=20)
     tasks, views = ["sv-green_view", "segmentation-landcover", "retrieval"], Views(64, 64)
     assert rivals.make(mapped, tasks, options, views) == tasks[:2]

@@ -10,7 +10,7 @@ from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
 from research.tasks import registry
 from research.tasks.published.pangaea import Pangaea
-from research.tasks.segmentation import benchmark, train
+from research.tasks.segmentation import train
 from research.tasks.segmentation.data import IGNORE
 from research.tasks.segmentation.data import load as placed
 from research.tasks.task import UNUSED, Options
@@ -175,7 +175,7 @@ def test_other_bands_scales_and_rows_are_refused(tmp_path):
 
 def test_a_set_of_pangaea_runs_and_reports_miou_by_cluster(tmp_path, monkeypatch, checkpoint):
     short = {"narrow": (8, train.Schedule(steps=2)), "pangaea": (16, train.Schedule(epochs=1))}
-    monkeypatch.setattr(benchmark, "UPERNETS", short)
+    monkeypatch.setattr(train, "UPERNETS", short)
     small.ai4smallfarms(tmp_path)
     weights = {"croma": str(checkpoint / "config.json")}  # any file: it is not read
     result = registry.run(

@@ -16,7 +16,7 @@ from research.tasks.task import Options
 
 def test_the_samples_task_from_end_to_end(mapped, embedded, monkeypatch, tmp_path):
     fast = train.Schedule(steps=3, batch=2, every=1)
-    monkeypatch.setattr(benchmark, "UPERNETS", {"narrow": (32, fast)})
+    monkeypatch.setattr(train, "UPERNETS", {"narrow": (32, fast)})
     monkeypatch.setattr(upper_bounds, "SCHEDULES", dict.fromkeys(upper_bounds.SCHEDULES, fast))
     monkeypatch.setattr(upper_bounds, "FEW", 4)
     monkeypatch.chdir(tmp_path)
@@ -97,7 +97,7 @@ def test_a_folder_without_maps_says_so(tiny, embedded):
 
 def test_shifted_sites_are_scored_by_the_same_heads(mapped, embedded, monkeypatch):
     fast = train.Schedule(steps=3, batch=2)
-    monkeypatch.setattr(benchmark, "UPERNETS", {"narrow": (32, fast)})
+    monkeypatch.setattr(train, "UPERNETS", {"narrow": (32, fast)})
     monkeypatch.setattr(
         benchmark, "by_pixel", lambda chips, masks, asked, n: asked[:, 0].astype("uint8") * 0
     )
