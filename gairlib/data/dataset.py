@@ -41,6 +41,7 @@ from gairlib.data import (
     boundary,
     photo_folders,
     photo_list,
+    photo_rows,
     photo_tables,
     photos,
     scene_folders,
@@ -260,7 +261,7 @@ class Dataset:
         if not self.tolerant:
             raise problem
         self._reject("photo table", (self.street_table() or self.folder).name, problem)
-        none = tables.no_photos()
+        none = photo_rows.none()
         return none, tables.no_reasons(none.index)
 
     def _read_street(self) -> pd.DataFrame:

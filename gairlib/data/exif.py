@@ -15,7 +15,7 @@ import pandas as pd
 from PIL import ExifTags
 from pyproj import Transformer
 
-from gairlib.data import boundary, photos, spheres, tables
+from gairlib.data import boundary, photo_rows, photos, spheres, tables
 from gairlib.errors import BadInput, Missing
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".mpo")
@@ -39,8 +39,8 @@ _EMPTY = {
 def folder_table(folder: str | Path, subfolder: str = "street") -> tuple[pd.DataFrame, pd.Series]:
     """(photos, reasons) of all photos below folder/subfolder, sorted by path.
 
-    photos has the columns of tables.NORMAL, heading_ref ("T" true north, "M" magnetic north, a gap
-    if not stated; a magnetic heading is kept as it is), and one row a file; path is relative to
+    photos has the columns of photo_rows.NORMAL, heading_ref ("T" true north, "M" magnetic north, a
+    gap if not stated; a magnetic heading is kept as it is), and one row a file; path is relative to
     `folder`. photo_id is the path below the subfolder without its suffix ("walk/0001"), with it
     where two files differ in the suffix alone. reasons: None where the row can be used. Missing
     where there is no such folder.
@@ -68,7 +68,7 @@ def folder_table(folder: str | Path, subfolder: str = "street") -> tuple[pd.Data
     frame = pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
     frame["photo_id"] = pd.Series(unique_ids(names), dtype="str")
     frame["path"] = pd.Series([f"{subfolder}/{name}" for name in names], dtype="str")
-    frame, reasons = tables.photo_rows(frame)
+    frame, reasons = photo_rows.read(frame)
     own = pd.Series(problems, index=frame.index, dtype=object)
     return frame, tables.first_of(own, reasons)
 

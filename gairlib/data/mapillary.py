@@ -24,7 +24,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from gairlib import files
-from gairlib.data import photos, tables
+from gairlib.data import photo_rows, photos
 from gairlib.data.http import Failed, Getter
 from gairlib.data.mapillary_images import FIELDS, THUMBS, TILE, name_of, row_of, tiles_of
 from gairlib.errors import BadInput, Missing, extra
@@ -254,7 +254,7 @@ class _Run:
         """Write street.parquet and rejected.csv; the counts."""
         table = self.folder / "street.parquet"
         frame = pd.DataFrame(sorted(self.rows.values(), key=lambda row: row["photo_id"]))
-        frame = tables.photo_rows(frame)[0] if len(frame) else tables.no_photos()
+        frame = photo_rows.read(frame)[0] if len(frame) else photo_rows.none()
         if table.is_file():
             before = pd.read_parquet(table)
             before = before[~before["photo_id"].isin(frame["photo_id"])]

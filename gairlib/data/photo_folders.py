@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from gairlib.data import streetscapes, table_files, tables
+from gairlib.data import photo_rows, streetscapes, table_files, tables
 from gairlib.data.boundary import listing, reading
 from gairlib.data.mapillary_images import LICENCE
 from gairlib.errors import BadInput, Missing
@@ -146,7 +146,7 @@ def _zensvi(path: Path, pictures: dict[str, list[str]]) -> tables.Piece:
     given["photo_source"], given["licence"] = source, licence
     given["photo_id"], spoilt = tables.ids(given["photo_id"])
     given["path"], lost = located(given["photo_id"], pictures)
-    photos, reasons = tables.photo_rows(given)
+    photos, reasons = photo_rows.read(given)
     return photos, tables.first_of(damaged, spoilt, lost, reasons)
 
 
@@ -188,7 +188,7 @@ def _described(path: Path, pictures: dict[str, list[str]]) -> tables.Piece:
     names = ("photo_id", "path", "lon", "lat", "heading", "captured_at", "sequence_id")
     frame = pd.DataFrame(rows, columns=names, dtype=object)
     frame = frame.map(lambda v: v if v is None else str(v)).astype("str")
-    rows, reasons = tables.photo_rows(frame)
+    rows, reasons = photo_rows.read(frame)
     return rows, tables.first_of(pd.Series(refused, index=frame.index, dtype=object), reasons)
 
 

@@ -14,7 +14,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from gairlib.data import boundary, exif, photo_folders, photo_tables, photos, table_files, tables
+from gairlib.data import (
+    boundary,
+    exif,
+    photo_folders,
+    photo_rows,
+    photo_tables,
+    photos,
+    table_files,
+    tables,
+)
 from gairlib.errors import BadInput, Missing
 
 
@@ -36,7 +45,7 @@ def source(folder: Path) -> Path | tables.Piece:
         return found
     if (folder / "street").is_dir():
         return exif.folder_table(folder)
-    none = tables.no_photos()
+    none = photo_rows.none()
     return none, tables.no_reasons(none.index)
 
 

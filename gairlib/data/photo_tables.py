@@ -1,7 +1,7 @@
 """Photo tables of any length in pieces, whatever their source, all with the same columns.
 
 CSV, Parquet and GeoParquet with positions in any reference system, and the tables of Global
-Streetscapes, become frames with the columns of `tables.NORMAL`, a reason beside each row that
+Streetscapes, become frames with the columns of `photo_rows.NORMAL`, a reason beside each row that
 cannot be used. Nothing is decided here that takes more than one row: duplicated ids are found by
 whoever sees all pieces, for which `id_hashes` gives eight bytes an id.
 
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import shapely
 from pyproj import CRS, Transformer
 
-from gairlib.data import streetscapes, table_files, tables
+from gairlib.data import photo_rows, streetscapes, table_files, tables
 from gairlib.data.area_list import AREA
 from gairlib.data.boundary import reading
 from gairlib.errors import BadInput
@@ -30,16 +30,17 @@ from gairlib.errors import BadInput
 WGS84 = "OGC:CRS84"
 SYSTEM = ("crs", "epsg")
 FAR = 10.0  # degrees outside a reference system's area: x and y were swapped, or it is another one
-CORE = (*tables.NORMAL, *SYSTEM, AREA, *streetscapes.TEXT)  # read as text, whatever they look like
+# Read as text, whatever they look like
+CORE = (*photo_rows.NORMAL, *SYSTEM, AREA, *streetscapes.TEXT)
 
 
 def chunks(path: str | Path, rows: int = 500_000) -> Iterator[tables.Piece]:
     """(photos, reasons) of up to `rows` rows each; memory does not grow with the table.
 
     path: a CSV, Parquet or GeoParquet file, or a folder of Global Streetscapes tables. photos has
-    the columns of tables.NORMAL, then the table's own; lon and lat in float64 degrees on WGS 84.
-    reasons holds None for a good row. Both are indexed by the row's number in the table (from 0).
-    At least one piece comes, if need be an empty one. Missing where there is no table, BadInput
+    the columns of photo_rows.NORMAL, then the table's own; lon and lat in float64 degrees on WGS
+    84. reasons holds None for a good row. Both are indexed by the row's number in the table (from
+    0). At least one piece comes, if need be an empty one. Missing where there is no table, BadInput
     where no row can be read for lack of columns or of a reference system.
     """
     path = Path(path)
@@ -52,7 +53,7 @@ def chunks(path: str | Path, rows: int = 500_000) -> Iterator[tables.Piece]:
         if points is not None:
             reasons = _place(frame, *points)
         frame, moved = to_wgs84(frame)
-        photos, found = tables.photo_rows(frame)
+        photos, found = photo_rows.read(frame)
         yield photos, tables.first_of(damaged, reasons, moved, found)  # nearest to the cause
 
 
@@ -67,7 +68,7 @@ def layout(path: Path) -> tuple[bool, tuple | None]:
         return True, None
     points = None if {"lon", "lat"} <= set(names) else _points_of(path)
     given = {*names, *(("lon", "lat") if points else ())}
-    missing = [name for name in tables.PHOTO_COLUMNS if name not in given]
+    missing = [name for name in photo_rows.PHOTO_COLUMNS if name not in given]
     if missing:
         raise BadInput(
             f"{path}: lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; it "

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gairlib.data import table_files, tables
+from gairlib.data import photo_rows, table_files, tables
 from gairlib.data.boundary import listing
 from gairlib.errors import BadInput, Missing
 
@@ -50,7 +50,7 @@ def read(
     """
     path = Path(path)
     base, others = base_of(path) if path.is_dir() else (path, [])
-    names = table_files.columns(base, (*tables.NORMAL, *TEXT))
+    names = table_files.columns(base, (*photo_rows.NORMAL, *TEXT))
     if not recognise(names):
         raise BadInput(
             f"{base}: not a Global Streetscapes table; it needs uuid, source, lon and lat and has "
@@ -63,12 +63,12 @@ def read(
         taken.update(columns)
         if columns:
             sides.append(_Side(other, columns, rows))
-    for frame, damaged in table_files.pieces(base, rows, (*tables.NORMAL, *TEXT)):
+    for frame, damaged in table_files.pieces(base, rows, (*photo_rows.NORMAL, *TEXT)):
         frame = frame.rename(columns={key: "uuid"})
         for side in sides:
             frame = pd.concat([frame, side.beside(frame)], axis=1)
         given, doubtful = as_photos(frame, path_template)
-        photos, reasons = tables.photo_rows(given)
+        photos, reasons = photo_rows.read(given)
         yield photos, tables.first_of(damaged, doubtful, reasons)
 
 

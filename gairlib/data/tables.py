@@ -15,8 +15,6 @@ import pyarrow.compute as pc
 from gairlib.data import boundary
 from gairlib.errors import BadInput
 
-PHOTO_COLUMNS = ("photo_id", "path", "lon", "lat")
-NORMAL = (*PHOTO_COLUMNS, "heading", "captured_at", "is_spherical", "photo_source", "licence")
 NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 Piece = tuple[pd.DataFrame, pd.Series]  # rows, and for each row a reason or None
 
@@ -120,33 +118,6 @@ def first_of(*reasons: pd.Series) -> pd.Series:
         rows = later.notna()
         first[rows] = later[rows]
     return first
-
-
-def photo_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
-    """A photo table of any source in the columns of NORMAL, and a reason a row or None.
-
-    frame has PHOTO_COLUMNS; what else it has follows those of NORMAL, unchanged. heading: degrees
-    in [0, 360), NaN unknown; captured_at: ISO 8601 text or a gap, times and Unix milliseconds are
-    turned into it; is_spherical: bool, `boolean` where the table leaves gaps; photo_source: the
-    column `source` where there is no other. Opens no photo; duplicated ids are not judged, since a
-    table may come in parts.
-    """
-    rest = [name for name in frame.columns if name not in NORMAL]
-    frame = frame.copy(deep=False)
-    reasons = positions(frame)
-    reasons = first_of(path_reasons(frame["path"]), reasons)
-    reasons[frame["path"].isna()] = "no path"
-    frame["photo_id"], doubtful = ids(frame["photo_id"])
-    reasons[frame["photo_id"].isna()] = "no photo_id"
-    frame["path"] = texts(frame["path"])
-    reasons = first_of(reasons, doubtful)
-    gaps = pd.Series(None, index=frame.index, dtype="str")
-    frame["heading"] = headings(frame.get("heading", gaps))
-    frame["captured_at"] = times(frame.get("captured_at", gaps))
-    frame["is_spherical"] = stated(frame.get("is_spherical", gaps))
-    frame["photo_source"] = texts(frame.get("photo_source", frame.get("source", gaps)))
-    frame["licence"] = texts(frame.get("licence", frame.get("license", gaps)))
-    return frame[[*NORMAL, *rest]], reasons
 
 
 def texts(values: pd.Series) -> pd.Series:
@@ -337,17 +308,3 @@ def _iso(moments: pd.Series) -> pd.Series:
     if moments.dt.tz is not None:
         moments, zone = moments.dt.tz_convert("UTC").dt.tz_localize(None), "Z"
     return (moments.dt.strftime("%Y-%m-%dT%H:%M:%S") + zone).astype("str")
-
-
-def no_photos() -> pd.DataFrame:
-    """The photo table of a folder without one: all columns, no row."""
-    kinds = {
-        "photo_id": object,
-        "path": object,
-        "lon": float,
-        "lat": float,
-        "is_spherical": bool,
-        "heading": float,
-        "captured_at": object,
-    }
-    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})

@@ -26,9 +26,10 @@ import pyarrow.parquet as pq
 
 from gairlib import files, geo
 from gairlib.data import tables
+from gairlib.data.photo_rows import PHOTO_COLUMNS
 from gairlib.data.photo_tables import chunks, id_hashes
 from gairlib.data.scene import Scene
-from gairlib.data.tables import PHOTO_COLUMNS, stated
+from gairlib.data.tables import stated
 from gairlib.errors import BadInput
 from gairlib.pairs import placement
 from gairlib.pairs.cut import SPHERICAL

@@ -10,8 +10,8 @@ CoordBench's protocol on the folder's tables, blocks of 2 to 40 degrees. The wei
 treated as `make repro DATA=` treats it. First (`research.tasks.rivals`), networks are trained on
 the labels of segmentation, photos and chips, and towers are taught by their own images alone and
 probed beside ours; what they reach on the sample is kept under version control in
-metrics/upper_bounds/ and metrics/rivals/, where `make repro` reads it. Finished networks and stages are kept, so an
-interrupted call goes on. `--only rivals` ends there.
+metrics/upper_bounds/ and metrics/rivals/, where `make repro` reads it. Finished networks and stages
+are kept, so an interrupted call goes on. `--only rivals` ends there.
 """
 
 import argparse

@@ -85,6 +85,17 @@ class Run:
         known = registry.available(self.dataset).items()
         return [name for name, why in known if not why and name not in self.tasks]
 
+    def rejected(self) -> pd.DataFrame:
+        """Rows of the folder that were left out; of photos pairing has the last word, if it has
+        run."""
+        columns = ["kind", "item", "reason"]
+        found = pd.DataFrame(self.dataset.rejected, columns=columns)
+        path = self.outputs / "pair/rejected.parquet"
+        if not path.is_file():
+            return found
+        photos = pd.read_parquet(path).rename(columns={"photo_id": "item"}).assign(kind="photo")
+        return pd.concat([found[found["kind"] != "photo"], photos[columns]], ignore_index=True)
+
 
 def gather(
     dataset: Dataset,

@@ -172,7 +172,7 @@ def gather(
         rows=_rows(run),
         inventory=inventory.count(dataset),
         skipped=_skipped(run),
-        rejected=_rejected(run),
+        rejected=run.rejected(),
         pairing=read(run.outputs / "pair/report.json"),
         gallery=report_gallery.pictures(dataset, run.outputs / "pair"),
         nothing=inventory.nothing(dataset),
@@ -321,17 +321,6 @@ def _skipped(run: Run) -> list[tuple[str, str]]:
 def _skips(stage: str, run: Run) -> bool:
     """Whether a stage had nothing to do; the scoreboard's `skipped` is a number of tasks."""
     return isinstance(run.metrics.get(stage, {}).get("skipped"), str)
-
-
-def _rejected(run: Run) -> pd.DataFrame:
-    """Rows of the folder that were left out; of photos pairing has the last word, if it has run."""
-    columns = ["kind", "item", "reason"]
-    found = pd.DataFrame(run.dataset.rejected, columns=columns)
-    path = run.outputs / "pair/rejected.parquet"
-    if not path.is_file():
-        return found
-    photos = pd.read_parquet(path).rename(columns={"photo_id": "item"}).assign(kind="photo")
-    return pd.concat([found[found["kind"] != "photo"], photos[columns]], ignore_index=True)
 
 
 def _flat(numbers: dict, before: str = "") -> dict:

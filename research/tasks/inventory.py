@@ -7,7 +7,7 @@ import pandas as pd
 
 from gairlib.data import boundary, photo_folders, scene_assets, table_files
 from gairlib.data.dataset import PARTS, Dataset
-from gairlib.data.tables import NORMAL
+from gairlib.data.photo_rows import NORMAL
 from research.tasks import labels
 from research.tasks.class_folders import pictures
 from research.tasks.published import folders

@@ -33,7 +33,6 @@ from research.evaluation.location_training import Settings
 from research.evaluation.table import OURS, UPPER_BOUNDS, Table
 from research.tasks import trained
 from research.tasks.result import REGIONS, Result, Split
-from research.tasks.segmentation.train import UPERNETS
 
 # others' weights that `benchmark.weights` may name -> the encoder's name in results
 PUBLISHED = {
@@ -44,6 +43,7 @@ PUBLISHED = {
     "galileo": "Galileo",
     "imagenet": "ImageNet",
 }
+UPERNETS = ("narrow", "pangaea")  # keys of research.tasks.segmentation.train.UPERNETS
 UNDEFINED = "no score of these labels is a number; a constant or values without scale may be why"
 UNUSED = "benchmark.weights: not used by this task"
 
@@ -75,7 +75,7 @@ class Options:
     trained_seeds: int = 1
     settings: Settings = trained.QUICK
     upper_bounds: Sequence[str] = ()
-    upernet: str = "narrow"
+    upernet: str = UPERNETS[0]
     weights: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

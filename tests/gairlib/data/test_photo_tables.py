@@ -16,7 +16,7 @@ import pytest
 import shapely
 from pyproj import Transformer
 
-from gairlib.data import csv_tables, photo_tables, table_files, tables
+from gairlib.data import csv_tables, photo_rows, photo_tables, table_files, tables
 from gairlib.errors import BadInput, Missing
 
 HEADER = "photo_id,path,lon,lat,heading,captured_at"
@@ -47,7 +47,7 @@ def test_columns_come_in_order_and_as_meant(tmp_path):
         header=HEADER + ",is_spherical,country,levels,share,note,source",
     )
     photos, reasons = whole(path)
-    assert tuple(photos.columns[:9]) == tables.NORMAL and reasons.isna().all()
+    assert tuple(photos.columns[:9]) == photo_rows.NORMAL and reasons.isna().all()
     assert all(reason is None for reason in reasons)
     assert list(photos["photo_id"]) == ["007", "8"] and list(photos["lon"]) == [-169.5, 1]
     assert photos["heading"][0] == 350 and np.isnan(photos["heading"][1])
@@ -351,7 +351,7 @@ def test_memory_does_not_grow_with_the_table(tmp_path, monkeypatch):
     for count in (5_000, 50_000):
         path = write(tmp_path / "a.csv", *(good(f"{k:06d}") for k in range(count)))
         before, most = pa.total_allocated_bytes(), 0
-        for _ in table_files.pieces(path, 2_000, tables.NORMAL):
+        for _ in table_files.pieces(path, 2_000, photo_rows.NORMAL):
             most = max(most, pa.total_allocated_bytes() - before)
         sizes[count] = most
     assert sizes[50_000] < 2 * sizes[5_000] + 100_000

@@ -14,6 +14,7 @@ import pytest
 from builders.small_photos import SMALL, table, write_three_scenes
 
 from gairlib.errors import BadInput
+from gairlib.pairs import placement
 from gairlib.pairs.input import DOUBLE
 from gairlib.pairs.pairing import pair
 from gairlib.pairs.work import Pool
@@ -90,7 +91,8 @@ def test_killed_and_started_again_the_result_is_the_same_to_the_byte(tmp_path):
     run = [sys.executable, str(tmp_path / "run.py"), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     work = tmp_path / "killed.work"
-    for reached in ("rejected/in-000001.parquet", "parts/2-000-*/paired"):
+    last = len(placement.NAMED) - 1  # the training split is paired last
+    for reached in ("rejected/in-000001.parquet", f"parts/{last}-000-*/paired"):
         process = subprocess.Popen(run, env=environment)
         while process.poll() is None and not list(work.glob(reached)):
             time.sleep(0.002)
