@@ -8,7 +8,8 @@
 # make lab              JupyterLab on the notebooks
 # make bench            measure speed and memory, side by side (metrics/bench.json; minutes)
 # make bench-gpu        the same on a GPU: utilisation, large batches, the loader's share
-# make ablate           each switch of the objective on and off, three seeds (an hour)
+# make ablate           each switch of the objective on and off, three seeds; the published training
+#                       with two more seeds (an hour) [STAGES="ablate stress seeds": some of them]
 # make bench-all        every task, every location encoder, blocks of 2, 10 and 20 degrees [DATA=dir]
 # make scoreboard       scoreboard, report, and the numbers in README, model card and docs/results.md
 # make docs             the site of docs/ and the docstrings, into site/; a broken link is an error
@@ -102,7 +103,7 @@ bench-gpu: env
 	$(BIN)/python -m research.speed.gpu $(ARGS)
 
 ablate: data
-	$(BIN)/dvc repro ablation/dvc.yaml
+	$(BIN)/dvc repro $(if $(STAGES),$(addprefix ablation/dvc.yaml:,$(STAGES)),ablation/dvc.yaml)
 
 bench-all: data
 	$(BIN)/python -m research.pipeline.bench_all $(if $(value DATA),--data $(call quoted,DATA)) $(if $(value NAME),--name $(call quoted,NAME))

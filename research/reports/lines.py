@@ -10,6 +10,7 @@ import pandas as pd
 from research.evaluation.table import END_TO_END, LOWER, OURS, RANDOM
 from research.reports import verdicts
 from research.reports.gather import Run, TaskRecord
+from research.reports.trainings import Trainings, beside
 from research.reports.words import Amount, amount
 from research.tasks.result import BLIND, Split
 
@@ -55,6 +56,7 @@ class Line:
     others: list[Against] = field(default_factory=list)
     own: list[Against] = field(default_factory=list)  # other readings of our own model
     upper: list[Against] = field(default_factory=list)
+    trainings: Trainings | None = None  # other seeds, where `make ablate` has judged them
 
     @property
     def task(self) -> str:
@@ -130,7 +132,8 @@ class Part:
 
 
 def lines(run: Run) -> list[Line]:
-    """All judged (task, split, metric), tasks by name, each task's headline first."""
+    """All judged (task, split, metric), tasks by name, each task's headline first. What does not
+    hold with other pretraining seeds is undecided (`research.reports.trainings`)."""
     mean = run.rows[run.rows["seed"].astype(str) == "mean"]
     ours = run.comparisons[run.comparisons["encoder"] == OURS]
     found = []
@@ -140,7 +143,8 @@ def lines(run: Run) -> list[Line]:
             rows = of_task[(of_task["split"] == split) & (of_task["metric"] == metric)]
             part = gaps[(gaps["split"] == split) & (gaps["metric"] == metric)]
             headline = not found or found[-1].task != name
-            found.append(_line(run.tasks[name], split, rows, part, headline))
+            line = _line(run.tasks[name], split, rows, part, headline)
+            found.append(beside(line, run.metrics.get("seeds", {})))
     return found
 
 

@@ -58,6 +58,7 @@ PAGES = (
         "ablation/stress/index.html",
         "stress.html",
     ),
+    ("Seeds", "the training with other seeds", "ablation/seeds/index.html", "seeds.html"),
 )
 
 

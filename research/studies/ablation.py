@@ -104,14 +104,14 @@ def base_values(params: str | Path, common: Mapping[str, dict] | None = None) ->
 
 
 def values_of(base: dict, variant: Variant, *, steps: int, seed: int) -> dict:
-    """The sections of one run: from scratch, on one device, with one checkpoint in between."""
+    """The sections of one run: from scratch, on one device, with checkpoints on the way."""
     model = base["model"] | {"changes": (base["model"].get("changes") or {}) | variant.model}
     same = {
         "init": "",
         "steps": steps,
         "seed": seed,
         "validate_every": steps,
-        "checkpoint_every": max(1, steps // 2),
+        "checkpoint_every": max(1, min(steps // 2, base["pretrain"]["checkpoint_every"])),
         "devices": 1,
         "nodes": 1,
         "strategy": "auto",

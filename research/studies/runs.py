@@ -65,7 +65,7 @@ def run_all(
     folder.mkdir(parents=True, exist_ok=True)
     kept, missing = {r.key for r in runs if r.keep}, {}
     for run in runs:  # two variants may be the same run
-        there = (folder / f"{run.key}.json").is_file()
+        there = result(folder, run.key) is not None
         if not there or (run.key in kept and not weights(folder, run.key).is_dir()):
             missing.setdefault(run.key, replace(run, keep=run.key in kept))
     waiting, running, failed = deque(missing.values()), {}, {}
@@ -89,7 +89,7 @@ def run_all(
             bar.update(0)
             for key in [k for k, p in running.items() if p.poll() is not None]:
                 process = running.pop(key)
-                if process.returncode or not (folder / f"{key}.json").is_file():
+                if process.returncode or result(folder, key) is None:
                     failed[key] = _reason(process.returncode, folder / f"{key}.work/log.txt")
                     run = missing[key]
                     tqdm.write(f"{run.variant}, seed {run.seed} failed: {failed[key]}")
@@ -103,12 +103,16 @@ def run_all(
             except subprocess.TimeoutExpired:
                 process.kill()
         bar.close()
-    return [
-        {"failed": failed[r.key]}
-        if r.key in failed
-        else json.loads((folder / f"{r.key}.json").read_text())
-        for r in runs
-    ]
+    return [{"failed": failed[r.key]} if r.key in failed else result(folder, r.key) for r in runs]
+
+
+def result(folder: str | Path, key: str) -> dict | None:
+    """What a finished run's file holds; None where there is none that can be read."""
+    try:
+        found = json.loads((Path(folder) / f"{key}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not there, or damaged: the run is done again
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def finished(runs: Sequence[Run], outcomes: Sequence[dict]) -> dict[tuple[str, int], dict]:

@@ -116,6 +116,8 @@ def compared(
     blank = [encode.random_init(model.config, seed) for seed in range(options.seeds)]
     untrained = [features.of_task(data, one, images, device) for one in blank]
     found = [linear(OURS, data, ours, prep), linear(RANDOM, data, untrained, prep)]
+    if not options.baselines:
+        return [*found, _constant(data)], images
     if data.modality != "location":
         shared = [features.in_shared_space(data, one, images, device) for one in blank]
         ours = features.in_shared_space(data, model, images, device)

@@ -106,14 +106,14 @@ class Retrieval(PairTask):
         ours = judge(OURS, by(model), mode, more=True, **how)
         for seed in range(options.seeds):
             judge(RANDOM, by(encode.random_init(config, seed)), mode, **how)
-        if mode == "nili":
+        if options.baselines and mode == "nili":
             judge(RAW, by(model, "bilinear"), "bilinear", **how)
-        if mode != "mean":
+        if options.baselines and mode != "mean":
             judge(MEAN, by(model, "mean"), "mean", **how)
-        if train is not None:
+        if train is not None and options.baselines:
             plain = dict(bands="10; RGB", normalisation="none")
             judge(COLOURS, lambda q: colour_reading(train, q), "CCA", **plain)
-        else:
+        elif train is None:
             notes.append(
                 f"{len(outside)} training pairs: no colour baseline ({MIN_TRAIN} are needed)"
             )

@@ -59,7 +59,9 @@ class Options:
     trained_seeds assignments of folds. upper_bounds: which networks are trained end to end on the
     labels of photos and chips (`research.evaluation.table.UPPER_BOUNDS`). upernet: the head of
     segmentation, "narrow" or "pangaea" (its channels and schedule, for a GPU). weights: others'
-    published weights, project -> file; for imagenet also "timm:NAME", which downloads.
+    published weights, project -> file; for imagenet also "timm:NAME", which downloads. baselines:
+    whether the model is compared with more than the same model untrained and who guesses blindly; a
+    study of several trainings needs no more.
 
     Raises BadInput for fewer than one seed or draw, unknown encoders, projects or block sizes,
     Missing for a weights file that is not there.
@@ -77,6 +79,7 @@ class Options:
     upper_bounds: Sequence[str] = ()
     upernet: str = UPERNETS[0]
     weights: Mapping[str, str] = field(default_factory=dict)
+    baselines: bool = True
 
     def __post_init__(self) -> None:
         if self.seeds < 1 or self.bootstrap < 1:

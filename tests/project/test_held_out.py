@@ -36,7 +36,13 @@ BY_NAME = {
     "research/sample/learnability.py": "what the sample's photos tell, before any training",
     "notebooks/60-benchmark-one-task.ipynb": "runs a benchmark",
 }
-JUDGES = "research/tasks/"  # benchmarks
+JUDGES, JUDGES_PACKAGE = "research/tasks/", "research.tasks"  # benchmarks
+# who runs whole benchmarks (a task takes its `Options`)
+RUNS_BENCHMARKS = {
+    "notebooks/60-benchmark-one-task.ipynb": "the stage of each task",
+    "research/studies/block_sizes.py": "loads tables of places",
+    "research/studies/seeds_run.py": "judges finished models; nothing is chosen by it",
+}
 # what hands out test rows, and who may import it
 FROM = ("research.tasks.query", "research.tasks.result")
 GIVERS = {"held_out", "ask", "ask_shifted", "TEST", "SHIFTED", "HELD_OUT"}
@@ -99,6 +105,16 @@ def test_what_hands_out_test_rows_is_imported_by_benchmarks_alone():
                 taken = GIVERS & {alias.name for alias in node.names}
                 if path != "research/studies/stress/evaluate.py":
                     assert not taken or path.startswith((JUDGES, "notebooks/60")), path
+
+
+def test_benchmarks_are_run_by_those_who_judge_alone():
+    found = set()
+    for path, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(JUDGES_PACKAGE):
+                if "Options" in {alias.name for alias in node.names}:
+                    found.add(path)
+    assert {path for path in found if not path.startswith(JUDGES)} == set(RUNS_BENCHMARKS)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pandas as pd
 from gairlib.data.dataset import Dataset
 from research.reports.gather import Run, gather
 from research.reports.lines import Line, Part, lines
-from research.reports.scoreboard import claims, further
+from research.reports.scoreboard import claims, further, seeds
 from research.reports.scoreboard.location_encoders import counts
 from research.reports.scoreboard.location_encoders import section as location_encoders
 from research.reports.verdicts import LOSES, NONE, TIE, WINS
@@ -135,7 +135,11 @@ def build(
     found = lines(run)
     ablation, stress, embed = (run.metrics.get(k, {}) for k in ("ablation", "stress", "embed"))
     parts = {
-        "good": [location_encoders(run.rows, run.neighbours), further.upper_bounds(found)],
+        "good": [
+            location_encoders(run.rows, run.neighbours),
+            further.upper_bounds(found),
+            seeds.section(run.metrics.get("seeds", {}), found),
+        ],
         "alignment": [further.readings(found), further.stress(stress), further.ablation(ablation)],
         "space": [further.space(embed)],
     }

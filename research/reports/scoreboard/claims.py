@@ -7,7 +7,7 @@ none; where another method is better beyond its interval, that is a sentence of 
 import math
 
 from research.reports.lines import Against, Line
-from research.reports.verdicts import LOSES, NONE, TIE, WINS
+from research.reports.verdicts import LOSES, NONE, TIE, WINS, WORDS
 from research.reports.words import number, with_interval
 
 QUESTIONS = {  # Line.question -> (heading, what is asked)
@@ -49,6 +49,8 @@ def claim(line: Line) -> str:
     if line.best is not None:
         parts.append(_against_best(line))
     parts += _not_beaten(line)
+    if line.trainings is not None:
+        parts.append(line.trainings.sentence(_unit(line)))
     if line.held_out in CAUTION:
         parts.append(CAUTION[line.held_out])
     return " ".join(parts)
@@ -67,6 +69,13 @@ def _against_random(line: Line) -> str:
             f"for an interval; untrained {number(r.value)}{_unit(line)}"
         )
     gap = f"the same encoder untrained, by {_gap(r, line)}"
+    if line.trainings is not None and line.trainings.contradicted:
+        t = line.trainings
+        word = WORDS[t.verdicts[0]]
+        return (
+            f"undecided, as pretraining is {word} than {gap}, in the published training, but "
+            f"beyond the interval in {t.hold} of {t.asked} trainings only"
+        )
     return {
         WINS: f"pretraining is better than {gap}",
         LOSES: f"pretraining is worse than {gap}",

@@ -119,7 +119,7 @@ def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> M
             head, ended, _ = linear.fit(of, count, seed=seed, validation=val)
             fits.setdefault(f"{encoder}, linear head", ended)
             add(encoder, LINEAR, train.predict(head, layers["test"], device=device), how)
-            if seed:  # the dearer one is trained once
+            if seed or not options.baselines:  # the dearer one is trained once
                 continue
             create = partial(UPerNet, of.inputs[0].shape[-1], count, size, channels)
             head, fits[f"{encoder}, UPerNet"] = train.fit(
@@ -130,7 +130,8 @@ def measure(data: SegmentationData, options: Options, first: str = UPERNET) -> M
     how = model.config.preprocessing
     heads(OURS, lambda seed: model, repeat=False)
     heads(RANDOM, lambda seed: encode.random_init(model.config, seed), repeat=True)
-    add("pixel bands", "logistic", by_pixel(chips, masks, asked, count), "none")
+    if options.baselines:
+        add("pixel bands", "logistic", by_pixel(chips, masks, asked, count), "none")
     known = masks[masks != IGNORE]
     add("majority", "none", np.full_like(truth, np.bincount(known).argmax()), "none")
 

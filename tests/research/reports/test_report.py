@@ -72,7 +72,7 @@ def run(dataset, tmp_path_factory):
     write_json(folder / "reports/30-pretrain.json", record)
     (folder / "outputs/explore").mkdir()
     (folder / "outputs/explore/map.html").write_text("<html>map</html>")
-    for name, text in (("outputs", "ablation"), ("stress", "stress")):
+    for name, text in (("outputs", "ablation"), ("stress", "stress"), ("seeds", "seeds")):
         (folder / "ablation" / name).mkdir(parents=True)
         (folder / "ablation" / name / "index.html").write_text(f"<html>{text}</html>")
     counts = {"wins": 3, "ties": 2, "losses": 1, "no_interval": 0, "baseline_ahead": 2}
@@ -136,9 +136,9 @@ def test_cards_have_headline_interval_runtime_parameters_and_link(page):
 def test_a_reports_folder_holds_every_page_that_it_links(page, run):
     """Sent to someone without the rest of the run."""
     links = {a for a in re.findall(r'href="([^"#]+)"', page) if not a.startswith("https:")}
-    assert {"map.html", "ablation.html", "stress.html"} <= links
+    assert {"map.html", "ablation.html", "stress.html", "seeds.html"} <= links
     assert not [a for a in links if "/" in a]
-    for name, text in (("map", "map"), ("ablation", "ablation"), ("stress", "stress")):
+    for name, text in [("map", "map"), *((n, n) for n in ("ablation", "stress", "seeds"))]:
         assert (run / f"reports/{name}.html").read_text() == f"<html>{text}</html>"
 
 
