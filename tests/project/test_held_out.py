@@ -34,6 +34,8 @@ BY_NAME = {
     "research/reports/pages.py": "shows the numbers of shifted places",
     "research/sample/sites.py": "makes the splits",
     "research/sample/learnability.py": "what the sample's photos tell, before any training",
+    "research/studies/seeds_run.py": "judges finished models; nothing is chosen by it",
+    "research/studies/seeds_table.py": "says of a number whether its places are shifted ones",
     "notebooks/60-benchmark-one-task.ipynb": "runs a benchmark",
 }
 JUDGES, JUDGES_PACKAGE = "research/tasks/", "research.tasks"  # benchmarks
