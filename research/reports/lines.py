@@ -10,7 +10,7 @@ import pandas as pd
 from research.evaluation.table import END_TO_END, LOWER, OURS, RANDOM
 from research.reports import verdicts
 from research.reports.gather import Run, TaskRecord
-from research.reports.trainings import Trainings, beside
+from research.reports.trainings import Trainings, with_trainings
 from research.reports.words import Amount, amount
 from research.tasks.result import BLIND, Split
 
@@ -144,7 +144,7 @@ def lines(run: Run) -> list[Line]:
             part = gaps[(gaps["split"] == split) & (gaps["metric"] == metric)]
             headline = not found or found[-1].task != name
             line = _line(run.tasks[name], split, rows, part, headline)
-            found.append(beside(line, run.metrics.get("seeds", {})))
+            found.append(with_trainings(line, run.metrics.get("seeds", {})))
     return found
 
 

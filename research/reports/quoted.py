@@ -12,6 +12,7 @@ from research.reports import verdicts
 from research.reports.gather import TaskRecord
 from research.reports.lines import Against, Line, beside
 from research.reports.scoreboard.further import CONSTANTS
+from research.reports.trainings import with_trainings
 from research.reports.words import number
 from research.tasks.geolocalisation import MEDOID
 from research.tasks.result import BLIND, Split
@@ -38,7 +39,8 @@ class Metrics:
         for name, numbers in self.files.items():
             task = name.removeprefix("benchmark/")
             for key in numbers["about"]["judged"] if task != name and "about" in numbers else ():
-                found[task, key] = line(task, key, numbers)
+                judged = line(task, key, numbers)
+                found[task, key] = with_trainings(judged, self.files.get("seeds", {}))
         return found
 
 
@@ -83,9 +85,11 @@ def show(x: Line, value: float, low: float = math.nan, high: float = math.nan) -
 
 
 def ours(x: Line) -> str:
-    """Bold where it is better than untrained and than every other method, beyond the interval."""
+    """Bold where it is better than untrained and than every other method, beyond the interval; the
+    standard deviation over pretraining seeds beside it, where there are several."""
     text = show(x, x.value, x.low, x.high)
-    return f"**{text}**" if x.status == "supported" else text
+    text = f"**{text}**" if x.status == "supported" else text
+    return text + (f" (sd over seeds {show(x, x.trainings.sd)})" if x.trainings else "")
 
 
 def other(x: Line, a: Against | None, named: bool = True) -> str:

@@ -59,7 +59,7 @@ def of(found: dict, task: str, split: str, metric: str, value: float) -> Trainin
     return None
 
 
-def beside(line: L, found: dict) -> L:
+def with_trainings(line: L, found: dict) -> L:
     """The line with its trainings. A verdict against the untrained model that one of them lacks is
     undecided: TIE."""
     trainings = of(found, line.task, line.split.name, line.metric, line.value)

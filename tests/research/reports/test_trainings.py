@@ -8,7 +8,7 @@ from builders.benchmark_results import put
 
 from gairlib.data.dataset import Dataset
 from research.evaluation.table import OURS, RANDOM
-from research.reports import trainings
+from research.reports import quoted, trainings
 from research.reports.scoreboard import board, claims, page
 
 SPLIT, METRIC = "held-out sites", "R2"
@@ -93,4 +93,21 @@ def test_what_was_undecided_in_the_published_training_stays_so(tiny, tmp_path):
     _, line, _ = build(tiny, tmp_path, seeds([0.6, 0.58, 0.62], ["tie", "wins", "wins"]), "tie")
     assert line.status == "no claim" and not line.trainings.contradicted
     assert "no difference beyond the interval" in claims.claim(line)
-    assert trainings.beside(replace(line, random=None), {}).random is None
+    assert trainings.with_trainings(replace(line, random=None), {}).random is None
+
+
+def test_a_page_shows_the_spread_over_seeds_and_no_bold_that_one_training_lacks(tmp_path):
+    value = {"value": 0.2, "difference": 0.4, "difference_low": 0.3, "difference_high": 0.5}
+    number = {"split": SPLIT, "metric": METRIC, "unit": "", "n": 40, "clusters": 9}
+    about = {"judged": {"r2": number | {"cluster": "site"}}, "question": "?", "claim": "telling"}
+    task = {"r2": 0.6, "r2_low": 0.5, "r2_high": 0.7, "others": {"r2": {RANDOM: value}}}
+    task |= {"about": about | {"subject": "photo", "data": "synthetic"}, "upper_bounds": {}}
+    files = {"benchmark/sv-green_view": task}
+
+    def shown(verdicts):
+        known = files | ({"seeds": seeds([0.6, 0.58, 0.62], verdicts)} if verdicts else {})
+        return quoted.ours(quoted.Metrics(tmp_path, known).lines["sv-green_view", "r2"])
+
+    assert shown(None) == "**0.6 [0.5, 0.7]**"
+    assert shown(["wins"] * 3) == "**0.6 [0.5, 0.7]** (sd over seeds 0.02)"
+    assert shown(["wins", "tie", "wins"]) == "0.6 [0.5, 0.7] (sd over seeds 0.02)"
