@@ -34,6 +34,7 @@ BY_NAME = {
     "research/reports/pages.py": "shows the numbers of shifted places",
     "research/sample/sites.py": "makes the splits",
     "research/sample/learnability.py": "what the sample's photos tell, before any training",
+    "research/reports/pages.py": "shows the shifted places' numbers",
     "research/studies/seeds_run.py": "judges finished models; nothing is chosen by it",
     "research/studies/seeds_table.py": "says of a number whether its places are shifted ones",
     "notebooks/60-benchmark-one-task.ipynb": "runs a benchmark",
@@ -42,6 +43,7 @@ JUDGES, JUDGES_PACKAGE = "research/tasks/", "research.tasks"  # benchmarks
 # who runs whole benchmarks (a task takes its `Options`)
 RUNS_BENCHMARKS = {
     "notebooks/60-benchmark-one-task.ipynb": "the stage of each task",
+    "research/pipeline/bench_all.py": "trains what the benchmarks of segmentation read",
     "research/studies/block_sizes.py": "loads tables of places",
     "research/studies/seeds_run.py": "judges finished models; nothing is chosen by it",
 }
