@@ -34,7 +34,6 @@ BY_NAME = {
     "research/reports/pages.py": "shows the numbers of shifted places",
     "research/sample/sites.py": "makes the splits",
     "research/sample/learnability.py": "what the sample's photos tell, before any training",
-    "research/reports/pages.py": "shows the shifted places' numbers",
     "research/studies/seeds_run.py": "judges finished models; nothing is chosen by it",
     "research/studies/seeds_table.py": "says of a number whether its places are shifted ones",
     "notebooks/60-benchmark-one-task.ipynb": "runs a benchmark",
