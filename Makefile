@@ -120,9 +120,9 @@ lock:
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --all-extras $(UPGRADE) pyproject.toml -o requirements.lock
 
-# Writes the stored sites anew from their seed; `dvc add sample && dvc push` tracks changed ones.
+# Writes the stored sites anew from their seed; `dvc add data && dvc push` tracks changed ones.
 sample: env
-	$(BIN)/python -m research.sample --first --out sample
+	$(BIN)/python -m research.sample --first --out data
 
 clean:
 	rm -rf outputs reports runs logs scratch site

@@ -62,8 +62,9 @@ def prepare(
     folder: str | Path | None = None, name: str | None = None, root: Path = stages.ROOT
 ) -> Path:
     """Writes the run for a folder (None: the sample) and returns it."""
-    is_sample = folder is None or Path(folder).expanduser().resolve() == (root / "data").resolve()
-    folder = root / "data" if is_sample else Path(folder)
+    own = stages.sample_folder(root)
+    is_sample = folder is None or Path(folder).expanduser().resolve() == own.resolve()
+    folder = own if is_sample else Path(folder)
     name = name or ("sample" if is_sample else stages.run_name(folder)) + "-all"
     return stages.prepare(folder, name, root, change=sample if is_sample else everything)
 
@@ -79,7 +80,7 @@ def train_rivals(run: Path, params: dict, root: Path = stages.ROOT) -> list[str]
         device="cuda" if torch.cuda.is_available() else "cpu",
         upper_bounds=params["benchmark"]["upper_bounds"],
     )
-    is_sample = dataset.folder.resolve() == (root / "data").resolve()
+    is_sample = dataset.folder.resolve() == stages.sample_folder(root).resolve()
     home = root if is_sample else run
     folders = [home / folder for folder in (answers.FOLDER, upper_bounds.FOLDER)]
     views = rivals.Views.of(params["pretrain"], options.pairs)

@@ -40,6 +40,11 @@ def run_name(folder: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.") or "data"
 
 
+def sample_folder(root: Path = ROOT) -> Path:
+    """The sample with all its sites, as the root's pipeline reads it."""
+    return root / yaml.safe_load((root / "params.yaml").read_text())["data"]["folder"]
+
+
 def prepare(
     folder: str | Path,
     name: str | None = None,
@@ -58,9 +63,10 @@ def prepare(
             f"{folder}: {what}; DATA= takes a folder that holds scenes/, "
             "street.csv, tables/ or benchmark folders (README, 'Your own data')"
         )
-    if change is None and folder.resolve() == (root / "data").resolve():
-        raise BadInput("DATA=data is the sample itself: run `make repro` without DATA")
     params = yaml.safe_load((root / "params.yaml").read_text())
+    own = [(root / "data").resolve(), sample_folder(root).resolve()]  # as stored, and as a whole
+    if change is None and folder.resolve() in own:
+        raise BadInput(f"{folder} is the sample itself: run `make repro` without DATA")
     dataset = Dataset(folder, layouts=params["data"]["layouts"], tolerant=True)
     run = root / "runs" / (name or run_name(folder))
     run.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""python -m research.sample --out data [--sites a,b] [--seed 0] [--stored dir]: write the sample.
+"""python -m research.sample --out outputs/sites [--sites a,b] [--seed 0] [--stored dir]: write the sample.
 
 --stored: sites that this folder holds are copied from there, the others rendered. --first: write
 the sites that the repository stores, and no other: `make sample`.
@@ -14,7 +14,7 @@ from research.sample.write import write_dataset
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m research.sample", description=__doc__)
-    parser.add_argument("--out", default="data", help="folder to write")
+    parser.add_argument("--out", default="outputs/sites", help="folder to write")
     parser.add_argument("--sites", default="", help="comma-separated site names; default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stored", help="a folder whose sites are copied, not rendered")

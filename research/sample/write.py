@@ -311,7 +311,7 @@ A site has 48 photos (JPEG), sites of the training split 96 more (WebP).
 
 The changed generator has wider streets, higher buildings, fewer and larger trees, and other
 materials of roofs, walls, roads and soils (`research/sample/look.py`).
-The repository stores the 38 sites of train and val and ten of test (`sample/`); the others are
+The repository stores the 38 sites of train and val (`data/`); the others are
 rendered from the seed when the pipeline first runs.
 
 Labels of photos are measured on the rendering: `green_view`, `building_view`, `sky_view`,

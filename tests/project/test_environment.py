@@ -59,7 +59,7 @@ def test_repository_is_small_and_says_nothing_of_a_machine():
 
 def test_sample_fits_its_remote():
     entry = yaml.safe_load((ROOT / "data.dvc").read_text())["outs"][0]
-    assert entry["size"] <= 17e6 and entry["path"] == "sample"
+    assert entry["size"] <= 17e6 and entry["path"] == "data"
     md5 = entry["md5"].removesuffix(".dir")
     listing = ROOT / f".dvc/storage/files/md5/{md5[:2]}/{md5[2:]}.dir"
     for item in json.loads(listing.read_text()):

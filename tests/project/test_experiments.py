@@ -38,8 +38,9 @@ def experiment(tiny, tmp_path_factory):
     (root / "dvc.yaml").write_text(yaml.safe_dump(stages, sort_keys=False, width=1000))
     for name in ("gairlib", "notebooks", "research"):
         (root / name).symlink_to(ROOT / name)
-    (root / "data").symlink_to(tiny)
-    (root / ".gitignore").write_text("/outputs/\n/reports/\n/logs/\n/data\n")
+    (root / "outputs").mkdir()
+    (root / "outputs/sites").symlink_to(tiny)
+    (root / ".gitignore").write_text("/outputs/\n/reports/\n/logs/\n")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         small_pairs(tiny, root / "outputs/pair", max_photos=4, repeats_train=2)

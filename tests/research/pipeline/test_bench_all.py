@@ -22,7 +22,8 @@ def root(tmp_path_factory, tiny):
         shutil.copy(ROOT / name, root)
     for name in ("notebooks", "gairlib"):
         (root / name).symlink_to(ROOT / name)
-    (root / "data").symlink_to(tiny)
+    (root / "outputs").mkdir()
+    (root / "outputs/sites").symlink_to(tiny)
     return root
 
 
@@ -54,7 +55,7 @@ def test_the_samples_rivals_are_kept_in_the_root_and_a_folders_own_in_its_run(
     folder = shutil.copytree(tiny, tmp_path / "theirs") if own else None
     run = bench_all.prepare(folder, root=root)
     params = yaml.safe_load((run / "params.yaml").read_text())
-    params["data"]["folder"] = str(folder or root / "data")
+    params["data"]["folder"] = str(folder or root / "outputs/sites")
     monkeypatch.setattr(bench_all.stages, "run_dvc", lambda *arguments: None)
     monkeypatch.setattr(bench_all.rivals, "make", make)
     monkeypatch.setattr(bench_all.rivals.Views, "of", lambda pretrain, pairs: "as pretraining")

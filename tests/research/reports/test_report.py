@@ -164,7 +164,7 @@ def test_linked_pages_of_the_ablation_are_what_its_pipeline_writes():
     written = {s["cmd"].split("--html ")[1].split()[0] for s in stages}
     outs = [out for s in stages for out in s["outs"]]
     linked = [path for _, _, path, _ in report.PAGES if path.startswith("ablation/")]
-    assert len(linked) == 2
+    assert len(linked) == 3
     for path in linked:
         assert path in written and any(path.startswith(f"{out}/") for out in outs), path
 

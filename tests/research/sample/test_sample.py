@@ -35,7 +35,7 @@ from research.sample.layout import CELL, EXTENT, MARGIN, N, plan
 from research.sample.objects import build
 from research.sample.sky import make_air
 
-DATA = Path(__file__).resolve().parents[3] / "data"
+DATA = Path(__file__).resolve().parents[3] / "outputs/sites"
 AGAIN = "tartu"  # the site that is made again and compared
 
 
@@ -448,7 +448,7 @@ def test_stac_item_is_valid_and_agrees(folder):
 
 def test_one_site_again_gives_the_same_bytes(folder):
     if not (DATA / "street.csv").is_file():
-        pytest.skip("data/ is not there: fetch it with `dvc pull`")
+        pytest.skip("outputs/sites is not there: fetch it with `dvc pull`")
     files = [
         f"scenes/{AGAIN}.tif",
         f"scenes/{AGAIN}.json",
@@ -463,7 +463,7 @@ def test_one_site_again_gives_the_same_bytes(folder):
 
 def test_sample_is_small_and_whole():
     if not (DATA / "street.csv").is_file():
-        pytest.skip("data/ is not there: make it with `make data`")
+        pytest.skip("outputs/sites is not there: make it with `make data`")
     files = [p for p in DATA.rglob("*") if p.is_file()]
     of = {name: 0 for name in sites.STORED}
     for path in files:
