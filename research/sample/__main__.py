@@ -1,4 +1,6 @@
-"""python -m research.sample --out outputs/sites [--sites a,b] [--seed 0] [--stored dir]: write the sample.
+"""python -m research.sample --out outputs/sites [--sites a,b] [--seed 0] [--stored dir]
+
+Writes the sample.
 
 --stored: sites that this folder holds are copied from there, the others rendered. --first: write
 the sites that the repository stores, and no other: `make sample`.
