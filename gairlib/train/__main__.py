@@ -76,6 +76,7 @@ def run(values: dict) -> dict:
         checkpoints=paths.get("checkpoints", CHECKPOINTS),
         engine=engine,
         initial_weights=prepare.initial_weights(plan),
+        towers=plan.tuning,
         finish=False,
     )
 

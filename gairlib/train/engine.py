@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -90,13 +90,18 @@ class Engine:
         fabric.launch()
         return fabric
 
-    def setup(self, fabric: Fabric, model: GAIR, optimiser, *, parts: int):
+    def setup(
+        self, fabric: Fabric, model: GAIR, optimiser, *, parts: int, held: Collection[str] = ()
+    ):
         """(wrapped model to call, optimiser); `optimiser` makes one of the parameters it is given.
 
-        `model` itself stays usable, and holds the weights (sharded ones with "fsdp").
+        `model` itself stays usable, and holds the weights (sharded ones with "fsdp"). held: towers
+        in eval mode, whose batch norms do not look at the batch.
         """
         normed = [
-            n for n, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+            n
+            for n, m in model.named_modules()
+            if isinstance(m, nn.modules.batchnorm._BatchNorm) and n.partition(".")[0] not in held
         ]
         on_gpu = fabric.device.type == "cuda"
         if normed and (parts > 1 or (self.ranks > 1 and not on_gpu)):

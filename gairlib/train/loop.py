@@ -15,6 +15,7 @@ checkpoint to bit-identical weights (on CPU).
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,14 @@ from gairlib.train import checkpoint, gradient_cache, inputs
 from gairlib.train.batches import PairBatches
 from gairlib.train.engine import Engine, StopRequest, catch_stop_signals, full
 from gairlib.train.objective import CoordinateQueue
-from gairlib.train.options import PretrainOptions, adamw, learning_rate, limit_queue
+from gairlib.train.options import (
+    PretrainOptions,
+    adamw,
+    learning_rate,
+    limit_queue,
+    set_learning_rate,
+)
+from gairlib.train.towers import Anchors, Tuning, hold, train_mode
 from gairlib.train.validation import validate
 
 SUMMARY = (
@@ -56,14 +64,16 @@ def pretrain(
     checkpoints: str | Path,
     engine: Engine | None = None,
     initial_weights: str = "",
+    towers: Mapping[str, Tuning] | None = None,
     progress: bool = True,
     finish: bool = True,
 ) -> dict:
     """Trains in place and writes `out/model` and `out/live`; returns a summary of plain numbers.
 
     batches: this rank's share of the training batches; validation: all of them, on each rank.
+    towers: those that are held, anchored or trained at a rate of their own (`prepare.Plan.tuning`).
     Goes on from the newest checkpoint of the same run below `checkpoints`: same config, options,
-    pairs and `initial_weights` (any name of the weights that `model` starts from, such as
+    pairs, towers and `initial_weights` (any name of the weights that `model` starts from, such as
     `prepare.initial_weights` gives). Raises BadInput at a loss that is not finite, with the step
     and the photos of its batch; the last good checkpoint stays. A checkpoint that cannot be
     written (a full disk) is reported, and tried again at the next one.
@@ -74,7 +84,8 @@ def pretrain(
     """
     engine = engine or Engine()
     folders = {"out": Path(out), "checkpoints": Path(checkpoints)}
-    run = _Run(model, batches, validation, options, engine, initial_weights, **folders)
+    about = initial_weights, dict(towers or {})
+    run = _Run(model, batches, validation, options, engine, *about, **folders)
     # ranks would hear of a signal at different steps; they go on from their last checkpoint
     with catch_stop_signals(engine.ranks == 1) as stop:
         run.loop(stop, progress)
@@ -92,24 +103,32 @@ class _Run:
         options: PretrainOptions,
         engine: Engine,
         initial_weights: str,
+        towers: dict[str, Tuning],
         *,
         out: Path,
         checkpoints: Path,
     ):
-        self.model, self.options = model, options
+        self.model, self.options, self.towers = model, options, towers
         self.batches, self.validation = batches, validation
         self.out, self.checkpoints = out, checkpoints
         torch.manual_seed(options.seed)
         self.fabric = engine.fabric(options.precision)
+        hold(model, towers)
         self.wrapped, self.optimiser = engine.setup(
-            self.fabric, model, lambda m: adamw(m, options), parts=options.gradient_parts
+            self.fabric,
+            model,
+            lambda m: adamw(m, options, towers),
+            parts=options.gradient_parts,
+            held=[name for name, tuning in towers.items() if tuning.held],
         )
+        self.anchors = Anchors(model, towers)  # before a checkpoint is loaded
         self.queue = CoordinateQueue(limit_queue(options, len(batches)), self.fabric.device)
         self.identity = checkpoint.fingerprint(
             options.identity(),
             model.config.to_dict(),
             batches.chips,
             initial_weights,
+            {name: tuning.identity() for name, tuning in towers.items()},
             [list(map(str, batches.rows[c])) for c in ("photo_id", "x", "y")],
         )
         self.step, self.history = 0, []
@@ -135,7 +154,7 @@ class _Run:
         if self.fabric.is_global_zero:
             shutil.rmtree(self.out / "live", ignore_errors=True)
             self.curves = Curves(self.out / "live", self.history)
-        self.wrapped.train()
+        train_mode(self.wrapped, self.model, self.towers)
         bar = tqdm(
             total=options.steps,
             initial=self.start,
@@ -182,8 +201,7 @@ class _Run:
 
     def _one(self, step: int, batch: inputs.Inputs, bar, rate: float) -> None:
         options = self.options
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(step, options)
+        set_learning_rate(self.optimiser, step, options)
         queued = self.queue.valid()
         terms, lonlat = gradient_cache.backward(
             self.fabric, self.wrapped, batch, queued, options, seed=options.seed * 1_000_003 + step
@@ -203,6 +221,7 @@ class _Run:
         # what follows waits for the device: only where something is logged or kept, or on the CPU
         if log or look or done % options.checkpoint_every == 0 or self.fabric.device.type == "cpu":
             self._refuse_nan(norm)
+        self.anchors.pull()
         self.optimiser.step()
         self.model.hold_temperatures()
         self.optimiser.zero_grad(set_to_none=True)
@@ -212,9 +231,11 @@ class _Run:
         if log:
             row |= {k: float(v) for k, v in terms.items()}
             row |= {"gradient_norm": float(norm), "lr": learning_rate(step, options)}
+            row |= {"anchor_loss": self.anchors.penalty()} if self.anchors else {}
             bar.set_postfix_str(f"loss {row['loss']:.3f}, {rate:.0f} pairs/s")
         if look:
             row |= validate(self.wrapped, self.validation, self.model.config, self.fabric.device)
+            train_mode(self.wrapped, self.model, self.towers)
         if log or look:
             self.history.append(row)
             if self.curves:

@@ -6,6 +6,7 @@ sharding, compilation) is in gairlib.train.engine.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 
@@ -14,6 +15,7 @@ from torch import nn
 
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
+from gairlib.train.towers import Tuning, plain, tuning_of
 
 SAME_NUMBERS = ("gradient_parts", "loss_chunk")  # up to rounding
 
@@ -106,29 +108,45 @@ def learning_rate(step: int, options: PretrainOptions) -> float:
     return options.lr * 0.5 * (1 + math.cos(math.pi * t))
 
 
-def adamw(model: GAIR, options: PretrainOptions) -> torch.optim.AdamW:
+def adamw(
+    model: GAIR, options: PretrainOptions, towers: Mapping[str, Tuning] | None = None
+) -> torch.optim.AdamW:
     """The optimiser of training, its update in one kernel where there is one."""
     fused = next(model.parameters()).device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(
-        parameter_groups(model, options.weight_decay), lr=options.lr, betas=(0.9, 0.98), fused=fused
-    )
+    groups = parameter_groups(model, options.weight_decay, towers)
+    return torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.98), fused=fused)
 
 
-def parameter_groups(model: GAIR, weight_decay: float) -> list[dict]:
+def set_learning_rate(
+    optimiser: torch.optim.Optimizer, step: int, options: PretrainOptions
+) -> None:
+    """That of the step for everything, times the `rate` of each group."""
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate(step, options) * group["rate"]
+
+
+def parameter_groups(
+    model: GAIR, weight_decay: float, towers: Mapping[str, Tuning] | None = None
+) -> list[dict]:
     """Weight decay on matrices only, not on biases, norms, tokens, positions or the temperature.
 
     Class tokens and position embeddings have the shapes of matrices; towers name them in
-    `no_weight_decay()`, as timm's do.
+    `no_weight_decay()`, as timm's do. What is anchored to its start is not drawn to zero either.
+    `rate`: factor on the learning rate, one for everything but what `towers` say (by tower).
     """
     spared = set(map(id, listed_without_decay(model)))
-    matrices, others = [], []
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            decays = parameter.ndim >= 2 and id(parameter) not in spared
-            (matrices if decays else others).append(parameter)
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        tuning = tuning_of(name, towers or {})
+        decays = parameter.ndim >= 2 and id(parameter) not in spared
+        decays = decays and not (tuning and tuning.anchor)
+        groups.setdefault((tuning.rate if tuning else 1.0, decays), []).append(parameter)
     return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {"params": found, "weight_decay": weight_decay if decays else 0.0, "rate": rate}
+        for (rate, decays), found in groups.items()
+        if found
     ]
 
 
@@ -139,7 +157,6 @@ def listed_without_decay(model: nn.Module) -> list[nn.Parameter]:
     for part in model.modules():
         patterns = getattr(part, "no_weight_decay", set)()
         for name, parameter in part.named_parameters() if patterns else ():
-            plain = name.replace("_checkpoint_wrapped_module.", "")
-            if any(fnmatch(plain, pattern) for pattern in patterns):
+            if any(fnmatch(plain(name), pattern) for pattern in patterns):
                 found.append(parameter)
     return found

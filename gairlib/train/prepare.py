@@ -20,40 +20,52 @@ from gairlib.errors import BadInput, Missing
 from gairlib.files import sha256
 from gairlib.model import GAIR
 from gairlib.pairs.store import Pairs
+from gairlib.train import towers
 from gairlib.train.batches import PairBatches
 from gairlib.train.engine import Engine
 from gairlib.train.loop import SPEED
 from gairlib.train.options import PretrainOptions
-from gairlib.weights.towers import TOWERS, initialise
+from gairlib.train.towers import Tower, Tuning
+from gairlib.weights.towers import initialise
 
-INITIAL_WEIGHTS = ("init", "init_towers", "min_pairs")  # keys: what a run starts from
+INITIAL_WEIGHTS = ("init", "towers", "min_pairs")  # keys: what a run starts from
+MOVED = {"init_towers": 'towers: {rs: {start: "..."}, sv: {start: "..."}, ...}'}  # and what for
 _OPTIONS = tuple(f.name for f in fields(PretrainOptions))
 _ENGINE = tuple(f.name for f in fields(Engine))
-SETTINGS = (*INITIAL_WEIGHTS, *_OPTIONS, *_ENGINE)  # every key of the section `pretrain`
+KNOWN = (*INITIAL_WEIGHTS, *_OPTIONS, *_ENGINE)
+SETTINGS = (*KNOWN, *MOVED)  # every key of the section `pretrain`, those that are refused too
 
 
 @dataclass(frozen=True)
 class Plan:
     """`train`: whether there is anything to train; `init`: weights to start from, "" for none;
-    `towers`: where each tower's weights are from, see gairlib.weights.towers."""
+    `towers`: where each tower's weights are from, see gairlib.weights.towers; `tuning`: those that
+    are not trained like everything else, see gairlib.train.towers."""
 
     train: bool
     init: str
     pairs: int
     sentence: str
     towers: dict = field(default_factory=dict)
+    tuning: dict[str, Tuning] = field(default_factory=dict)
 
 
 def make_plan(
-    pairs: Pairs, *, init: str, min_pairs: int, init_towers: Mapping[str, str] | None = None
+    pairs: Pairs, *, init: str, min_pairs: int, asked: Mapping[str, Tower] | None = None
 ) -> Plan:
     """Decides before any time is spent; Missing or BadInput where nothing can be done."""
-    named = [tower for tower, source in (init_towers or {}).items() if source]
+    named = [name for name, tower in (asked or {}).items() if tower.start]
     if init and named:
         raise BadInput(
-            f"pretrain.init ({init}) and pretrain.init_towers ({', '.join(named)}) both "
+            f"pretrain.init ({init}) and pretrain.towers ({', '.join(named)}) both "
             'name weights to start from: name one (init: "" for runs on your own data)'
         )
+    for name, tower in (asked or {}).items():
+        if not (init or tower.start) and (tower.rate != 1 or tower.anchor):
+            raise BadInput(
+                f"pretrain.towers.{name}: rate and anchor are for what was loaded, and it starts "
+                "from nothing: name weights in its `start`, or drop them"
+            )
     rows = pairs.manifest
     n = rows.loc[rows["split"] == "train", "photo_id"].nunique() if len(rows) else 0
     if init and not (Path(init) / "model.safetensors").is_file():
@@ -90,9 +102,12 @@ def make_plan(
 
 def settings(section: Mapping[str, Any]) -> tuple[PretrainOptions, Engine]:
     """Section `pretrain` of params.yaml, taken apart; an unknown key is an error."""
+    for key in MOVED:
+        if key in section:
+            raise BadInput(f"pretrain: {key} is no key any more; write {MOVED[key]} instead")
     if unknown := sorted(set(section) - set(SETTINGS)):
         raise BadInput(
-            f"pretrain: unknown key {', '.join(unknown)}; known are {', '.join(sorted(SETTINGS))}"
+            f"pretrain: unknown key {', '.join(unknown)}; known are {', '.join(sorted(KNOWN))}"
         )
     return (
         PretrainOptions(**{k: v for k, v in section.items() if k in _OPTIONS}),
@@ -106,25 +121,41 @@ def build_model(
     """The model as training begins, and the plan.
 
     model: `preset` and `changes` of gairlib.GAIRConfig; section: `init` (a folder of weights that
-    decides the config as well), `init_towers` (see gairlib.weights.towers), `min_pairs` and `seed`.
+    decides the config as well), `towers` (see gairlib.train.towers), `min_pairs` and `seed`.
     required: a hub that does not answer is an error, so that all ranks begin alike.
     """
-    sources = section.get("init_towers") or {}
+    asked = towers.read(section.get("towers"))
     plan = make_plan(
         pairs,
         init=section.get("init", ""),
         min_pairs=section.get("min_pairs", 1),
-        init_towers=sources,
+        asked=asked,
     )
     if plan.init:
-        return GAIR.from_pretrained(plan.init), plan
+        built = GAIR.from_pretrained(plan.init)
+        names = built.state_dict()
+        loaded = {t: [k for k in names if k.startswith(f"{t}.")] for t in asked}
+        return built, _tuned(plan, asked, loaded) if plan.train else plan
     torch.manual_seed(section.get("seed", 0))
     built = GAIR(GAIRConfig.preset(model.get("preset", "small"), **model.get("changes", {})))
-    if not any(sources.values()) and set(sources) <= set(TOWERS):
+    sources = {name: tower.start for name, tower in asked.items()}
+    if not any(sources.values()):
         return built, plan
-    loaded = initialise(built, sources, required=required)
-    sentence = " ".join([plan.sentence, *loaded.sentences])
-    return built, replace(plan, sentence=sentence, towers=loaded.provenance)
+    start = initialise(built, sources, required=required)
+    sentence = " ".join([plan.sentence, *start.sentences])
+    plan = replace(plan, sentence=sentence, towers=start.provenance)
+    return built, _tuned(plan, asked, start.loaded)
+
+
+def _tuned(plan: Plan, asked: Mapping[str, Tower], loaded: Mapping[str, list[str]]) -> Plan:
+    """The plan with how the loaded tensors are trained, in its sentence and records too."""
+    tuning = towers.tunings(asked, loaded)
+    sentence = " ".join([plan.sentence, *towers.sentences(tuning)])
+    records = plan.towers | {
+        name: plan.towers.get(name, {}) | {"rate": t.rate, "anchor": t.anchor}
+        for name, t in tuning.items()
+    }
+    return replace(plan, sentence=sentence, towers=records, tuning=tuning)
 
 
 def initial_weights(plan: Plan) -> str:

@@ -22,10 +22,10 @@ def validate(
 ) -> dict[str, float]:
     """Recall and rank over all photos of the split, each once, without augmentation.
 
-    model: a GAIR or what an engine wrapped it in; with several ranks each one does all of it.
+    model: a GAIR or what an engine wrapped it in, left in eval mode; with several ranks each one
+    does all of it.
     """
     ranks, _ = ranks_of_photos(model, data, config, device)
-    model.train()
     return {
         "val_photos": len(ranks),
         "val_recall_at_1": retrieval.recall_at_k(ranks, 1),

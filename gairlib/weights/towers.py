@@ -43,16 +43,18 @@ from gairlib.weights.vit import CROMA_BANDS, HEADS, load_croma, timm_vit_options
 
 TOWERS = {"rs": "RS encoder", "sv": "SV encoder", "location": "location encoder"}
 HUB = re.compile(r"hub:([\w.-]+/[\w.-]+)(?:/([^@]+))?(?:@(\S+))?")
-FORM = 'a file, "hub:owner/name[/file][@revision]", or "" for from scratch'
+FORM = 'a file, "hub:owner/name[/file][@revision]", or "" to start from scratch'
 CROMA_HEADS = {768: 16, 1024: 16}  # base and large, by width
 NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # of our disk, not the hub's
 
 
 class Start(NamedTuple):
-    """What `initialise` did, per tower: a sentence and a record for provenance.json."""
+    """What `initialise` did, per tower: a sentence, a record for provenance.json, and the names of
+    the tensors that were loaded (of towers that have any)."""
 
     sentences: list[str]
     provenance: dict[str, dict[str, Any]]
+    loaded: dict[str, list[str]]
 
 
 class Weights(NamedTuple):
@@ -90,7 +92,7 @@ def initialise(
     for name, source in sources.items():
         if name not in TOWERS or not isinstance(source, str):
             raise BadInput(
-                f"init_towers: {name}: {source!r}; the towers are {', '.join(TOWERS)}, and each "
+                f"towers: {name}: {source!r}; the towers are {', '.join(TOWERS)}, and each "
                 f"takes {FORM}."
             )
     sought: dict[str, Weights | str] = {}  # a file, or why there is none
@@ -103,9 +105,9 @@ def initialise(
                 try:
                     fitted[name] = _FIT[name](model, weights.path)
                 except BadInput as error:
-                    raise BadInput(f"init_towers.{name}: {error}") from None
+                    raise BadInput(f"towers.{name}.start: {error}") from None
     own = model.state_dict()  # shares memory with the model
-    start = Start([], {})
+    start = Start([], {}, {})
     for name, weights in sought.items():
         source = sources.get(name, "")
         record: dict[str, Any]
@@ -116,6 +118,7 @@ def initialise(
             tensors, unused = fitted[name]
             for key, value in tensors.items():
                 own[key].copy_(value)
+            start.loaded[name] = sorted(tensors)
             new = [k for k in own if k.startswith(f"{name}.") and k not in tensors]
             record = {
                 "start": "weights",
@@ -144,17 +147,17 @@ def _find(name: str, source: str, hub: str | None, required: bool) -> Weights | 
         return "no weights are named for it"
     if not source.startswith("hub:"):
         if not Path(source).is_file():
-            raise Missing(f"init_towers.{name}: {source}: there is no such file; give {FORM}.")
+            raise Missing(f"towers.{name}.start: {source}: there is no such file; give {FORM}.")
         return Weights(Path(source))
     parts = HUB.fullmatch(source)
     if not parts:
-        raise BadInput(f"init_towers.{name}: {source!r} is not of the form {FORM}.")
+        raise BadInput(f"towers.{name}.start: {source!r} is not of the form {FORM}.")
     repository, file, revision = parts.groups()
     try:
         return _fetch(repository, file or WEIGHTS, revision, hub)
     except Missing as error:
         if required:
-            raise Missing(f"init_towers.{name}: {error}.") from None
+            raise Missing(f"towers.{name}.start: {error}.") from None
         return str(error)
 
 

@@ -31,7 +31,13 @@ from gairlib.train import gradient_cache, inputs, prepare
 from gairlib.train.batches import Batch
 from gairlib.train.engine import Engine
 from gairlib.train.objective import CoordinateQueue, Embeddings, terms
-from gairlib.train.options import PretrainOptions, adamw, learning_rate, parameter_groups
+from gairlib.train.options import (
+    PretrainOptions,
+    adamw,
+    learning_rate,
+    parameter_groups,
+    set_learning_rate,
+)
 from research.speed import measure
 
 THREADS = 2
@@ -194,8 +200,7 @@ class Ours:
 
     def learn(self, x: inputs.Inputs, step: int) -> float:
         """From inputs to changed weights; the loss."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(step, self.options)
+        set_learning_rate(self.optimiser, step, self.options)
         found, lonlat = gradient_cache.backward(
             self.fabric, self.wrapped, x, self.queue.valid(), self.options, seed=step
         )

@@ -160,7 +160,7 @@ def plan_runs(
                 config = GAIRConfig.preset(model.get("preset", "small"), **model["changes"])
             except BadInput as problem:
                 raise BadInput(f"ablation.variants: {variant.name!r}: {problem}") from None
-            start = values["pretrain"].get("init_towers") or {}
+            start = values["pretrain"].get("towers") or {}
             key = checkpoint.fingerprint(options.identity(), config.to_dict(), start, pairs, code)
             runs.append(Run(variant.name, seed, values, key, variant.keep))
     return runs

@@ -18,6 +18,7 @@ from gairlib.train import gradient_cache
 from gairlib.train.engine import Engine, full
 from gairlib.train.inputs import Inputs
 from gairlib.train.options import PretrainOptions
+from gairlib.train.towers import Anchors, Tuning, hold, train_mode
 
 CHIPS, SLOTS = 8, 3
 OPTIONS = PretrainOptions(
@@ -35,6 +36,19 @@ WAYS = {  # strategy, parts, activation checkpointing
     "fsdp-1": ("fsdp", 1, False),
     "fsdp-2": ("fsdp", 2, True),
 }
+HELD = {  # the same, with two held towers and an anchored one
+    "ddp-held-2": ("ddp", 2, True),
+    "fsdp-held-2": ("fsdp", 2, True),
+}
+
+
+def tuned(bare: GAIR) -> dict[str, Tuning]:
+    """The photo tower held but for its projection, places held wholly, chips anchored."""
+    names = [*bare.state_dict()]
+    sv, location, rs = (
+        frozenset(n for n in names if n.startswith(p)) for p in ("sv.tower.", "location.", "rs.")
+    )
+    return {"sv": Tuning(sv, 0), "location": Tuning(location, 0), "rs": Tuning(rs, 0.5, 0.1)}
 
 
 def model() -> GAIR:
@@ -87,19 +101,34 @@ def batch() -> tuple[Inputs, torch.Tensor]:
     ), queued
 
 
-def step(engine: Engine, options: PretrainOptions, share: tuple[int, int] = (0, 1)):
+def step(
+    engine: Engine, options: PretrainOptions, share: tuple[int, int] = (0, 1), held: bool = False
+):
     """Terms, and gradients by parameter name, of this rank's share."""
     inputs, queued = batch()
     mine = inputs.split(share[1])[share[0]]
     fabric = engine.fabric(options.precision)
     bare = model()
     names = [n for n, _ in bare.named_parameters()]
+    towers = tuned(bare) if held else {}
+    hold(bare, towers)
     wrapped, optimiser = engine.setup(
         fabric, bare, lambda m: torch.optim.SGD(m.parameters()), parts=options.gradient_parts
     )
+    train_mode(wrapped, bare, towers)
+    anchors = Anchors(bare, towers)
+    if held:
+        with torch.no_grad():
+            for parameter in bare.rs.parameters():
+                parameter.add_(0.02)  # away from where it started
     terms, lonlat = gradient_cache.backward(fabric, wrapped, mine, queued, options)
+    anchors.pull()
     assert torch.equal(lonlat, inputs.lonlat), "every rank knows all coordinates, in order"
-    gradients = {n: full(p.grad) for n, p in zip(names, bare.parameters())}
+    gradients = {
+        n: full(p.grad) for n, p in zip(names, bare.parameters()) if p.grad is not None
+    }
+    if held:
+        terms["anchor_loss"] = torch.tensor(anchors.penalty())
     with torch.no_grad():
         bare.log_temperature.fill_(-9.0)
     bare.hold_temperatures()  # a shard of it, too
@@ -118,8 +147,9 @@ def write(path: Path, terms: dict, gradients: dict) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    for way, (strategy, parts, again) in WAYS.items():
+    for way, (strategy, parts, again) in {**WAYS, **HELD}.items():
         engine = Engine("cpu", devices=ranks, strategy=strategy, activation_checkpointing=again)
-        found = step(engine, replace(OPTIONS, gradient_parts=parts), (rank, ranks))
+        options = replace(OPTIONS, gradient_parts=parts)
+        found = step(engine, options, (rank, ranks), held=way in HELD)
         if rank == 0:
             write(Path(sys.argv[1]) / f"{way}.safetensors", *found)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from gairlib import GAIR, geo
 from gairlib.errors import BadInput
+from gairlib.train import gradient_cache
 from gairlib.train.engine import Engine
 
 CPU = Engine("cpu")
@@ -84,6 +85,42 @@ def haversine(a, b):
     return 2 * geo.EARTH_RADIUS * torch.asin(h.sqrt())
 
 
+@pytest.fixture(scope="module")
+def held():
+    return one_step.step(CPU, one_step.OPTIONS, held=True)
+
+
+def test_held_parameters_have_no_gradient_and_anchored_ones_that_of_the_penalty(held):
+    """The rest of the gradient is as if nothing were held or anchored."""
+    bare = one_step.model()
+    towers = one_step.tuned(bare)
+    moved = {
+        n: p.detach() + 0.02 if n.startswith("rs.") else p.detach()
+        for n, p in bare.named_parameters()
+    }
+    bare.load_state_dict(moved, strict=False)
+    inputs, queued = one_step.batch()
+    fabric = CPU.fabric("32-true")
+    wrapped = fabric.setup_module(bare)
+    terms, _ = gradient_cache.backward(fabric, wrapped, inputs, queued, one_step.OPTIONS)
+    loaded = towers["sv"].loaded | towers["location"].loaded
+    numbers = sum(p.numel() for n, p in bare.named_parameters() if n in towers["rs"].loaded)
+    assert float(held[0]["anchor_loss"]) == pytest.approx(0.1 / 2 * 0.02**2 * numbers, rel=1e-4)
+    for name, parameter in bare.named_parameters():
+        want = parameter.grad + (0.1 * 0.02 if name in towers["rs"].loaded else 0.0)
+        if name in loaded:
+            assert name not in held[1]
+        else:
+            torch.testing.assert_close(held[1][name], want, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_parts_with_held_and_anchored_towers_are_the_whole(held, parts):
+    engine = replace(CPU, activation_checkpointing=True)
+    options = replace(one_step.OPTIONS, gradient_parts=parts)
+    check_same(one_step.step(engine, options, held=True), held)
+
+
 @pytest.mark.parametrize("parts", [2, 4, 8])
 def test_parts_are_the_whole(whole, parts):
     check_same(one_step.step(CPU, replace(one_step.OPTIONS, gradient_parts=parts)), whole)
@@ -96,7 +133,7 @@ def test_chunks_of_the_loss_and_recomputed_blocks_change_nothing(whole):
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_ranks_are_the_whole(whole, tmp_path, ranks):
+def test_ranks_are_the_whole(whole, held, tmp_path, ranks):
     """DDP and FSDP over gloo, each with one part and with two."""
     command = [
         sys.executable,
@@ -110,13 +147,14 @@ def test_ranks_are_the_whole(whole, tmp_path, ranks):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
-    for way in one_step.WAYS if ranks == 2 else ["ddp-1", "fsdp-2"]:
+    ways = [*one_step.WAYS, *one_step.HELD] if ranks == 2 else ["ddp-1", "fsdp-2"]
+    for way in ways:
         stored = load_file(tmp_path / f"{way}.safetensors")
         found = [
             {k.removeprefix(p): v for k, v in stored.items() if k.startswith(p)}
             for p in ("term.", "gradient.")
         ]
-        check_same(found, whole)
+        check_same(found, held if way in one_step.HELD else whole)
 
 
 def test_what_is_random_in_the_towers_is_drawn_alike_in_both_encodings(monkeypatch):
@@ -142,6 +180,7 @@ def test_batch_norm_is_refused_where_it_would_see_a_part():
     with pytest.raises(BadInput, match=r"sv\.tower\.bn1 is a batch norm.*gradient_parts to 1"):
         CPU.setup(fabric, model, lambda m: torch.optim.SGD(m.parameters()), parts=2)
     CPU.setup(fabric, model, lambda m: torch.optim.SGD(m.parameters()), parts=1)
+    CPU.setup(fabric, model, lambda m: torch.optim.SGD(m.parameters()), parts=2, held=["sv"])
 
 
 def test_a_wrong_engine_is_named():

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from gairlib import GAIRConfig
 from gairlib.errors import BadInput
-from gairlib.train import __main__, loop, prepare
+from gairlib.train import __main__, loop, prepare, towers
 from gairlib.train.engine import Engine
 from research.pipeline import stages
 
@@ -120,4 +120,4 @@ def test_the_preset_of_the_published_size_fits_the_pipeline(tmp_path):
     config = GAIRConfig.preset(params["model"]["preset"], **params["model"]["changes"])
     assert (config.dim, config.sv_size, config.rs_size) == (768, 224, params["pair"]["chip_px"])
     assert options.chips_per_batch * options.photos_per_chip == 16_384
-    assert set(params["pretrain"]["init_towers"]) == {"rs", "sv", "location"}
+    assert all(tower.start for tower in towers.read(params["pretrain"]["towers"]).values())

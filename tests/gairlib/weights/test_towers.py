@@ -197,7 +197,7 @@ def test_what_does_not_fit_is_named_and_changes_nothing(files, tower, changes, w
     if changes.get("location") == "rff-xyz":
         changes = {**changes, "location_options": {}}
     before, refused = model(**changes), model(**changes)
-    with pytest.raises(BadInput, match=f"init_towers.{tower}.*{words}"):
+    with pytest.raises(BadInput, match=f"towers.{tower}.start.*{words}"):
         initialise(
             refused, {k: str(v) for k, v in files.items()} | {k: "" for k in files if k != tower}
         )
@@ -221,7 +221,7 @@ def test_the_heads_that_published_widths_were_trained_with(tmp_path):
 def test_a_late_refusal_leaves_the_first_towers_alone(files):
     before, refused = model(), model()
     bad = {k: str(v) for k, v in files.items()} | {"location": str(files["sv"])}
-    with pytest.raises(BadInput, match="init_towers.location.*LocEnc0"):
+    with pytest.raises(BadInput, match="towers.location.start.*LocEnc0"):
         initialise(refused, bad)
     assert not kept(before, refused, "-")
 
@@ -235,10 +235,10 @@ def test_sources_that_are_none(files, tmp_path):
     ):
         with pytest.raises(BadInput, match=words):
             initialise(model(), sources)
-    with pytest.raises(Missing, match="init_towers.sv: weights/vit.bin: there is no such file"):
+    with pytest.raises(Missing, match="towers.sv.start: weights/vit.bin: there is no such file"):
         initialise(model(), {"sv": "weights/vit.bin"})  # required or not
     torch.save({"s2_encoder": {"linear_input.weight": print}}, tmp_path / "code.pt")
-    with pytest.raises(BadInput, match="init_towers.rs.*more than tensors"):
+    with pytest.raises(BadInput, match="towers.rs.start.*more than tensors"):
         initialise(model(), {"rs": str(tmp_path / "code.pt")})
 
 
@@ -352,7 +352,7 @@ def test_a_hub_that_does_not_give(hub, files, source, address, words):
     assert words in record["reason"]
     assert not kept(before, started, "location.")  # the tower as it was ...
     assert start.provenance["location"]["start"] == "weights"  # ... and the others go on
-    with pytest.raises(Missing, match=f"init_towers.sv: .*{words}"):
+    with pytest.raises(Missing, match=f"towers.sv.start: .*{words}"):
         initialise(model(), sources, hub=address or hub[0], required=True)
 
 
