@@ -126,10 +126,7 @@ def build_model(
     """
     asked = towers.read(section.get("towers"))
     plan = make_plan(
-        pairs,
-        init=section.get("init", ""),
-        min_pairs=section.get("min_pairs", 1),
-        asked=asked,
+        pairs, init=section.get("init", ""), min_pairs=section.get("min_pairs", 1), asked=asked
     )
     if plan.init:
         built = GAIR.from_pretrained(plan.init)

@@ -85,9 +85,7 @@ def _tower(name: str, given: Any) -> Tower:
     return tower if tower.start != "scratch" else Tower("", tower.rate, tower.anchor)
 
 
-def tunings(
-    towers: Mapping[str, Tower], loaded: Mapping[str, Iterable[str]]
-) -> dict[str, Tuning]:
+def tunings(towers: Mapping[str, Tower], loaded: Mapping[str, Iterable[str]]) -> dict[str, Tuning]:
     """Of the towers that are not trained like everything else; loaded: names by tower."""
     return {
         name: Tuning(frozenset(loaded[name]), tower.rate, tower.anchor)

@@ -124,9 +124,7 @@ def step(
     terms, lonlat = gradient_cache.backward(fabric, wrapped, mine, queued, options)
     anchors.pull()
     assert torch.equal(lonlat, inputs.lonlat), "every rank knows all coordinates, in order"
-    gradients = {
-        n: full(p.grad) for n, p in zip(names, bare.parameters()) if p.grad is not None
-    }
+    gradients = {n: full(p.grad) for n, p in zip(names, bare.parameters()) if p.grad is not None}
     if held:
         terms["anchor_loss"] = torch.tensor(anchors.penalty())
     with torch.no_grad():
