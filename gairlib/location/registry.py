@@ -4,6 +4,7 @@
 |----------------------|----------------------------------------------------|--------------|------|
 | rff-xyz              | random Fourier features, unit sphere (the default) | continuous   | one  |
 | rff                  | Equal Earth, random Fourier features (2309.16020)  | jumps        | many |
+| geoclip              | rff, its 512 values kept, a projection to D        | jumps        | many |
 | direct               | lon/180, lat/90                                    | jumps        | many |
 | wrap                 | sin, cos of pi lon/180, pi lat/90 (1906.05272)     | continuous   | many |
 | xyz                  | unit sphere                                        | continuous   | one  |

@@ -9,8 +9,8 @@
 
 Each takes a file (.safetensors, or a pickle that is read with `weights_only`) or a state dict,
 infers the sizes from the tensors, and refuses missing, unknown and misshapen ones by name. They
-are no names of `gairlib.location`: those build without files. The published GAIR itself:
-`gairlib.weights.official`.
+are no names of `gairlib.location`: those build without files (its `geoclip` is the design alone,
+which `initialise` fills). The published GAIR itself: `gairlib.weights.official`.
 """
 
 from gairlib.lazy import attach

@@ -7,7 +7,8 @@ need more pairs than most have. Per tower a source:
 |----------|------------------------------------------------------|-----------------------------|
 | rs       | CROMA's optical encoder (`load_croma`)               | `project`, where width != D |
 | sv       | a timm model's, of the same `sv_model`               | `dense`                     |
-| location | GeoCLIP's location encoder (`load_geoclip`)          | last layers, where D != 512 |
+| location | GeoCLIP's location encoder (`load_geoclip`)          | `dense` (`geoclip`), or the |
+|          |                                                      | last layers, where D != 512 |
 
 Decisions. Nothing is fetched unless a source names a hub. Weights must fit the config exactly:
 what does not is refused with the tensor and the config's field, nothing is skipped, resized or
@@ -36,6 +37,7 @@ from torch import Tensor
 from gairlib.errors import BadInput, Missing
 from gairlib.files import sha256
 from gairlib.location.fourier import EqualEarthRFF
+from gairlib.location.geoclip import GeoCLIP
 from gairlib.model import GAIR, WEIGHTS
 from gairlib.weights.location import load_geoclip
 from gairlib.weights.read import check, read, unwrap
@@ -283,7 +285,7 @@ def _location(model: GAIR, path: Path) -> Fitted:
     ours, what = model.location, f"{path}: GeoCLIP's location encoder"
     encoder = load_geoclip(path)
     if not isinstance(ours, EqualEarthRFF):
-        _same(what, [("location", "rff", model.config.location, "LocEnc0.capsule.0.b")])
+        _same(what, [("location", "geoclip", model.config.location, "LocEnc0.capsule.0.b")])
     scales, features, _ = encoder.frequencies.shape
     mine = ours.frequencies.shape
     first, last = encoder.nets[0][0], encoder.nets[0][-1]
@@ -301,7 +303,12 @@ def _location(model: GAIR, path: Path) -> Fitted:
         ],
     )
     state, fresh = encoder.state_dict(), ()
-    if last.out_features != model.config.dim:
+    if isinstance(ours, GeoCLIP):
+        width = ours.dense.in_features
+        said = ("location_options.width", last.out_features, width, "LocEnc0.head.0.weight")
+        _same(what, [said])
+        fresh = ("dense.",)
+    elif last.out_features != model.config.dim:
         top = len(encoder.nets[0]) - 1
         fresh = tuple(f"nets.{k}.{top}." for k in range(scales))
         state = {k: v for k, v in state.items() if not k.startswith(fresh)}

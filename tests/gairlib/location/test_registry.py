@@ -13,7 +13,7 @@ from gairlib.location import registry
 from gairlib.location.base import LocationEncoder
 
 NAMES = {
-    *("direct", "wrap", "xyz", "rff", "rff-xyz", "spherical-harmonics"),
+    *("direct", "wrap", "xyz", "rff", "geoclip", "rff-xyz", "spherical-harmonics"),
     *("space2vec-grid", "space2vec-theory"),
     *(
         f"sphere2vec-{kind}{end}"
@@ -63,7 +63,8 @@ def test_contract(name):
 
 @pytest.mark.parametrize("name", registry.names())
 def test_the_output_is_one_linear_layer_of_its_own_features(name):
-    encoder = make(name, hidden=24).double()
+    options = {"width": 24} if name == "geoclip" else {}  # its own features are a head's
+    encoder = make(name, hidden=24, **options).double()
     rng = np.random.default_rng(0)
     places = np.stack([rng.uniform(-180, 180, 300), rng.uniform(-90, 90, 300)], 1)
     with torch.no_grad():

@@ -11,6 +11,7 @@ from builders.small_weights import chips, croma_shapes, photos, random_state
 from safetensors.torch import save_file
 
 from gairlib import GAIR, GAIRConfig, weights
+from gairlib.embed import encode as embed
 from gairlib.errors import BadInput, Missing
 from gairlib.weights.towers import initialise
 
@@ -136,6 +137,24 @@ def test_other_widths_keep_fresh_projections_and_say_so(files):
         torch.testing.assert_close(started.location.nets[k][:6](x[k]), place.nets[k][:6](x[k]))
 
 
+def test_geoclips_head_is_kept_whatever_the_width_of_the_shared_space(files):
+    """`geoclip`: its own features are the file's encoder, a projection to D alone is new."""
+    changes = {"dim": 24, "rs_width": 32, "location": "geoclip"}
+    options = {**LOCATION, "width": 32}
+    before, started = (model(**changes, location_options=options) for _ in range(2))
+    start = initialise(started, {"location": str(files["location"])})
+    theirs = weights.load_geoclip(files["location"])(PLACES)
+    assert torch.equal(started.location_backbone(PLACES), theirs)
+    dense = before.location.dense
+    assert torch.equal(started.encode_location(PLACES), dense(theirs))
+    assert start.provenance["location"]["new"] == ["location.dense.weight", "location.dense.bias"]
+    assert start.sentences[2].endswith("; new in it: location.dense.")
+    assert (embed.locations(started, PLACES, backbone=True) == theirs.detach().numpy()).all()
+    refused = model(**changes, location_options={**LOCATION, "width": 16})
+    with pytest.raises(BadInput, match="head.0.weight asks for location_options.width = 32"):
+        initialise(refused, {"location": str(files["location"])})
+
+
 @pytest.mark.parametrize("preprocessing, fill", [("published", 0.5), ("gairlib", 0.0)])
 def test_absent_bands_are_held_at_the_mean_of_the_models_own_scale(files, preprocessing, fill):
     started = model(preprocessing=preprocessing)
@@ -183,7 +202,7 @@ def test_a_tower_that_is_no_vit(tmp_path):
         ("sv", {"sv_options": {**VIT, "depth": 1}}, "sv_options.depth = 2, the config has 1"),
         ("sv", {"sv_options": {**VIT, "qkv_bias": False}}, "sv_options.qkv_bias = True"),
         ("sv", {"sv_model": "resnet10t", "sv_options": {}}, "sv_model 'resnet10t'.*missing"),
-        ("location", {"location": "rff-xyz"}, "location = 'rff', the config has 'rff-xyz'"),
+        ("location", {"location": "rff-xyz"}, "location = 'geoclip', the config has 'rff-xyz'"),
         (
             "location",
             {"location_options": {**LOCATION, "hidden": 8}},
