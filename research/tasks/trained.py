@@ -42,7 +42,10 @@ def options(name: str, degrees: float | None) -> list[dict]:
     sigma, radius = _FINEST / gap, gap / 100  # radius 0.1: a wavelength of 36 degrees
     if name == "rff-xyz":
         return [{"sigmas": (s / 4, s), **_MLP} for s in (sigma / 2, sigma)]
-    if name in ("rff", "geoclip"):  # Equal Earth's x is lon / 180 and its phase 2 pi b x: b counts double
+    if name in (
+        "rff",
+        "geoclip",
+    ):  # Equal Earth's x is lon / 180 and its phase 2 pi b x: b counts double
         return [
             {"sigmas": (s / 8, s / 2), "features": 64, "hidden": 64} for s in (sigma / 2, sigma)
         ]
