@@ -150,7 +150,15 @@ def canonical(name: str | None) -> str | None:
             for m in re.finditer(r"(?<![a-z])band[ ._-]?0*(8)(a)(?![a-z0-9])", text)
         }
     found = found or {_at(float(m[1])) for m in _WITH_UNIT.finditer(text)} - {None}
-    return _only(found or _colours(words))
+    return _agreed(_only(found), words) if found else _only(_colours(words))
+
+
+def _agreed(band: str | None, words: list[str]) -> str | None:
+    """The band, unless a name calls it blue, green or red and it is another one ("B2 (red)")."""
+    if {"infra", "edge", "far"} & set(words):  # "near infra red"
+        return band
+    said = _colours(words) & {"B02", "B03", "B04"}
+    return None if said and said != {band} and band in BANDS else band
 
 
 def _only(found: Iterable[str | None]) -> str | None:
@@ -202,11 +210,12 @@ def understood(names: Sequence[str | None]) -> list[str | None]:
             known[k] = "B08" if "broad" in p else "B8A"
         elif third and p.endswith(("swir2", "swir3")):
             known[k] = "B11" if p.endswith("2") else "B12"
-    texts = [_parts(n)[0] for n in names]
+    texts, words = zip(*map(_parts, names)) if names else ((), ())
     numbered = [
         _only(_number(*(m.group(1, 2) if m[1] else m.group(3, 4))) for m in _NUMBERED.finditer(t))
         for t in texts
     ]
+    numbered = [_agreed(band, parts) for band, parts in zip(numbered, words)]
     waves = [_only(_at(float(m[1])) for m in _BARE.finditer(t)) for t in texts]
     return next((r for r in (known, numbered, waves) if set(BANDS) <= set(r)), known)
 

@@ -10,10 +10,20 @@ from gairlib.data.boundary import reading
 def in_item(item: dict, filename: str) -> list[str | None]:
     """Band names of the asset that points at `filename` (eo:bands, or bands in STAC 1.1), or []."""
     with reading(filename, "the bands of its STAC item cannot be understood"):
-        for asset in (item.get("assets") or {}).values():
-            if Path(str(asset.get("href", ""))).name == filename:
-                return [label(b) for b in asset.get("eo:bands") or asset.get("bands") or []]
-    return []
+        return [label(b) for b in _listed(item, filename, ("eo:bands", "bands"))]
+
+
+def units_in_item(item: dict, filename: str) -> list[str | None]:
+    """Likewise, the unit of each band (raster:bands, or bands in STAC 1.1), or []."""
+    with reading(filename, "the bands of its STAC item cannot be understood"):
+        return [b.get("unit") for b in _listed(item, filename, ("raster:bands", "bands"))]
+
+
+def _listed(item: dict, filename: str, keys: tuple[str, ...]) -> list[dict]:
+    """The first list of bands of the asset that points at `filename`."""
+    assets = (item.get("assets") or {}).values()
+    mine = (a for a in assets if Path(str(a.get("href", ""))).name == filename)
+    return next((found for a in mine if (found := next(filter(None, map(a.get, keys)), []))), [])
 
 
 def label(band: dict) -> str | None:

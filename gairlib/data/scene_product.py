@@ -6,17 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
+from gairlib.data import sentinelhub
 from gairlib.data.boundary import listing, reading
 from gairlib.errors import BadInput
 
 
 def sidecar(path: str | Path) -> dict:
-    """The STAC item of the same stem or name beside a raster, or {}; BadInput if it is not valid
-    JSON."""
+    """The STAC item of the same stem or name beside a raster, else what a request of sentinelhub-py
+    says of it, or {}; BadInput if it is not valid JSON."""
     beside = (Path(path).with_suffix(".json"), Path(f"{path}.json"))  # openEO: x.tif.json
-    path = next((p for p in beside if p.is_file()), None)
+    response, path = Path(path), next((p for p in beside if p.is_file()), None)
     if path is None:
-        return {}
+        return sentinelhub.item(response)
     with reading(path, "not readable as a STAC item (JSON)"):
         item = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(item, dict):

@@ -73,6 +73,9 @@ def _scene(source, path: Path, id: str, what: str, layout: str | None, row: dict
     in_file = scene_metadata.declared_scale(source, indexes, what)
     plain = in_file is None and source.dtypes[0].startswith("float")
     units = [scene_metadata.unit(source, i) for i in indexes] if plain else []
+    if plain and not any(units):
+        told = band_names.units_in_item(item, path.name)
+        units = [told[i - 1] for i in indexes] if len(told) == source.count else []
     factor = scene_metadata.declared_factor(row, units, what)
     sample = thumbnail(source, indexes, nodata, factor=factor).reshape(10, -1)
     sample = check_digital_numbers(sample, what, factor)
@@ -125,7 +128,8 @@ def _names(source, item: dict, filename: str, what: str) -> tuple[list[str | Non
         listed = [listed[i - 1] for i in kept]
     if listed and len(listed) != len(kept):
         raise BadInput(
-            f"{what}: its STAC item names {len(listed)} bands, but the file has {source.count}"
+            f"{what}: what describes it (a STAC item, or the evalscript of request.json) names "
+            f"{len(listed)} band(s), but the file has {source.count}"
         )
     for tags in [] if listed else band_names.in_tags(source):
         tags = [tags[i - 1] for i in kept]

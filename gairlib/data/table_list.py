@@ -28,7 +28,7 @@ def read(folder: Path) -> tuple[dict[str, pd.DataFrame], list[tuple]]:
         except (BadInput, Missing) as problem:
             rejected.append(("table", path.name, problem))
             continue
-        reasons = tables.first_of(damaged, tables.positions(frame))
+        reasons = tables.first_of(damaged, tables.positions(frame, grid=True))
         for i in frame.index[reasons.notna()]:
             rejected.append(("table row", f"{path.name} row {i + 2}", reasons[i]))
         found[name] = frame[reasons.isna()].reset_index(drop=True)

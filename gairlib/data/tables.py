@@ -45,11 +45,12 @@ def number(text: str) -> float:
         return np.nan
 
 
-def positions(frame: pd.DataFrame) -> pd.Series:
+def positions(frame: pd.DataFrame, grid: bool = False) -> pd.Series:
     """Turn lon and lat into float64 degrees, in place, lon in [-180, 180]; a reason a row or None.
 
     Longitudes up to 360 are accepted and turned back by 360. 0, 0 is how tools write that there is
-    no position, unless other rows lie on the equator or the prime meridian, as a grid's do.
+    no position; in a whole table that may be a `grid` it is one where other rows lie on the equator
+    or the prime meridian.
     """
     given = {name: frame[name] for name in ("lon", "lat")}
     lon, lat = numbers(given["lon"]), numbers(given["lat"])
@@ -58,7 +59,7 @@ def positions(frame: pd.DataFrame) -> pd.Series:
     outside = (lat.abs() > 90) | ~lon.between(-180.0, 360.0)
     reasons = no_reasons(frame.index)
     unknown = (lon == 0) & (lat == 0)
-    if ((lon == 0) ^ (lat == 0)).any():
+    if grid and ((lon == 0) ^ (lat == 0)).any():
         unknown[:] = False
     bad = outside | swapped | ~number
     if bad.any():  # texts are made for these rows alone: millions of them would take minutes
@@ -244,6 +245,7 @@ SPELLINGS = (
     ),
     (r"^(\d{4})_(\d\d)_(\d\d)_(\d\d)_(\d\d)_(\d\d)(?:_\d*)?$", r"\1-\2-\3T\4:\5:\6Z"),
     (r"(\d\d),(\d+)", r"\1.\2"),
+    (r"(\d|Z)\s*\[[A-Za-z_/+-]+\]\s*$", r"\1"),  # Java and R append a zone's name
     (r"\s*(?:UTC|GMT)\s*$", "Z"),
     (r"^\s*(\d{4}[-/.])(\d[-/.])", r"\10\2"),
     (r"^\s*(\d{4}[-/.]\d\d[-/.])(\d)([ T]|$)", r"\10\2\3"),

@@ -16,7 +16,9 @@ from gairlib import geo
 from gairlib.pairs.placement import METRES_PER_DEGREE, SPLITS, split_by_block
 
 MIN_BLOCKS = 10  # fewer are no ground for a division by chance
-COLUMN_DEG = 0.005  # ends of a city are whole columns of this width, about 500 m
+COLUMNS_PER_DEGREE = 200  # ends of a city are whole columns of this width, about 500 m
+COLUMN_DEG = 1 / COLUMNS_PER_DEGREE
+ON_BORDER = 1e-6  # in columns: a position this little to the west of a border lies on it
 END_SHARE = 0.1  # of the photos, for each of val and test
 AREA_M = 100_000.0  # wider, photos are no longer those of one city and its surroundings
 TRAIN_SHARE = 0.25  # of the photos, that must be left to train on between the ends
@@ -25,12 +27,12 @@ TRAIN_SHARE = 0.25  # of the photos, that must be left to train on between the e
 @dataclass(frozen=True)
 class Division:
     """How photos are divided. block_deg, seed: by blocks. ends: (axis, 0 for longitude; the middle
-    longitude; last column of test, first column of val). Without either, all are for training.
+    column of longitude; last column of test, first column of val). Without either, all are for training.
     sentence: what such a division can and cannot show, "" by blocks."""
 
     block_deg: float = 0.0
     seed: int = 0
-    ends: tuple[int, float, int, int] | None = None
+    ends: tuple[int, int, int, int] | None = None
     sentence: str = ""
 
     def of(self, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
@@ -40,7 +42,7 @@ class Division:
         found = np.full(len(lon), "train", dtype=object)
         if self.ends is not None:
             axis, middle, last, first = self.ends
-            column = _columns(lon, lat, middle)[axis]
+            column = _from(middle, _cells(np.column_stack([lon, lat])))[axis]
             found[column <= last], found[column >= first] = "test", "val"
         return found
 
@@ -65,7 +67,7 @@ def divide(
             return by_block
         good = reasons.isna().to_numpy()
         at = frame.loc[good, ["lon", "lat"]].to_numpy(np.float64)
-        places.append(np.floor(at / COLUMN_DEG))
+        places.append(_cells(at))
         cells = np.unique(np.floor(at / block_deg).astype(np.int64), axis=0)
         new = [cell for cell in map(tuple, cells.tolist()) if cell not in blocks]
         blocks.update(new)
@@ -73,14 +75,20 @@ def divide(
         seen.update(split_by_block(*middles.T, block_deg, seed))
         if len(blocks) >= MIN_BLOCKS and seen == set(SPLITS):
             return by_block
-    found = np.concatenate(places) if places else np.empty((0, 2))
+    found = np.concatenate(places) if places else np.empty((0, 2), np.int64)
     return _by_ends(found, chip_m + buffer_m) if len(found) else by_block
 
 
-def _columns(lon: np.ndarray, lat: np.ndarray, middle: float) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the columns from west to east, counted from `middle`, and from south to north."""
-    east = (np.asarray(lon) - middle + 180.0) % 360.0 - 180.0
-    return tuple(np.floor(v / COLUMN_DEG).astype(np.int64) for v in (east, np.asarray(lat)))
+def _cells(lonlat: np.ndarray) -> np.ndarray:
+    """Columns of COLUMN_DEG from the prime meridian and from the equator, of degrees [n, 2]."""
+    # A multiplication: 8.505 / 0.005 is below 1701, on the other side of the border
+    return np.floor(np.asarray(lonlat) * COLUMNS_PER_DEGREE + ON_BORDER).astype(np.int64)
+
+
+def _from(middle: int, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Columns [n] from west to east, counted from column `middle`, and from south to north."""
+    half = 180 * COLUMNS_PER_DEGREE
+    return (cells[:, 0] - middle + half) % (2 * half) - half, cells[:, 1]
 
 
 def _by_ends(cells: np.ndarray, apart_m: float) -> Division:
@@ -89,8 +97,9 @@ def _by_ends(cells: np.ndarray, apart_m: float) -> Division:
     cells, photos = np.unique(cells, axis=0, return_counts=True)
     lon, lat = (cells.T + 0.5) * COLUMN_DEG
     angle = np.radians(lon)
-    middle = float(np.degrees(np.arctan2(np.sin(angle).mean(), np.cos(angle).mean())))
-    columns = _columns(lon, lat, middle)
+    middle = np.degrees(np.arctan2(np.sin(angle).mean(), np.cos(angle).mean()))
+    middle = int(np.floor(middle * COLUMNS_PER_DEGREE))
+    columns = _from(middle, cells)
     wide = METRES_PER_DEGREE * COLUMN_DEG * np.cos(np.radians(np.abs(lat).min()))
     metres = (wide, METRES_PER_DEGREE * COLUMN_DEG)
     sides = [np.ptp(c) * m for c, m in zip(columns, metres)]

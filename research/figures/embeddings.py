@@ -68,7 +68,7 @@ def one_space(chips, photos, places) -> Figure:
                     alpha=0.4,
                     lw=0,
                     color=KINDS[kind],
-                    label=f"{len(x):,} {kind}",
+                    label=style.counted(len(x), kind.removesuffix("s")),
                 )
             share = 100 * pca.explained_variance_ratio_
             left.set(
@@ -78,12 +78,16 @@ def one_space(chips, photos, places) -> Figure:
             )
             for handle in left.legend(markerscale=2).legend_handles:
                 handle.set_alpha(1)
+        else:
+            style.blank(left, "fewer than three vectors")
         if len(photos) > 1:
             true, random = _pairs(photos, places)
             edges = np.linspace(min(true.min(), random.min()), max(true.max(), random.max()), 41)
             right.hist(random, edges, color=style.GREY, alpha=0.7, label="random pairs")
             right.hist(true, edges, color=style.ORANGE, alpha=0.7, label="true pairs")
             right.legend()
+        else:
+            style.blank(right, "fewer than two photos")
         right.set(xlabel="cosine similarity", ylabel="pairs", title="Photo and place")
         return figure
 
@@ -107,10 +111,11 @@ def nearest_chips(
     if "split" in photos and (photos["split"] == "test").any():
         pool = photos[photos["split"] == "test"]
     pick = np.random.default_rng(seed).permutation(len(pool))[: queries if len(chips) else 0]
+    if not len(pick):
+        return style.empty("no photo and no chip to compare")
     with style.context():
-        rows = max(1, len(pick))
-        figure = Figure(figsize=(style.WIDTH, 1.75 * rows))
-        axes = figure.subplots(rows, neighbours + 1, squeeze=False)
+        figure = Figure(figsize=(style.WIDTH, 1.75 * len(pick)))
+        axes = figure.subplots(len(pick), neighbours + 1, squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
         by_id = {s.id: s for s in dataset.scenes()}

@@ -87,12 +87,8 @@ def scene_sheet(dataset: Dataset, scenes: Sequence[Scene], street: pd.DataFrame)
         ax.set(xlim=(c, c + width), ylim=(r + height, r))
         ax.set_title(scene.id, fontsize=9.5)
         size = f"{width * across / 1000:.1f} x {height * down / 1000:.1f} km"
-        ax.set_xlabel(f"{size}, {_plural(int(inside.sum()))}", fontsize=8.5)
+        ax.set_xlabel(f"{size}, {style.counted(int(inside.sum()), 'photo')}", fontsize=8.5)
     return style.mark(fig, dataset.synthetic)
-
-
-def _plural(count: int) -> str:
-    return f"{count} photo" if count == 1 else f"{count} photos"
 
 
 def photo_sheet(dataset: Dataset, rows: pd.DataFrame) -> Figure:
@@ -124,6 +120,8 @@ def counts(report: dict) -> Figure:
         for name, of in report["by_split"].items()
     ]
     bars += [(f"rejected: {why}", n, style.GREY) for why, n in report["rejected"].items()]
+    if not report["photos_in"]:
+        return style.empty("no photo")
     with style.context():
         fig = Figure(figsize=(style.WIDTH, 0.9 + 0.42 * len(bars)), layout="constrained")
         ax = fig.subplots()
@@ -133,7 +131,7 @@ def counts(report: dict) -> Figure:
         ax.invert_yaxis()
         ax.margins(x=0.12)
         ax.grid(axis="y", visible=False)
-        title = f"{report['photos_in']:,} photos in: {report['paired']:,} paired"
+        title = f"{style.counted(report['photos_in'], 'photo')} in: {report['paired']:,} paired"
         ax.set(xlabel="photos", title=title)
     return fig
 
@@ -168,7 +166,7 @@ def pairs_map(pairs: Pairs, dataset: Dataset) -> Figure:
                     color=colour,
                     edgecolors="white",
                     lw=0.6,
-                    label=f"{split}: {of.sum():,} chips",
+                    label=f"{split}: {style.counted(of.sum(), 'chip')}",
                 )
         ax.set(
             xlim=(-180, 180),
@@ -241,7 +239,7 @@ def _draw_chip(ax, chip, rows: pd.DataFrame, shown: int) -> None:
             )
     ax.set(xlim=(-1, 1), ylim=(1, -1))
     ax.set_title(f"{chip['scene_id'].item()} ({chip['split'].item()})", fontsize=8.5)
-    ax.set_xlabel(f"{chip.attrs['chip_m']:g} m, {_plural(len(rows))}", fontsize=8)
+    ax.set_xlabel(f"{chip.attrs['chip_m']:g} m, {style.counted(len(rows), 'photo')}", fontsize=8)
 
 
 def distributions(pairs: Pairs, synthetic: bool) -> Figure:
@@ -284,7 +282,8 @@ def distributions(pairs: Pairs, synthetic: bool) -> Figure:
         else:
             cloud.set(xticks=[], yticks=[])
         if known.size < share.size:
-            text = f"unknown for {share.size - known.size:,} chips (no classification band)"
+            unknown = style.counted(share.size - known.size, "chip")
+            text = f"unknown for {unknown} (no classification band)"
             cloud.text(0.5, 0.9, text, transform=cloud.transAxes, ha="center", fontsize=9)
         number = np.bincount(chips["photos"].values, minlength=chips.attrs["max_photos"] + 1)
         many.bar(range(1, len(number)), number[1:], color=style.GREEN)
@@ -296,6 +295,8 @@ def distributions(pairs: Pairs, synthetic: bool) -> Figure:
 
 def date_gaps(pairs: Pairs, synthetic: bool) -> Figure:
     """Days between a photo and its chip's scene, and the share of near-duplicates by split."""
+    if not len(pairs.manifest):
+        return style.empty("no pair, so no days between photo and scene")
     gap = pairs.manifest.get("date_gap_days", pd.Series(dtype=float)).to_numpy(float)
     known = gap[np.isfinite(gap)]
     with style.context():
@@ -306,17 +307,10 @@ def date_gaps(pairs: Pairs, synthetic: bool) -> Figure:
             ax.hist(np.clip(known, 0, top), bins=40, color=style.PURPLE)
             ax.set_xlim(0, top)
         else:
-            ax.set(xticks=[], yticks=[])
-            ax.text(
-                0.5,
-                0.5,
-                "no photo with a date in a scene with a date",
-                transform=ax.transAxes,
-                ha="center",
-            )
+            style.blank(ax, "no photo with a date in a scene with a date")
         unknown = f"; unknown for {gap.size - known.size:,}" if known.size < gap.size else ""
         ax.set(
-            title=f"Days between photo and scene ({known.size:,} pairs{unknown})",
+            title=f"Days between photo and scene ({style.counted(known.size, 'pair')}{unknown})",
             xlabel="days",
             ylabel="photos in chips",
         )

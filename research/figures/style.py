@@ -173,6 +173,17 @@ def log_axis(axis) -> None:
     axis.set_minor_formatter(LogFormatter())
 
 
+def counted(number: int, thing: str) -> str:
+    """ "1 photo", "1,200 photos"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def blank(ax, text: str) -> None:
+    """Axes that say why there is nothing to see."""
+    ax.set(xticks=[], yticks=[])
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=9)
+
+
 def empty(text: str) -> Figure:
     """A figure that says why there is nothing to see."""
     with context():

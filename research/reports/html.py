@@ -15,6 +15,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from gairlib.errors import BadInput
+from research.figures.style import counted
 from research.pipeline import templates
 from research.pipeline.offline import external_loads
 from research.reports.lines import Line
@@ -28,6 +29,7 @@ def render(name: str, **values) -> str:
     """A template of this package, filled in."""
     environment = templates.environment("research.reports")
     environment.filters |= {
+        "counted": lambda count, thing: counted(count or 0, thing),
         "frame": frame,
         "number": number,
         "picture": picture,

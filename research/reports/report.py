@@ -196,7 +196,7 @@ def build(
 
 def page(report: Report) -> str:
     """Report -> HTML text."""
-    kind = "synthetic" if report.synthetic else "real"
+    kind = "" if report.nothing else "synthetic" if report.synthetic else "real"
     glance = at_a_glance(report.lines)
     return html.render("report.html", report=report, glance=glance, kind=kind, own=OWN)
 

@@ -126,3 +126,12 @@ def test_the_published_statistics():
 def test_names_of_what_is_computed_from_bands_are_no_names_of_bands(form):
     with pytest.raises(BadInput):
         bands.find([form.format(b) for b in bands.BANDS])
+
+
+def test_a_number_and_a_colour_that_contradict_each_other_are_refused():
+    red, blue = "B2 (Red)", "B4 (Blue)"
+    names = [red, "B3", blue, "B5 red edge", "B6", "B7", "B8 near infra red", "B8A", "B11", "B12"]
+    with pytest.raises(BadInput, match="lacks bands B02 B04"):
+        bands.find(names)
+    names[0], names[2] = blue.replace("4", "2"), red.replace("2", "4")
+    assert bands.find(names)[:2] == ("named", tuple(range(1, 11)))

@@ -216,7 +216,7 @@ def _checked(frame: pd.DataFrame, reasons: pd.Series, classes: int) -> Piece:
     frame = frame.copy()
     known = frame[[*LONLAT]].notna().any(axis=1)
     places = frame.loc[known, [*LONLAT]].reset_index(drop=True)
-    odd = tables.positions(places)
+    odd = tables.positions(places, grid=True)
     found = np.full((len(frame), 2), np.nan)
     found[known] = places
     frame[[*LONLAT]] = found

@@ -1,10 +1,12 @@
 """Folders of scenes as providers and tools leave them, read without a table that explains them."""
 
 import json
+import re
 import warnings
 
 import numpy as np
 import pytest
+from builders.small_files import write_scene
 from builders.small_products import EARTH_ENGINE, write_export, write_item, write_safe
 from builders.small_scenes import item, on_10_m, write_bands
 
@@ -181,6 +183,82 @@ def test_requests_of_sentinelhub(tmp_path, home):
         write_export(tmp_path / home / name / "response.tiff", BANDS, land())
         (tmp_path / home / name / "request.json").write_text('{"request": {}}')
     assert [s.id for s in read(tmp_path, 2)[0]] == ["1a2b", "3c4d"]
+
+
+SETUP = 'function setup() { return { input: [{bands: ["B02"], units: "%s"}], '
+SETUP += 'output: { bands: %d, sampleType: "%s" } } }'
+SHUFFLED = ("B12", "B11", "B8A", "B08", "B07", "B06", "B05", "B04", "B03", "B02")
+
+
+def answer(folder, returned, values, names=SHUFFLED, units="REFLECTANCE", kind="UINT16", **more):
+    """What sentinelhub-py keeps of a request for `names`, whose bands have no names in the file."""
+    at = {"crs": "EPSG:32632", "origin": (399_960, 5_300_040), "names": None}
+    write_scene(folder / "response.tiff", values, **at)
+    script = f"//VERSION=3\n{SETUP % (units, len(names), kind)}\n"
+    script += f"function evaluatePixel(s) {{ // all bands\n  return {returned};\n}}"
+    source = {"type": "sentinel-2-l2a", "dataFilter": {}, **more}
+    source["dataFilter"]["timeRange"] = {"from": "2022-05-01T00:00:00Z", "to": "2022-05-01T23:59"}
+    payload = {"input": {"data": [source]}, "evalscript": script}
+    (folder / "request.json").write_text(json.dumps({"request": {"payload": payload}}))
+
+
+@pytest.mark.parametrize(
+    ("form", "units", "scale"),
+    [
+        ("s.%s", "DN", 1),
+        ("10000 * s.%s", "REFLECTANCE", 1),
+        ("s.%s * 10000", "REFLECTANCE", 1),
+        ("s[0].%s", "DN", 1),
+        ("s.%s", "REFLECTANCE", 1e4),
+        ("s.%s / 10000", "DN", 1e4),
+    ],
+)
+@pytest.mark.parametrize("around", ["[%s]", "{default: [%s]}", "[%s,\n]"])
+def test_answers_of_sentinelhub_are_read_by_their_evalscript(tmp_path, form, units, scale, around):
+    values = land() + 800  # which looks like the offset of late baselines
+    there = values[[BANDS.index(name) for name in SHUFFLED]]
+    there = there if scale == 1 else (there / scale).astype(np.float32)
+    returned = around % ", ".join(form % name for name in SHUFFLED)
+    answer(tmp_path / "scenes/1a2b", returned, there, units=units)
+    (scene,), (read_values,) = read(tmp_path)
+    assert (scene.id, scene.layout, scene.offset) == ("1a2b", "named", 0)
+    assert scene.datetime == "2022-05-01" and scene.offset_source.startswith("stac")
+    np.testing.assert_array_equal(read_values, values)
+
+
+def test_an_answer_of_sentinelhub_may_hold_masks_and_its_own_offset(tmp_path):
+    names = (*SHUFFLED, "SCL", "dataMask")
+    there = land()[[BANDS.index(name) for name in SHUFFLED]] + 1000
+    values = np.concatenate([there, np.full((2, *there.shape[1:]), 4, there.dtype)])
+    raw = {"processing": {"harmonizeValues": False}}
+    returned = "[" + ", ".join(f"s.{name}" for name in names) + "]"
+    answer(tmp_path / "scenes/a", returned, values, names, units="DN", **raw)
+    (scene,), _ = read(tmp_path)
+    assert scene.scl_index == 11 and scene.offset == 1000 and "guessed" in scene.offset_source
+
+
+@pytest.mark.parametrize(
+    ("returned", "more", "reason"),
+    [
+        ("[2.5 * s.B02, 2.5 * s.B03]", {}, "names 2 band.* has 10"),
+        (f"[{', '.join(f'gain * s.{b}' for b in SHUFFLED)}]", {}, "output 1 of the evalscript"),
+        (f"[{', '.join(f's.{b} * 1000' for b in SHUFFLED)}]", {}, "output 1 of the evalscript"),
+        ("bands.map(b => s[b])", {}, "output 1 of the evalscript"),
+        (f"[{', '.join(f's.{b}' for b in SHUFFLED)}]", {"type": "landsat-ot-l2"}, "landsat-ot-l2"),
+    ],
+)
+def test_answers_of_sentinelhub_that_cannot_be_told_are_refused(tmp_path, returned, more, reason):
+    answer(tmp_path / "scenes/a", returned, land(), **more)
+    dataset = Dataset(tmp_path)
+    assert dataset.scenes() == []
+    (row,) = dataset.rejected
+    assert row["item"] == "a" and re.search(reason, row["reason"]), row
+
+
+def test_a_declared_layout_comes_before_an_evalscript_that_is_not_understood(tmp_path):
+    answer(tmp_path / "scenes/a", "bands.map(b => s[b])", land())
+    dataset = Dataset(tmp_path, layouts={"a": "s2-10"})
+    assert [s.layout for s in dataset.scenes()] == ["s2-10"]
 
 
 def test_parts_of_an_export_of_earth_engine(tmp_path):

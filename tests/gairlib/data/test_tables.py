@@ -148,9 +148,18 @@ def test_truths_in_the_spellings_of_tables():
     ],
 )
 def test_zero_zero_is_no_position_but_on_a_grid(lon, lat, lost):
-    reasons = tables.positions(pd.DataFrame({"lon": lon, "lat": lat}))
+    reasons = tables.positions(pd.DataFrame({"lon": lon, "lat": lat}), grid=True)
     assert reasons.index[reasons.notna()].tolist() == lost
     assert all("unknown position" in reasons[row] for row in lost)
+
+
+def test_where_a_photo_table_is_cut_says_nothing_of_its_positions():
+    """A photo at Greenwich makes no grid of a table, of which pieces alone are seen."""
+    frame = pd.DataFrame({"lon": [0.0, 0.0, 7.5, 0.0], "lat": [51.5, 0.0, 46.9, 0.0]})
+    whole = tables.positions(frame.copy())
+    pieces = [tables.positions(frame[i : i + 1].copy()) for i in range(4)]
+    assert whole.notna().tolist() == [False, True, False, True]
+    assert pd.concat(pieces).tolist() == whole.tolist()
 
 
 @pytest.mark.parametrize(
@@ -162,6 +171,7 @@ def test_zero_zero_is_no_position_but_on_a_grid(lon, lat, lost):
         ("December 24, 2021", "2021-12-24"),
         ("Jan. 3 2021 03:04:05", "2021-01-03T03:04:05"),
         ("2021-Mar-15", "2021-03-15"),
+        ("2021-05-05T15:46:57+02:00[Europe/Berlin]", "2021-05-05T15:46:57+02:00"),
     ],
 )
 def test_months_may_have_names(text, iso):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from gairlib.pairs.division import divide
 
@@ -47,6 +48,18 @@ def test_a_city_trains_between_its_ends_whatever_the_order_and_the_meridian():
         assert "nothing about other cities" in found.sentence
         back = division(lon[::-1], lat[::-1], rows=300)
         assert back == found
+
+
+@pytest.mark.parametrize("west", [8.5, 9.1, -0.1, 179.9, -73.95])
+@pytest.mark.parametrize("off", [0.0, 1e-12, -1e-12])
+def test_positions_on_the_borders_of_columns_are_divided_as_they_were_counted(west, off):
+    """Tables rounded to three decimals put every photo on a border: 40 columns of 50 photos."""
+    column = np.repeat(np.arange(40), 50)
+    lon = (west + column / 200 + off + 180) % 360 - 180
+    lat = np.full(2000, 47.31) + np.tile(np.arange(50), 40) * 1e-4
+    split = division(lon, lat).of(lon, lat)
+    assert set(column[split == "test"]) == set(range(4))
+    assert set(column[split == "val"]) == set(range(36, 40))
 
 
 def test_in_a_quarter_nothing_is_held_out_and_the_report_says_so():
