@@ -27,8 +27,8 @@ TRAIN_SHARE = 0.25  # of the photos, that must be left to train on between the e
 @dataclass(frozen=True)
 class Division:
     """How photos are divided. block_deg, seed: by blocks. ends: (axis, 0 for longitude; the middle
-    column of longitude; last column of test, first column of val). Without either, all are for training.
-    sentence: what such a division can and cannot show, "" by blocks."""
+    column of longitude; last column of test, first column of val). Without either, all are for
+    training. sentence: what such a division can and cannot show, "" by blocks."""
 
     block_deg: float = 0.0
     seed: int = 0
