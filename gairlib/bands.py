@@ -36,6 +36,22 @@ MEAN, STD = np.transpose(
     ]
 )
 
+# The same of the images that Galileo was trained on (nasaharvest/galileo, normalization.json)
+GALILEO_MEAN, GALILEO_STD = np.transpose(
+    [
+        (1395.341, 917.704),  # B02
+        (1338.403, 913.299),  # B03
+        (1343.099, 1092.679),  # B04
+        (1543.861, 1047.221),  # B05
+        (2186.202, 1048.010),  # B06
+        (2525.093, 1143.690),  # B07
+        (2410.338, 1098.979),  # B08
+        (2750.285, 1204.473),  # B8A
+        (2234.911, 1145.977),  # B11
+        (1474.531, 980.243),  # B12
+    ]
+)
+
 # Layout -> the 1-based positions of BANDS in the file, and the file's band count.
 LAYOUTS = {
     "s2-10": ((1, 2, 3, 4, 5, 6, 7, 8, 9, 10), 10),

@@ -31,7 +31,10 @@ class GAIRConfig:
     """Architecture of the three encoders and of the field; every value is JSON."""
 
     dim: int = 128  # D, the shared space
-    # Remote sensing: pre-norm ViT with 2D-ALiBi, no class token (the CROMA optical encoder)
+    # Remote sensing: "vit" is a pre-norm ViT with 2D-ALiBi, no class token (the CROMA optical
+    # encoder); others are names of gairlib.rs.names()
+    rs_model: str = "vit"
+    rs_options: dict[str, Any] = field(default_factory=dict)  # what else that tower takes
     rs_bands: int = 10  # in this order: B02 B03 B04 B05 B06 B07 B08 B8A B11 B12
     rs_size: int = 64  # pixels a side the chips are resized to; 10 m each in our own pairs
     # 8 x 8 tokens, of 80 m at 10 m a pixel. 4 resolves more and costs five times the time

@@ -29,7 +29,8 @@ from gairlib.errors import BadInput, Missing
 from gairlib.files import atomic_write, sha256
 from gairlib.inr import NILI, check_query, interpolate
 from gairlib.location import registry
-from gairlib.rs import Features, RSEncoder
+from gairlib.rs import registry as rs_registry
+from gairlib.rs.base import Features
 from gairlib.state_names import named
 from gairlib.sv import SVEncoder
 
@@ -50,7 +51,8 @@ class GAIR(nn.Module):
         c = self.config = config or GAIRConfig()
         if c.preprocessing not in preprocess.names():
             preprocess.get(c.preprocessing)
-        self.rs = RSEncoder(
+        self.rs = rs_registry.create(
+            c.rs_model,
             c.dim,
             bands=c.rs_bands,
             size=c.rs_size,
@@ -59,7 +61,13 @@ class GAIR(nn.Module):
             heads=c.rs_heads,
             width=c.rs_width,
             final_norm=c.rs_final_norm,
+            **c.rs_options,
         )
+        if self.rs.preprocessing not in (None, c.preprocessing):
+            raise BadInput(
+                f"config: rs_model {c.rs_model!r} reads the preprocessing "
+                f"{self.rs.preprocessing!r}, the config has {c.preprocessing!r}."
+            )
         self.sv = SVEncoder(
             c.dim,
             model=c.sv_model,
@@ -191,8 +199,7 @@ class GAIR(nn.Module):
         return xy.to(grid.device)
 
     def _images(self, images: Any, name: str) -> Tensor:
-        weight = self.rs.embed.weight
-        x = torch.as_tensor(images, device=weight.device)
+        x = torch.as_tensor(images, device=self.rs.device)
         if not x.is_floating_point():
             raise BadInput(
                 f"{name} images: {x.dtype} values, but preprocessed floats are needed: use "
@@ -203,7 +210,7 @@ class GAIR(nn.Module):
                 f"{name} images: values up to {float(x.detach().abs().amax()):g} look unprocessed; "
                 f"use gairlib.preprocess.get({self.config.preprocessing!r})."
             )
-        return x.to(weight.dtype)
+        return x.to(self.rs.dtype)
 
     # ---- save and load
 

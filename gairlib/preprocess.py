@@ -6,8 +6,9 @@
 - "gairlib": RS standardised with the same m and s, soft-limited at +-4 (clouds and roofs keep
   their order where the published clip makes them all 1; no 8-bit steps); photos with the ImageNet
   mean and standard deviation, resized with antialiasing.
+- "galileo": RS as Galileo was trained, (x - (m - 2s)) / 4s with its own m and s; photos as above.
 
-Both take what `RS_INPUT` says: surface reflectance (L2A) x 10000 without the +1000 of processing
+All take what `RS_INPUT` says: surface reflectance (L2A) x 10000 without the +1000 of processing
 baseline 04.00 and later, nodata 0, bands B02 B03 B04 B05 B06 B07 B08 B8A B11 B12. The name stands
 in the config that is stored with the weights, so a model brings its own scale. Shape and scale are
 judged from the numbers; a wrong order, level or offset hardly shows in them, so callers who know
@@ -28,7 +29,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gairlib.bands import BANDS, MEAN, STD, canonical, find
+from gairlib.bands import BANDS, GALILEO_MEAN, GALILEO_STD, MEAN, STD, canonical, find
 from gairlib.errors import BadInput
 from gairlib.geo import checkable
 from gairlib.spectra import scale_of
@@ -39,7 +40,7 @@ SV_STD = (59.19978436, 59.35279219, 72.02295734)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 SOFT_LIMIT = 4.0  # standard deviations
-# What both preprocessings take: value = reflectance x scale + offset
+# What every preprocessing takes: value = reflectance x scale + offset
 RS_INPUT = {"bands": BANDS, "level": "L2A", "scale": 10000.0, "offset": 0.0, "nodata": 0}
 OFFSET = 1000  # DN, of processing baseline 04.00 and later
 BRIGHTEST_REFLECTANCE = 10.0  # glint and clouds reach 2 to 3; no chip in DN stays below 10
@@ -280,7 +281,20 @@ class Ours:
         return (x - _constants(IMAGENET_MEAN, x)) / _constants(IMAGENET_STD, x)
 
 
-_REGISTRY = {"gairlib": Ours, "published": Published}
+class Galileo(Ours):
+    """RS values in the scale of Galileo's training, not clipped, photos as ours."""
+
+    name = "galileo"
+
+    def normalise(self, dn: Tensor, size: int) -> Float[Tensor, "b 10 size size"]:
+        """`rs` without its checks, for values that have been through check_dn or to_dn."""
+        x = dn.float()
+        m, s = _constants(GALILEO_MEAN, x), _constants(GALILEO_STD, x)
+        x = (x - (m - 2 * s)) / (4 * s)
+        return _resize(x, size, "bilinear", antialias=size < min(x.shape[-2:]))
+
+
+_REGISTRY = {"gairlib": Ours, "published": Published, "galileo": Galileo}
 
 
 def names() -> list[str]:

@@ -162,7 +162,7 @@ class _Backbone(nn.Module):
 
     def forward(self, chips: Tensor) -> Float[Tensor, "b k"]:
         """Preprocessed chips -> the mean of the tokens, or the unit vector of the shared space."""
-        features = self.rs(chips.to(self.rs.embed.weight.dtype))
+        features = self.rs(chips.to(self.rs.dtype))
         if self.features == "backbone":
             return features.backbone
         grid = features.grid
@@ -210,7 +210,7 @@ class SceneEncoder(nn.Module):
     def forward_features(self, images: Tensor | Mapping[str, Any]) -> Float[Tensor, "b d h w"]:
         """Raw images -> the tokens in the shared width as a map, channels first."""
         chips = self.transforms(_image(images))
-        grid = self.backbone.rs(chips.to(self.backbone.rs.embed.weight.dtype)).grid
+        grid = self.backbone.rs(chips.to(self.backbone.rs.dtype)).grid
         return grid.permute(0, 3, 1, 2)
 
 

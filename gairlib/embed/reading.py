@@ -50,8 +50,7 @@ class Reading:
                 f"mode 'nili': this model was trained with {config.query_mode!r} and has no decoder"
             )
         self.padding = config.interpolation_padding
-        self.dtype = model.rs.embed.weight.dtype
-        self.device = model.rs.embed.weight.device
+        self.dtype, self.device = model.rs.dtype, model.rs.device
         axes = np.eye(config.dim) if projection is None else np.asarray(projection.axes)
         if axes.shape[0] != config.dim:
             raise BadInput(

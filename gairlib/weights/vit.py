@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gairlib.bands import LAYOUTS
 from gairlib.errors import BadInput
-from gairlib.rs import RSEncoder
+from gairlib.rs.vit import RSEncoder
 from gairlib.sv import SVEncoder
 from gairlib.weights.read import Weights, both, check, count, read, shape, unwrap
 

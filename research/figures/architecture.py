@@ -18,6 +18,7 @@ COLUMNS = ((1.0, 16.0), (20.0, 23.0), (54.0, 22.0), (79.5, 13.0))
 ROWS = (43.0, 25.0, 7.0)  # centres: chip, photo, place
 HIGH = 6.1  # half a box
 TINTS = {"rs": "#D6E8F3", "sv": "#FBEBCB", "location": "#CFEBE2"}  # of blue, orange, green
+TOWERS = {"vit": "ViT", "galileo": "Galileo"}
 EDGES = {"rs": style.BLUE, "sv": style.ORANGE, "location": style.GREEN}
 
 
@@ -32,7 +33,8 @@ def draw(
     rows = {
         "rs": [
             f"Sentinel-2 chip\nB chips of {c.rs_bands} bands\n{c.rs_size} × {c.rs_size} px",
-            f"RS encoder (ViT)\n{c.rs_depth} blocks, {c.rs_heads} heads\n"
+            f"RS encoder ({TOWERS.get(c.rs_model, c.rs_model)})\n"
+            f"{c.rs_depth} blocks, {c.rs_heads} heads\n"
             f"width {c.width}, patch {c.rs_patch} px\n{millions(parameters['rs'])}",
             _field(c, parameters),
             f"field there\n[N, {d}]",

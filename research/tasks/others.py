@@ -3,7 +3,8 @@ places, CROMA and Galileo on chips, ImageNet towers of timm's on photos.
 
 Each is read where its modality fits, through the preprocessing and input size that it was published
 with: chips are resized to 96 px (GAIR; its own grid) or 120 px (CROMA) or stay as they are
-(Galileo), photos are squashed to 224 px (GAIR) or what a tower of timm's takes.
+(Galileo, which leaves groups of bands out that a set lacks), photos are squashed to 224 px (GAIR)
+or what a tower of timm's takes.
 """
 
 from collections.abc import Callable
@@ -13,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gairlib import geo, preprocess
+from gairlib import bands, geo, preprocess
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
-from gairlib.rs import Features
+from gairlib.rs.base import Features
 from gairlib.weights import official
 from gairlib.weights.galileo import load_galileo
 from gairlib.weights.location import load_geoclip, load_satclip
@@ -71,7 +72,8 @@ def _croma(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarr
 
 def _galileo(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
     encoder = load_galileo(path).to(device)
-    return _tokens(lambda dn: encoder(dn.to(device)), data)
+    there = [name for name in data.bands.split(",") if bands.canonical(name)] or bands.BANDS
+    return _tokens(lambda dn: encoder(dn.to(device), there), data)
 
 
 @torch.inference_mode()

@@ -37,6 +37,27 @@ def croma_shapes(width, depth, bands=12):
     return shapes
 
 
+def galileo_published(encoder):
+    """A `Galileo`'s tensors under the published names, those that it does not use among them."""
+    own = {k: v.detach().clone() for k, v in encoder.state_dict().items()}
+    groups = ("S2_RGB", "S2_Red_Edge", "S2_NIR_10m", "S2_NIR_20m", "S2_SWIR", "NDVI")
+    state = {"space_time_embed.S1.proj.bias": torch.ones(3), "sp_channel_embed": torch.ones(3, 4)}
+    for name, value in own.items():
+        part, _, rest = name.partition(".")
+        if part == "embed":
+            number, kind = rest.split(".")
+            state[f"space_time_embed.{groups[int(number)]}.proj.{kind}"] = value
+        elif ".qkv." in name:
+            for letter, third in zip("qkv", value.chunk(3)):
+                state[name.replace("qkv", letter)] = third.clone()
+        elif part in ("blocks", "norm"):
+            state[name] = value
+    state["s_t_channel_embed"] = torch.cat([torch.ones_like(own["channel"][:1]), own["channel"]])
+    state["pos_embed"] = own["time"].expand(24, -1).clone()
+    state["month_embed.weight"] = own["months"]
+    return state
+
+
 def satclip_state(L=10, hidden=512, dim=256):
     shapes = {
         "nnet.layers.0.weight": (hidden, L * L),

@@ -110,7 +110,7 @@ def test_scale_mistakes(name):
 
 
 def test_unknown_name():
-    with pytest.raises(BadInput, match="gairlib, published"):
+    with pytest.raises(BadInput, match="gairlib, galileo, published"):
         preprocess.get("croma")
 
 
@@ -218,5 +218,5 @@ def test_a_model_brings_its_own_scale(tmp_path):
     assert GAIR.from_pretrained(tmp_path).config.preprocessing == "published"
     file = tmp_path / "config.json"
     file.write_text(file.read_text().replace('"published"', '"croma"'))
-    with pytest.raises(BadInput, match="'croma' is not one of gairlib, published"):
+    with pytest.raises(BadInput, match="'croma' is not one of gairlib, galileo, published"):
         GAIR.from_pretrained(tmp_path)

@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from gairlib.model import GAIR
-from gairlib.rs import Features
+from gairlib.rs.base import Features
 from gairlib.train.inputs import Inputs
 from gairlib.train.objective import Embeddings, terms
 from gairlib.train.options import PretrainOptions

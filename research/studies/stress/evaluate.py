@@ -24,7 +24,7 @@ from gairlib.errors import BadInput, Missing
 from gairlib.model import GAIR
 from gairlib.pairs import store
 from gairlib.ranks import match_ranks
-from gairlib.rs import Features
+from gairlib.rs.base import Features
 from research.evaluation.splits import sites_of
 from research.studies import worker
 from research.studies.stress import perturb

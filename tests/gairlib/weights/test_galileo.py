@@ -1,14 +1,21 @@
 """Galileo: the published names and shapes, and its forward pass written out a second time."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
+from gairlib.bands import BANDS
+from gairlib.bands import GALILEO_MEAN as MEAN
+from gairlib.bands import GALILEO_STD as STD
 from gairlib.errors import BadInput
-from gairlib.weights.galileo import MEAN, STD, load_galileo
+from gairlib.weights.galileo import load_galileo
 
+SHARED = Path(__file__).resolve().parents[4] / "shared"
+PARITY, NANO = SHARED / "parity", SHARED / "real-more/weights/galileo_nano/encoder.pt"
 GROUPS = {"S1": 2, "S2_RGB": 3, "S2_Red_Edge": 3, "S2_NIR_10m": 1, "S2_NIR_20m": 1}
 GROUPS |= {"S2_SWIR": 2, "NDVI": 1}
 
@@ -92,7 +99,7 @@ def test_tokens_are_those_of_the_published_forward_pass():
     state = published()
     dn = torch.randint(100, 5000, (2, 10, 24, 24), generator=torch.Generator().manual_seed(1))
     expected = forward(state, dn, heads=4, month=3)
-    encoder = load_galileo(state, heads=4, month=3).double()
+    encoder = load_galileo(state, heads=4, month=3, scale_ndvi=False).double()
     with torch.inference_mode():
         found = encoder(dn)
     torch.testing.assert_close(found.grid, expected.mean(3), rtol=1e-4, atol=1e-4)
@@ -122,6 +129,74 @@ def test_heads_come_from_the_file_beside_it_and_faults_are_named(tmp_path):
 
 
 def test_land_without_light_has_no_ndvi_and_no_nan():
-    encoder = load_galileo(published(), heads=4)
+    encoder = load_galileo(published(), heads=4, scale_ndvi=False)
     assert torch.isfinite(encoder(torch.zeros(1, 10, 8, 8)).pooled).all()
     assert encoder.inputs(torch.zeros(1, 10, 8, 8))[0, 10].abs().max() == 0
+
+
+def naive_resizing(kernel, patch):
+    """Pixel by pixel: the pseudo-inverse of what resizing does to each pixel of a patch."""
+    columns = []
+    for i in range(kernel**2):
+        one = torch.zeros(1, 1, kernel, kernel, dtype=torch.float64)
+        one[0, 0, i // kernel, i % kernel] = 1
+        size = (patch, patch)
+        columns.append(F.interpolate(one, size, mode="bicubic", antialias=True).flatten())
+    return torch.linalg.pinv(torch.stack(columns))
+
+
+@pytest.mark.parametrize("patch", [4, 12])
+def test_kernels_of_other_patches_are_resized_by_the_pseudo_inverse(patch):
+    """The published forward pass on kernels resized one by one; and a larger patch gives the tokens
+    that the smaller one gave, where the image is a smaller one enlarged."""
+    state = published()
+    encoder = load_galileo(state, heads=4, patch=patch).double()
+    matrix = naive_resizing(8, patch)
+    x = torch.rand(1, 11, 24, 24, generator=torch.Generator().manual_seed(2)).double()
+    kernel = state["space_time_embed.S2_RGB.proj.weight"].double()
+    resized = torch.zeros(*kernel.shape[:2], patch, patch, dtype=torch.float64)
+    for row in range(kernel.shape[0]):
+        for band in range(3):
+            resized[row, band] = (matrix @ kernel[row, band].flatten()).reshape(patch, patch)
+    bias = state["space_time_embed.S2_RGB.proj.bias"].double()
+    expected = F.conv2d(x[:, :3], resized, bias, stride=patch).permute(0, 2, 3, 1)
+    torch.testing.assert_close(encoder._tokens(x, 0), expected, rtol=1e-5, atol=1e-5)
+    if patch > 8:
+        small = torch.rand(1, 11, 8, 8, generator=torch.Generator().manual_seed(3)).double()
+        large = F.interpolate(small, (patch, patch), mode="bicubic", antialias=True)
+        first = load_galileo(state, heads=4).double()._tokens(small, 0)
+        torch.testing.assert_close(encoder._tokens(large, 0), first, rtol=1e-5, atol=1e-5)
+
+
+def test_groups_that_are_not_there_are_left_out_and_never_looked_at():
+    encoder = load_galileo(published(), heads=4).double()
+    generator = torch.Generator().manual_seed(4)
+    dn = torch.randint(100, 5000, (2, 10, 16, 16), generator=generator).double()
+    other = dn.clone()
+    other[:, 3:] = float("nan")
+    with torch.inference_mode():
+        rgb = encoder(dn, ("B2", "green", "B04"))
+        torch.testing.assert_close(rgb, encoder(other, ("B02", "B03", "B04")), rtol=0, atol=0)
+        assert (rgb.pooled - encoder(dn).pooled).abs().max() > 0.01
+        last = encoder.layers(dn, 2, ("B02", "B03", "B04"))
+        torch.testing.assert_close(last[-1], rgb.grid)
+        # NIR and red give NDVI too; two of three red edges are no group
+        tokens, (*_, groups) = encoder._start(dn, ("B02", "B03", "B04", "B05", "B06", "B08"))
+    assert groups == 3 and tokens.shape == (2, 2 * 2 * 3, 32)
+    with pytest.raises(BadInput, match="B05 B07.*no group is complete"):
+        encoder(dn, ("B05", "B07"))
+    with pytest.raises(BadInput, match="month"):
+        load_galileo(published(), heads=4, month=13)
+
+
+@pytest.mark.skipif(not PARITY.is_dir(), reason="the published figures lie outside the repository")
+@pytest.mark.parametrize("case", ["p8", "p4", "p8_rgb"])
+def test_the_published_nano_gives_its_published_figures(case):
+    io = load_file(PARITY / "galileo_nano.io.safetensors")
+    how = json.loads((PARITY / "galileo_nano.json").read_text())["cases"][case]
+    encoder = load_galileo(NANO, patch=how["patch"], month=how["month_index"] + 1)
+    dn = io["dn"] if how["patch"] == 8 else io["dn"][:2, :, :32, :32]
+    with torch.inference_mode():
+        found = encoder(dn, ("B02", "B03", "B04") if case == "p8_rgb" else BANDS)
+    torch.testing.assert_close(found.pooled, io[f"{case}.pooled"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.grid, io[f"{case}.grid"], rtol=0, atol=1e-5)

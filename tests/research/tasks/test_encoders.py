@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 from builders.small_models import SMALL
-from builders.small_weights import croma_shapes, random_state
+from builders.small_weights import croma_shapes, galileo_published, random_state
 
 from gairlib import GAIR
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.errors import BadInput, Missing
+from gairlib.rs.galileo import Galileo
 from research.evaluation import features
 from research.evaluation.neighbours import NEAREST
 from research.evaluation.table import OURS, RANDOM, RANDOM_SHARED, SHARED
@@ -44,6 +45,31 @@ def test_croma_reads_chips_and_positions(tmp_path):
         "t", "location", "regression", "y", xy, np.zeros(5), np.arange(5), "block", [], True
     )
     assert others.published(location, None, croma) == []
+
+
+def test_galileo_leaves_out_the_bands_that_a_set_lacks(tmp_path):
+    encoder = Galileo(32, depth=1, heads=2)
+    state = random_state({k: v.shape for k, v in encoder.state_dict().items()}, seed=1)
+    encoder.load_state_dict(state)
+    path = tmp_path / "encoder.pt"
+    torch.save(galileo_published(encoder), path)
+    (tmp_path / "config.json").write_text('{"model": {"encoder": {"num_heads": 2}}}')
+    galileo = Options(weights={"galileo": str(path)})
+    chips = np.random.default_rng(0).integers(200, 4000, (3, 10, 16, 16)).astype(np.float32)
+    invented = chips.copy()
+    invented[:, 3:] = 1000
+
+    def features_of(images, bands):
+        about = "t", "rs", "classification", "y", images, np.array(["a"] * 3)
+        data = TaskData(*about, np.arange(3), "image", [], True, bands=bands)
+        ((name, how, x),) = others.published(data, None, galileo)
+        assert (name, how) == ("Galileo", "published")
+        return x
+
+    rgb, all_bands = features_of(chips, "B02,B03,B04"), features_of(chips, "10")
+    np.testing.assert_array_equal(features_of(invented, "B02,B03,B04"), rgb)
+    assert np.abs(rgb - all_bands).max() > 0.01
+    np.testing.assert_array_equal(features_of(chips, ""), all_bands)
 
 
 def test_weights_that_are_not_there_are_named(tmp_path):

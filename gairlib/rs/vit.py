@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -23,14 +22,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from gairlib.errors import BadInput
-
-
-class Features(NamedTuple):
-    """An encoded chip batch: what `encode_rs` returns and `query_rs` reads."""
-
-    grid: Float[Tensor, "b h w d"]  # tokens in the shared width D, row 0 in the north
-    pooled: Float[Tensor, "b d"]  # mean of the tokens
-    backbone: Float[Tensor, "b width"]  # the same before the projection to D, for probing
+from gairlib.rs.base import Features, RSTower, depths, register
 
 
 def slope_exponents(heads: int) -> Tensor:
@@ -57,7 +49,8 @@ def alibi_bias(exponents: Tensor, squared: Tensor) -> Float[Tensor, "1 heads n n
     return -(slopes[:, None, None] * squared.double().sqrt())[None]
 
 
-class RSEncoder(nn.Module):
+@register("vit")
+class RSEncoder(RSTower):
     """Chips [B, bands, H, W], preprocessed -> Features. H and W are multiples of `patch`."""
 
     def __init__(
@@ -139,10 +132,3 @@ class RSEncoder(nn.Module):
     def _bias(self, x: Tensor, h: int, w: int) -> Tensor:
         squared = self.squared if (h, w) == self.grid else squared_distances(h, w, x.device)
         return alibi_bias(self.exponents, squared).to(x.dtype)  # [1, heads, N, N]
-
-
-def depths(blocks: int, count: int) -> list[int]:
-    """`count` evenly spaced depths of a tower of so many blocks, ascending: 12, 4 -> 3 6 9 12."""
-    if count < 1:
-        raise BadInput(f"layers: count is {count}, a whole number from 1 is needed")
-    return [blocks * (i + 1) // count for i in range(count)]

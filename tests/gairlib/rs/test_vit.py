@@ -6,14 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gairlib import rs
 from gairlib.errors import BadInput
+from gairlib.rs import vit
 
 
 def make(**options):
     torch.manual_seed(0)
     options = {"bands": 10, "size": 16, "patch": 4, "depth": 2, "heads": 2, **options}
-    return rs.RSEncoder(8, **options).eval()
+    return vit.RSEncoder(8, **options).eval()
 
 
 def published_slopes(n):
@@ -28,7 +28,7 @@ def published_slopes(n):
 @pytest.mark.parametrize("heads", [1, 2, 3, 4, 6, 12, 16])
 def test_alibi_against_the_papers_recipe(heads):
     h, w = 3, 4
-    bias = rs.alibi_bias(rs.slope_exponents(heads), rs.squared_distances(h, w))
+    bias = vit.alibi_bias(vit.slope_exponents(heads), vit.squared_distances(h, w))
     assert bias.shape == (1, heads, 12, 12)
     for head, slope in enumerate(published_slopes(heads)):
         for i in range(12):
@@ -60,7 +60,7 @@ def naive(encoder, images):
         for k, (q, key, v) in enumerate(zip(*(t.chunk(block.attn.num_heads, -1) for t in qkv))):
             scores = q @ key.mT / q.shape[-1] ** 0.5
             slope = published_slopes(block.attn.num_heads)[k]
-            scores = scores - slope * rs.squared_distances(h, w).to(x.dtype).sqrt()
+            scores = scores - slope * vit.squared_distances(h, w).to(x.dtype).sqrt()
             heads.append(scores.softmax(-1) @ v)
         x = x + block.attn.proj(torch.cat(heads, -1))
         x = x + block.mlp.fc2(F.gelu(block.mlp.fc1(block.norm2(x))))
@@ -117,7 +117,7 @@ def test_layers_are_what_the_blocks_make_one_by_one():
     encoder, images = make(depth=4), torch.randn(2, 10, 16, 16)
     grids = encoder.layers(images, 4)
     x = encoder.embed(encoder.patches(images)).flatten(1, 2)
-    bias = rs.alibi_bias(encoder.exponents, encoder.squared).float()
+    bias = vit.alibi_bias(encoder.exponents, encoder.squared).float()
     for number, block in enumerate(encoder.blocks):
         x = block(x, attn_mask=bias)
         if number < 3:
@@ -130,6 +130,6 @@ def test_layers_are_what_the_blocks_make_one_by_one():
     "blocks, found", [(12, [3, 6, 9, 12]), (4, [1, 2, 3, 4]), (2, [0, 1, 1, 2]), (1, [0, 0, 0, 1])]
 )
 def test_depths_are_evenly_spaced_and_end_with_the_last(blocks, found):
-    assert rs.depths(blocks, 4) == found
+    assert vit.depths(blocks, 4) == found
     with pytest.raises(BadInput, match="count is 0"):
-        rs.depths(blocks, 0)
+        vit.depths(blocks, 0)

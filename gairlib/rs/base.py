@@ -1,0 +1,69 @@
+"""What GAIR asks of an RS tower, and what it gives: a grid of tokens in the shared width D."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gairlib.errors import BadInput
+
+TOWERS: dict[str, Callable[..., RSTower]] = {}  # filled by `register`, read by the registry
+
+
+class Features(NamedTuple):
+    """An encoded chip batch: what `encode_rs` returns and `query_rs` reads."""
+
+    grid: Float[Tensor, "b h w d"]  # tokens in the shared width D, row 0 in the north
+    pooled: Float[Tensor, "b d"]  # mean of the tokens
+    backbone: Float[Tensor, "b width"]  # the same before the projection to D, for probing
+
+
+def register(name: str) -> Callable[[Callable[..., RSTower]], Callable[..., RSTower]]:
+    """Class decorator: `registry.create(name, dim, ...)` builds it as cls(dim, **sizes)."""
+
+    def add(cls: Callable[..., RSTower]) -> Callable[..., RSTower]:
+        TOWERS[name] = cls
+        return cls
+
+    return add
+
+
+class RSTower(nn.Module):
+    """Base: chips [B, bands, H, W], preprocessed, of sides that `patch` divides -> Features.
+
+    blocks: its transformer blocks, which training recomputes or shards one by one. preprocessing:
+    the one name of gairlib.preprocess that it reads, None: any.
+    """
+
+    patch: int
+    blocks: nn.ModuleList | nn.Sequential
+    preprocessing: str | None = None
+
+    def forward(self, images: Float[Tensor, "b c H W"]) -> Features:
+        raise NotImplementedError
+
+    def layers(self, images: Float[Tensor, "b c H W"], count: int = 4) -> list[Tensor]:
+        """Token grids [B, h, w, width] of `count` evenly spaced depths (see `depths`), the last one
+        as `forward` has it before the projection. For dense heads such as UPerNet."""
+        raise NotImplementedError
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its weights, which its inputs must have."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
+
+def depths(blocks: int, count: int) -> list[int]:
+    """`count` evenly spaced depths of a tower of so many blocks, ascending: 12, 4 -> 3 6 9 12."""
+    if count < 1:
+        raise BadInput(f"layers: count is {count}, a whole number from 1 is needed")
+    return [blocks * (i + 1) // count for i in range(count)]
