@@ -8,7 +8,7 @@ from gairlib.weights.official import load_official
 from gairlib import data, embed, location, pairs, train, weights
 
 # modules
-from gairlib import assets, geo, inr, losses, preprocess, torchgeo_adapter
+from gairlib import assets, geo, inr, losses, preprocess, regress, torchgeo_adapter
 
 # modules of the sub-packages under a short name: gairlib.photos.load, gairlib.nearest.search, ...
 from gairlib import weights as converters
@@ -33,6 +33,7 @@ __all__ = [
     "inr",
     "losses",
     "preprocess",
+    "regress",
     "torchgeo_adapter",
     "converters",
     "mapillary",

@@ -235,6 +235,25 @@ def unit_sphere(lonlat: Tensor) -> Tensor:
     return torch.stack([ring * lon.cos(), ring * lon.sin(), lat.sin()], -1)
 
 
+def blocks(lonlat: Any, degrees: float) -> np.ndarray:
+    """Names [n] ("column_row") of the degrees x degrees cells that hold (lon, lat) [n, 2].
+
+    degrees must divide 360, so that no cell is cut at the antimeridian. BadInput otherwise, and for
+    places that are none. Where 180 is no multiple, as of 40, the northernmost row is lower.
+    """
+    columns = 360 / degrees if degrees > 0 else 0.0
+    if not np.isfinite(columns) or round(columns) < 2 or abs(columns - round(columns)) > 1e-6:
+        raise BadInput(f"blocks of {degrees!r} degrees: a size that divides 360 is needed")
+    columns = round(columns)
+    rows = -(-columns // 2)
+    lon, lat = np.asarray(check_lonlat(lonlat), dtype=np.float64).reshape(-1, 2).T
+    # The last one of each is for a sum that rounds up to 360, and for the north pole.
+    column = np.minimum(np.floor(np.mod(lon + 180, 360) / degrees).astype(int), columns - 1)
+    row = np.minimum(np.floor((lat + 90) / degrees).astype(int), rows - 1)
+    column[np.abs(lat) == 90] = 0
+    return np.char.add(np.char.add(column.astype(str), "_"), row.astype(str))
+
+
 def utm_epsg(lon: float, lat: float) -> int:
     """EPSG code of the UTM zone, with the exceptions of Norway and Svalbard; lat in [-80, 84]."""
     lon, lat = (float(v) for v in check_lonlat([lon, lat]))

@@ -7,11 +7,12 @@ of one city get smaller cells (`fitting_size`): what is then known is about stre
 
 - A fold is a property of a *group* (a row, or a block), never of a row: rows of one group cannot
   land on both sides, whatever the seed.
-- Blocks are cells of equal angle, counted from (-180, -90), longitude modulo 360. Both poles are
-  treated alike: the pole itself belongs to the row of cells that touches it, and there, where a
-  longitude says nothing, to the first cell of that row. Cells narrow towards both poles: one of 10
-  degrees is 1,100 km wide at the equator and 560 km at 60 degrees north or south. This is the grid
-  of the published comparisons; cells of equal width would hold out larger parts of the north.
+- Blocks (`gairlib.geo.blocks`) are cells of equal angle, counted from (-180, -90), longitude
+  modulo 360. Both poles are treated alike: the pole itself belongs to the row of cells that touches
+  it, and there, where a longitude says nothing, to the first cell of that row. Cells narrow towards
+  both poles: one of 10 degrees is 1,100 km wide at the equator and 560 km at 60 degrees north or
+  south. This is the grid of the published comparisons; cells of equal width would hold out larger
+  parts of the north.
 - Neighbouring blocks may touch, so a test row near an edge can have a training row beside it: the
   larger the block, the fewer there are.
 - Folds are about equal in rows: groups are dealt out largest first to the smallest fold so far, so
@@ -26,28 +27,9 @@ from numpy.typing import ArrayLike
 from sklearn.model_selection import StratifiedKFold
 
 from gairlib.errors import BadInput
-from gairlib.geo import check_lonlat
+from gairlib.geo import blocks
 
 Folds = list[tuple[np.ndarray, np.ndarray]]  # (training rows, test rows)
-
-
-def blocks(lonlat: ArrayLike, degrees: float) -> np.ndarray:
-    """Names [n] ("column_row") of the degrees x degrees cells that hold (lon, lat) [n, 2].
-
-    degrees must divide 360, so that no cell is cut at the antimeridian. BadInput otherwise, and for
-    places that are none. Where 180 is no multiple, as of 40, the northernmost row is lower.
-    """
-    columns = 360 / degrees if degrees > 0 else 0.0
-    if not np.isfinite(columns) or round(columns) < 2 or abs(columns - round(columns)) > 1e-6:
-        raise BadInput(f"blocks of {degrees!r} degrees: a size that divides 360 is needed")
-    columns = round(columns)
-    rows = -(-columns // 2)
-    lon, lat = np.asarray(check_lonlat(lonlat), dtype=np.float64).reshape(-1, 2).T
-    # The last one of each is for a sum that rounds up to 360, and for the north pole.
-    column = np.minimum(np.floor(np.mod(lon + 180, 360) / degrees).astype(int), columns - 1)
-    row = np.minimum(np.floor((lat + 90) / degrees).astype(int), rows - 1)
-    column[np.abs(lat) == 90] = 0
-    return np.char.add(np.char.add(column.astype(str), "_"), row.astype(str))
 
 
 def block_count(lonlat: ArrayLike, degrees: float) -> int:
