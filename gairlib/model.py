@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
-from gairlib import geo, preprocess
+from gairlib import geo, origins, preprocess
 from gairlib.config import QUERY_MODES, GAIRConfig
 from gairlib.errors import BadInput, Missing
 from gairlib.files import atomic_write, sha256
@@ -35,6 +35,7 @@ from gairlib.state_names import named
 from gairlib.sv import SVEncoder
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+FILES = [CONFIG, WEIGHTS, origins.FILE]  # of a folder that save_pretrained writes
 OBJECTIVES = ("incl", "secl", "rs_location")  # each has a temperature of its own
 TEMPERATURES = (0.01, 1.0)  # between these they are held
 
@@ -63,7 +64,7 @@ class GAIR(nn.Module):
             final_norm=c.rs_final_norm,
             **c.rs_options,
         )
-        if self.rs.preprocessing not in (None, c.preprocessing):
+        if self.rs.preprocessing not in (None, c.preprocessing.partition("+")[0]):
             raise BadInput(
                 f"config: rs_model {c.rs_model!r} reads the preprocessing "
                 f"{self.rs.preprocessing!r}, the config has {c.preprocessing!r}."
@@ -88,6 +89,8 @@ class GAIR(nn.Module):
         else:
             self.register_buffer("log_temperature", log)
         self.hold_temperatures()
+        # whose weights went into it: () none, None not known; see gairlib.origins
+        self.origins: tuple[origins.Origin, ...] | None = None
 
     # ---- encode and query
 
@@ -215,25 +218,28 @@ class GAIR(nn.Module):
     # ---- save and load
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json and model.safetensors; an interrupted write leaves the old files."""
+        """Write config.json, model.safetensors and, where it is known whose weights went into
+        them, origins.json; an interrupted write leaves the old files."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(folder / WEIGHTS) as part:
             save_file(_tensors(self), part)
         with atomic_write(folder / CONFIG) as part:
             part.write_text(json.dumps(self.config.to_dict(), indent=1) + "\n")
+        origins.write(folder, self.origins)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, revision: str | None = None) -> GAIR:
         """A folder that save_pretrained wrote, or a Hugging Face hub id ("owner/name").
 
-        The hub is asked only when there is no such folder and the name can be an id; config.json
-        and model.safetensors are all that is fetched, and once fetched they are found without a
-        network. `revision`: a branch, tag or commit there; pin a commit for results that last.
+        The hub is asked only when there is no such folder and the name can be an id; config.json,
+        model.safetensors and origins.json are all that is fetched, and once fetched they are found
+        without a network. `revision`: a branch, tag or commit there; pin a commit for results that
+        last.
         """
-        folder = Path(source)
+        folder, hub = Path(source), False
         if not folder.is_dir():
-            folder = _from_hub(str(source), revision)
+            folder, hub = _from_hub(str(source), revision), True
         elif revision is not None:
             raise BadInput(f"{folder} is a folder here; revision {revision!r} is for hub ids.")
         for name in (CONFIG, WEIGHTS):
@@ -248,6 +254,9 @@ class GAIR(nn.Module):
         state, beside = named(content, model.state_dict(), path)
         load_strict(model, {**state, **dict.fromkeys(beside)}, path)
         model.hold_temperatures()
+        model.origins = origins.read(folder)
+        if hub and model.origins is None:
+            model.origins = (origins.of("model", f"hub:{source}"),)
         return model.eval()
 
 
@@ -294,7 +303,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=FILES))
     except Exception as error:  # no network, no such repository or revision, no access
         which = "it" if revision is None else f"revision {revision!r}"
         raise Missing(

@@ -7,6 +7,7 @@
   their order where the published clip makes them all 1; no 8-bit steps); photos with the ImageNet
   mean and standard deviation, resized with antialiasing.
 - "galileo": RS as Galileo was trained, (x - (m - 2s)) / 4s with its own m and s; photos as above.
+- any of them with "+efficientnet-lite": photos in the scale of EfficientNet-Lite's weights.
 
 All take what `RS_INPUT` says: surface reflectance (L2A) x 10000 without the +1000 of processing
 baseline 04.00 and later, nodata 0, bands B02 B03 B04 B05 B06 B07 B08 B8A B11 B12. The name stands
@@ -294,16 +295,32 @@ class Galileo(Ours):
         return _resize(x, size, "bilinear", antialias=size < min(x.shape[-2:]))
 
 
+LITE = "efficientnet-lite"
+
+
+def efficientnet_lite(rgb: Any, size: int) -> Float[Tensor, "b 3 size size"]:
+    """Photos, 0..255 -> (x - 127) / 128, float32 [B, 3, size, size], squashed to a square."""
+    x = _resize(check_rgb(rgb).float(), size, "bicubic", antialias=True).clamp(0, 255)
+    return (x - 127) / 128
+
+
 _REGISTRY = {"gairlib": Ours, "published": Published, "galileo": Galileo}
+_PHOTOS = {LITE: efficientnet_lite}
 
 
 def names() -> list[str]:
     """Names that `get` knows."""
-    return sorted(_REGISTRY)
+    plain = sorted(_REGISTRY)
+    return plain + [f"{chips}+{photos}" for chips in plain for photos in _PHOTOS]
 
 
 def get(name: str) -> Published | Ours:
-    """The preprocessing of that name: `.rs(dn, size)` and `.sv(rgb, size)`."""
-    if name not in _REGISTRY:
+    """The preprocessing of that name: `.rs(dn, size)` and `.sv(rgb, size)`. Behind a plus stands
+    another scale for photos: "gairlib+efficientnet-lite"."""
+    if name not in names():
         raise BadInput(f"preprocessing {name!r} is not one of {', '.join(names())}.")
-    return _REGISTRY[name]()
+    chips, _, photos = name.partition("+")
+    tool = _REGISTRY[chips]()
+    if photos:
+        tool.name, tool.sv = name, _PHOTOS[photos]
+    return tool

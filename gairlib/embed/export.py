@@ -5,11 +5,13 @@ dot product. A chip's vector is the mean of its decoded field (`query_rs(mode="m
 
 Every row says which weights made it (`model`, a hash), under which licence its source is, and when
 it was taken (`captured_at`) and embedded (`embedded_on`), since rows of several files end up in one
-table; the file's own metadata say the same once (key `gairlib`), with the kind of its rows and
-whether the data are synthetic. `gairlib.embed.nearest` searches such files.
+table; the file's own metadata say the same once (key `gairlib`), with the kind of its rows,
+whether the data are synthetic, and the licences of what the weights started from.
+`gairlib.embed.nearest` searches such files.
 """
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +22,7 @@ import pyarrow.parquet as pq
 from shapely import Polygon
 from tqdm.auto import tqdm
 
-from gairlib import files
+from gairlib import files, origins
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
 from gairlib.data.scene import outline, sentinel_notice
@@ -118,6 +120,7 @@ def write(
     vectors = np.stack(frame["embedding"].to_list()) if len(frame) else np.zeros((0, 1))
     if not (np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3).all():
         raise BadInput(f"{path.name}: embeddings must be of unit length (normalize=True)")
+    started = origins.read(checkpoint)
     weights, day = weights_hash(checkpoint), datetime.now(UTC).strftime("%Y-%m-%d")
     frame = frame.assign(model=weights, embedded_on=day)
     frame["licence"] = _licences(dataset, frame)
@@ -131,7 +134,8 @@ def write(
             "dim": int(vectors.shape[1]) if len(frame) else None,
             "dataset": dataset.name,
             "synthetic": dataset.synthetic,
-            "licence_of_weights": "MIT; data keep their own licences",
+            "licence_of_weights": origins.licence(started, checkpoint),
+            "weights_started_from": [asdict(origin) for origin in started or ()],
             "licence_of_data": sorted(set(map(str, frame["licence"]))),
             "date": day,
             "unit_length": True,

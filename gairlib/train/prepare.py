@@ -8,17 +8,19 @@ provenance written beside the weights says so in a sentence that the report repe
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gairlib import origins
 from gairlib.config import GAIRConfig
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.files import sha256
 from gairlib.model import GAIR
+from gairlib.origins import Origin
 from gairlib.pairs.store import Pairs
 from gairlib.train import towers
 from gairlib.train.batches import PairBatches
@@ -40,7 +42,8 @@ SETTINGS = (*KNOWN, *MOVED)  # every key of the section `pretrain`, those that a
 class Plan:
     """`train`: whether there is anything to train; `init`: weights to start from, "" for none;
     `towers`: where each tower's weights are from, see gairlib.weights.towers; `tuning`: those that
-    are not trained like everything else, see gairlib.train.towers."""
+    are not trained like everything else, see gairlib.train.towers; `origins`: whose weights they
+    are, see gairlib.origins."""
 
     train: bool
     init: str
@@ -48,6 +51,7 @@ class Plan:
     sentence: str
     towers: dict = field(default_factory=dict)
     tuning: dict[str, Tuning] = field(default_factory=dict)
+    origins: tuple[Origin, ...] = ()
 
 
 def make_plan(
@@ -130,17 +134,21 @@ def build_model(
     )
     if plan.init:
         built = GAIR.from_pretrained(plan.init)
+        if built.origins is None:
+            built.origins = (origins.of("model", plan.init),)
+        plan = replace(plan, origins=built.origins)
         names = built.state_dict()
         loaded = {t: [k for k in names if k.startswith(f"{t}.")] for t in asked}
         return built, _tuned(plan, asked, loaded) if plan.train else plan
     torch.manual_seed(section.get("seed", 0))
     built = GAIR(GAIRConfig.preset(model.get("preset", "small"), **model.get("changes", {})))
+    built.origins = ()
     sources = {name: tower.start for name, tower in asked.items()}
     if not any(sources.values()):
         return built, plan
     start = initialise(built, sources, required=required)
     sentence = " ".join([plan.sentence, *start.sentences])
-    plan = replace(plan, sentence=sentence, towers=start.provenance)
+    plan = replace(plan, sentence=sentence, towers=start.provenance, origins=built.origins)
     return built, _tuned(plan, asked, start.loaded)
 
 
@@ -201,6 +209,8 @@ def write_records(summary: dict, plan: Plan, *, out: str | Path, metrics: str | 
     out, metrics = Path(out), Path(metrics)
     speed = {k: summary[k] for k in (*SPEED, "resumed_from_step") if k in summary}
     kept = {k: v for k, v in summary.items() if k not in speed}
+    if plan.origins:
+        kept["started_from"] = {o.part: f"{o.source} ({o.licence})" for o in plan.origins}
     source = "trained here" if plan.train else "taken as they are"
     provenance = {
         "source": source,
@@ -208,6 +218,8 @@ def write_records(summary: dict, plan: Plan, *, out: str | Path, metrics: str | 
         "towers": plan.towers,
         "steps": summary["steps"],
         "reason": plan.sentence,
+        "licence": origins.licence(plan.origins, out),
+        "origins": [asdict(origin) for origin in plan.origins],
     }
     metrics.parent.mkdir(parents=True, exist_ok=True)
     metrics.write_text(json.dumps(kept, indent=1) + "\n")

@@ -19,6 +19,7 @@ from torch import Tensor
 from gairlib.config import GAIRConfig
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
+from gairlib.origins import GAIR_PAPER, Origin
 from gairlib.weights.read import check, count, read, shape, unwrap
 
 RS, SV, LOC = "rs_encoder.s2_encoder", "sv_encoder", "location_encoder"
@@ -57,7 +58,7 @@ def load_official(
     and prefixes of training tools are taken off (`state_names`). rs_heads, sv_heads: attention
     heads, which leave no trace in the tensors. Missing, unknown, misshapen and whole-number tensors
     raise BadInput by name; those that inference does not use are allowed and listed in
-    `model.unused_tensors`.
+    `model.unused_tensors`. The published weights are CC BY-NC, which `model.origins` says.
     """
     content, source = read(weights)
     state, beside = unwrap(content, source, WHAT, TELLING)
@@ -73,6 +74,7 @@ def load_official(
             state[name].reshape(_shape(own, slot))
         )
     model.unused_tensors = sorted([*beside, *(k for k in state if k not in table)])
+    model.origins = (Origin("model", source, "CC BY-NC", GAIR_PAPER),)
     return model.eval()
 
 

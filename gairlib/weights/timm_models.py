@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 from timm.data import resolve_data_config
+from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
 from gairlib.errors import BadInput, Missing
@@ -59,6 +62,25 @@ def load_timm(weights: str | Path) -> TimmTower:
     check(state, {k: tuple(v.shape) for k, v in own.items()}, source, f"timm's {name}")
     model.load_state_dict(state, strict=False)
     return TimmTower(name, model, about).eval()
+
+
+def efficientnet_names(content: Mapping[str, Any], tower: nn.Module) -> Mapping[str, Any]:
+    """A state dict in EfficientNet-PyTorch's names (`_blocks.3._bn1.weight`) under timm's, for the
+    EfficientNet `tower`; any other one as it is."""
+    if "_conv_stem.weight" not in content or not isinstance(tower, EfficientNet):
+        return content
+    names = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+    names["_fc"] = "classifier"
+    theirs = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")
+    blocks = [f"blocks.{s}.{k}" for s, stage in enumerate(tower.blocks) for k in range(len(stage))]
+    for i, block in enumerate(blocks):
+        if f"_blocks.{i}._expand_conv.weight" in content:
+            pairs = zip(theirs, ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"))
+        else:  # of the first stage
+            pairs = zip(theirs[2:], ("conv_dw", "bn1", "conv_pw", "bn2"))
+        names |= {f"_blocks.{i}.{a}": f"{block}.{b}" for a, b in pairs}
+    parts = {name: name.rpartition(".") for name in content}
+    return {f"{names.get(p[0], p[0])}.{p[2]}": content[name] for name, p in parts.items()}
 
 
 def _counts(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Towers that start from other projects' published weights, from a file or a Hugging Face hub.
+"""Towers that start from other projects' published weights: a file, an asset, a Hugging Face hub.
 
 Meant for the published size (`GAIRConfig.preset("base", ...)`), where towers from scratch would
 need more pairs than most have. Per tower a source:
@@ -10,12 +10,12 @@ need more pairs than most have. Per tower a source:
 | location | GeoCLIP's location encoder (`load_geoclip`)          | `dense` (`geoclip`), or the |
 |          |                                                      | last layers, where D != 512 |
 
-Decisions. Nothing is fetched unless a source names a hub. Weights must fit the config exactly:
-what does not is refused with the tensor and the config's field, nothing is skipped, resized or
-averaged; what has to be fresh by the table above is listed in the provenance. All three are read
-and checked before one value of the model changes. A hub that cannot be reached leaves that tower
-as it is, and says so, unless the weights are `required`; a file that is named but not there, or
-that does not fit, is an error in any case. Only tensors are read (`weights_only`), never code.
+Decisions. Nothing is fetched unless a source names an asset or a hub. Weights must fit the config
+exactly: what does not is refused with the tensor and the config's field, nothing is skipped,
+resized or averaged; what has to be fresh by the table above is listed in the provenance. All three
+are read and checked before one value of the model changes. One that cannot be reached leaves that
+tower as it is, and says so, unless the weights are `required`; a file that is named but not there,
+or that does not fit, is an error in any case. Only tensors are read (`weights_only`), never code.
 
 The input scale is not in the weights: CROMA's is that of the "published" preprocessing, GeoCLIP's
 is degrees, a timm model's is in its data config. `sv_norm_eps` and the activation leave no trace
@@ -34,18 +34,22 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from gairlib import assets
 from gairlib.errors import BadInput, Missing
 from gairlib.files import sha256
 from gairlib.location.fourier import EqualEarthRFF
 from gairlib.location.geoclip import GeoCLIP
 from gairlib.model import GAIR, WEIGHTS
+from gairlib.origins import Origin, of
+from gairlib.preprocess import LITE
 from gairlib.weights.location import load_geoclip
 from gairlib.weights.read import check, read, unwrap
+from gairlib.weights.timm_models import efficientnet_names
 from gairlib.weights.vit import CROMA_BANDS, HEADS, load_croma, timm_vit_options
 
 TOWERS = {"rs": "RS encoder", "sv": "SV encoder", "location": "location encoder"}
 HUB = re.compile(r"hub:([\w.-]+/[\w.-]+)(?:/([^@]+))?(?:@(\S+))?")
-FORM = 'a file, "hub:owner/name[/file][@revision]", or "" to start from scratch'
+FORM = 'a file, "asset:NAME", "hub:owner/name[/file][@revision]", or "" to start from scratch'
 CROMA_HEADS = {768: 16, 1024: 16}  # base and large, by width
 NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # of our disk, not the hub's
 
@@ -63,7 +67,8 @@ class Weights(NamedTuple):
     """A source's file, and where it came from."""
 
     path: Path
-    revision: str | None = None  # as asked for
+    origin: Origin
+    revision: str | None = None  # as asked for, or the asset's version
     commit: str | None = None  # what the hub gave
 
 
@@ -80,16 +85,17 @@ def initialise(
     """Load the towers that `sources` names weights for, in place; the others stay as they are.
 
     sources: tower ("rs", "sv", "location") -> "" (from scratch, as is a tower left out), a file,
-    or "hub:owner/name[/file][@revision]", file by default model.safetensors, revision a branch,
-    tag or commit (pin a commit for results that last). hub: address of another hub than the
-    client's own (HF_ENDPOINT). required: a hub that does not give a file is Missing; otherwise
-    that tower starts from scratch, and its sentence and record say why.
+    "asset:NAME" (gairlib.assets), or "hub:owner/name[/file][@revision]", file by default
+    model.safetensors, revision a branch, tag or commit (pin a commit for results that last). hub:
+    address of another hub than the client's own (HF_ENDPOINT). required: an asset or a hub's file
+    that cannot be fetched is Missing; otherwise that tower starts from scratch, and its sentence
+    and record say why. `model.origins` becomes those of the towers that were loaded.
 
     Temperatures, field and everything fresh keep their values, and torch's random state too. The
-    record of a tower holds `start` ("weights" or "scratch"), `source`, and either `revision`,
-    `commit`, `sha256` of the file, `new` (the tower's tensors that the file has none for) and
-    `unused` (how many of the file's were left), or the `reason`. Raises BadInput and Missing as
-    the module's header says.
+    record of a tower holds `start` ("weights" or "scratch"), `source`, and either `licence`,
+    `citation`, `revision`, `commit`, `sha256` of the file, `new` (the tower's tensors that the file
+    has none for) and `unused` (how many of the file's were left), or the `reason`. Raises BadInput
+    and Missing as the module's header says.
     """
     for name, source in sources.items():
         if name not in TOWERS or not isinstance(source, str):
@@ -125,6 +131,8 @@ def initialise(
             record = {
                 "start": "weights",
                 "source": source,
+                "licence": weights.origin.licence,
+                "citation": weights.origin.citation,
                 "revision": weights.revision,
                 "commit": weights.commit,
                 "sha256": sha256(weights.path),
@@ -137,6 +145,7 @@ def initialise(
             words = f"The {TOWERS[name]} starts from {source}{at}{more}."
         start.sentences.append(words)
         start.provenance[name] = record
+    model.origins = tuple(w.origin for w in sought.values() if isinstance(w, Weights))
     return start
 
 
@@ -147,24 +156,38 @@ def _find(name: str, source: str, hub: str | None, required: bool) -> Weights | 
     """The file of a source, or why there is none."""
     if not source:
         return "no weights are named for it"
+    if source.startswith("asset:"):
+        try:
+            asset = assets.find(source.removeprefix("asset:"), fetch=True)
+        except BadInput as error:
+            raise BadInput(f"towers.{name}.start: {error}") from None
+        except Missing as error:
+            if required:
+                raise Missing(f"towers.{name}.start: {error}") from None
+            return str(error).rstrip(".")
+        return Weights(
+            asset.path, Origin(name, source, asset.licence, asset.citation), asset.version
+        )
     if not source.startswith("hub:"):
         if not Path(source).is_file():
             raise Missing(f"towers.{name}.start: {source}: there is no such file; give {FORM}.")
-        return Weights(Path(source))
+        return Weights(Path(source), of(name, source))
     parts = HUB.fullmatch(source)
     if not parts:
         raise BadInput(f"towers.{name}.start: {source!r} is not of the form {FORM}.")
     repository, file, revision = parts.groups()
     try:
-        return _fetch(repository, file or WEIGHTS, revision, hub)
+        path, commit = _fetch(repository, file or WEIGHTS, revision, hub)
     except Missing as error:
         if required:
             raise Missing(f"towers.{name}.start: {error}.") from None
         return str(error)
+    return Weights(path, of(name, source), revision, commit)
 
 
-def _fetch(repository: str, file: str, revision: str | None, hub: str | None) -> Weights:
-    """One file of a hub's repository; from the client's cache where the hub cannot be reached."""
+def _fetch(repository: str, file: str, revision: str | None, hub: str | None) -> tuple[Path, str]:
+    """One file of a hub's repository, and its commit; from the client's cache where there is no
+    network."""
     from huggingface_hub import errors, hf_hub_download
 
     try:
@@ -185,7 +208,7 @@ def _fetch(repository: str, file: str, revision: str | None, hub: str | None) ->
         ) from None
     parts = path.parts  # .../snapshots/<commit>/<file>
     commit = parts[len(parts) - 1 - len(Path(file).parts)]
-    return Weights(path, revision, commit)
+    return path, commit
 
 
 # ---------------------------------------------------------------------------- what fits where
@@ -223,7 +246,8 @@ def _rs(model: GAIR, path: Path) -> Fitted:
     c, what = model.config, f"{path}: CROMA's optical encoder"
     if c.rs_bands not in (10, CROMA_BANDS):
         raise BadInput(f"{what} does not fit the model: rs_bands is {c.rs_bands}, 10 or 12 fit.")
-    fill = 0.5 if c.preprocessing == "published" else 0.0  # a band's mean in the model's scale
+    published = c.preprocessing.partition("+")[0] == "published"
+    fill = 0.5 if published else 0.0  # a band's mean in the model's scale
     encoder = load_croma(path, bands=c.rs_bands, fill=fill, heads=1)  # heads are not in tensors
     width = encoder.embed.out_features
     _same(
@@ -249,6 +273,13 @@ def _sv(model: GAIR, path: Path) -> Fitted:
     """A timm model's weights without its classifier; a ViT's sizes are compared by name first."""
     tower, c = model.sv.tower, model.config
     content, source = read(path)
+    content = efficientnet_names(content, tower)
+    if c.sv_model.startswith("tf_efficientnet_lite") and not c.preprocessing.endswith(f"+{LITE}"):
+        raise BadInput(
+            f"{source}: weights of {c.sv_model} take photos as (x - 127) / 128, and preprocessing "
+            f"{c.preprocessing!r} does not give them so; set model.changes.preprocessing to "
+            f"{c.preprocessing.partition('+')[0] + '+' + LITE!r}"
+        )
     classifier = tower.pretrained_cfg.get("classifier") or ()
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     what = f"a timm model's weights for sv_model {c.sv_model!r} with sv_options {c.sv_options}"

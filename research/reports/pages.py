@@ -102,10 +102,14 @@ def training(metrics: Metrics) -> str:
         value, low, high = (f"{v:.1%}" for v in ends)
         return f"recall@{k} {value} [{low}, {high}]"
 
+    others = "; ".join(
+        f"{part} from {source}" for part, source in m.get("started_from", {}).items()
+    )
+    started = f" Started from others' weights, whose licences hold: {others}." if others else ""
     return (
         f"{m['steps']:,} steps on {m['train_photos']:,} photos in {m['train_chips']:,} chips "
         f"(synthetic, `dvc repro pretrain`). Among all {m['val_photos']:,} photos of "
-        f"{m['val_sites']} validation sites: {recall(1)}, {recall(10)}."
+        f"{m['val_sites']} validation sites: {recall(1)}, {recall(10)}.{started}"
     )
 
 

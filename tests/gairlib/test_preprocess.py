@@ -109,6 +109,20 @@ def test_scale_mistakes(name):
     assert tool.rs(np.zeros((1, 10, 8, 8), np.uint16), 8).isfinite().all()  # all nodata
 
 
+def test_photos_in_the_scale_of_efficientnet_lite():
+    """(x - 127) / 128, chips as the first name says."""
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(3, 1).reshape(1, 3, 16, 16)
+    for chip_scale in ("gairlib", "published", "galileo"):
+        tool = preprocess.get(f"{chip_scale}+efficientnet-lite")
+        assert tool.name == f"{chip_scale}+efficientnet-lite"
+        torch.testing.assert_close(tool.sv(pixels, 16), (pixels.float() - 127) / 128)
+        dn = chips()
+        assert torch.equal(tool.rs(dn, 24), preprocess.get(chip_scale).rs(dn, 24))
+    for name in ("gairlib+", "+efficientnet-lite", "gairlib+vgg"):
+        with pytest.raises(BadInput, match="is not one of"):
+            preprocess.get(name)
+
+
 def test_unknown_name():
     with pytest.raises(BadInput, match="gairlib, galileo, published"):
         preprocess.get("croma")

@@ -1,5 +1,7 @@
 """Embeddings on disk: one space, unit length, and every row says where it comes from."""
 
+from dataclasses import asdict
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ import torch
 from affine import Affine
 from pyproj import Transformer
 
-from gairlib import GAIR, preprocess
+from gairlib import GAIR, origins, preprocess
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
 from gairlib.data.scene import sentinel_notice
@@ -105,6 +107,28 @@ def test_licences(tiny, embedded):
     notice = "contains modified Copernicus Sentinel data"
     assert sentinel_notice("2021-05-06") == f"{notice} 2021"
     assert sentinel_notice(None) == notice
+
+
+def test_the_licence_of_the_weights_goes_along(embedded, tmp_path):
+    """Nothing is claimed of weights of which nothing is known; others' licences stay theirs."""
+    model, dataset, _ = embedded
+    frame = export.places(model, dataset.street().iloc[:2])
+    gair = origins.Origin("model", "gair.pth", "CC BY-NC", "a paper")
+    for started, words, listed in (
+        (None, f"unknown, see {tmp_path}", []),
+        ((), "trained from nothing", []),
+        ((gair,), "CC BY-NC (gair.pth)", [asdict(gair)]),
+    ):
+        copy = GAIR(model.config)
+        copy.load_state_dict(model.state_dict())
+        copy.origins = started
+        copy.save_pretrained(tmp_path)
+        about = dict(checkpoint=tmp_path, dataset=dataset, preprocessing="gairlib")
+        export.write(frame, tmp_path / "x.parquet", **about)
+        found = export.about(tmp_path / "x.parquet")
+        assert words in found["licence_of_weights"]
+        assert found["weights_started_from"] == listed
+        assert ("MIT" in found["licence_of_weights"]) == (started == ())
 
 
 def test_refuses_what_is_not_of_unit_length(embedded, tmp_path):

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from gairlib import GAIR
 from gairlib.errors import BadInput
+from gairlib.origins import Origin
 from gairlib.train import prepare
 from gairlib.train.options import adamw, learning_rate, parameter_groups, set_learning_rate
 from gairlib.train.towers import Tower, Tuning, hold, read, train_mode
@@ -124,6 +125,28 @@ def test_a_tower_whose_hub_does_not_answer_learns_at_the_full_rate(pairs, monkey
     _, plan = prepare.build_model(pairs, MODEL, given)
     assert plan.tuning == {} and "SV encoder starts from scratch" in plan.sentence
     assert "held" not in plan.sentence and json.dumps(plan.towers)
+
+
+def test_licences_go_from_run_to_run(pairs, vit, tmp_path):
+    """A run that starts from a run's weights inherits what that one started from."""
+    built, plan = prepare.build_model(pairs, MODEL, section(sv={"start": vit}))
+    want = (Origin("sv", vit, f"unknown, see {vit}"),)
+    assert plan.origins == want == built.origins
+    summary = {"steps": 3}
+    made = prepare.write_records(
+        summary, plan, out=tmp_path, metrics=tmp_path / "metrics/pretrain.json"
+    )
+    assert made["started_from"] == {"sv": f"{vit} (unknown, see {vit})"}
+    written = json.loads((tmp_path / "provenance.json").read_text())
+    assert vit in written["licence"] and written["origins"] == [asdict(want[0])]
+    built.save_pretrained(tmp_path / "model")
+    again, plan = prepare.build_model(pairs, MODEL, section() | {"init": str(tmp_path / "model")})
+    assert plan.origins == want == again.origins
+    (tmp_path / "model/origins.json").unlink()
+    again, plan = prepare.build_model(pairs, MODEL, section() | {"init": str(tmp_path / "model")})
+    assert [o.licence for o in plan.origins] == [f"unknown, see {tmp_path / 'model'}"]
+    scratch, plan = prepare.build_model(pairs, MODEL, section())
+    assert plan.origins == () == scratch.origins
 
 
 def test_by_default_nothing_is_tuned(pairs):

