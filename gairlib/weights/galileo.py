@@ -11,6 +11,7 @@ from gairlib.errors import BadInput
 from gairlib.rs.galileo import GROUPS, Galileo
 from gairlib.weights.read import Weights, both, check, count, read, shape
 
+HEADS = {128: 8, 192: 3, 768: 12}  # nano, tiny, base, by width
 OTHERS = ("space_embed.", "time_embed.", "static_embed.", "space_time_embed.S1.")
 OTHERS += ("sp_channel_embed", "t_channel_embed", "st_channel_embed")
 
@@ -27,13 +28,12 @@ def load_galileo(
 
     Source: nasaharvest/galileo (MIT licence), encoder.pt of its nano, tiny and base models; Tseng
     et al., ICML 2025 (arXiv 2502.09356). Of its inputs ours are the ten bands and NDVI at one time
-    et al., ICML 2025 (arXiv 2502.09356). Of its inputs ours are the ten bands and NDVI at one time
     step; Sentinel-1, elevation, weather, maps and position are left out of the attention, as its
     training left out what was masked. Their tensors are listed in `unused_tensors`.
 
-    heads: as the config.json beside the file says; needed where there is none. month: chips carry
-    no date. patch: px of a token, for which the stored kernels (8 px, the default) are resized.
-    scale_ndvi: see gairlib.rs.galileo.
+    heads: by default as the config.json beside the file says, else those of nano, tiny and base by
+    width. month: chips carry no date. patch: px of a token; the stored kernels (8 px, the default)
+    are resized for others. scale_ndvi: see gairlib.rs.galileo.
     """
     what = "Galileo's encoder"
     content, source = read(weights)
@@ -45,7 +45,9 @@ def load_galileo(
     hidden = shape(state, "blocks.0.mlp.fc1.weight", 2, source, what)[0]
     steps = shape(state, "pos_embed", 2, source, what)[0]
     depth = count(state, "blocks.")
-    heads = heads or _heads(weights, source)
+    heads = heads or heads_of(weights, width)
+    if heads is None:
+        raise BadInput(f"{source}: heads are needed, or its config.json beside it")
     encoder = Galileo(
         width,
         patch=patch or kernel,
@@ -97,9 +99,14 @@ def load_galileo(
     return encoder.eval()
 
 
-def _heads(weights: Weights, source: str) -> int:
-    """Attention heads by the config.json beside a file; they leave no trace in the tensors."""
+def heads_of(weights: Weights, width: int) -> int | None:
+    """Attention heads, which leave no trace in the tensors: by the config.json beside a file, else
+    by the width; None where neither tells."""
     path = Path(weights).with_name("config.json") if isinstance(weights, str | Path) else None
     if path is None or not path.is_file():
-        raise BadInput(f"{source}: heads are needed, or its config.json beside it")
-    return int(json.loads(path.read_text(encoding="utf-8"))["model"]["encoder"]["num_heads"])
+        return HEADS.get(width)
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        return int(about["model"]["encoder"]["num_heads"])
+    except (ValueError, KeyError, TypeError):
+        raise BadInput(f"{path}: has no number model.encoder.num_heads") from None

@@ -8,11 +8,13 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from gairlib import GAIR, GAIRConfig, preprocess
 from gairlib.bands import BANDS
 from gairlib.bands import GALILEO_MEAN as MEAN
 from gairlib.bands import GALILEO_STD as STD
 from gairlib.errors import BadInput
 from gairlib.weights.galileo import load_galileo
+from gairlib.weights.towers import initialise
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"
 PARITY, NANO = SHARED / "parity", SHARED / "real-more/weights/galileo_nano/encoder.pt"
@@ -187,6 +189,57 @@ def test_groups_that_are_not_there_are_left_out_and_never_looked_at():
         encoder(dn, ("B05", "B07"))
     with pytest.raises(BadInput, match="month"):
         load_galileo(published(), heads=4, month=13)
+
+
+def gair(**changes):
+    sv = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}
+    values = {"dim": 24, "rs_model": "galileo", "rs_width": 32, "rs_depth": 2, "rs_heads": 4}
+    values |= {"rs_size": 16, "rs_patch": 4, "preprocessing": "galileo", "decoder_hidden": [8]}
+    torch.manual_seed(0)
+    return GAIR(GAIRConfig(**{**values, "sv_options": sv, "sv_size": 16, **changes})).eval()
+
+
+def test_a_tower_of_gair_starts_from_a_file(tmp_path):
+    path = tmp_path / "encoder.pt"
+    torch.save(published(), path)
+    started = gair(rs_options={"month": 3})
+    start = initialise(started, {"rs": str(path)})
+    dn = torch.randint(100, 5000, (2, 10, 16, 16), generator=torch.Generator().manual_seed(1))
+    want = load_galileo(path, heads=4, month=3, patch=4)(dn)
+    found = started.encode_rs(preprocess.get("galileo").rs(dn, 16))
+    torch.testing.assert_close(found.backbone, want.pooled, rtol=1e-4, atol=1e-4)
+    assert start.provenance["rs"]["new"] == ["rs.project.weight", "rs.project.bias"]
+    assert start.provenance["rs"]["unused"] == len(load_galileo(path, heads=4).unused_tensors)
+    assert gair().rs.state_dict().keys() == started.rs.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "fact"),
+    [
+        ({"rs_width": None, "dim": 64}, "dim = 32, the config has 64"),
+        ({"rs_depth": 3}, "rs_depth = 2, the config has 3"),
+        ({"rs_heads": 2}, "config.json.*rs_heads = 4, the config has 2"),
+        ({"rs_options": {"hidden": 64}}, "rs_options.hidden = 128, the config has 64"),
+        ({"rs_options": {"kernel": 4}}, "rs_options.kernel = 8, the config has 4"),
+        ({"rs_model": "vit", "preprocessing": "gairlib"}, "CROMA"),
+    ],
+)
+def test_a_tower_that_does_not_fit_is_told_by_its_fields(tmp_path, changes, fact):
+    path = tmp_path / "encoder.pt"
+    torch.save(published(), path)
+    about = {"model": {"encoder": {"num_heads": 4}}}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    with pytest.raises(BadInput, match=fact):
+        initialise(gair(**changes), {"rs": str(path)})
+
+
+def test_heads_of_the_published_sizes_are_known_and_a_broken_config_is_named(tmp_path):
+    encoder = load_galileo(published(width=128, depth=1))
+    assert encoder.blocks[0].attn.num_heads == 8
+    torch.save(published(), tmp_path / "encoder.pt")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(BadInput, match="config.json.*num_heads"):
+        load_galileo(tmp_path / "encoder.pt")
 
 
 @pytest.mark.skipif(not PARITY.is_dir(), reason="the published figures lie outside the repository")
