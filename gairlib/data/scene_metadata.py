@@ -148,6 +148,11 @@ def offset(
         return 0, "tags (harmonised collection)"
     if tags.get("ADD_OFFSET") is not None:
         return offset_of(1.0, float(tags["ADD_OFFSET"]), what), "tags"
+    listed = {v for k, v in tags.items() if re.fullmatch(r"(BOA|RADIO)_ADD_OFFSET\w*", k.upper())}
+    if listed:  # a product's list, which tools copy and keep when they take the offset out
+        with reading(what, "its tags of offsets are no numbers"):
+            late = max(offset_of(1.0, float(v), what) for v in listed)
+        return (0 if late and _darkest(sample) < TOO_DARK else late), "tags"
     stated = next((v for k, v in tags.items() if k.upper() == "PROCESSING_BASELINE" and v), None)
     if stated is not None:
         return _of(stated, what), "tags"

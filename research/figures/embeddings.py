@@ -54,6 +54,8 @@ def summary(chips, photos, places) -> dict[str, float]:
 
 def one_space(chips, photos, places) -> Figure:
     """Two principal components of the three kinds, and cosines of true and random pairs."""
+    if not len(chips) + len(photos):
+        return style.empty("no chip and no photo")
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.6))
         left, right = figure.subplots(1, 2)

@@ -49,7 +49,8 @@ def count(dataset: Dataset) -> pd.DataFrame:
         rows.append(("tables", 0, _none(dataset, "table", "tables/*.csv")))
     for name, folder in dataset.benchmarks().items():
         images = pictures(folder)
-        rows.append((name, len(images), f"{len({p.parent for p in images})} classes"))
+        classes = len({p.parent for p in images})
+        rows.append((name, len(images), f"{classes} class{'es' if classes != 1 else ''}"))
     if "eurosat_rgb" not in dataset.benchmarks():
         rows.append(("eurosat_rgb", 0, "absent: eurosat_rgb/<class>/*.jpg"))
     rows += folders.parts(dataset.folder)

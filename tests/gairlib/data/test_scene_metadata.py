@@ -107,6 +107,22 @@ def test_where_a_products_name_stands():
     assert offset(names=[late], pixels=dark // 7) == (0, "name")  # a tool has taken it out
 
 
+def test_offsets_of_a_product_in_the_tags_of_a_file():
+    """As tools copy them, also where they have taken the offset out; each band's, or one for all."""
+    bright = np.full((10, 9), 1500.0)
+
+    def offset(pixels=bright, **tags):
+        return scene_metadata.offset({}, tags, None, "named", pixels)
+
+    assert offset(BOA_ADD_OFFSET="-1000") == (1000, "tags")
+    assert offset(RADIO_ADD_OFFSET_B2="-1000", RADIO_ADD_OFFSET_B3="-1000") == (1000, "tags")
+    assert offset(boa_add_offset_band_0="0") == (0, "tags")
+    assert offset(bright / 10, BOA_ADD_OFFSET="-1000") == (0, "tags")
+    for odd in ("-500", "none"):
+        with pytest.raises(BadInput, match="500|tags of offsets"):
+            offset(BOA_ADD_OFFSET=odd)
+
+
 def said(properties=(), **assets):
     """What `offset` takes from an item of these assets; the pixels would say 0."""
     item = {"properties": dict(properties), "assets": assets}

@@ -204,3 +204,10 @@ def test_true_colour_stretch_is_fixed():
 @pytest.mark.parametrize("synthetic, word", [(True, "synthetic data"), (False, "real data")])
 def test_mark_says_what_the_data_are(synthetic, word):
     assert style.mark(draw(), synthetic).texts[0].get_text() == word
+
+
+def test_a_notebook_shows_a_figure_that_says_why_there_is_nothing():
+    """IPython writes "<Figure size ... with 0 Axes>" for a figure without axes."""
+    from IPython.core.pylabtools import print_figure
+
+    assert print_figure(style.empty("no scene")) is not None

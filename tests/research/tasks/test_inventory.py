@@ -24,7 +24,7 @@ def test_usable_and_rejected_rows_are_counted(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "eurosat_rgb/.ipynb_checkpoints/1-checkpoint.jpg")
     parts = inventory.count(Dataset(tmp_path)).set_index("part")
     assert parts.loc["tables/t", ["count", "rejected"]].tolist() == [2, 2]
-    assert parts.loc["eurosat_rgb", ["count", "note"]].tolist() == [1, "1 classes"]
+    assert parts.loc["eurosat_rgb", ["count", "note"]].tolist() == [1, "1 class"]
     assert not inventory.nothing(Dataset(tmp_path))
 
 
