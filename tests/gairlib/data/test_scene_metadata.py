@@ -108,7 +108,7 @@ def test_where_a_products_name_stands():
 
 
 def test_offsets_of_a_product_in_the_tags_of_a_file():
-    """As tools copy them, also where they have taken the offset out; each band's, or one for all."""
+    """As tools copy them, also where they have taken the offset out: each band's, or one of all."""
     bright = np.full((10, 9), 1500.0)
 
     def offset(pixels=bright, **tags):
