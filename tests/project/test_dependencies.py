@@ -32,9 +32,10 @@ def stages() -> list[tuple[str, dict]]:
 @pytest.mark.parametrize("name, stage", stages(), ids=[name for name, _ in stages()])
 def test_a_stage_depends_on_all_code_that_its_notebook_imports_and_on_no_other(name, stage):
     deps = [Path(dep.removeprefix("${root}/")) for dep in stage["deps"]]
-    if name == "sites":  # a module's command, no notebook's
-        modules = ["research.sample.__main__"]
-        assert stage["cmd"].startswith("python -m research.sample ")
+    commands = {"sites": "research.sample.__main__", "assets": "research.pipeline.assets"}
+    if name in commands:  # a module's command, no notebook's
+        modules = [commands[name]]
+        assert stage["cmd"].startswith(f"python -m {modules[0].removesuffix('.__main__')} ")
     else:
         notebook = re.search(r"notebooks/\S+\.ipynb", stage["cmd"])[0]
         cells = json.loads((ROOT / notebook).read_text())["cells"]

