@@ -77,6 +77,7 @@ def make_plan(
             f"{init}: no model.safetensors there; `init` takes a folder that "
             "`save_pretrained` wrote (for the sample's: run `make repro` first)"
         )
+    paired = f"{n:,} photo{'' if n == 1 else 's'} with a chip in the training split"
     if n >= min_pairs:
         start = (
             f"starting from the weights in `{init}`"
@@ -85,20 +86,18 @@ def make_plan(
             if named
             else "from scratch"
         )
-        return Plan(
-            True, init, n, f"{n:,} photos with a chip in the training split: training {start}."
-        )
+        return Plan(True, init, n, f"{paired}: training {start}.")
     if init:
         return Plan(
             False,
             init,
             n,
-            f"{n:,} photos with a chip in the training split, fewer than "
+            f"{paired}, fewer than "
             f"the {min_pairs:,} that training needs: the weights in `{init}` are taken as "
             "they are, nothing is trained here.",
         )
     raise BadInput(
-        f"{n} photos with a chip in the training split and no weights to start from: "
+        f"{paired} and no weights to start from: "
         f"pretrain.min_pairs asks for {min_pairs}; pair more photos, lower it, or name "
         "a folder of weights in pretrain.init"
     )

@@ -124,7 +124,8 @@ def _panel(ax, split: str, metric: str, rows) -> None:
     lower = metric.startswith(LOWER) and metric != "median rank"
     ax.set_xlabel(LABELS.get(metric, metric) + (", lower is better" if lower else ""))
     first = rows.iloc[0]
-    counts = f"{first['n']:,} examples, {first.clusters} {first.cluster}s"
+    clusters = style.counted(first.clusters, first.cluster)
+    counts = f"{style.counted(first['n'], 'example')}, {clusters}"
     ax.set_title(f"{textwrap.fill(split, 42)}\n{counts}", fontsize=10)
 
 

@@ -72,7 +72,9 @@ def _panel(ax, rows: pd.DataFrame, encoders: list[str], ours: str) -> None:
     ax.grid(axis="y", visible=False)
     ax.set_xlabel(LABELS[first.metric])
     ax.set_title(
-        f"{first.task}\n{first.n:,} places, {first.clusters} {first.cluster}s", fontsize=9.5
+        f"{first.task}\n{style.counted(first.n, 'place')}, "
+        f"{style.counted(first.clusters, first.cluster)}",
+        fontsize=9.5
     )
 
 

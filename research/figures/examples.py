@@ -161,7 +161,7 @@ def _pair(query, reading, model) -> Figure:
         ax.grid(False)
     field.plot(*guess, "x", color=style.SKY, mew=2.5, ms=9)
     fig.suptitle(
-        f"Photo {query.rows['photo_id'].iloc[row]}: circle, where it stands; cross, the "
+        f"Photo {style.shortened(query.rows['photo_id'].iloc[row])}: circle, where it stands; cross, the "
         f"guess, {errors[row]:.0f} m off (the median photo)",
         fontsize=10.5,
         x=0.01,
@@ -202,7 +202,7 @@ def _candidates(query, modality: str, where, asking, places) -> Figure:
     world.set_aspect("equal")
     world.grid(False)
     fig.suptitle(
-        f"{query.rows['photo_id'].iloc[row]}: circle, where it is; cross, best candidate, "
+        f"{style.shortened(query.rows['photo_id'].iloc[row])}: circle, where it is; cross, best candidate, "
         f"{apart[row]:,.0f} km off (the median query)",
         fontsize=10.5,
         x=0.01,

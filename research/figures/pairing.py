@@ -85,7 +85,7 @@ def scene_sheet(dataset: Dataset, scenes: Sequence[Scene], street: pd.DataFrame)
         )
         dots.set_in_layout(False)
         ax.set(xlim=(c, c + width), ylim=(r + height, r))
-        ax.set_title(scene.id, fontsize=9.5)
+        ax.set_title(style.shortened(scene.id, 34), fontsize=9.5)
         size = f"{width * across / 1000:.1f} x {height * down / 1000:.1f} km"
         ax.set_xlabel(f"{size}, {style.counted(int(inside.sum()), 'photo')}", fontsize=8.5)
     return style.mark(fig, dataset.synthetic)
@@ -98,13 +98,9 @@ def photo_sheet(dataset: Dataset, rows: pd.DataFrame) -> Figure:
     fig, axes = _sheet(len(rows), 4, 2.1)
     for ax, row in zip(axes, rows.to_dict("records")):
         ax.imshow(style.thumbnail(dataset.photo(row), THUMB))
-        ax.set_title(_shortened(row["photo_id"]), fontsize=8)
+        ax.set_title(style.shortened(row["photo_id"]), fontsize=8)
         ax.set_xlabel(_caption(row), fontsize=8)
     return style.mark(fig, dataset.synthetic)
-
-
-def _shortened(text: str, length: int = 26) -> str:
-    return text if len(text) <= length else f"{text[: length - 9]}…{text[-8:]}"
 
 
 def _caption(row: dict) -> str:
@@ -128,6 +124,7 @@ def counts(report: dict) -> Figure:
         names = [_wrapped(name) for name, _, _ in bars]
         drawn = ax.barh(names, [n for _, n, _ in bars], color=[c for _, _, c in bars])
         ax.bar_label(drawn, padding=4, fmt="{:,.0f}")
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.invert_yaxis()
         ax.margins(x=0.12)
         ax.grid(axis="y", visible=False)
@@ -140,7 +137,7 @@ def _wrapped(text: str, width: int = 46) -> str:
     if len(text) <= width:
         return text
     cut = text.rfind(" ", 0, width)
-    return text[:cut] + "\n" + _shortened(text[cut + 1 :], width)
+    return text[:cut] + "\n" + style.shortened(text[cut + 1 :], width)
 
 
 def pairs_map(pairs: Pairs, dataset: Dataset) -> Figure:
@@ -199,7 +196,7 @@ def pair_sheet(dataset: Dataset, pairs: Pairs, chips: Sequence[int], photos: int
             row = rows.iloc[i].to_dict()
             ax.imshow(style.thumbnail(dataset.photo(row), THUMB))
             ax.set_title(f"{i + 1}", fontsize=9.5, color=style.BLACK)
-            ax.set_xlabel(f"{_shortened(row['photo_id'], 20)}\n{_heading(row)}", fontsize=7.5)
+            ax.set_xlabel(f"{style.shortened(row['photo_id'], 20)}\n{_heading(row)}", fontsize=7.5)
     return style.mark(fig, dataset.synthetic)
 
 
@@ -238,7 +235,8 @@ def _draw_chip(ax, chip, rows: pd.DataFrame, shown: int) -> None:
                 path_effects=[withStroke(linewidth=2, foreground="black")],
             )
     ax.set(xlim=(-1, 1), ylim=(1, -1))
-    ax.set_title(f"{chip['scene_id'].item()} ({chip['split'].item()})", fontsize=8.5)
+    scene_id = style.shortened(chip["scene_id"].item(), 22)
+    ax.set_title(f"{scene_id} ({chip['split'].item()})", fontsize=8.5)
     ax.set_xlabel(f"{chip.attrs['chip_m']:g} m, {style.counted(len(rows), 'photo')}", fontsize=8)
 
 

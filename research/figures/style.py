@@ -178,6 +178,11 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
+def shortened(text: str, length: int = 26) -> str:
+    """A name that fits beside others: of a long one the beginning and the end."""
+    return text if len(text) <= length else f"{text[: length - 9]}…{text[-8:]}"
+
+
 def blank(ax, text: str) -> None:
     """Axes that say why there is nothing to see."""
     ax.set(xticks=[], yticks=[])

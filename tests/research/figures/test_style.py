@@ -211,3 +211,9 @@ def test_a_notebook_shows_a_figure_that_says_why_there_is_nothing():
     from IPython.core.pylabtools import print_figure
 
     assert print_figure(style.empty("no scene")) is not None
+
+
+def test_names_that_are_too_long_for_a_figure_keep_their_ends():
+    name = "S2A_MSIL2A_20220501T102031_N0510_R065_T32TMT_20220501T140000"
+    assert style.shortened(name, 18) == "S2A_MSIL2…01T140000"[:9] + "…" + name[-8:]
+    assert style.shortened("valdivia", 18) == "valdivia"
