@@ -74,7 +74,7 @@ def _panel(ax, rows: pd.DataFrame, encoders: list[str], ours: str) -> None:
     ax.set_title(
         f"{first.task}\n{style.counted(first.n, 'place')}, "
         f"{style.counted(first.clusters, first.cluster)}",
-        fontsize=9.5
+        fontsize=9.5,
     )
 
 
