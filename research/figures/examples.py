@@ -160,9 +160,9 @@ def _pair(query, reading, model) -> Figure:
         ax.set(xlabel="east (m)", ylabel="south (m)")
         ax.grid(False)
     field.plot(*guess, "x", color=style.SKY, mew=2.5, ms=9)
+    name = style.shortened(query.rows["photo_id"].iloc[row])
     fig.suptitle(
-        f"Photo {style.shortened(query.rows['photo_id'].iloc[row])}: circle, where it stands; cross, the "
-        f"guess, {errors[row]:.0f} m off (the median photo)",
+        f"Photo {name}: circle, where it stands; cross, the guess, {errors[row]:.0f} m off (the median photo)",
         fontsize=10.5,
         x=0.01,
         ha="left",
@@ -201,8 +201,9 @@ def _candidates(query, modality: str, where, asking, places) -> Figure:
     )
     world.set_aspect("equal")
     world.grid(False)
+    name = style.shortened(query.rows["photo_id"].iloc[row])
     fig.suptitle(
-        f"{style.shortened(query.rows['photo_id'].iloc[row])}: circle, where it is; cross, best candidate, "
+        f"{name}: circle, where it is; cross, best candidate, "
         f"{apart[row]:,.0f} km off (the median query)",
         fontsize=10.5,
         x=0.01,
