@@ -162,7 +162,8 @@ def _pair(query, reading, model) -> Figure:
     field.plot(*guess, "x", color=style.SKY, mew=2.5, ms=9)
     name = style.shortened(query.rows["photo_id"].iloc[row])
     fig.suptitle(
-        f"Photo {name}: circle, where it stands; cross, the guess, {errors[row]:.0f} m off (the median photo)",
+        f"Photo {name}: circle, where it stands; cross, the guess, "
+        f"{errors[row]:.0f} m off (the median photo)",
         fontsize=10.5,
         x=0.01,
         ha="left",
