@@ -6,6 +6,7 @@ from research.figures import embeddings as embeddings
 from research.figures import examples as examples
 from research.figures import inr as inr
 from research.figures import pairing as pairing
+from research.figures import predicted as predicted
 from research.figures import retrieval as retrieval
 from research.figures import studies as studies
 from research.figures import style as style
@@ -21,6 +22,7 @@ __all__ = [
     "examples",
     "inr",
     "pairing",
+    "predicted",
     "retrieval",
     "studies",
     "style",

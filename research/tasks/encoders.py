@@ -12,7 +12,8 @@ it has kept (`research.tasks.answers`).
 Upper bounds, no competitors of frozen features: the same tower trained end to end on the labels of
 photos or chips, from nothing ("supervised") and from our weights ("fine-tuned").
 
-Other people's published weights are read where their modality fits (`research.tasks.others`).
+Other people's published weights are read where their modality fits (`research.tasks.others`). On
+places with numbers, GeoCLIP's serve `gairlib.regress.LocationRegressor` beside a plain ridge.
 """
 
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from torch import Tensor
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.model import GAIR
+from gairlib.regress import LocationRegressor
+from gairlib.weights.location import load_geoclip
 from research.evaluation import features, neighbours, probes, supervised
 from research.evaluation.fit import ended
 from research.evaluation.supervised import Trained
@@ -33,6 +36,8 @@ from research.tasks import answers, trained
 from research.tasks.data import Places, Scheme, TaskData
 from research.tasks.others import published
 from research.tasks.task import Options
+
+REGRESSOR = "LocationRegressor, GeoCLIP's features"
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,7 @@ def compared(
     if data.modality == "location":
         found += _shared_places(data, options)
         found += [*_by_position(data, data.inputs), *_trained(data, options)]
+        found += _regressor(data, options)
     else:
         kept = answers.load(data, model)
         found += [_kept(data, one) for one in kept]
@@ -177,6 +183,20 @@ def _trained(data: TaskData, options: Options) -> list[Encoder]:
     predictors = trained.predictors(data.inputs, data.labels, names, options.settings)
     seeds = min(options.seeds, options.trained_seeds)
     return [Encoder(n, trained.PROBE, predict, seeds=seeds) for n, predict in predictors.items()]
+
+
+def _regressor(data: TaskData, options: Options) -> list[Encoder]:
+    """`gairlib.regress` on GeoCLIP's features, of numbers, where its weights are at hand; on the
+    first assignment of folds."""
+    if data.kind != "regression" or "geoclip" not in options.weights:
+        return []
+    encoder = load_geoclip(options.weights["geoclip"])
+
+    def predict(train, test, scheme, seed):
+        model = LocationRegressor(encoder, random_state=seed)
+        return model.fit(data.inputs[train], data.labels[train]).predict(data.inputs[test])
+
+    return [Encoder(REGRESSOR, "kriging, trees, neighbours", predict, seeds=1)]
 
 
 def _kept(data: TaskData, kept: answers.Kept) -> Encoder:

@@ -58,6 +58,18 @@ def galileo_published(encoder):
     return state
 
 
+def geoclip_state(features=256, hidden=1024, dim=512):
+    """geo-clip's LocationEncoder, full size unless said otherwise."""
+    shapes = {}
+    for k in range(3):
+        shapes[f"LocEnc{k}.capsule.0.b"] = (features, 2)
+        for layer, size in ((1, (hidden, 2 * features)), (3, (hidden,) * 2), (5, (hidden,) * 2)):
+            shapes[f"LocEnc{k}.capsule.{layer}.weight"] = size
+            shapes[f"LocEnc{k}.capsule.{layer}.bias"] = size[:1]
+        shapes |= {f"LocEnc{k}.head.0.weight": (dim, hidden), f"LocEnc{k}.head.0.bias": (dim,)}
+    return random_state(shapes)
+
+
 def satclip_state(L=10, hidden=512, dim=256):
     shapes = {
         "nnet.layers.0.weight": (hidden, L * L),

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from builders.small_weights import random_state, refuses, satclip_state
+from builders.small_weights import geoclip_state, random_state, refuses, satclip_state
 from scipy.special import lpmv
 
 from gairlib import weights
@@ -21,18 +21,6 @@ PLACES = PLACES.double()
 
 
 # ---- GeoCLIP
-
-
-def geoclip_state():
-    """geo-clip's LocationEncoder, full size."""
-    shapes = {}
-    for k in range(3):
-        shapes[f"LocEnc{k}.capsule.0.b"] = (256, 2)
-        for layer, size in ((1, (1024, 512)), (3, (1024, 1024)), (5, (1024, 1024))):
-            shapes[f"LocEnc{k}.capsule.{layer}.weight"] = size
-            shapes[f"LocEnc{k}.capsule.{layer}.bias"] = size[:1]
-        shapes |= {f"LocEnc{k}.head.0.weight": (512, 1024), f"LocEnc{k}.head.0.bias": (512,)}
-    return random_state(shapes)
 
 
 def geoclip_forward(state, latlon):

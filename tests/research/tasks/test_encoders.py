@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from builders.small_models import SMALL
-from builders.small_weights import croma_shapes, galileo_published, random_state
+from builders.small_weights import croma_shapes, galileo_published, geoclip_state, random_state
 
 from gairlib import GAIR
 from gairlib.data.dataset import Dataset
@@ -116,3 +116,27 @@ def test_places_are_probed_at_own_features_and_in_the_shared_space(tmp_path):
     rows, guess, _ = guesses(data, named[OURS], data.schemes[0], 0)
     again = guesses(data, encoders.linear("x", data, own), data.schemes[0], 0)[1]
     np.testing.assert_array_equal(guess, again)
+
+
+def test_numbers_of_places_get_the_regressor_where_geoclips_weights_are(tmp_path):
+    GAIR(SMALL).save_pretrained(tmp_path)
+    weights = tmp_path / "geoclip.pth"
+    torch.save(geoclip_state(8, 16, 12), weights)
+    rng = np.random.default_rng(0)
+    places = np.stack([rng.uniform(-180, 180, 60), rng.uniform(-60, 60, 60)], 1)
+    scheme = random_folds(np.arange(60))
+
+    def compared(kind, labels, **how):
+        about = ("t", "location", kind, "y", places, labels, np.arange(60), "block", [scheme])
+        data = TaskData(*about, True)
+        found, _ = encoders.compared(data, None, Options(tmp_path, seeds=2, **how))
+        return data, {e.name: e for e in found}
+
+    geoclip = {"weights": {"geoclip": str(weights)}}
+    data, named = compared("regression", places[:, 1], **geoclip)
+    rows, guess, _ = guesses(data, named[encoders.REGRESSOR], scheme, 0)
+    assert np.corrcoef(guess, data.labels[rows])[0, 1] > 0.95
+    assert not named[encoders.REGRESSOR].answers(scheme, data, 1, 2)
+    assert encoders.REGRESSOR not in compared("regression", places[:, 1])[1]
+    halves = np.where(places[:, 1] > 0, "north", "south")
+    assert encoders.REGRESSOR not in compared("classification", halves, **geoclip)[1]
