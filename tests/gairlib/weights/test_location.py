@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from builders.small_weights import geoclip_state, random_state, refuses, satclip_state
+from builders.small_weights import geoclip_state, refuses, satclip_state
 from scipy.special import lpmv
 
 from gairlib import weights
