@@ -101,16 +101,22 @@ class GAIR(nn.Module):
         keep: Int[Tensor, " n"],
         photos: Float[Tensor, "n 3 s s"],
         lonlat: Float[Tensor, "k 2"],
+        known: Float[Tensor, "k h"] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """All that a training step asks of the encoders, in one call that DDP and FSDP can wrap.
 
-        keep: which of the B x Q positions have a photo, N of them; lonlat: K >= N coordinates.
+        keep: which of the B x Q positions have a photo, N of them; lonlat: K >= N coordinates;
+        known: what `location_backbone` makes of them, where that was computed before.
         Returns photos [N, D], the field at their positions [N, D], places [K, D] and the
         temperatures [3] of OBJECTIVES, none of them normalised.
         """
         local = self.query_rs(self.encode_rs(chips), xy).flatten(0, 1)[keep]
         temperatures = torch.stack(list(self.temperatures().values()))
-        return self.encode_sv(photos), local, self.encode_location(lonlat), temperatures
+        if known is None:
+            places = self.encode_location(lonlat)
+        else:
+            places = self.location.head(known.to(next(self.location.parameters()).dtype))
+        return self.encode_sv(photos), local, places, temperatures
 
     def encode_rs(self, images: Any, normalize: bool = False) -> Features:
         """Chips [B, C, H, W], preprocessed -> .grid [B, h, w, D], .pooled [B, D] (token mean).

@@ -46,6 +46,10 @@ class LocationEncoder(nn.Module):
         """What the last linear layer reads; the output itself, where a class names nothing else."""
         return self.network(features)
 
+    def head(self, hidden: Float[Tensor, "n h"]) -> Float[Tensor, "n d"]:
+        """From `hidden` to the output: the last linear layer, nothing where a class names none."""
+        return hidden
+
     def points(self, lonlat: Any) -> Float[Tensor, "n 2"]:
         """Checked (lon, lat) in float64 on the module's device, lon in [-180, 180]."""
         points = torch.as_tensor(check_lonlat(lonlat)).to(next(self.parameters()).device)

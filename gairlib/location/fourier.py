@@ -35,6 +35,9 @@ class Plain(LocationEncoder):
     def hidden(self, features: Tensor) -> Tensor:
         return self.net[:-1](features)
 
+    def head(self, hidden: Tensor) -> Tensor:
+        return self.net[-1](hidden)
+
 
 @register("direct")
 class Direct(Plain):
@@ -126,6 +129,10 @@ class _Fourier(LocationEncoder):
     def hidden(self, features: Tensor) -> Tensor:
         """Of every scale, side by side: [N, S * hidden]."""
         return torch.cat([net[:-1](x) for net, x in zip(self.nets, features.unbind(0))], -1)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        parts = hidden.chunk(len(self.nets), -1)
+        return sum(net[-1](x) for net, x in zip(self.nets, parts))
 
 
 # Equal Earth polynomial (Savric, Patterson, Jenny 2018)

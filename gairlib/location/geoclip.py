@@ -41,7 +41,10 @@ class GeoCLIP(EqualEarthRFF):
         self.dense = nn.Linear(width, dim)
 
     def network(self, features: Tensor) -> Float[Tensor, "n d"]:
-        return self.dense(self.hidden(features))
+        return self.head(self.hidden(features))
+
+    def head(self, hidden: Tensor) -> Float[Tensor, "n d"]:
+        return self.dense(hidden)
 
     def hidden(self, features: Tensor) -> Float[Tensor, "n width"]:
         """What GeoCLIP's own module returns, before it is scaled to unit length."""

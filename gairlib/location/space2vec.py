@@ -66,6 +66,9 @@ class MultiScale(LocationEncoder):
     def hidden(self, features: Tensor) -> Tensor:
         return self.net[:-1](features)
 
+    def head(self, hidden: Tensor) -> Tensor:
+        return self.net[-1](hidden)
+
 
 @register("space2vec-grid")
 class Space2VecGrid(MultiScale):

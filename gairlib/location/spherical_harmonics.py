@@ -166,3 +166,6 @@ class SphericalHarmonics(LocationEncoder):
 
     def hidden(self, features: Tensor) -> Tensor:
         return self.net.hidden(features)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        return self.net.last_layer(hidden)

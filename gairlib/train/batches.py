@@ -145,6 +145,11 @@ class PairBatches:
         return self._count
 
     @property
+    def lonlat(self) -> Tensor:
+        """Every row's coordinates, those of all ranks: float64 degrees [rows, 2]."""
+        return torch.tensor(self._lonlat)  # a copy: pandas gives what must not be written
+
+    @property
     def chips(self) -> int:
         return len(self._chip_ids)
 

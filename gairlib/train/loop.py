@@ -36,6 +36,7 @@ from gairlib.train.options import (
     limit_queue,
     set_learning_rate,
 )
+from gairlib.train.places import keep_places
 from gairlib.train.towers import Anchors, Tuning, hold, train_mode
 from gairlib.train.validation import validate
 
@@ -114,6 +115,9 @@ class _Run:
         torch.manual_seed(options.seed)
         self.fabric = engine.fabric(options.precision)
         hold(model, towers)
+        self.places = None
+        if "location" in towers and towers["location"].held:
+            self.places = keep_places(model.location, batches.lonlat, self.fabric.device)
         self.wrapped, self.optimiser = engine.setup(
             self.fabric,
             model,
@@ -204,7 +208,13 @@ class _Run:
         set_learning_rate(self.optimiser, step, options)
         queued = self.queue.valid()
         terms, lonlat = gradient_cache.backward(
-            self.fabric, self.wrapped, batch, queued, options, seed=options.seed * 1_000_003 + step
+            self.fabric,
+            self.wrapped,
+            batch,
+            queued,
+            options,
+            seed=options.seed * 1_000_003 + step,
+            places=self.places,
         )
         norm = full(
             self.fabric.clip_gradients(

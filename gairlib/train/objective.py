@@ -23,6 +23,7 @@ from gairlib.errors import BadInput
 from gairlib.geo import check_lonlat
 from gairlib.train.inputs import Inputs
 from gairlib.train.options import PretrainOptions
+from gairlib.train.places import Places
 
 
 class Embeddings(NamedTuple):
@@ -36,23 +37,28 @@ class Embeddings(NamedTuple):
     field: Tensor  # [B, F, D], each chip's field at random points
 
 
-def embed(model: Callable, inputs: Inputs, queued: Tensor) -> Embeddings:
+def embed(
+    model: Callable, inputs: Inputs, queued: Tensor, places: Places | None = None
+) -> Embeddings:
     """The embeddings of a batch and of queued coordinates [M, 2]; model: a GAIR, wrapped or not.
 
-    The field is read at the photos and at the chips' random points in one go.
+    The field is read at the photos and at the chips' random points in one go. places: what a held
+    location encoder makes of coordinates, where it is kept.
     """
+    lonlat = torch.cat((inputs.lonlat, queued))
     n, (b, q), f = len(inputs.keep), inputs.xy.shape[:2], inputs.field_xy.shape[1]
     rows = torch.arange(b * (q + f), device=inputs.keep.device).reshape(b, q + f)
     keep = torch.cat((rows[:, :q].flatten()[inputs.keep], rows[:, q:].flatten()))
-    sv, local, places, temperature = model(
+    sv, local, located, temperature = model(
         inputs.chips,
         torch.cat((inputs.xy, inputs.field_xy), 1),
         keep,
         inputs.photos,
-        torch.cat((inputs.lonlat, queued)),
+        lonlat,
+        places(lonlat) if places else None,
     )
     field = local[n:].reshape(b, f, local.shape[-1])
-    return Embeddings(sv, local[:n], places[:n], places[n:], temperature, field)
+    return Embeddings(sv, local[:n], located[:n], located[n:], temperature, field)
 
 
 def terms(

@@ -86,6 +86,9 @@ class SatCLIPLocation(LocationEncoder):
     def hidden(self, features: Tensor) -> Tensor:
         return self.nnet.hidden(features)
 
+    def head(self, hidden: Tensor) -> Tensor:
+        return self.nnet.last_layer(hidden)
+
 
 def satclip_scale(degree: int, harmonics: str) -> Tensor:
     """SatCLIP's Y_l,m over ours, [(degree + 1)^2] float64.

@@ -18,6 +18,7 @@ from gairlib.train import gradient_cache
 from gairlib.train.engine import Engine, full
 from gairlib.train.inputs import Inputs
 from gairlib.train.options import PretrainOptions
+from gairlib.train.places import keep_places
 from gairlib.train.towers import Anchors, Tuning, hold, train_mode
 
 CHIPS, SLOTS = 8, 3
@@ -112,6 +113,9 @@ def step(
     names = [n for n, _ in bare.named_parameters()]
     towers = tuned(bare) if held else {}
     hold(bare, towers)
+    points = torch.cat((inputs.lonlat, queued))
+    places = keep_places(bare.location, points, fabric.device) if held else None
+    assert (places is not None) == held
     wrapped, optimiser = engine.setup(
         fabric, bare, lambda m: torch.optim.SGD(m.parameters()), parts=options.gradient_parts
     )
@@ -121,7 +125,7 @@ def step(
         with torch.no_grad():
             for parameter in bare.rs.parameters():
                 parameter.add_(0.02)  # away from where it started
-    terms, lonlat = gradient_cache.backward(fabric, wrapped, mine, queued, options)
+    terms, lonlat = gradient_cache.backward(fabric, wrapped, mine, queued, options, places=places)
     anchors.pull()
     assert torch.equal(lonlat, inputs.lonlat), "every rank knows all coordinates, in order"
     gradients = {n: full(p.grad) for n, p in zip(names, bare.parameters()) if p.grad is not None}

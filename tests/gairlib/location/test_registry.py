@@ -73,6 +73,7 @@ def test_the_output_is_one_linear_layer_of_its_own_features(name):
     with_one = torch.cat([own, torch.ones(300, 1, dtype=own.dtype)], 1)
     layer = torch.linalg.lstsq(with_one, out, driver="gelsd").solution
     torch.testing.assert_close(with_one @ layer, out, atol=1e-9, rtol=0)
+    torch.testing.assert_close(encoder.head(own), out, atol=1e-12, rtol=1e-12)
 
 
 def test_an_encoder_that_names_no_hidden_layer_has_its_output():
@@ -89,6 +90,7 @@ def test_an_encoder_that_names_no_hidden_layer_has_its_output():
 
     encoder = Bare()
     torch.testing.assert_close(encoder.backbone(PLACES), encoder(PLACES))
+    torch.testing.assert_close(encoder.head(encoder.backbone(PLACES)), encoder(PLACES))
 
 
 @pytest.mark.parametrize("name", registry.names())
