@@ -301,7 +301,7 @@ def find(
         layout = BY_COUNT[count]
         return layout, LAYOUTS[layout][0], None
     raise BadInput(
-        f"{what}: {count} bands without band names; only 10 and 12 are taken by count. Name the "
+        f"{what}: {count} band{'s' * (count != 1)} without band names; only 10 and 12 are taken by count. Name the "
         f"bands in the file, or declare the layout ({', '.join(LAYOUTS)}) in the column `layout` "
         "of scenes.csv or the parameter `layouts`"
     )

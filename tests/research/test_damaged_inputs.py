@@ -20,7 +20,16 @@ from builders.small_files import ramp, write_scene
 from PIL import ExifTags, Image
 from safetensors.torch import save_file
 
-from gairlib.data import photo_folders, photo_tables, photos, scene_product, scenes, stac
+from gairlib.bands import BANDS
+from gairlib.data import (
+    photo_folders,
+    photo_tables,
+    photos,
+    scene_product,
+    scenes,
+    sentinelhub,
+    stac,
+)
 from gairlib.data.dataset import Dataset
 from gairlib.data.exif import folder_table
 from gairlib.weights import read as weights
@@ -87,6 +96,15 @@ def item() -> dict:
     }
 
 
+def request() -> dict:
+    source = {"type": "sentinel-2-l2a", "processing": {"harmonizeValues": True}}
+    source["dataFilter"] = {"timeRange": {"from": "2021-05-06T00:00Z", "to": "2021-05-06T23:59Z"}}
+    returned = ", ".join(f"10000 * s.{band}" for band in BANDS)
+    script = 'function setup() { return {input: ["B02"], output: {bands: 10}} } // all bands\n'
+    script += f"function evaluatePixel(s) {{ /* plain */ return [{returned}]; }}"
+    return {"input": {"data": [source]}, "evalscript": script}
+
+
 XML = b"""<?xml version="1.0"?><n1:Level-2A_User_Product xmlns:n1="https://x"><General_Info>
 <PRODUCT_START_TIME>2021-05-06T10:20:21.024Z</PRODUCT_START_TIME>
 <PROCESSING_BASELINE>04.00</PROCESSING_BASELINE><BOA_ADD_OFFSET band_id="0">-1000</BOA_ADD_OFFSET>
@@ -120,6 +138,7 @@ READERS = {  # what a damaged file is called -> readers of it (of its folder, wh
     "mapillary_image_description.json": (lambda p: photo_folders.read(p.parent),),
     "scene.tif": (scene,),
     "scene.json": (scene_product.sidecar,),
+    "request.json": (lambda p: sentinelhub.item(p.with_name("response.tiff")),),
     "items.json": (stac.from_file, lambda p: dataset(p.parent)),
     "MTD_MSIL2A.xml": (lambda p: scene_product.product_tags(p.parent),),
     "scenes.csv": (lambda p: dataset(p.parent),),
@@ -159,6 +178,8 @@ def write(path: Path) -> None:
         path.write_bytes(described())
     elif name == "items.json":
         path.write_text(json.dumps({"type": "FeatureCollection", "features": [item(), item()]}))
+    elif name == "request.json":
+        path.write_text(json.dumps({"request": {"payload": request()}}))
     elif name == "dataset.json":
         path.write_text(json.dumps({"name": "a", "synthetic": False, "real_tables": ["rents"]}))
     elif path.suffix == ".json":
