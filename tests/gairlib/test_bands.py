@@ -54,7 +54,7 @@ def test_only_10_and_12_bands_are_taken_by_count():
     assert bands.find([None] * 10)[0] == "s2-10"
     assert bands.find([None] * 12)[0] == "l2a-12"
     for count in (1, 3, 4, 6, 9, 11, 13, 14):
-        with pytest.raises(BadInput, match=f"x: {count} bands without band names"):
+        with pytest.raises(BadInput, match=f"x: {count} bands? without band names"):
             bands.find([None] * count, what="x")
 
 
