@@ -302,8 +302,8 @@ def find(
         return layout, LAYOUTS[layout][0], None
     raise BadInput(
         f"{what}: {count} band{'s' * (count != 1)} without band names; only 10 and 12 are taken by "
-        f"count. Name the bands in the file, or declare the layout ({', '.join(LAYOUTS)}) in the column `layout` "
-        "of scenes.csv or the parameter `layouts`"
+        f"count. Name the bands in the file, or declare the layout ({', '.join(LAYOUTS)}) in the "
+        "column `layout` of scenes.csv or the parameter `layouts`"
     )
 
 
