@@ -34,6 +34,7 @@ class LocationEncoder(nn.Module):
 
     continuous_at_antimeridian = False  # the same vector from the east and from the west
     one_value_per_pole = False  # whatever the longitude says there
+    backbone_is_output = False  # own features are an encoder's outputs, not hidden units
 
     def features(self, lonlat: Float[Tensor, "n 2"]) -> Tensor:
         """Float64 degrees, lon in [-180, 180] -> float64 features."""

@@ -27,6 +27,8 @@ class GeoCLIP(EqualEarthRFF):
     """Vivanco Cepeda et al. (arXiv 2309.16020), section 3.1: Equal Earth, random Fourier features
     of sigma 1, 16, 256, an MLP each, summed to `width` values; ours: a linear layer to D."""
 
+    backbone_is_output = True
+
     def __init__(
         self,
         dim: int,

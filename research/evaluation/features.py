@@ -93,7 +93,8 @@ def of_task(data, model: GAIR, images: Tensor | None, device: str) -> np.ndarray
             device,
             "photos",
         )
-    return leading(encode.locations(model, at, backbone=True, device=device), model.config.dim)
+    own = encode.locations(model, at, backbone=True, device=device)
+    return own if model.location.backbone_is_output else leading(own, model.config.dim)
 
 
 def leading(x: np.ndarray, most: int) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Kept features: used again for the same model and inputs, computed anew for any others. Plain
 statistics against loops."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -96,6 +98,21 @@ def test_local_statistics_equal_a_loop_over_windows(seed):
             window = chips[c, :, max(row - r, 0) : row + r + 1, max(column - r, 0) : column + r + 1]
             want += [window.mean((1, 2)), window.std((1, 2))]
         np.testing.assert_allclose(got[i], np.concatenate(want), rtol=1e-4, atol=0.05)
+
+
+@pytest.mark.parametrize("name, width", [("geoclip", 40), ("rff", SMALL.dim)])
+def test_a_head_of_a_location_encoders_own_is_read_whole(name, width):
+    """Hidden units are reduced to as many numbers as the shared space has."""
+    options = {"sigmas": [1.0], "features": 8, "hidden": 48}
+    options |= {"width": 40} if name == "geoclip" else {}
+    model = encode.random_init(SMALL.replace(location=name, location_options=options), 0)
+    places = np.random.default_rng(0).uniform([-180, -90], [180, 90], (60, 2))
+    data = SimpleNamespace(inputs=places, modality="location")
+    found = features.of_task(data, model, None, "cpu")
+    assert found.shape == (60, width) and found.dtype == np.float32
+    if name == "geoclip":
+        with torch.inference_mode():
+            np.testing.assert_array_equal(found, model.location_backbone(places))
 
 
 def test_leading_components_keep_distances_as_well_as_any_projection_of_that_width():
