@@ -135,7 +135,7 @@ def nearest_chips(
                 axis.set_axis_on()
                 axis.imshow(style.true_colour(tiles[number][0]))
                 axis.set_title(
-                    f"{style.shortened(chip['scene_id'], 18)}  {table[j] @ photo['embedding']:.2f}",
+                    f"{style.shortened(chip['scene_id'], 18)}\n{table[j] @ photo['embedding']:.2f}",
                     fontsize=8,
                     fontweight="normal",
                 )

@@ -85,7 +85,7 @@ def scene_sheet(dataset: Dataset, scenes: Sequence[Scene], street: pd.DataFrame)
         )
         dots.set_in_layout(False)
         ax.set(xlim=(c, c + width), ylim=(r + height, r))
-        ax.set_title(style.shortened(scene.id, 34), fontsize=9.5)
+        ax.set_title(style.shortened(scene.id, 28), fontsize=9.5)
         size = f"{width * across / 1000:.1f} x {height * down / 1000:.1f} km"
         ax.set_xlabel(f"{size}, {style.counted(int(inside.sum()), 'photo')}", fontsize=8.5)
     return style.mark(fig, dataset.synthetic)
@@ -235,7 +235,7 @@ def _draw_chip(ax, chip, rows: pd.DataFrame, shown: int) -> None:
                 path_effects=[withStroke(linewidth=2, foreground="black")],
             )
     ax.set(xlim=(-1, 1), ylim=(1, -1))
-    scene_id = style.shortened(chip["scene_id"].item(), 22)
+    scene_id = style.shortened(chip["scene_id"].item(), 16)
     ax.set_title(f"{scene_id} ({chip['split'].item()})", fontsize=8.5)
     ax.set_xlabel(f"{chip.attrs['chip_m']:g} m, {style.counted(len(rows), 'photo')}", fontsize=8)
 
