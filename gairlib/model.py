@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,12 +119,18 @@ class GAIR(nn.Module):
             places = self.location.head(known.to(next(self.location.parameters()).dtype))
         return self.encode_sv(photos), local, places, temperatures
 
-    def encode_rs(self, images: Any, normalize: bool = False) -> Features:
+    def encode_rs(
+        self, images: Any, normalize: bool = False, bands: Sequence[str] | None = None
+    ) -> Features:
         """Chips [B, C, H, W], preprocessed -> .grid [B, h, w, D], .pooled [B, D] (token mean).
 
-        `normalize` applies to .pooled; .grid stays as it is.
+        `normalize` applies to .pooled; .grid stays as it is. bands: the names of those that the
+        sensor has, None for all. A tower that can (`rs.leaves_out_bands`) looks at no others, any
+        other tower reads what stands in their place (gairlib.bands.place).
         """
-        features = self.rs(self._images(images, "RS"))
+        x = self._images(images, "RS")
+        some = bands is not None and self.rs.leaves_out_bands
+        features = self.rs(x, bands) if some else self.rs(x)
         if normalize:
             features = features._replace(pooled=F.normalize(features.pooled, dim=-1))
         return features

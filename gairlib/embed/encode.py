@@ -9,6 +9,8 @@ The plain statistics (colour moments and a coarse thumbnail) are the baseline th
 representation has to beat: much of weather, greenness and land cover is simply colour.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import torch
@@ -78,19 +80,25 @@ def photos(
 
 @torch.inference_mode()
 def chips(
-    model: GAIR, dn, *, kind: str = "pooled", batch: int = 64, device: str = "cpu"
+    model: GAIR,
+    dn,
+    *,
+    kind: str = "pooled",
+    bands: Sequence[str] | None = None,
+    batch: int = 64,
+    device: str = "cpu",
 ) -> np.ndarray:
     """Chips in harmonised DN [n, 10, H, W] -> float32 [n, D].
 
     kind "pooled": mean of the backbone's tokens, for probes. kind "shared": mean of the decoded
-    field, the chip's vector in the shared space, of unit length.
+    field, the chip's vector in the shared space, of unit length. bands: see GAIR.encode_rs.
     """
     model = model.to(device).eval()
     prep, size = preprocess.get(model.config.preprocessing), model.config.rs_size
     parts = []
     for part in _batches(len(dn), batch, "chips"):
         x = torch.from_numpy(np.asarray(dn[part], dtype=np.float32))
-        encoded = model.encode_rs(prep.rs(x, size).to(device))
+        encoded = model.encode_rs(prep.rs(x, size).to(device), bands=bands)
         if kind == "shared":
             centre = torch.zeros(len(x), 1, 2, dtype=torch.float64, device=device)
             y = model.query_rs(encoded, centre, mode="mean", normalize=True)[:, 0]

@@ -36,12 +36,14 @@ class RSTower(nn.Module):
     """Base: chips [B, bands, H, W], preprocessed, of sides that `patch` divides -> Features.
 
     blocks: its transformer blocks, which training recomputes or shards one by one. preprocessing:
-    the one name of gairlib.preprocess that it reads, None: any.
+    the one name of gairlib.preprocess that it reads, None: any. leaves_out_bands: whether `forward`
+    also takes `bands`, the names of those that are there, and looks at no others.
     """
 
     patch: int
     blocks: nn.ModuleList | nn.Sequential
     preprocessing: str | None = None
+    leaves_out_bands = False
 
     def forward(self, images: Float[Tensor, "b c H W"]) -> Features:
         raise NotImplementedError

@@ -49,6 +49,8 @@ class Galileo(RSTower):
     month (1 to 12) holds for all chips. kernel: size of the stored kernels in px.
     """
 
+    leaves_out_bands = True
+
     def __init__(
         self,
         width: int,

@@ -12,7 +12,7 @@ representation has to beat: much of weather, greenness and land cover is simply 
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,9 +64,20 @@ def key(model: GAIR, inputs, device: str, kind: str, module: str = __name__) -> 
     return digest.hexdigest()[:32]
 
 
-def of_chips(model: GAIR, dn, device: str) -> np.ndarray:
+def of_chips(
+    model: GAIR, dn, device: str, bands: Sequence[str] | None = None, kind: str = "pooled"
+) -> np.ndarray:
     """`encode.chips`, kept for the other tasks on the same chips."""
-    return cached(lambda: encode.chips(model, dn, device=device), model, (dn,), device, "chips")
+    name = "chips" if kind == "pooled" else f"chips, {kind}"
+    if bands is not None and model.rs.leaves_out_bands:
+        name += f", {' '.join(bands)}"
+    return cached(
+        lambda: encode.chips(model, dn, kind=kind, bands=bands, device=device),
+        model,
+        (dn,),
+        device,
+        name,
+    )
 
 
 def of_task(data, model: GAIR, images: Tensor | None, device: str) -> np.ndarray:
@@ -84,7 +95,7 @@ def of_task(data, model: GAIR, images: Tensor | None, device: str) -> np.ndarray
             "tokens at positions",
         )
     if data.modality == "rs":
-        return of_chips(model, at, device)
+        return of_chips(model, at, device, data.present)
     if data.modality == "sv":
         return cached(
             lambda: encode.encode_photos(model, images, backbone=True, device=device),
@@ -126,13 +137,7 @@ def in_shared_space(data, model: GAIR, images: Tensor | None, device: str) -> np
             "field at positions",
         )
     if data.modality == "rs":
-        return cached(
-            lambda: encode.chips(model, at, kind="shared", device=device),
-            model,
-            (at,),
-            device,
-            "chips, shared",
-        )
+        return of_chips(model, at, device, data.present, "shared")
     return cached(
         lambda: encode.encode_photos(model, images, device=device),
         model,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from gairlib.bands import BANDS, canonical
 from research.evaluation.splits import Folds, blocks, fitting_size, folds
 from research.tasks.result import HELD_OUT, SHIFTED, TEST, Split
 
@@ -86,6 +87,12 @@ class TaskData:
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     # Which example [i] each of the inputs belongs to, where an example has several; else None
     example: np.ndarray | None = None
+
+    @property
+    def present(self) -> tuple[str, ...] | None:
+        """The bands of chips that lack some, by `bands`; None where all are there."""
+        there = tuple(name for name in self.bands.split(",") if canonical(name))
+        return there if 0 < len(there) < len(BANDS) else None
 
     def asked(self, held_out: bool) -> list[Scheme]:
         """The schemes; held_out: without those that hold no place out, where others do."""

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gairlib import bands, geo, preprocess
+from gairlib import geo, preprocess
+from gairlib.bands import BANDS
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.rs.base import Features
@@ -72,7 +73,7 @@ def _croma(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarr
 
 def _galileo(path: str, data: TaskData, dataset: Dataset, device: str) -> np.ndarray:
     encoder = load_galileo(path).to(device)
-    there = [name for name in data.bands.split(",") if bands.canonical(name)] or bands.BANDS
+    there = data.present or BANDS
     return _tokens(lambda dn: encoder(dn.to(device), there), data)
 
 

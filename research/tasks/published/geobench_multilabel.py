@@ -52,7 +52,7 @@ def measure(data: TaskData, dataset: Dataset, options: Options) -> Measured:
     (scheme,) = data.schemes
     ((train, test),) = scheme.folds(0)
     y, prep = data.labels, model.config.preprocessing
-    ours = features.of_chips(model, data.inputs, device)
+    ours = features.of_chips(model, data.inputs, device, data.present)
     colours = features.colour_statistics(data.inputs)
     coarse = features.thumbnails(data.inputs, 4)
     codes, clusters = stats.encode_clusters(data.clusters[test])
@@ -72,7 +72,8 @@ def measure(data: TaskData, dataset: Dataset, options: Options) -> Measured:
         )
 
     for seed in range(options.seeds):
-        untrained = features.of_chips(encode.random_init(model.config, seed), data.inputs, device)
+        blank = encode.random_init(model.config, seed)
+        untrained = features.of_chips(blank, data.inputs, device, data.present)
         for encoder, x, normalisation in (
             (OURS, ours, prep),
             (RANDOM, untrained, prep),

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from gairlib import GAIR, GAIRConfig, preprocess
+from gairlib.embed import encode
 from gairlib.errors import BadInput
 from gairlib.rs import registry
 from gairlib.rs.base import RSTower
@@ -51,6 +52,27 @@ def test_the_tower_gives_the_encoders_features_and_a_projection_of_its_grid():
     for found, layer in zip(gair.rs.layers(x.double(), 2), encoder.layers(chips(), 2)):
         torch.testing.assert_close(found, layer, **close)
     assert gair.query_rs(features, torch.zeros(2, 3, 2)).shape == (2, 3, 24)
+
+
+def test_a_model_leaves_out_bands_that_are_not_there_and_the_vit_reads_what_stands_there():
+    gair, x = model(), preprocess.get("galileo").rs(chips(), 16)
+    other = x.clone()
+    other[:, 3:] = 0.5
+    rgb = ("B02", "B03", "B04")
+    found = gair.encode_rs(x, bands=rgb)
+    assert torch.equal(found.grid, gair.encode_rs(other, bands=rgb).grid)
+    assert (found.grid - gair.encode_rs(x).grid).abs().max() > 1e-4
+    dn = chips().numpy()
+    invented = dn.copy()
+    invented[:, 3:] = 1000
+    for kind in ("pooled", "shared"):
+        a, b, full = (
+            encode.chips(gair, values, kind=kind, bands=bands)
+            for values, bands in ((dn, rgb), (invented, rgb), (dn, None))
+        )
+        assert (a == b).all() and (a != full).any()
+    plain = model(rs_model="vit", preprocessing="gairlib", rs_depth=1)
+    assert torch.equal(plain.encode_rs(x, bands=rgb).grid, plain.encode_rs(x).grid)
 
 
 def test_ndvi_is_that_of_bands_whose_brightness_has_changed():

@@ -7,6 +7,7 @@ from builders.small_models import SMALL
 from builders.small_weights import croma_shapes, galileo_published, geoclip_state, random_state
 
 from gairlib import GAIR
+from gairlib.bands import BANDS
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.errors import BadInput, Missing
@@ -70,6 +71,28 @@ def test_galileo_leaves_out_the_bands_that_a_set_lacks(tmp_path):
     np.testing.assert_array_equal(features_of(invented, "B02,B03,B04"), rgb)
     assert np.abs(rgb - all_bands).max() > 0.01
     np.testing.assert_array_equal(features_of(chips, ""), all_bands)
+    every = ",".join(BANDS)
+    np.testing.assert_array_equal(features_of(chips, every), all_bands)
+
+
+def test_a_model_with_galileos_tower_reads_the_bands_that_are_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "FOLDER", str(tmp_path))
+    changes = {"rs_model": "galileo", "preprocessing": "galileo"}
+    model = encode.random_init(SMALL.replace(**changes), 0)
+    size = SMALL.rs_size
+    chips = np.random.default_rng(0).integers(200, 4000, (3, 10, size, size)).astype(np.float32)
+    invented = chips.copy()
+    invented[:, 3:] = 1000
+
+    def read(how, images, bands):
+        about = "t", "rs", "classification", "y", images, np.array(["a"] * 3)
+        data = TaskData(*about, np.arange(3), "image", [], True, bands=bands)
+        return how(data, model, None, "cpu")
+
+    for how in (features.of_task, features.in_shared_space):
+        rgb = read(how, chips, "B02,B03,B04")
+        np.testing.assert_array_equal(read(how, invented, "B02,B03,B04"), rgb)
+        assert np.abs(rgb - read(how, chips, "10")).max() > 1e-4
 
 
 def test_weights_that_are_not_there_are_named(tmp_path):
