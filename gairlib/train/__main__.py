@@ -75,9 +75,8 @@ def run(values: dict) -> dict:
         options,
         checkpoints=paths.get("checkpoints", CHECKPOINTS),
         engine=engine,
-        initial_weights=prepare.initial_weights(plan),
-        towers=plan.tuning,
         finish=False,
+        **prepare.told(plan),
     )
 
 

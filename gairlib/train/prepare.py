@@ -170,6 +170,11 @@ def initial_weights(plan: Plan) -> str:
     return json.dumps(files, sort_keys=True)
 
 
+def told(plan: Plan) -> dict[str, Any]:
+    """What `loop.pretrain` is told of a plan: its arguments initial_weights and towers."""
+    return {"initial_weights": initial_weights(plan), "towers": plan.tuning}
+
+
 def batches(
     pairs: Pairs,
     dataset: Dataset,

@@ -118,9 +118,8 @@ def run(values: dict, pairs_folder: str, work: str | Path, keep: str | Path = ""
         options,
         engine=engine,
         checkpoints=work / "checkpoints",
-        initial_weights=prepare.initial_weights(plan),
-        towers=plan.tuning,
         progress=False,
+        **prepare.told(plan),
     )
     if keep:
         model.save_pretrained(work / "kept")
