@@ -37,11 +37,13 @@ def from_items(
             if isinstance(item, pystac.Item)
             else (item.get("id") if isinstance(item, dict) else None)
         )
+        id = id if isinstance(id, str) and id else None
         if id in seen:
             rejected.append(_row(id, "item id stands more than once; the first one kept"))
             continue
         try:
-            found.append(from_item(item, base, shared=shared, **options))
+            with reading(f"STAC item {id!r}"):
+                found.append(from_item(item, base, shared=shared, **options))
             seen.add(id)
         except (BadInput, Missing) as problem:
             rejected.append(_row(f"item {number + 1}" if id is None else id, problem))

@@ -66,6 +66,8 @@ def from_item(
             item = pystac.Item.from_dict(item, preserve_dict=True)
         except Exception as problem:  # whatever is wrong with it, it is one bad item
             raise BadInput(f"STAC item {name!r}: not a valid item ({problem})") from problem
+    if not (isinstance(item.id, str) and item.id):
+        raise BadInput(f"STAC item {item.id!r}: its id is text, which this one lacks")
     what = f"scene {item.id} (STAC item)"
     if item.geometry is None:
         raise BadInput(f"{what}: has no geometry")

@@ -455,6 +455,16 @@ def test_bad_items_are_rows_and_good_ones_stay(world):
     assert "not a valid item" in reasons["item 12"]
 
 
+@pytest.mark.parametrize("id", [None, "", 7, [], {}])
+def test_an_item_without_an_id_of_text_is_a_row(world, id):
+    folder, _ = world
+    odd = item("odd", "a") | {"id": id}
+    found, rejected = stac.from_items([odd, item("good", "a"), odd], folder)
+    assert [s.id for s in found] == ["good"]
+    assert [r["item"] for r in rejected] == ["item 1", "item 3"]
+    assert all("id" in r["reason"] for r in rejected)
+
+
 # ------------------------------------------------------------------ footprints
 
 
