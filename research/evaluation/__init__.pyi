@@ -1,5 +1,6 @@
+from gairlib.geo import blocks
 from research.evaluation.probes import logistic, ridge
-from research.evaluation.splits import blocks, folds
+from research.evaluation.splits import folds
 from research.evaluation.stats import cluster_bootstrap as bootstrap
 from research.evaluation.stats import paired_difference
 from research.evaluation.table import Table

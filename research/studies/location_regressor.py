@@ -26,10 +26,10 @@ from torch import nn
 from gairlib import assets
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
+from gairlib.geo import blocks
 from gairlib.regress import LocationRegressor
 from gairlib.weights.location import load_geoclip
 from research.evaluation import neighbours, probes, stats
-from research.evaluation.splits import blocks
 from research.studies.block_sizes import vectors, write_page
 from research.tasks import registry
 from research.tasks.data import Scheme, random_folds

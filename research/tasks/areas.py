@@ -25,8 +25,9 @@ from gairlib.data import tables
 from gairlib.data.area_list import AREA
 from gairlib.data.dataset import Dataset
 from gairlib.errors import Skipped
+from gairlib.geo import blocks
 from research.evaluation.neighbours import sphere
-from research.evaluation.splits import blocks, fitting_size
+from research.evaluation.splits import fitting_size
 from research.tasks.data import (
     CITY_BLOCK_DEGREES,
     MIN_BLOCKS,

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from gairlib.bands import BANDS, canonical
-from research.evaluation.splits import Folds, blocks, fitting_size, folds
+from gairlib.geo import blocks
+from research.evaluation.splits import Folds, fitting_size, folds
 from research.tasks.result import HELD_OUT, SHIFTED, TEST, Split
 
 FOLDS = 5

@@ -7,7 +7,8 @@ from typing import Self
 import numpy as np
 
 from gairlib.data.dataset import Dataset
-from research.evaluation.splits import block_count, blocks, fitting_size, folds
+from gairlib.geo import blocks
+from research.evaluation.splits import block_count, fitting_size, folds
 from research.tasks.data import FOLDS, Scheme, TaskData, of_one_city, random_folds
 from research.tasks.labels import (
     ATTRIBUTES,

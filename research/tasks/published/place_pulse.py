@@ -39,7 +39,8 @@ from gairlib.data.boundary import listing
 from gairlib.data.dataset import Dataset
 from gairlib.data.photos import IMAGES
 from gairlib.errors import BadInput, Skipped
-from research.evaluation.splits import blocks, fitting_size
+from gairlib.geo import blocks
+from research.evaluation.splits import fitting_size
 from research.tasks.data import (
     CITY_BLOCK_DEGREES,
     MIN_BLOCKS,
