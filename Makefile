@@ -55,7 +55,7 @@ checkout: env
 	@test -e .git || { echo "No git checkout (unpacked from an archive?), which DVC needs: get the code with git clone"; exit 1; }
 
 data: checkout
-	$(BIN)/dvc pull -q data.dvc ablation/dvc.yaml
+	$(BIN)/dvc pull -q --allow-missing data.dvc ablation/dvc.yaml
 	$(BIN)/dvc repro -q sites
 
 pull: checkout
