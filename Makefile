@@ -59,7 +59,7 @@ data: checkout
 	$(BIN)/dvc repro -q sites
 
 pull: checkout
-	$(BIN)/dvc pull -q
+	$(BIN)/dvc pull -q --allow-missing
 	$(BIN)/dvc repro -q sites
 	$(BIN)/python -m research.pipeline.pixels
 
