@@ -31,6 +31,7 @@ from gairlib.errors import BadInput, Missing
 from gairlib.files import atomic_write, sha256
 
 LOCK = Path(__file__).with_name("assets.lock")
+PREFIX = "asset:"  # before a name, where a file could be named as well
 
 
 @dataclass(frozen=True)

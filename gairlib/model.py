@@ -65,7 +65,7 @@ class GAIR(nn.Module):
             final_norm=c.rs_final_norm,
             **c.rs_options,
         )
-        if self.rs.preprocessing not in (None, c.preprocessing.partition("+")[0]):
+        if self.rs.preprocessing not in (None, preprocess.parts(c.preprocessing)[0]):
             raise BadInput(
                 f"config: rs_model {c.rs_model!r} reads the preprocessing "
                 f"{self.rs.preprocessing!r}, the config has {c.preprocessing!r}."

@@ -314,12 +314,18 @@ def names() -> list[str]:
     return plain + [f"{chips}+{photos}" for chips in plain for photos in _PHOTOS]
 
 
+def parts(name: str) -> tuple[str, str]:
+    """How a preprocessing scales chips, and photos; "" where photos have no scale of their own."""
+    chips, _, photos = name.partition("+")
+    return chips, photos
+
+
 def get(name: str) -> Published | Ours:
     """The preprocessing of that name: `.rs(dn, size)` and `.sv(rgb, size)`. Behind a plus stands
     another scale for photos: "gairlib+efficientnet-lite"."""
     if name not in names():
         raise BadInput(f"preprocessing {name!r} is not one of {', '.join(names())}.")
-    chips, _, photos = name.partition("+")
+    chips, photos = parts(name)
     tool = _REGISTRY[chips]()
     if photos:
         tool.name, tool.sv = name, _PHOTOS[photos]

@@ -6,7 +6,7 @@ what the encoder's network is cast to leaves them as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,18 +15,10 @@ from torch import Tensor, nn
 
 from gairlib.errors import BadInput
 from gairlib.geo import check_lonlat, wrap_lon
+from gairlib.registry import Registry
 
-ENCODERS: dict[str, Callable[..., nn.Module]] = {}  # filled by `register`, read by the registry
-
-
-def register(name: str) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
-    """Class decorator: `registry.create(name, dim, **options)` builds it as cls(dim, **options)."""
-
-    def add(cls: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        ENCODERS[name] = cls
-        return cls
-
-    return add
+ENCODERS = Registry("gairlib.location", "location encoder")
+register = ENCODERS.register
 
 
 class LocationEncoder(nn.Module):

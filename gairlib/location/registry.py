@@ -22,35 +22,18 @@ Every name builds from (name, dim) alone. A new encoder is one module in this fo
 
 from __future__ import annotations
 
-import pkgutil
-from collections.abc import Callable
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from gairlib.errors import BadInput
 from gairlib.location.base import ENCODERS
-
-
-def _encoders() -> dict[str, Callable[..., nn.Module]]:
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        import_module(f"gairlib.location.{module.name}")
-    return ENCODERS
 
 
 def names() -> list[str]:
     """Names that `create` knows."""
-    return sorted(_encoders())
+    return ENCODERS.names()
 
 
 def create(name: str, dim: int, **options: Any) -> nn.Module:
     """A location encoder: nn.Module, forward(lonlat [N, 2]) -> [N, dim]."""
-    encoders = _encoders()
-    if name not in encoders:
-        raise BadInput(f"location encoder {name!r} is not one of {', '.join(names())}.")
-    try:
-        return encoders[name](dim, **options)
-    except TypeError as error:
-        raise BadInput(f"location encoder {name!r}: {error}") from None
+    return ENCODERS.create(name, dim, **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -10,8 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gairlib.errors import BadInput
+from gairlib.registry import Registry
 
-TOWERS: dict[str, Callable[..., RSTower]] = {}  # filled by `register`, read by the registry
+TOWERS = Registry("gairlib.rs", "rs_model")
+register = TOWERS.register
 
 
 class Features(NamedTuple):
@@ -20,16 +21,6 @@ class Features(NamedTuple):
     grid: Float[Tensor, "b h w d"]  # tokens in the shared width D, row 0 in the north
     pooled: Float[Tensor, "b d"]  # mean of the tokens
     backbone: Float[Tensor, "b width"]  # the same before the projection to D, for probing
-
-
-def register(name: str) -> Callable[[Callable[..., RSTower]], Callable[..., RSTower]]:
-    """Class decorator: `registry.create(name, dim, ...)` builds it as cls(dim, **sizes)."""
-
-    def add(cls: Callable[..., RSTower]) -> Callable[..., RSTower]:
-        TOWERS[name] = cls
-        return cls
-
-    return add
 
 
 class RSTower(nn.Module):
@@ -42,6 +33,7 @@ class RSTower(nn.Module):
 
     patch: int
     blocks: nn.ModuleList | nn.Sequential
+    norm: nn.Module  # behind the last block
     preprocessing: str | None = None
     leaves_out_bands = False
 
@@ -52,6 +44,16 @@ class RSTower(nn.Module):
         """Token grids [B, h, w, width] of `count` evenly spaced depths (see `depths`), the last one
         as `forward` has it before the projection. For dense heads such as UPerNet."""
         raise NotImplementedError
+
+    def _by_depth(self, x: Tensor, count: int, **how: Tensor) -> list[Tensor]:
+        """Tokens [B, N, width] of `count` depths, from those that enter the blocks; how: what each
+        block is told beside them."""
+        by_depth = {0: x}
+        for number, block in enumerate(self.blocks, 1):
+            x = block(x, **how)
+            by_depth[number] = x
+        by_depth[len(self.blocks)] = self.norm(x)
+        return [by_depth[depth] for depth in depths(len(self.blocks), count)]
 
     @property
     def dtype(self) -> torch.dtype:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from gairlib.bands import BANDS, GALILEO_MEAN, GALILEO_STD, canonical
 from gairlib.errors import BadInput
-from gairlib.rs.base import Features, RSTower, depths, register
+from gairlib.rs.base import Features, RSTower, register
 
 # Groups of bands that share a token, as rows of the channel embedding (row 0 is Sentinel-1's)
 GROUPS = {
@@ -113,14 +113,9 @@ class Galileo(RSTower):
         self, dn: Float[Tensor, "b 10 s s"], count: int = 4, bands: Sequence[str] = BANDS
     ) -> list[Tensor]:
         """Token grids [B, h, w, width] of `count` evenly spaced depths, the last one normalised."""
-        wanted = depths(len(self.blocks), count)
         x, (b, h, w, groups) = self._start(dn, bands)
-        by_depth = {0: x}
-        for number, block in enumerate(self.blocks, 1):
-            x = block(x)
-            by_depth[number] = x
-        by_depth[len(self.blocks)] = self.norm(x)
-        return [by_depth[d].reshape(b, h, w, groups, -1).mean(3) for d in wanted]
+        found = self._by_depth(x, count)
+        return [tokens.reshape(b, h, w, groups, -1).mean(3) for tokens in found]
 
     def _start(self, dn: Tensor, bands: Sequence[str]) -> tuple[Tensor, tuple[int, int, int, int]]:
         """Tokens with their encodings [B, h w groups, width], and (B, h, w, groups)."""

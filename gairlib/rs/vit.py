@@ -22,7 +22,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from gairlib.errors import BadInput
-from gairlib.rs.base import Features, RSTower, depths, register
+from gairlib.rs.base import Features, RSTower, register
 
 
 def slope_exponents(heads: int) -> Tensor:
@@ -115,14 +115,9 @@ class RSEncoder(RSTower):
         blocks 3, 6, 9 and 12 of 12). A tower of fewer blocks than `count` gives some depths twice;
         depth 0 is the embedded patches. The last one is normalised as `forward` does it.
         """
-        wanted = depths(len(self.blocks), count)
         x, (b, h, w) = self._start(images)
-        bias, by_depth = self._bias(x, h, w), {0: x}
-        for number, block in enumerate(self.blocks, 1):
-            x = block(x, attn_mask=bias)
-            by_depth[number] = x
-        by_depth[len(self.blocks)] = self.norm(x)
-        return [by_depth[d].reshape(b, h, w, x.shape[-1]) for d in wanted]
+        found = self._by_depth(x, count, attn_mask=self._bias(x, h, w))
+        return [tokens.reshape(b, h, w, -1) for tokens in found]
 
     def _start(self, images: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
         """Embedded patches [B, N, width], and (B, h, w)."""

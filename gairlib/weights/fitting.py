@@ -17,7 +17,7 @@ from gairlib.errors import BadInput
 from gairlib.location.fourier import EqualEarthRFF
 from gairlib.location.geoclip import GeoCLIP
 from gairlib.model import GAIR
-from gairlib.preprocess import LITE
+from gairlib.preprocess import LITE, parts
 from gairlib.weights.galileo import heads_of, load_galileo
 from gairlib.weights.location import load_geoclip
 from gairlib.weights.read import check, read, unwrap
@@ -74,8 +74,8 @@ def _croma(model: GAIR, path: Path) -> Fitted:
     c, what = model.config, f"{path}: CROMA's optical encoder"
     if c.rs_bands not in (10, CROMA_BANDS):
         raise BadInput(f"{what} does not fit the model: rs_bands is {c.rs_bands}, 10 or 12 fit.")
-    centred = c.preprocessing.partition("+")[0] == "gairlib"
-    fill = 0.0 if centred else 0.5  # a band's mean in the model's scale
+    chips, _ = parts(c.preprocessing)
+    fill = 0.0 if chips == "gairlib" else 0.5  # a band's mean in the model's scale
     encoder = load_croma(path, bands=c.rs_bands, fill=fill, heads=1)  # heads are not in tensors
     width = encoder.embed.out_features
     _same(
@@ -127,11 +127,12 @@ def _sv(model: GAIR, path: Path) -> Fitted:
     tower, c = model.sv.tower, model.config
     content, source = read(path)
     content = efficientnet_names(content, tower)
-    if c.sv_model.startswith("tf_efficientnet_lite") and not c.preprocessing.endswith(f"+{LITE}"):
+    chips, photos = parts(c.preprocessing)
+    if c.sv_model.startswith("tf_efficientnet_lite") and photos != LITE:
         raise BadInput(
             f"{source}: weights of {c.sv_model} take photos as (x - 127) / 128, and preprocessing "
             f"{c.preprocessing!r} does not give them so; set model.changes.preprocessing to "
-            f"{c.preprocessing.partition('+')[0] + '+' + LITE!r}"
+            f"{f'{chips}+{LITE}'!r}"
         )
     classifier = tower.pretrained_cfg.get("classifier") or ()
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)

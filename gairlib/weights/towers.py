@@ -142,9 +142,9 @@ def _find(name: str, source: str, hub: str | None, required: bool) -> Weights | 
     """The file of a source, or why there is none."""
     if not source:
         return "no weights are named for it"
-    if source.startswith("asset:"):
+    if source.startswith(assets.PREFIX):
         try:
-            asset = assets.find(source.removeprefix("asset:"), fetch=True)
+            asset = assets.find(source.removeprefix(assets.PREFIX), fetch=True)
         except BadInput as error:
             raise BadInput(f"towers.{name}.start: {error}") from None
         except Missing as error:

@@ -6,11 +6,10 @@ answer for the same rows, and are drawn together by the bootstrap; that is check
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import pandas as pd
 
 from gairlib.errors import BadInput
-from research.evaluation import stats
+from research.evaluation import stats, verdicts
 from research.evaluation.stats import Score
 
 ROW_COLUMNS = (
@@ -126,9 +125,6 @@ class Table:
             ours.scores[:seeds], e.scores[:seeds], e.clusters, draws=draws, min_clusters=e.least
         )
         lower = metric.startswith(LOWER)
-        verdict = "" if np.isnan(got.low) else "tie"
-        if got.excludes_zero():
-            verdict = "wins" if (got.value < 0) == lower else "loses"
         return dict(
             task=self.task,
             split=split,
@@ -140,7 +136,7 @@ class Table:
             low=got.low,
             high=got.high,
             better="lower" if lower else "higher",
-            verdict=verdict,
+            verdict=verdicts.of(got.low, got.high, lower),
             clusters=e.clusters,
             seeds=max(len(ours.scores[:seeds]), len(e.scores[:seeds])),
         )

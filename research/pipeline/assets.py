@@ -18,7 +18,6 @@ from gairlib import assets
 from gairlib.errors import BadInput, Missing
 from gairlib.files import atomic_write
 
-PREFIX = "asset:"
 NONE = "No asset is named in pretrain.towers.\n"
 
 
@@ -27,8 +26,8 @@ def named(value) -> list[str]:
     if isinstance(value, dict):
         found = [name for part in value.values() for name in named(part)]
         return list(dict.fromkeys(found))
-    if isinstance(value, str) and value.startswith(PREFIX):
-        return [value.removeprefix(PREFIX)]
+    if isinstance(value, str) and value.startswith(assets.PREFIX):
+        return [value.removeprefix(assets.PREFIX)]
     return []
 
 

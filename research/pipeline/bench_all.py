@@ -62,9 +62,8 @@ def prepare(
     folder: str | Path | None = None, name: str | None = None, root: Path = stages.ROOT
 ) -> Path:
     """Writes the run for a folder (None: the sample) and returns it."""
-    own = stages.sample_folder(root)
-    is_sample = folder is None or Path(folder).expanduser().resolve() == own.resolve()
-    folder = own if is_sample else Path(folder)
+    folder = Path(folder or stages.sample_folder(root))
+    is_sample = stages.is_sample(folder, root)
     name = name or ("sample" if is_sample else stages.run_name(folder)) + "-all"
     return stages.prepare(folder, name, root, change=sample if is_sample else everything)
 
@@ -80,7 +79,7 @@ def train_rivals(run: Path, params: dict, root: Path = stages.ROOT) -> list[str]
         device="cuda" if torch.cuda.is_available() else "cpu",
         upper_bounds=params["benchmark"]["upper_bounds"],
     )
-    is_sample = dataset.folder.resolve() == stages.sample_folder(root).resolve()
+    is_sample = stages.is_sample(dataset.folder, root)
     home = root if is_sample else run
     folders = [home / folder for folder in (answers.FOLDER, upper_bounds.FOLDER)]
     views = rivals.Views.of(params["pretrain"], options.pairs)

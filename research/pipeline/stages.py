@@ -45,6 +45,11 @@ def sample_folder(root: Path = ROOT) -> Path:
     return root / yaml.safe_load((root / "params.yaml").read_text())["data"]["folder"]
 
 
+def is_sample(folder: Path, root: Path = ROOT) -> bool:
+    """Whether it is `sample_folder`, however it is named."""
+    return folder.expanduser().resolve() == sample_folder(root).resolve()
+
+
 def prepare(
     folder: str | Path,
     name: str | None = None,
@@ -64,8 +69,8 @@ def prepare(
             "street.csv, tables/ or benchmark folders (README, 'Your own data')"
         )
     params = yaml.safe_load((root / "params.yaml").read_text())
-    own = [(root / "data").resolve(), sample_folder(root).resolve()]  # as stored, and as a whole
-    if change is None and folder.resolve() in own:
+    stored = folder.resolve() == (root / "data").resolve()  # sites of the sample, without the rest
+    if change is None and (stored or is_sample(folder, root)):
         raise BadInput(f"{folder} is the sample itself: run `make repro` without DATA")
     dataset = Dataset(folder, layouts=params["data"]["layouts"], tolerant=True)
     run = root / "runs" / (name or run_name(folder))

@@ -15,11 +15,11 @@ from markupsafe import Markup
 from PIL import Image
 
 from gairlib.errors import BadInput
+from research.evaluation.verdicts import WORDS
 from research.figures.style import counted
 from research.pipeline import templates
 from research.pipeline.offline import external_loads
 from research.reports.lines import Line
-from research.reports.verdicts import WORDS
 from research.reports.words import number, with_interval
 
 LIST = 200  # rows of a long table that are written out

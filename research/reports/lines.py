@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from research.evaluation import verdicts
 from research.evaluation.table import END_TO_END, LOWER, OURS, RANDOM
-from research.reports import verdicts
 from research.reports.gather import Run, TaskRecord
 from research.reports.trainings import Trainings, with_trainings
 from research.reports.words import Amount, amount

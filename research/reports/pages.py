@@ -17,8 +17,8 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
+from research.evaluation import verdicts
 from research.evaluation.table import OURS, RANDOM_SHARED, SHARED
-from research.reports import verdicts
 from research.reports.lines import Line
 from research.reports.quoted import Metrics, blind, bound, other, ours, rival, show, table
 from research.reports.scoreboard.further import gap_in_words

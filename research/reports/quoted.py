@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from research.evaluation import verdicts
 from research.evaluation.table import LOWER, RANDOM, RANDOM_SHARED
 from research.pipeline.records import read
-from research.reports import verdicts
 from research.reports.gather import TaskRecord
 from research.reports.lines import Against, Line, beside
 from research.reports.scoreboard.further import CONSTANTS

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from research.reports import verdicts
+from research.evaluation import verdicts
 from research.reports.words import number
 
 SAME = 1e-3  # of a value: the published model is the one that `make ablate` has judged

@@ -18,7 +18,6 @@ import hashlib
 import json
 import re
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,11 +31,12 @@ from gairlib.errors import BadInput, Missing
 from gairlib.files import sha256
 from gairlib.train import checkpoint, prepare
 from research.imports import code_hash
-from research.studies.runs import Run
+from research.studies.runs import Run, command_of
 
 BASE = "base"
 SECTIONS = ("data", "model", "pretrain")
 MODULE = "research.studies.ablation_run"  # what a run's process runs: changed code is another run
+command = command_of(MODULE)  # for `runs.run_all`
 
 
 @dataclass(frozen=True)
@@ -164,11 +164,6 @@ def plan_runs(
             key = checkpoint.fingerprint(options.identity(), config.to_dict(), start, pairs, code)
             runs.append(Run(variant.name, seed, values, key, variant.keep))
     return runs
-
-
-def command(spec: Path) -> list[str]:
-    """Of a run's process, for `runs.run_all`."""
-    return [sys.executable, "-m", MODULE, str(spec)]
 
 
 # ------------------------------------------------------------------ a run as an experiment of DVC

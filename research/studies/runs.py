@@ -7,6 +7,7 @@ run costs itself only, and one that fails is a row that says why, tried again th
 import json
 import re
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,11 @@ class Run:
 def weights(folder: str | Path, key: str) -> Path:
     """Where a run with `keep` leaves its model (`GAIR.from_pretrained` reads it)."""
     return Path(folder) / f"{key}.model"
+
+
+def command_of(module: str) -> Callable[[Path], list[str]]:
+    """For `run_all`: how a process of that module is told a run's spec (`worker.serve`)."""
+    return lambda spec: [sys.executable, "-m", module, str(spec)]
 
 
 def run_all(

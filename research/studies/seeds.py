@@ -11,7 +11,6 @@ and the code that computes its numbers, so that a finished one is carried over.
 """
 
 import hashlib
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,10 +22,11 @@ from gairlib.files import sha256
 from gairlib.train import checkpoint
 from research.imports import code_hash
 from research.studies import ablation
-from research.studies.runs import Run, weights
+from research.studies.runs import Run, command_of, weights
 
 PUBLISHED = "published"  # settings, as params.yaml has them
 MODULE = "research.studies.seeds_run"  # what a judging process runs: changed code is another run
+command = command_of(MODULE)  # for `runs.run_all`
 HOW = ("seeds", "bootstrap", "block_degrees")  # of the section `benchmark`; rivals are left out
 
 
@@ -85,8 +85,3 @@ def plan_judging(
             key = checkpoint.fingerprint(names[seed], task, options, data, known, code)
             planned.append(Run(task, seed, values, f"seeds-{key}"))
     return planned
-
-
-def command(spec: Path) -> list[str]:
-    """Of a judging run's process, for `runs.run_all`."""
-    return [sys.executable, "-m", MODULE, str(spec)]

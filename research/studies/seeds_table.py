@@ -16,11 +16,11 @@ import pandas as pd
 
 from gairlib.errors import BadInput
 from gairlib.files import atomic_write
+from research.evaluation.verdicts import LOSES, NONE, TIE, WINS, WORDS
 from research.studies.runs import Run
 from research.studies.seeds_run import NUMBERS
 
 ABOUT = ("split", "metric", "unit", "lower", "shifted", "n", "clusters", "cluster")
-WORDS = {"wins": "better", "loses": "worse", "tie": "undecided", "": "no interval"}
 
 
 @dataclass
@@ -67,10 +67,10 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def agreed(verdicts: Sequence[str], trainings: int) -> str:
     """The verdict that all `trainings` give. "tie" (undecided) where they differ, or where one of
     them is missing; "" where one has no interval."""
-    if "" in verdicts:
-        return ""
+    if NONE in verdicts:
+        return NONE
     same = len(set(verdicts)) == 1 and len(verdicts) == trainings
-    return verdicts[0] if same else "tie"
+    return verdicts[0] if same else TIE
 
 
 def summarise(
@@ -156,7 +156,7 @@ def sentences(result: Result) -> list[str]:
     lost = [
         f"`{x.task}` {x.metric}, {x.split} ({x.hold} of {count})"
         for x in table.itertuples()
-        if sure[x.task, x.key] in ("wins", "loses") and x.verdict != sure[x.task, x.key]
+        if sure[x.task, x.key] in (WINS, LOSES) and x.verdict != sure[x.task, x.key]
     ]
     if lost:
         said.append("**Not in every training, so undecided:** " + "; ".join(lost) + ".")

@@ -54,8 +54,7 @@ def test_a_benchmark(example, tiny, tmp_path, monkeypatch):
 
 def test_a_location_encoder(example, monkeypatch):
     registry.names()  # fills ENCODERS
-    monkeypatch.setattr(base, "ENCODERS", dict(base.ENCODERS))
-    monkeypatch.setattr(registry, "ENCODERS", base.ENCODERS)
+    monkeypatch.setattr(base.ENCODERS, "classes", dict(base.ENCODERS.classes))
     example("Add a location encoder")
     cells = registry.create("cells", 16)
     inside, same, other = cells([[7.44, 46.95], [2.35, 48.86], [-78.5, -0.2]])

@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from gairlib.data.dataset import Dataset
+from research.evaluation.verdicts import LOSES, NONE, TIE, WINS
 from research.reports.gather import Run, gather
 from research.reports.lines import Line, Part, lines
 from research.reports.scoreboard import claims, further, seeds
 from research.reports.scoreboard.location_encoders import counts
 from research.reports.scoreboard.location_encoders import section as location_encoders
-from research.reports.verdicts import LOSES, NONE, TIE, WINS
 from research.reports.words import number
 
 ROOT = Path(__file__).resolve().parents[3]

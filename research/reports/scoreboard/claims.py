@@ -6,8 +6,8 @@ none; where another method is better beyond its interval, that is a sentence of 
 
 import math
 
+from research.evaluation.verdicts import LOSES, NONE, TIE, WINS, WORDS
 from research.reports.lines import Against, Line
-from research.reports.verdicts import LOSES, NONE, TIE, WINS, WORDS
 from research.reports.words import number, with_interval
 
 QUESTIONS = {  # Line.question -> (heading, what is asked)

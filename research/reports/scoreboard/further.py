@@ -5,10 +5,10 @@ import math
 
 import pandas as pd
 
+from research.evaluation import verdicts
 from research.evaluation.table import OURS
-from research.reports import verdicts
+from research.evaluation.verdicts import OPPOSITE, TIE, WORDS
 from research.reports.lines import Against, Line, Part
-from research.reports.verdicts import OPPOSITE, TIE, WORDS
 from research.reports.words import number, with_interval
 from research.studies.ablation_table import BY_NAME, Metric
 

@@ -10,10 +10,10 @@ import math
 import pandas as pd
 
 from gairlib.location import registry
+from research.evaluation import verdicts
 from research.evaluation.neighbours import NEAREST
-from research.reports import verdicts
+from research.evaluation.verdicts import LOSES, WINS
 from research.reports.lines import Part
-from research.reports.verdicts import LOSES, WINS
 from research.reports.words import number, with_interval
 from research.tasks.trained import CHOSEN, PROBE
 

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from research.evaluation.verdicts import NONE, WORDS
 from research.reports.lines import Line, Part
-from research.reports.verdicts import NONE, WORDS
 from research.reports.words import number
 
 

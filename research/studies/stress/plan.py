@@ -1,15 +1,15 @@
 """The runs of the stress tests: one process a trained model."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from gairlib.train import checkpoint
 from research.imports import code_hash
-from research.studies.runs import Run, weights
+from research.studies.runs import Run, command_of, weights
 from research.studies.stress.levels import check
 
 MODULE = "research.studies.stress.evaluate"  # what a process runs: changed code is another run
+command = command_of(MODULE)  # for `runs.run_all`
 
 
 def plan_runs(
@@ -33,8 +33,3 @@ def plan_runs(
         )
         for r in trained
     ]
-
-
-def command(spec: Path) -> list[str]:
-    """Of a reading's process, for `runs.run_all`."""
-    return [sys.executable, "-m", MODULE, str(spec)]

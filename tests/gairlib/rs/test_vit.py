@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from gairlib.errors import BadInput
-from gairlib.rs import vit
+from gairlib.rs import base, vit
 
 
 def make(**options):
@@ -130,6 +130,6 @@ def test_layers_are_what_the_blocks_make_one_by_one():
     "blocks, found", [(12, [3, 6, 9, 12]), (4, [1, 2, 3, 4]), (2, [0, 1, 1, 2]), (1, [0, 0, 0, 1])]
 )
 def test_depths_are_evenly_spaced_and_end_with_the_last(blocks, found):
-    assert vit.depths(blocks, 4) == found
+    assert base.depths(blocks, 4) == found
     with pytest.raises(BadInput, match="count is 0"):
-        vit.depths(blocks, 0)
+        base.depths(blocks, 0)

@@ -12,10 +12,10 @@ from builders.benchmark_results import put, skip
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
 from gairlib.location import registry
+from research.evaluation import verdicts
 from research.evaluation.neighbours import NEAREST
 from research.evaluation.table import COMPARISON_COLUMNS, OURS, RANDOM, ROW_COLUMNS
 from research.pipeline.offline import external_loads
-from research.reports import verdicts
 from research.reports.gather import TaskRecord, gather
 from research.reports.lines import Against, Line
 from research.reports.scoreboard import board, claims, further, location_encoders, page
