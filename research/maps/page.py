@@ -91,14 +91,15 @@ def save(m, path: str | Path) -> Path:
     return path
 
 
-def frame(m, height: int = 560):
+def frame(m, height: int = 560, beside: str = "map.html"):
     """The map inside a notebook: its whole page in an iframe.
 
-    The notebook's HTML page shows the report's map.html there (research.pipeline.page). The frame
-    has no basemap even where the saved map has one, so that it needs no network.
+    The notebook's HTML page shows the file `beside` it there, which the report writes
+    (research.pipeline.page). The frame has no basemap even where the saved map has one, so that it
+    needs no network.
     """
     from IPython.display import HTML
 
     m = copy.copy(m)
     m.gairlib_data = getattr(m, "gairlib_data", {}) | {"basemap": None}
-    return HTML(_template("frame.html").render(page=page(m), height=height))
+    return HTML(_template("frame.html").render(page=page(m), height=height, beside=beside))

@@ -29,7 +29,7 @@ from research.pipeline import side_by_side
 from research.tasks import registry
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLE_ONLY = ("sites", "assets", "world")
+SAMPLE_ONLY = ("sites", "assets", "world", "brandenburg")
 DATA = "${data.folder}"  # the dataset folder, as a dependency in dvc.yaml
 JOBS = 2  # stages at a time
 INTERRUPTED = "interrupted; what was finished is kept, and the same command goes on from there"

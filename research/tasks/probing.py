@@ -5,7 +5,7 @@ training rows; its regularisation is chosen inside them.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -65,11 +65,14 @@ class ColumnTask(ProbeTask):
         return cls(name.removeprefix(cls.prefix)) if name.startswith(cls.prefix) else None
 
 
-def measure(data: TaskData, dataset: Dataset, options: Options) -> Measured:
+def measure(
+    data: TaskData, dataset: Dataset, options: Options, further: Sequence[Encoder] = ()
+) -> Measured:
     """All scores of a probing task, and its errors by region (`geographic_bias`, of the first
-    assignment of folds)."""
+    assignment of folds). further: a task's own rivals, beside those of every task."""
     table = Table(data.name, data.modality, data.cluster, dataset.name, data.synthetic)
     encoders, images = compared(data, dataset, options)
+    encoders = [*encoders, *further]
     regions = []
     for scheme in data.schemes:
         count = max(encoder.seeds or options.seeds for encoder in encoders)
