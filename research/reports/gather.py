@@ -17,6 +17,9 @@ from research.pipeline.records import read
 from research.tasks import registry
 from research.tasks.result import Split
 
+# Stages whose data are fetched: stage -> (its task, its page). What they found stands apart from
+# the rest, and is in no count: another machine may have no network
+FETCHED = {"brandenburg": ("rs-landuse", "67-brandenburg")}
 # CoordBench's names of encoders and splits in the words of the other tasks
 _ENCODERS = {
     "GAIR": OURS,
@@ -104,10 +107,12 @@ def gather(
     metrics: str | Path = "metrics",
     reports: str | Path = "reports",
     tasks: list[str] | None = None,
+    fetched: bool = False,
 ) -> Run:
     """Read everything that there is.
 
     tasks: those of this run; folders of others, left by an earlier run, are not read (None: all).
+    fetched: also the tasks of FETCHED.
     Raises BadInput, with the file's name, for a file that is torn.
     """
     outputs, metrics, reports = Path(outputs), Path(metrics), Path(reports)
@@ -116,6 +121,10 @@ def gather(
     folders = [f for f in folders if tasks is None or f.name in tasks]
     for folder in folders:
         found[folder.name] = _task(folder.name, read(folder / "result.json"))
+    for stage, (name, page) in FETCHED.items() if fetched else ():
+        if record := read(outputs / stage / "result.json"):
+            found[name] = _task(name, record, stage, page)
+            folders.append(outputs / stage)
     coordbench = _table(outputs / "coordbench/rows.csv")
     found |= {name: _coordbench_task(name, of) for name, of in _by_task(coordbench)}
     frames = {
@@ -138,14 +147,13 @@ def gather(
     )
 
 
-def _task(name: str, record: dict) -> TaskRecord:
+def _task(name: str, record: dict, stage: str = "", page: str = "") -> TaskRecord:
     splits = {n: Split(**split) for n, split in record.get("splits", {}).items()}
     judged = [(split, metric) for _, split, metric in record.get("mainline", [])]
     known = ("question", "claim", "status", "reason", "data", "notes")
     about = {k: record[k] for k in known if k in record}
-    return TaskRecord(
-        name, f"benchmark@{name}", f"60-{name}", **about, splits=splits, judged=judged
-    )
+    stage, page = stage or f"benchmark@{name}", page or f"60-{name}"
+    return TaskRecord(name, stage, page, **about, splits=splits, judged=judged)
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -113,12 +113,18 @@ def at_a_glance(found: list[Line]) -> tuple[list[str], list[tuple[str, list[list
     if any(verdict(x) == verdicts.NONE for x in found):
         heads[verdicts.NONE] = verdicts.WORDS[verdicts.NONE]
     rows = []
-    for data in sorted({x.data for x in found}):
-        of = [x for x in found if x.data == data]
+    for data, of in by_data(found):
         cells = [[x for x in of if verdict(x) == head] for head in heads]
         ahead = [x for x in of if any(a.verdict == verdicts.LOSES for a in x.others)]
         rows.append((data, [*cells, ahead]))
     return [*heads.values(), "another method is ahead"], rows
+
+
+def by_data(found: list[Line]) -> list[tuple[str, list[Line]]]:
+    """Lines of each kind of data in their order, real ones first."""
+    return [
+        (data, [x for x in found if x.data == data]) for data in sorted({x.data for x in found})
+    ]
 
 
 @dataclass

@@ -28,7 +28,10 @@ from research.studies import block_sizes
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "MODEL_CARD.md", "docs/results.md")
 REGION = re.compile(r"(<!-- metrics: ([\w ]+) -->\n).*?(<!-- end -->)", flags=re.S)
-HEADLINES = {  # README's rows: one of each kind, and where the method loses
+HEADLINES = {  # README's rows, real data first: one of each kind, and where the method loses
+    ("rs-landuse", "balanced_accuracy"): "Land use of polygons in a real scene, balanced accuracy",
+    ("location-cities-country", "accuracy"): "Country of cities from coordinates, accuracy",
+    ("location-cities-elevation", "r2"): "Elevation of cities from coordinates, R2",
     ("retrieval", "localisation_error_m"): "How far off is a photo placed in its chip? Median",
     ("retrieval", "localisation_error_m_shifted"): "... at the shifted sites",
     ("retrieval", "recall_at_1_site"): "Is its place found first among those of its site? Recall@1",
@@ -37,8 +40,6 @@ HEADLINES = {  # README's rows: one of each kind, and where the method loses
     ("sv-weather", "accuracy"): "Weather from the photo, accuracy",
     ("rs-landcover", "accuracy"): "Dominant land cover of a chip, accuracy",
     ("segmentation-landcover", "miou"): "Land cover of every pixel, linear head, mIoU",
-    ("location-cities-country", "accuracy"): "Country of cities from coordinates, accuracy",
-    ("location-cities-elevation", "r2"): "Elevation of cities from coordinates, R2",
 }
 SUBJECTS = {  # what a task encodes -> heading of its table
     "pair": "A photo and the chip around it",

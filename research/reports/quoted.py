@@ -9,7 +9,7 @@ from pathlib import Path
 from research.evaluation import verdicts
 from research.evaluation.table import LOWER, RANDOM, RANDOM_SHARED
 from research.pipeline.records import read
-from research.reports.gather import TaskRecord
+from research.reports.gather import FETCHED, TaskRecord
 from research.reports.lines import Against, Line, beside
 from research.reports.scoreboard.further import CONSTANTS
 from research.reports.trainings import with_trainings
@@ -34,11 +34,14 @@ class Metrics:
 
     @cached_property
     def lines(self) -> dict[tuple[str, str], Line]:
-        """(task, key) -> what is judged; each task's headline first."""
-        found = {}
-        for name, numbers in self.files.items():
-            task = name.removeprefix("benchmark/")
-            for key in numbers["about"]["judged"] if task != name and "about" in numbers else ():
+        """(task, key) -> what is judged; each task's headline first. Tasks on real data come first,
+        in each part by name."""
+        found, tasks = {}, {stage: task for stage, (task, _) in FETCHED.items()}
+        tasks |= {n: n.removeprefix("benchmark/") for n in self.files if n.startswith("benchmark/")}
+        told = {n: self.files[n] for n in tasks if "about" in self.files.get(n, {})}
+        for name, numbers in sorted(told.items(), key=lambda x: x[1]["about"]["data"]):
+            task = tasks[name]
+            for key in numbers["about"]["judged"]:
                 judged = line(task, key, numbers)
                 found[task, key] = with_trainings(judged, self.files.get("seeds", {}))
         return found

@@ -14,9 +14,9 @@ from gairlib.data.dataset import Dataset
 from research.pipeline.records import read
 from research.reports import gallery as report_gallery
 from research.reports import html
-from research.reports.gather import Run, TaskRecord
+from research.reports.gather import FETCHED, Run, TaskRecord
 from research.reports.gather import gather as gather_run
-from research.reports.lines import Line, at_a_glance, lines
+from research.reports.lines import Line, at_a_glance, by_data, lines
 from research.reports.words import Amount, label, number, quantity
 from research.tasks import inventory
 from research.tasks.data import ONE_AREA
@@ -37,7 +37,7 @@ OWN = "70-report"
 BESIDE = ("about", "others", "upper_bounds")  # of a benchmark's metrics: in the table of all rows
 # Pages beside the stages' own, linked where they are there: title, what, path in the run's folder,
 # and the name of its copy: a reports folder that is sent to someone holds every page it links.
-MAP = "map.html"
+MAP, REAL_MAP = "map.html", "brandenburg.html"
 PAGES = (
     (
         "Scoreboard",
@@ -46,6 +46,12 @@ PAGES = (
         "scoreboard.html",
     ),
     ("Map", "the field of one scene, its photos and similarities", "outputs/explore/map.html", MAP),
+    (
+        "Map of a real village",
+        "the field and the mapped land use of a part of a real scene",
+        "outputs/brandenburg/map.html",
+        REAL_MAP,
+    ),
     (
         "Ablation",
         "each switch of the training changed",
@@ -155,7 +161,7 @@ def gather(
     reports: str | Path = "reports",
 ) -> Report:
     """Read everything that there is. No stage needs to have run."""
-    run = gather_run(dataset, outputs=outputs, metrics=metrics, reports=reports)
+    run = gather_run(dataset, outputs=outputs, metrics=metrics, reports=reports, fetched=True)
     headlines = {x.task: x for x in lines(run) if x.headline}
     benchmarks = [t for t in run.benchmarks if t.name in headlines]
     there = [(title, what, _page(path, run), name) for title, what, path, name in PAGES]
@@ -163,12 +169,16 @@ def gather(
     cards = [_stage(name, run) for name in STAGES if _has_run(name, run)]
     for card in cards:
         card.map = MAP if card.name == "explore" and MAP in (p[3] for p in there) else ""
+    cards += [_benchmark(t, headlines.get(t.name), run) for t in run.benchmarks]
+    for card in cards:
+        if card.page == f"{FETCHED['brandenburg'][1]}.html" and REAL_MAP in (p[3] for p in there):
+            card.map = REAL_MAP
     return Report(
         dataset=dataset.name,
         synthetic=dataset.synthetic,
         description=str(dataset.about.get("description", "")),
         weights=read(run.outputs / "pretrain/provenance.json"),
-        cards=cards + [_benchmark(t, headlines.get(t.name), run) for t in run.benchmarks],
+        cards=cards,
         lines=[headlines[t.name] for t in benchmarks],
         rows=_rows(run),
         inventory=inventory.count(dataset),
@@ -197,8 +207,8 @@ def build(
 def page(report: Report) -> str:
     """Report -> HTML text."""
     kind = "" if report.nothing else "synthetic" if report.synthetic else "real"
-    glance = at_a_glance(report.lines)
-    return html.render("report.html", report=report, glance=glance, kind=kind, own=OWN)
+    found = {"glance": at_a_glance(report.lines), "results": by_data(report.lines)}
+    return html.render("report.html", report=report, **found, kind=kind, own=OWN)
 
 
 def write(report: Report, reports: str | Path) -> Path:
@@ -219,9 +229,10 @@ def write(report: Report, reports: str | Path) -> Path:
 # ---------------------------------------------------------------------------- cards
 
 
-def _card(name: str, group: str, page: str, folder: Path, figure: str, run: Run) -> Card:
+def _card(
+    name: str, group: str, page: str, folder: Path, figure: str, run: Run, metrics: dict
+) -> Card:
     record = run.records.get(page, {})
-    metrics = run.metrics.get(name if group == "stage" else f"benchmark/{name}", {})
     figures = sorted((folder / "figures").glob("*.webp")) or sorted(folder.glob("*.webp"))
     return Card(
         name,
@@ -240,7 +251,7 @@ def _has_run(stage: str, run: Run) -> bool:
 
 def _stage(name: str, run: Run) -> Card:
     page, figure, keys = STAGES[name]
-    card = _card(name, "stage", page, run.outputs / name, figure, run)
+    card = _card(name, "stage", page, run.outputs / name, figure, run, run.metrics.get(name, {}))
     numbers = card.numbers
     if _skips(name, run):
         card.headline, card.value = "skipped", Amount(str(numbers["skipped"]))
@@ -268,8 +279,10 @@ def _stage(name: str, run: Run) -> Card:
 
 def _benchmark(task: TaskRecord, line: Line | None, run: Run) -> Card:
     """A benchmark's own question, headline and kind of data on its card."""
-    folder = run.outputs / "benchmark" / task.name
-    card = _card(task.name, "benchmark", task.page, folder, "scores", run)
+    fetched = task.stage in FETCHED
+    place, figure = (task.stage, "scene") if fetched else (f"benchmark/{task.name}", "scores")
+    folder, metrics = run.outputs / place, run.metrics.get(place, {})
+    card = _card(task.name, "benchmark", task.page, folder, figure, run, metrics)
     card.title, card.data = task.question or task.name, task.data
     if line is None:
         card.headline, card.value = "skipped", Amount(task.reason)
@@ -312,7 +325,11 @@ def _skipped(run: Run) -> list[tuple[str, str]]:
     why_not = "can run on this data; not in the list of tasks of this run"
     return [
         *zip(absent["part"], absent["note"]),
-        *((stage, str(run.metrics[stage]["skipped"])) for stage in STAGES if _skips(stage, run)),
+        *(
+            (stage, str(run.metrics[stage]["skipped"]))
+            for stage in (*STAGES, *FETCHED)
+            if _skips(stage, run)
+        ),
         *run.skipped,
         *run.absent(),
         *((name, why_not) for name in run.not_listed()),

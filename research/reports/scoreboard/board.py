@@ -9,8 +9,8 @@ import pandas as pd
 
 from gairlib.data.dataset import Dataset
 from research.evaluation.verdicts import LOSES, NONE, TIE, WINS
-from research.reports.gather import Run, gather
-from research.reports.lines import Line, Part, lines
+from research.reports.gather import FETCHED, Run, gather
+from research.reports.lines import Line, Part, by_data, lines
 from research.reports.scoreboard import claims, further, seeds
 from research.reports.scoreboard.location_encoders import counts
 from research.reports.scoreboard.location_encoders import section as location_encoders
@@ -31,22 +31,33 @@ class Source:
 
 @dataclass
 class Board:
-    """Everything that the page shows."""
+    """Everything that the page shows. fetched: lines of data that another machine may not have,
+    which are shown beside the others and are in no count."""
 
     run: Run
     lines: list[Line]
     sources: dict[str, Source]  # by stage
     parts: dict[str, list[Part]] = field(default_factory=dict)  # by question
     absent: list[tuple[str, str]] = field(default_factory=list)  # (tasks, what the folder lacks)
+    fetched: list[Line] = field(default_factory=list)
 
     @property
     def dataset(self) -> str:
         return self.run.dataset.name
 
     @property
+    def shown(self) -> list[tuple[str, list[Line]]]:
+        """All lines by kind of data, real ones first."""
+        return by_data([*self.fetched, *self.lines])
+
+    def ahead(self) -> list[tuple[str, list[str]]]:
+        """Baselines that are ahead of ours, in sentences (`claims.losses`), by kind of data."""
+        return [(data, [s for x in of for s in claims.losses(x)]) for data, of in self.shown]
+
+    @property
     def losses(self) -> list[str]:
-        """Every baseline that is ahead of ours, in a sentence (`claims.losses`)."""
-        return [said for line in self.lines for said in claims.losses(line)]
+        """`ahead`, all together."""
+        return [said for _, of in self.ahead() for said in of]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Modality -> wins, ties, losses against untrained, how many have no interval, and on how
@@ -133,6 +144,10 @@ def build(
     """Gather all that there is. tasks: those of this run, None for every folder found."""
     run = gather(dataset, outputs=outputs, metrics=metrics, reports=reports, tasks=tasks)
     found = lines(run)
+    apart = gather(
+        dataset, outputs=outputs, metrics=metrics, reports=reports, tasks=[], fetched=True
+    )
+    fetched = [x for x in lines(apart) if x.record.stage in FETCHED]
     ablation, stress, embed = (run.metrics.get(k, {}) for k in ("ablation", "stress", "embed"))
     parts = {
         "good": [
@@ -143,7 +158,8 @@ def build(
         "alignment": [further.readings(found), further.stress(stress), further.ablation(ablation)],
         "space": [further.space(embed)],
     }
-    return Board(run, found, _sources(run), parts, _grouped(run.absent()))
+    sources = _sources(apart) | _sources(run)
+    return Board(run, found, sources, parts, _grouped(run.absent()), fetched)
 
 
 def _grouped(absent: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -32,7 +32,8 @@ def page(board: Board) -> str:
     order = {status: i for i, status in enumerate(STATUS)}
 
     def values(name: str) -> list[str]:
-        return sorted({getattr(x, name) for x in board.lines}, key=lambda v: (order.get(v, 0), v))
+        lines = [x for _, of in board.shown for x in of]
+        return sorted({getattr(x, name) for x in lines}, key=lambda v: (order.get(v, 0), v))
 
     return html.render(
         "scoreboard.html",
