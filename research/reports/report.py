@@ -38,6 +38,7 @@ BESIDE = ("about", "others", "upper_bounds")  # of a benchmark's metrics: in the
 # Pages beside the stages' own, linked where they are there: title, what, path in the run's folder,
 # and the name of its copy: a reports folder that is sent to someone holds every page it links.
 MAP, REAL_MAP = "map.html", "brandenburg.html"
+MAPS = {"explore": MAP, FETCHED["brandenburg"][0]: REAL_MAP}  # on the card of
 PAGES = (
     (
         "Scoreboard",
@@ -46,18 +47,8 @@ PAGES = (
         "scoreboard.html",
     ),
     ("Map", "the field of one scene, its photos and similarities", "outputs/explore/map.html", MAP),
-    (
-        "Map of a real village",
-        "the field and the mapped land use of a part of a real scene",
-        "outputs/brandenburg/map.html",
-        REAL_MAP,
-    ),
-    (
-        "Ablation",
-        "each switch of the training changed",
-        "ablation/outputs/index.html",
-        "ablation.html",
-    ),
+    ("Map, real", "field and land use of a real village", "outputs/brandenburg/map.html", REAL_MAP),
+    ("Ablation", "each switch of training changed", "ablation/outputs/index.html", "ablation.html"),
     (
         "Stress tests",
         "places that are wrong by a known amount",
@@ -167,12 +158,9 @@ def gather(
     there = [(title, what, _page(path, run), name) for title, what, path, name in PAGES]
     there = [page for page in there if page[2].is_file()]
     cards = [_stage(name, run) for name in STAGES if _has_run(name, run)]
-    for card in cards:
-        card.map = MAP if card.name == "explore" and MAP in (p[3] for p in there) else ""
     cards += [_benchmark(t, headlines.get(t.name), run) for t in run.benchmarks]
     for card in cards:
-        if card.page == f"{FETCHED['brandenburg'][1]}.html" and REAL_MAP in (p[3] for p in there):
-            card.map = REAL_MAP
+        card.map = next((p[3] for p in there if p[3] == MAPS.get(card.name)), "")
     return Report(
         dataset=dataset.name,
         synthetic=dataset.synthetic,

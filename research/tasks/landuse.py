@@ -12,6 +12,7 @@ A level 1C scene is read as it is (top of the atmosphere, cirrus left out), as E
 encoders know surface reflectance, so blue is brighter than what they were trained on.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +75,7 @@ class LandUse(ProbeTask):
     def available(self, dataset: Dataset) -> str | None:
         if not (dataset.folder / FILE).is_file():
             return f"no {FILE} with polygons of land use"
-        return None if dataset.scenes() else "no scene to read the land use from"
+        return None if _scene(dataset) else "no scene to read the land use from"
 
     def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:
         """Polygons of the classes with MIN_CLASS of them. Skipped for fewer than MIN_ROWS."""
@@ -137,7 +138,7 @@ def folder_of(source: str) -> Path:
 def polygons(dataset: Dataset) -> Polygons:
     """The polygons of a folder that have LEAST pixels in its first scene, are no part of a larger
     one of their class, and are of a class with MIN_CLASS of them, in the file's order."""
-    scene, given = dataset.scenes()[0], _read(dataset.folder / FILE)
+    scene, given = _scene(dataset), _read(dataset.folder / FILE)
     given = given.to_crs(scene.crs)
     taken: dict[str, np.ndarray] = {}
     kept, small, twice = {}, 0, 0
@@ -159,12 +160,20 @@ def polygons(dataset: Dataset) -> Polygons:
         (twice, "polygons left out that are mapped twice, inside a larger one of their class"),
     )
     notes = [f"{n} {why}" for n, why in left if n]
+    notes += [f"offset of the digital numbers: {scene.offset}, {scene.offset_source}"]
     order = sorted(kept)
     rows = pd.DataFrame({COLUMN: given.loc[order, COLUMN].to_numpy(), "row": order})
     rows, labels = labelled(rows, COLUMN, "classification", "polygons", notes)
     if len(rows) < MIN_ROWS or len(set(labels)) < 2:
         raise Skipped(f"{len(rows)} polygons of classes with at least {MIN_CLASS} of them")
     return Polygons(scene, labels, [kept[i] for i in rows["row"]], notes)
+
+
+def _scene(dataset: Dataset) -> Scene | None:
+    """The folder's first scene, None where there is none; a note says what the warning would."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*processing baseline")
+        return next(iter(dataset.scenes()), None)
 
 
 def _read(path: Path) -> gpd.GeoDataFrame:

@@ -102,7 +102,8 @@ def test_what_is_small_or_mapped_twice_or_of_a_rare_class_is_left_out_and_said(l
     assert sorted(map(tuple, found.pixels[0])) == [
         (c, r) for c in range(5, 13) for r in range(3, 11)
     ]
-    small, twice, rare = found.notes
+    small, twice, offset, rare = found.notes
+    assert offset.endswith("0, guessed from pixels")
     assert small.startswith("2 polygons") and twice.startswith("1 polygon")
     assert "2 of 3 classes" in rare and "50 of 53" in rare
 
