@@ -7,7 +7,8 @@
   their order where the published clip makes them all 1; no 8-bit steps); photos with the ImageNet
   mean and standard deviation, resized with antialiasing.
 - "galileo": RS as Galileo was trained, (x - (m - 2s)) / 4s with its own m and s; photos as above.
-- any of them with "+efficientnet-lite": photos in the scale of EfficientNet-Lite's weights.
+- any of them with "+imagenet", "+clip" or "+efficientnet-lite": photos in the scale of such
+  weights ((x - 127) / 128 for the last, which many ViTs of timm's have too), resized as ours.
 
 All take what `RS_INPUT` says: surface reflectance (L2A) x 10000 without the +1000 of processing
 baseline 04.00 and later, nodata 0, bands B02 B03 B04 B05 B06 B07 B08 B8A B11 B12. The name stands
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,8 @@ SV_MEAN = (135.47184384, 142.28621995, 145.12271992)
 SV_STD = (59.19978436, 59.35279219, 72.02295734)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 SOFT_LIMIT = 4.0  # standard deviations
 # What every preprocessing takes: value = reflectance x scale + offset
 RS_INPUT = {"bands": BANDS, "level": "L2A", "scale": 10000.0, "offset": 0.0, "nodata": 0}
@@ -295,23 +299,35 @@ class Galileo(Ours):
         return _resize(x, size, "bilinear", antialias=size < min(x.shape[-2:]))
 
 
-LITE = "efficientnet-lite"
+# Photos on 0-255 pixels by the weights that take them so: mean and standard deviation
+PHOTOS = {
+    "imagenet": tuple(255 * np.array(v) for v in (IMAGENET_MEAN, IMAGENET_STD)),
+    "clip": tuple(255 * np.array(v) for v in (CLIP_MEAN, CLIP_STD)),
+    "efficientnet-lite": (np.full(3, 127.0), np.full(3, 128.0)),
+}
+_OWN = {"published": (np.array(SV_MEAN), np.array(SV_STD))}  # where it is not ImageNet's
 
 
-def efficientnet_lite(rgb: Any, size: int) -> Float[Tensor, "b 3 size size"]:
-    """Photos, 0..255 -> (x - 127) / 128, float32 [B, 3, size, size], squashed to a square."""
+def photo_scale(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation [3] that a preprocessing takes photos of 0..255 by."""
+    chips, photos = parts(name)
+    return PHOTOS[photos] if photos else _OWN.get(chips, PHOTOS["imagenet"])
+
+
+def _photos(name: str, rgb: Any, size: int) -> Float[Tensor, "b 3 size size"]:
+    """Photos, 0..255 -> float32 [B, 3, size, size] in that scale, squashed to a square."""
     x = _resize(check_rgb(rgb).float(), size, "bicubic", antialias=True).clamp(0, 255)
-    return (x - 127) / 128
+    mean, std = PHOTOS[name]
+    return (x - _constants(mean, x)) / _constants(std, x)
 
 
 _REGISTRY = {"gairlib": Ours, "published": Published, "galileo": Galileo}
-_PHOTOS = {LITE: efficientnet_lite}
 
 
 def names() -> list[str]:
     """Names that `get` knows."""
     plain = sorted(_REGISTRY)
-    return plain + [f"{chips}+{photos}" for chips in plain for photos in _PHOTOS]
+    return plain + [f"{chips}+{photos}" for chips in plain for photos in PHOTOS]
 
 
 def parts(name: str) -> tuple[str, str]:
@@ -328,5 +344,5 @@ def get(name: str) -> Published | Ours:
     chips, photos = parts(name)
     tool = _REGISTRY[chips]()
     if photos:
-        tool.name, tool.sv = name, _PHOTOS[photos]
+        tool.name, tool.sv = name, partial(_photos, photos)
     return tool

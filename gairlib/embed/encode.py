@@ -90,8 +90,9 @@ def chips(
 ) -> np.ndarray:
     """Chips in harmonised DN [n, 10, H, W] -> float32 [n, D].
 
-    kind "pooled": mean of the backbone's tokens, for probes. kind "shared": mean of the decoded
-    field, the chip's vector in the shared space, of unit length. bands: see GAIR.encode_rs.
+    kind "pooled": mean of the tokens, for probes. kind "backbone": the same before the tower
+    projects them to D, as wide as the tower. kind "shared": mean of the decoded field, the chip's
+    vector in the shared space, of unit length. bands: see GAIR.encode_rs.
     """
     model = model.to(device).eval()
     prep, size = preprocess.get(model.config.preprocessing), model.config.rs_size
@@ -103,7 +104,7 @@ def chips(
             centre = torch.zeros(len(x), 1, 2, dtype=torch.float64, device=device)
             y = model.query_rs(encoded, centre, mode="mean", normalize=True)[:, 0]
         else:
-            y = encoded.pooled
+            y = encoded.backbone if kind == "backbone" else encoded.pooled
         parts.append(y.float().cpu())
     return _joined(parts, model.config.dim)
 

@@ -1,7 +1,12 @@
 """Embeddings that leave the notebook: chips, photos and places as GeoParquet, one shared space.
 
-Each row holds a vector of unit length in the shared space, so rows of the three files compare by
-dot product. A chip's vector is the mean of its decoded field (`query_rs(mode="mean")`).
+Column `embedding` holds a vector of unit length in the shared space, so rows of the three files
+compare by dot product. A chip's vector is the mean of its decoded field (`query_rs(mode="mean")`).
+
+With `features=True` a column `features` stands beside it: the tower's own features before its
+projection, as they are, which probes and models on top do better to read. They are of the tower's
+own width (GeoCLIP's 512 values of a place), and compare with rows of the same kind alone. The
+file's metadata name both spaces (`spaces`).
 
 Every row says which weights made it (`model`, a hash), under which licence its source is, and when
 it was taken (`captured_at`) and embedded (`embedded_on`), since rows of several files end up in one
@@ -13,6 +18,7 @@ whether the data are synthetic, and the licences of what the weights started fro
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import geopandas as gpd
@@ -32,6 +38,10 @@ from gairlib.model import GAIR, weights_hash
 from gairlib.pairs.cut import expand_views
 
 UNKNOWN = "unknown: the dataset states none"
+SPACES = {  # column -> what it holds
+    "embedding": "shared space of chips, photos and places, unit length",
+    "features": "the tower's own features before its projection, as they are",
+}
 
 
 def chip_outline(transform, crs, size_px: int) -> Polygon:
@@ -41,47 +51,69 @@ def chip_outline(transform, crs, size_px: int) -> Polygon:
 
 
 def chips(
-    model: GAIR, dataset: Dataset, *, chip_px: int, chip_m: float, device: str = "cpu"
+    model: GAIR,
+    dataset: Dataset,
+    *,
+    chip_px: int,
+    chip_m: float,
+    features: bool = False,
+    device: str = "cpu",
 ) -> gpd.GeoDataFrame:
     """Every scene, cut into chips side by side: one row a chip, footprint as geometry."""
     rows = []
+    columns = ["chip_id", "scene_id", "embedding", "captured_at", "licence", "geometry"]
+    if features:
+        columns.insert(3, "features")
     for scene in tqdm(dataset.scenes(), desc="scenes", unit="scene", mininterval=1):
         tiles = list(scenes.tiles(scene, chip_px, chip_m, chip_px))
         dn = np.stack([chip for chip, _ in tiles])
         vectors = encode.chips(model, dn, kind="shared", device=device)
+        if features:
+            own = encode.chips(model, dn, kind="backbone", device=device)
         for i, ((_, transform), vector) in enumerate(zip(tiles, vectors)):
             rows.append(
                 {
                     "chip_id": f"{scene.id}/{i}",
                     "scene_id": scene.id,
                     "embedding": vector,
+                    **({"features": own[i]} if features else {}),
                     "captured_at": scene.datetime,
                     "licence": _licence(dataset) or sentinel_notice(scene.datetime),
                     "geometry": chip_outline(transform, scene.crs, chip_px),
                 }
             )
-    columns = ["chip_id", "scene_id", "embedding", "captured_at", "licence", "geometry"]
     return gpd.GeoDataFrame(rows, columns=columns, geometry="geometry", crs="EPSG:4326")
 
 
-def photos(model: GAIR, dataset: Dataset, *, device: str = "cpu") -> gpd.GeoDataFrame:
+def photos(
+    model: GAIR, dataset: Dataset, *, features: bool = False, device: str = "cpu"
+) -> gpd.GeoDataFrame:
     """Every photo (spherical ones as their four views): one row a view, position as geometry."""
     street = expand_views(dataset.street())
-    vectors = encode.photos(model, dataset, street, device=device)
+    images = encode.read_photos(dataset, street, model.config.sv_size)
+    read = partial(encode.encode_photos, model, images, device=device)
     kept = "photo_id path site view_yaw heading captured_at split licence".split()
     keep = [c for c in kept if c in street]
-    frame = street[keep].assign(embedding=list(vectors), licence=_licences(dataset, street))
+    vectors = {"embedding": list(read())}
+    if features:
+        vectors["features"] = list(read(backbone=True))
+    frame = street[keep].assign(**vectors, licence=_licences(dataset, street))
     return gpd.GeoDataFrame(
         frame, geometry=gpd.points_from_xy(street["lon"], street["lat"]), crs="EPSG:4326"
     )
 
 
-def places(model: GAIR, street: pd.DataFrame, *, device: str = "cpu") -> gpd.GeoDataFrame:
+def places(
+    model: GAIR, street: pd.DataFrame, *, features: bool = False, device: str = "cpu"
+) -> gpd.GeoDataFrame:
     """Every photo's place by its coordinates alone."""
     lonlat = street[["lon", "lat"]].to_numpy(np.float64).reshape(-1, 2)
-    vectors = encode.locations(model, lonlat, device=device) if len(lonlat) else []
+    read = partial(encode.locations, model, lonlat, device=device)
+    vectors = {"embedding": list(read())}
+    if features:
+        vectors["features"] = list(read(backbone=True))
     keep = [c for c in ("photo_id", "captured_at", "licence") if c in street]
-    frame = street[keep].assign(embedding=list(vectors))
+    frame = street[keep].assign(**vectors)
     return gpd.GeoDataFrame(
         frame, geometry=gpd.points_from_xy(lonlat[:, 0], lonlat[:, 1]), crs="EPSG:4326"
     )
@@ -113,7 +145,8 @@ def write(
     """GeoParquet with provenance in columns and in the file's metadata under `gairlib`.
 
     The frame is one of `chips`, `photos` or `places`; BadInput if its vectors are not of unit
-    length. An interrupted write leaves the old file.
+    length. `spaces` of the metadata says of each column of vectors what it holds, and its width.
+    An interrupted write leaves the old file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,6 +172,11 @@ def write(
             "licence_of_data": sorted(set(map(str, frame["licence"]))),
             "date": day,
             "unit_length": True,
+            "spaces": {
+                column: {"space": space, "dim": len(frame[column].iloc[0]) if len(frame) else None}
+                for column, space in SPACES.items()
+                if column in frame
+            },
         }
         metadata = dict(table.schema.metadata) | {b"gairlib": json.dumps(facts).encode()}
         pq.write_table(table.replace_schema_metadata(metadata), part)

@@ -197,5 +197,6 @@ def _flat(frame: gpd.GeoDataFrame, kind: str) -> pd.DataFrame:
         "lon": geo.wrap_lon((box["minx"] + box["maxx"]) / 2),
         "lat": (box["miny"] + box["maxy"]) / 2,
     }
-    rest = frame.drop(columns=[id_column, "geometry", "embedding"])
+    vectors = [column for column in export.SPACES if column in frame]
+    rest = frame.drop(columns=[id_column, "geometry", *vectors])
     return pd.concat([pd.DataFrame(head), pd.DataFrame(rest)], axis=1)

@@ -6,22 +6,24 @@ config, field by field, and names every difference together with the field to ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from gairlib import preprocess
+from gairlib.config import GAIRConfig
 from gairlib.errors import BadInput
 from gairlib.location.fourier import EqualEarthRFF
 from gairlib.location.geoclip import GeoCLIP
 from gairlib.model import GAIR
-from gairlib.preprocess import LITE, parts
 from gairlib.weights.galileo import heads_of, load_galileo
 from gairlib.weights.location import load_geoclip
 from gairlib.weights.read import check, read, unwrap
-from gairlib.weights.timm_models import efficientnet_names
+from gairlib.weights.timm_models import efficientnet_names, photo_scale
 from gairlib.weights.vit import CROMA_BANDS, HEADS, load_croma, timm_vit_options
 
 CROMA_HEADS = {768: 16, 1024: 16}  # base and large, by width
@@ -74,7 +76,7 @@ def _croma(model: GAIR, path: Path) -> Fitted:
     c, what = model.config, f"{path}: CROMA's optical encoder"
     if c.rs_bands not in (10, CROMA_BANDS):
         raise BadInput(f"{what} does not fit the model: rs_bands is {c.rs_bands}, 10 or 12 fit.")
-    chips, _ = parts(c.preprocessing)
+    chips, _ = preprocess.parts(c.preprocessing)
     fill = 0.0 if chips == "gairlib" else 0.5  # a band's mean in the model's scale
     encoder = load_croma(path, bands=c.rs_bands, fill=fill, heads=1)  # heads are not in tensors
     width = encoder.embed.out_features
@@ -122,18 +124,38 @@ def _galileo(model: GAIR, path: Path) -> Fitted:
 _RS = {"vit": _croma, "galileo": _galileo}
 
 
+def check_photo_scale(config: GAIRConfig, path: Path, source: str) -> None:
+    """BadInput where an sv tower's weights are known to take photos in another scale than the
+    config's; source: as the weights were named."""
+    known = photo_scale(config.sv_model, config.sv_options, path, source)
+    if known is None or _near(known[1:], preprocess.photo_scale(config.preprocessing)):
+        return
+    chips, _ = preprocess.parts(config.preprocessing)
+    names = [chips, *(f"{chips}+{photos}" for photos in preprocess.PHOTOS)]
+    fits = next((n for n in names if _near(known[1:], preprocess.photo_scale(n))), None)
+    mean, std = (f"{' '.join(f'{v / 255:.3f}' for v in scale)}" for scale in known[1:])
+    if fits is None:
+        remedy = 'none of ours does; name other weights, or "" to start from scratch'
+    else:
+        how = "(x - 127) / 128 is near enough: " if fits.endswith("+efficientnet-lite") else ""
+        remedy = f"{how}set model.changes.preprocessing to {fits!r}"
+    raise BadInput(
+        f"{path}: weights of {known[0]} take photos of 0..1 less a mean of {mean}, over a standard "
+        f"deviation of {std}, and preprocessing {config.preprocessing!r} does not give them so; "
+        f"{remedy}. (A config.json beside the file, as timm's hub has it, says otherwise.)"
+    )
+
+
+def _near(one: Sequence[np.ndarray], two: Sequence[np.ndarray]) -> bool:
+    """Whether two (mean, standard deviation) [3] of 0..255 are the same to a hundredth of 0..1."""
+    return all(np.abs(a - b).max() < 2.55 for a, b in zip(one, two))
+
+
 def _sv(model: GAIR, path: Path) -> Fitted:
     """A timm model's weights without its classifier; a ViT's sizes are compared by name first."""
     tower, c = model.sv.tower, model.config
     content, source = read(path)
     content = efficientnet_names(content, tower)
-    chips, photos = parts(c.preprocessing)
-    if c.sv_model.startswith("tf_efficientnet_lite") and photos != LITE:
-        raise BadInput(
-            f"{source}: weights of {c.sv_model} take photos as (x - 127) / 128, and preprocessing "
-            f"{c.preprocessing!r} does not give them so; set model.changes.preprocessing to "
-            f"{f'{chips}+{LITE}'!r}"
-        )
     classifier = tower.pretrained_cfg.get("classifier") or ()
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     what = f"a timm model's weights for sv_model {c.sv_model!r} with sv_options {c.sv_options}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from timm.data import resolve_data_config
@@ -39,8 +41,9 @@ def load_timm(weights: str | Path) -> TimmTower:
 
     Source: huggingface/pytorch-image-models (code under Apache 2.0; each model's weights have a
     licence of their own, on its hub page). weights: a file, model.safetensors beside the
-    config.json of timm's hub, or one that bears the model's name (resnet50.a1_in1k.safetensors,
-    tf_efficientnet_lite0.pth). Or "timm:resnet50.a1_in1k", which downloads: nothing else does.
+    config.json of timm's hub, or one that bears the model's name (resnet50.a1_in1k.safetensors;
+    tf_efficientnet_lite0.pth of the asset efficientnet-lite0, in its own names). Or
+    "timm:resnet50.a1_in1k", which downloads: nothing else does.
     Every tensor but the classifier's must be there.
     """
     if str(weights).startswith(DOWNLOAD):
@@ -50,6 +53,7 @@ def load_timm(weights: str | Path) -> TimmTower:
     content, source = read(path)
     name, about = _named(path)
     model = timm.create_model(name, pretrained=False, num_classes=0)
+    content = efficientnet_names(content, model)
     state = content.get("state_dict", content.get("model", content))
     heads = model.pretrained_cfg.get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
@@ -88,8 +92,34 @@ def _counts(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
 
-def _named(path: Path) -> tuple[str, dict]:
-    """The model of a file, and what its config.json says of the inputs."""
+def photo_scale(
+    sv_model: str, options: Mapping[str, Any], path: Path, source: str = ""
+) -> tuple[str, np.ndarray, np.ndarray] | None:
+    """Whose weights a file for that tower holds, and the mean and standard deviation [3] that they
+    take photos of 0..255 by; None where nothing says so.
+
+    What says so, first to last: the config.json beside the file; the file's name; the hub's id in
+    `source`; sv_model, unless `options` make it another network than timm's. A name without the
+    tag of its weights says so where all that timm has for it were trained in one scale.
+    """
+    architecture = sv_model.split(".")[0]
+    named, about = _about(path)
+    if named == architecture and {"mean", "std"} <= about.keys():
+        return named, 255 * np.array(about["mean"]), 255 * np.array(about["std"])
+    hub = re.match(r"hub:[^/]+/([^/@]+)", source)
+    for name in (named, hub[1] if hub else "", "" if options else sv_model):
+        if name.split(".")[0] != architecture:
+            continue
+        known = timm.list_pretrained(f"{architecture}.*")
+        configs = [timm.get_pretrained_cfg(k) for k in known if name in (architecture, k)]
+        if len(scales := {(c.mean, c.std) for c in configs}) == 1:
+            mean, std = scales.pop()
+            return name, 255 * np.array(mean), 255 * np.array(std)
+    return None
+
+
+def _about(path: Path) -> tuple[str, dict]:
+    """What may be the name of a file's model, and what its config.json says of the inputs."""
     config = path.with_name("config.json")
     if config.is_file():
         about = json.loads(config.read_text(encoding="utf-8"))
@@ -98,9 +128,14 @@ def _named(path: Path) -> tuple[str, dict]:
             return about["architecture"], {
                 k: tuple(inputs[k]) for k in ("input_size", "mean", "std") if k in inputs
             }
-    name = path.name.removesuffix(path.suffix)
+    return path.name.removesuffix(path.suffix), {}
+
+
+def _named(path: Path) -> tuple[str, dict]:
+    """The model of a file, and what its config.json says of the inputs."""
+    name, about = _about(path)
     if timm.is_model(name.split(".")[0]):
-        return name, {}
+        return name, about
     raise BadInput(
         f"{path}: no model of timm's is called {name!r}, and no config.json beside it names one in "
         "`architecture`; give the file the model's name, as in resnet50.a1_in1k.safetensors"

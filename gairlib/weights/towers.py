@@ -19,8 +19,10 @@ tower as it is, and says so, unless the weights are `required`; a file that is n
 or that does not fit, is an error in any case. Only tensors are read (`weights_only`), never code.
 
 The input scale is not in the weights: CROMA's is that of the "published" preprocessing, Galileo's
-"galileo", GeoCLIP's is degrees, a timm model's is in its data config. `sv_norm_eps` and the
-activation leave no trace in the tensors either; timm's own are what its weights were trained with
+"galileo", GeoCLIP's is degrees. A timm model's is in its data config, which the file's config.json,
+its name, the hub's id or sv_model tells (`timm_models.photo_scale`): a preprocessing that scales
+photos otherwise is refused, with the one that would be right. `sv_norm_eps` and the activation
+leave no trace in the tensors either; timm's own are what its weights were trained with
 (`sv_norm_eps: null`).
 """
 
@@ -39,7 +41,7 @@ from gairlib.errors import BadInput, Missing
 from gairlib.files import sha256
 from gairlib.model import GAIR, WEIGHTS
 from gairlib.origins import Origin, of
-from gairlib.weights.fitting import FIT, Fitted
+from gairlib.weights.fitting import FIT, Fitted, check_photo_scale
 
 TOWERS = {"rs": "RS encoder", "sv": "SV encoder", "location": "location encoder"}
 HUB = re.compile(r"hub:([\w.-]+/[\w.-]+)(?:/([^@]+))?(?:@(\S+))?")
@@ -98,6 +100,8 @@ def initialise(
             if isinstance(weights, Weights):
                 try:
                     fitted[name] = FIT[name](model, weights.path)
+                    if name == "sv":
+                        check_photo_scale(model.config, weights.path, weights.origin.source)
                 except BadInput as error:
                     raise BadInput(f"towers.{name}.start: {error}") from None
     own = model.state_dict()  # shares memory with the model

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import timm
 import torch
 
 from gairlib.errors import BadInput
@@ -102,3 +103,36 @@ def refuses(load, state, name):
     surprise = name.rsplit(".", 1)[0] + ".surprise"
     with pytest.raises(BadInput, match=f"{surprise} is unknown"):
         load({**state, surprise: torch.zeros(2)})
+
+
+def lite_file(folder):
+    """tf_efficientnet_lite0 with random weights in the layout of EfficientNet-PyTorch."""
+    torch.manual_seed(4)
+    theirs = timm.create_model("tf_efficientnet_lite0").eval()
+    names, flat = {}, [block for stage in theirs.blocks for block in stage]
+    at = {id(block): f"_blocks.{i}" for i, block in enumerate(flat)}
+    for stage, blocks in enumerate(theirs.blocks):
+        for k, block in enumerate(blocks):
+            old, new = f"blocks.{stage}.{k}", at[id(block)]
+            first = not hasattr(block, "conv_pwl")
+            for theirs_, ours in zip(
+                ("conv_dw", "bn1", "conv_pw", "bn2")
+                if first
+                else ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"),
+                ("_depthwise_conv", "_bn1", "_project_conv", "_bn2")
+                if first
+                else ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2"),
+            ):
+                names[f"{old}.{theirs_}"] = f"{new}.{ours}"
+    names |= {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1"}
+    names["classifier"] = "_fc"
+    state = {
+        f"{names[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": torch.rand_like(v.float()) * 0.1
+        if v.is_floating_point()
+        else v
+        for k, v in theirs.state_dict().items()
+    }
+    torch.save(state, folder / "lite0.pth")
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), state.values())))
+    theirs.reset_classifier(0)
+    return folder / "lite0.pth", theirs

@@ -123,6 +123,15 @@ def test_photos_in_the_scale_of_efficientnet_lite():
             preprocess.get(name)
 
 
+@pytest.mark.parametrize("name", preprocess.names())
+def test_the_scale_that_is_stated_is_the_one_that_photos_get(name):
+    mean, std = preprocess.photo_scale(name)
+    pixels = torch.tensor([0.0, 100.0, 255.0]).reshape(1, 1, 1, 3).expand(1, 3, 3, 3)
+    want = (pixels - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    found = preprocess.get(name).sv(pixels.to(torch.uint8), 3)
+    torch.testing.assert_close(found, want.float(), rtol=1e-5, atol=1e-5)
+
+
 def test_unknown_name():
     with pytest.raises(BadInput, match="gairlib, galileo, published"):
         preprocess.get("croma")

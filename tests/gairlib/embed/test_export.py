@@ -14,7 +14,7 @@ from gairlib import GAIR, origins, preprocess
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
 from gairlib.data.scene import sentinel_notice
-from gairlib.embed import encode, export
+from gairlib.embed import encode, export, nearest
 from gairlib.errors import BadInput
 from gairlib.model import model_hash, weights_hash
 from gairlib.pairs.cut import expand_views
@@ -71,6 +71,41 @@ def test_every_row_and_file_says_where_it_comes_from(embedded):
         assert set(frame["embedded_on"]) == {about["date"]}
         assert set(frame["licence"]) == {"synthetic data"} == set(about["licence_of_data"])
     assert "captured_at" in gpd.read_parquet(folder / "chips.parquet")
+
+
+def test_own_features_stand_beside_the_shared_space_and_are_named(embedded, tmp_path):
+    """Of each tower what its probe reads, and the shared space unmoved by their presence."""
+    model, dataset, folder = embedded
+    street = dataset.street()
+    with torch.inference_mode():
+        first = next(scenes.tiles(dataset.scene("quito"), 32, 320.0))[0].astype(np.float32)
+        prep = preprocess.get("gairlib")
+        chip = model.encode_rs(prep.rs(torch.from_numpy(first)[None], 32)).backbone[0]
+        picture = encode.read_photos(dataset, street.iloc[[3]], 64)
+        photo = model.sv_backbone(prep.sv(picture, 64))[0]
+        place = model.location_backbone(street[["lon", "lat"]].iloc[[3]].to_numpy())[0]
+    for kind, key, row, own, frame in (
+        ("chips", "chip_id", "quito/0", chip, export.chips(model, dataset, features=True, **CHIP)),
+        ("photos", "photo_id", street["photo_id"][3], photo, None),
+        ("places", "photo_id", street["photo_id"][3], place, None),
+    ):
+        if frame is None:
+            source = dataset if kind == "photos" else street
+            frame = getattr(export, kind)(model, source, features=True)
+        path = tmp_path / f"{kind}.parquet"
+        about = dict(checkpoint=folder / "model", dataset=dataset, preprocessing="gairlib")
+        export.write(frame, path, **about)
+        found, plain = gpd.read_parquet(path), gpd.read_parquet(folder / f"{kind}.parquet")
+        np.testing.assert_array_equal(vectors(found), vectors(plain))
+        features = found.set_index(key)["features"]
+        np.testing.assert_allclose(features[row], own.numpy(), atol=1e-4)
+        spaces = export.about(path)["spaces"]
+        assert spaces["features"] == {"space": export.SPACES["features"], "dim": len(own)}
+        assert spaces["embedding"] == {"space": export.SPACES["embedding"], "dim": 16}
+        assert "features" not in plain
+        shared = export.about(folder / f"{kind}.parquet")["spaces"]
+        assert list(shared) == ["embedding"] and len(own) != 16 or kind == "chips"
+    assert "features" not in nearest.Index.load(tmp_path / "chips.parquet").table
 
 
 def test_model_hash_is_that_of_its_file(embedded):

@@ -5,6 +5,7 @@ import json
 import pytest
 import timm
 import torch
+from builders.small_weights import lite_file
 from safetensors.torch import save_file
 
 from gairlib.errors import BadInput, Missing
@@ -73,3 +74,13 @@ def test_it_downloads_only_where_asked_and_says_what_to_do_without_a_network(mon
         load_timm("timm:test_resnet.r160_in1k")
     with pytest.raises(BadInput, match="no model 'dinov9'"):
         load_timm("timm:dinov9")
+
+
+def test_efficientnet_pytorchs_names_are_read_as_the_tower_reads_them(tmp_path):
+    """The asset's file by the same function, the features those of timm's own names."""
+    path, theirs = lite_file(tmp_path)
+    named = path.rename(tmp_path / "tf_efficientnet_lite0.pth")
+    found = load_timm(named)
+    x = torch.randint(0, 256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(found(x), theirs((x - 127.5) / 127.5), rtol=1e-4, atol=1e-5)

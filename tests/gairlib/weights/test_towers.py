@@ -1,13 +1,15 @@
 """Towers that start from published weights: files, a stand-in hub on this machine, and refusals."""
 
 import hashlib
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 import timm
 import torch
-from builders.small_weights import chips, croma_shapes, photos, random_state
+from builders.small_weights import chips, croma_shapes, lite_file, photos, random_state
 from safetensors.torch import save_file
 
 from gairlib import GAIR, GAIRConfig, weights
@@ -15,6 +17,8 @@ from gairlib.assets import Asset
 from gairlib.embed import encode as embed
 from gairlib.errors import BadInput, Missing
 from gairlib.origins import Origin
+from gairlib.weights.fitting import check_photo_scale
+from gairlib.weights.timm_models import photo_scale
 from gairlib.weights.towers import initialise
 
 COMMIT = "c" * 40
@@ -194,39 +198,6 @@ def test_a_tower_that_is_no_vit(tmp_path):
 # ---- EfficientNet-Lite0, whose file has other names and whose photos another scale
 
 
-def lite_file(folder):
-    """tf_efficientnet_lite0 with random weights in the layout of EfficientNet-PyTorch."""
-    torch.manual_seed(4)
-    theirs = timm.create_model("tf_efficientnet_lite0").eval()
-    names, flat = {}, [block for stage in theirs.blocks for block in stage]
-    at = {id(block): f"_blocks.{i}" for i, block in enumerate(flat)}
-    for stage, blocks in enumerate(theirs.blocks):
-        for k, block in enumerate(blocks):
-            old, new = f"blocks.{stage}.{k}", at[id(block)]
-            first = not hasattr(block, "conv_pwl")
-            for theirs_, ours in zip(
-                ("conv_dw", "bn1", "conv_pw", "bn2")
-                if first
-                else ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"),
-                ("_depthwise_conv", "_bn1", "_project_conv", "_bn2")
-                if first
-                else ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2"),
-            ):
-                names[f"{old}.{theirs_}"] = f"{new}.{ours}"
-    names |= {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1"}
-    names["classifier"] = "_fc"
-    state = {
-        f"{names[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": torch.rand_like(v.float()) * 0.1
-        if v.is_floating_point()
-        else v
-        for k, v in theirs.state_dict().items()
-    }
-    torch.save(state, folder / "lite0.pth")
-    theirs.load_state_dict(dict(zip(theirs.state_dict(), state.values())))
-    theirs.reset_classifier(0)
-    return folder / "lite0.pth", theirs
-
-
 LITE0 = {"sv_model": "tf_efficientnet_lite0", "sv_options": {}}
 
 
@@ -249,6 +220,52 @@ def test_photos_in_another_scale_than_the_weights_are_refused(tmp_path, scale):
     with pytest.raises(BadInput, match=rf"\(x - 127\) / 128.*'{scale}\+efficientnet-lite'"):
         initialise(refused, {"sv": str(path)})
     assert not kept(before, refused, "-")
+
+
+def test_the_weights_scale_is_said_by_their_file_the_hubs_id_or_the_model(tmp_path):
+    """timm's own data configs, in that order; what nothing says is not refused."""
+    half = ([127.5] * 3, [127.5] * 3)
+    imagenet = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+    vit, plain = "vit_base_patch16_224", tmp_path / "model.safetensors"
+    for model_, options, path, source, name, scale in (
+        (vit, {}, plain, "hub:timm/vit_base_patch16_224.dino@main", f"{vit}.dino", imagenet),
+        (vit, {}, tmp_path / f"{vit}.augreg_in1k.pth", "", f"{vit}.augreg_in1k", half),
+        (f"{vit}.dino", {}, plain, "", f"{vit}.dino", imagenet),
+        ("tf_efficientnet_lite0", {}, plain, "", "tf_efficientnet_lite0", half),
+    ):
+        found = photo_scale(model_, options, path, source)
+        assert found[0] == name
+        for got, want in zip(found[1:], scale):
+            np.testing.assert_allclose(got, want)
+    assert photo_scale(vit, {}, plain) is None  # whose weights were trained in both scales
+    assert photo_scale("tf_efficientnet_lite0", {"stem_size": 8}, plain) is None  # another network
+    assert photo_scale(vit, {}, tmp_path / "resnet50.a1_in1k.pth") is None
+    about = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5]}
+    config = {"architecture": vit, "pretrained_cfg": about}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = photo_scale(vit, {}, plain, "hub:timm/vit_base_patch16_224.dino")
+    np.testing.assert_allclose(found[1], [25.5, 51.0, 76.5])
+
+
+@pytest.mark.parametrize(
+    "source, preprocessing, remedy",
+    [
+        ("hub:timm/vit_base_patch16_224.dino", "published", r"'published\+imagenet'"),
+        ("hub:timm/vit_base_patch16_224.dino", "gairlib+clip", "'gairlib'"),
+        ("hub:timm/vit_base_patch16_224.augreg_in1k", "galileo", r"127.*galileo\+eff.*-lite"),
+        ("hub:timm/vit_base_patch16_224.dino", "gairlib", None),
+        ("hub:timm/vit_base_patch16_224.dino", "published+imagenet", None),
+        ("hub:someone/own", "published", None),
+    ],
+)
+def test_another_scale_is_refused_with_the_right_one(tmp_path, source, preprocessing, remedy):
+    config = GAIRConfig(sv_model="vit_base_patch16_224", preprocessing=preprocessing)
+    path = tmp_path / "model.safetensors"
+    if remedy is None:
+        check_photo_scale(config, path, source)
+        return
+    with pytest.raises(BadInput, match=remedy):
+        check_photo_scale(config, path, source)
 
 
 # ---- assets
