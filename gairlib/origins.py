@@ -22,6 +22,7 @@ _SATCLIP = ("MIT", "Klemmer et al.: SatCLIP. AAAI 2025, arXiv 2311.17179")
 _GALILEO = ("MIT", "Tseng et al.: Galileo. ICML 2025, arXiv 2502.09356")
 PUBLISHED = {  # how an id of a hub begins: licence and citation
     "zpl99/": ("CC BY-NC", GAIR_PAPER),
+    "pingl/gair": ("CC BY-NC", GAIR_PAPER),  # where zpl99/GAIR says that its weights are
     "antofuller/croma": _CROMA,
     "mvrl/geoclip": _GEOCLIP,
     "vicentevivan/geo-clip": _GEOCLIP,

@@ -59,6 +59,7 @@ def run(values: dict) -> dict:
     ranks, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     rank = int(os.environ.get("RANK", 0))
     section = values["pretrain"] | {"devices": local, "nodes": ranks // local}
+    section.pop("fallback", None)  # this command is for training
     options, engine = prepare.settings(section)
     paths = values.get("paths", {})
     dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))

@@ -1,7 +1,7 @@
 """From params.yaml to what pretraining needs: options, the model with its first weights, batches.
 
-A handful of pairs cannot train a model. With fewer than `min_pairs` training pairs the weights in
-`init` (for runs on a user's own data: the sample's checkpoint) are taken as they are, and the
+A handful of pairs cannot train a model. With fewer than `min_pairs` training pairs weights are
+taken as they are, those in `init` or else what `fallback` says (gairlib.train.fallback), and the
 provenance written beside the weights says so in a sentence that the report repeats.
 """
 
@@ -17,20 +17,22 @@ import torch
 from gairlib import origins
 from gairlib.config import GAIRConfig
 from gairlib.data.dataset import Dataset
-from gairlib.errors import BadInput, Missing
+from gairlib.errors import BadInput
 from gairlib.files import sha256
 from gairlib.model import GAIR
 from gairlib.origins import Origin
 from gairlib.pairs.store import Pairs
-from gairlib.train import towers
+from gairlib.train import fallback, towers
 from gairlib.train.batches import PairBatches
 from gairlib.train.engine import Engine
 from gairlib.train.loop import SPEED
 from gairlib.train.options import PretrainOptions
 from gairlib.train.towers import Tower, Tuning
-from gairlib.weights.towers import initialise
+from gairlib.weights import whole
+from gairlib.weights.towers import TOWERS, initialise
 
-INITIAL_WEIGHTS = ("init", "towers", "min_pairs")  # keys: what a run starts from
+# keys: what a run starts from
+INITIAL_WEIGHTS = ("init", "towers", "min_pairs", "fallback", "accept_licence")
 MOVED = {"init_towers": 'towers: {rs: {start: "..."}, sv: {start: "..."}, ...}'}  # and what for
 _OPTIONS = tuple(f.name for f in fields(PretrainOptions))
 _ENGINE = tuple(f.name for f in fields(Engine))
@@ -43,7 +45,8 @@ class Plan:
     """`train`: whether there is anything to train; `init`: weights to start from, "" for none;
     `towers`: where each tower's weights are from, see gairlib.weights.towers; `tuning`: those that
     are not trained like everything else, see gairlib.train.towers; `origins`: whose weights they
-    are, see gairlib.origins."""
+    are, see gairlib.origins; `aligned`: whether the towers share a space, `untrained`: those that
+    have no weights at all, see gairlib.train.fallback."""
 
     train: bool
     init: str
@@ -52,12 +55,29 @@ class Plan:
     towers: dict = field(default_factory=dict)
     tuning: dict[str, Tuning] = field(default_factory=dict)
     origins: tuple[Origin, ...] = ()
+    aligned: bool = True
+    untrained: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """Where the weights are from, in a few words."""
+        if self.train:
+            return "trained here"
+        if len(self.untrained) == len(TOWERS):
+            return "none at hand"
+        return "taken as they are" if self.aligned else "others' towers, taken as they are"
 
 
 def make_plan(
-    pairs: Pairs, *, init: str, min_pairs: int, asked: Mapping[str, Tower] | None = None
+    pairs: Pairs,
+    *,
+    init: str,
+    min_pairs: int,
+    asked: Mapping[str, Tower] | None = None,
+    falls_back: bool = False,
 ) -> Plan:
-    """Decides before any time is spent; Missing or BadInput where nothing can be done."""
+    """Decides before any time is spent; Missing or BadInput where nothing can be done. falls_back:
+    whether there are other weights than those in `init` for a run that cannot train."""
     named = [name for name, tower in (asked or {}).items() if tower.start]
     if init and named:
         raise BadInput(
@@ -72,15 +92,12 @@ def make_plan(
             )
     rows = pairs.manifest
     n = rows.loc[rows["split"] == "train", "photo_id"].nunique() if len(rows) else 0
-    if init and not (Path(init) / "model.safetensors").is_file():
-        raise Missing(
-            f"{init}: no model.safetensors there; `init` takes a folder that "
-            "`save_pretrained` wrote (for the sample's: run `make repro` first)"
-        )
+    if init:
+        whole.find(init)
     paired = f"{n:,} photo{'' if n == 1 else 's'} with a chip in the training split"
     if n >= min_pairs:
         start = (
-            f"starting from the weights in `{init}`"
+            f"starting from {whole.words(init).rstrip(',')}"
             if init
             else "starting tower by tower"
             if named
@@ -93,9 +110,14 @@ def make_plan(
             init,
             n,
             f"{paired}, fewer than "
-            f"the {min_pairs:,} that training needs: the weights in `{init}` are taken as "
+            f"the {min_pairs:,} that training needs: {whole.words(init)} are taken as "
             "they are, nothing is trained here.",
         )
+    if falls_back:
+        few = (
+            f"{paired}, fewer than the {min_pairs:,} that training needs: nothing is trained here."
+        )
+        return Plan(False, "", n, few)
     raise BadInput(
         f"{paired} and no weights to start from: "
         f"pretrain.min_pairs asks for {min_pairs}; pair more photos, lower it, or name "
@@ -123,22 +145,32 @@ def build_model(
 ) -> tuple[GAIR, Plan]:
     """The model as training begins, and the plan.
 
-    model: `preset` and `changes` of gairlib.GAIRConfig; section: `init` (a folder of weights that
-    decides the config as well), `towers` (see gairlib.train.towers), `min_pairs` and `seed`.
-    required: a hub that does not answer is an error, so that all ranks begin alike.
+    model: `preset` and `changes` of gairlib.GAIRConfig; section: `init` (weights of a whole model,
+    see gairlib.weights.whole, that decide the config as well), `towers` (see gairlib.train.towers),
+    `min_pairs`, `seed`, and for a run that cannot train `fallback` and `accept_licence` (see
+    gairlib.train.fallback); without the key `fallback` that is BadInput. required: a hub that does
+    not answer is an error, so that all ranks begin alike.
     """
     asked = towers.read(section.get("towers"))
     plan = make_plan(
-        pairs, init=section.get("init", ""), min_pairs=section.get("min_pairs", 1), asked=asked
+        pairs,
+        init=section.get("init", ""),
+        min_pairs=section.get("min_pairs", 1),
+        asked=asked,
+        falls_back="fallback" in section,
     )
     if plan.init:
-        built = GAIR.from_pretrained(plan.init)
-        if built.origins is None:
-            built.origins = (origins.of("model", plan.init),)
+        built = whole.load(plan.init)
         plan = replace(plan, origins=built.origins)
         names = built.state_dict()
         loaded = {t: [k for k in names if k.startswith(f"{t}.")] for t in asked}
         return built, _tuned(plan, asked, loaded) if plan.train else plan
+    if not plan.train:
+        found = fallback.take(model, section, asked)
+        kept = {k: getattr(found, k) for k in ("init", "towers", "aligned", "untrained")}
+        sentence = f"{plan.sentence} {found.sentence}"
+        plan = replace(plan, sentence=sentence, origins=found.model.origins or (), **kept)
+        return found.model, plan
     torch.manual_seed(section.get("seed", 0))
     built = GAIR(GAIRConfig.preset(model.get("preset", "small"), **model.get("changes", {})))
     built.origins = ()
@@ -166,7 +198,7 @@ def initial_weights(plan: Plan) -> str:
     """What weights a run starts from, by content: a checkpoint of other ones is not resumed."""
     files = {tower: record.get("sha256") for tower, record in plan.towers.items()}
     if plan.init:
-        files["init"] = sha256(Path(plan.init) / "model.safetensors")
+        files["init"] = sha256(whole.find(plan.init))
     return json.dumps(files, sort_keys=True)
 
 
@@ -200,7 +232,7 @@ def batches(
 
 
 def keep_initial_weights(model: GAIR, out: str | Path) -> dict:
-    """Writes the weights that were loaded from `init` as this run's model; no training."""
+    """Writes the weights that were loaded as this run's model; no training."""
     out = Path(out)
     shutil.rmtree(out / "live", ignore_errors=True)
     model.save_pretrained(out / "model")
@@ -215,9 +247,8 @@ def write_records(summary: dict, plan: Plan, *, out: str | Path, metrics: str | 
     kept = {k: v for k, v in summary.items() if k not in speed}
     if plan.origins:
         kept["started_from"] = {o.part: f"{o.source} ({o.licence})" for o in plan.origins}
-    source = "trained here" if plan.train else "taken as they are"
     provenance = {
-        "source": source,
+        "source": plan.source,
         "init": plan.init,
         "towers": plan.towers,
         "steps": summary["steps"],
@@ -225,6 +256,8 @@ def write_records(summary: dict, plan: Plan, *, out: str | Path, metrics: str | 
         "licence": origins.licence(plan.origins, out),
         "origins": [asdict(origin) for origin in plan.origins],
     }
+    if not plan.aligned:
+        provenance |= {"aligned": False, "untrained": list(plan.untrained)}
     metrics.parent.mkdir(parents=True, exist_ok=True)
     metrics.write_text(json.dumps(kept, indent=1) + "\n")
     (out / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")

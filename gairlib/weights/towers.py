@@ -167,7 +167,7 @@ def _find(name: str, source: str, hub: str | None, required: bool) -> Weights | 
         raise BadInput(f"towers.{name}.start: {source!r} is not of the form {FORM}.")
     repository, file, revision = parts.groups()
     try:
-        path, commit = _fetch(repository, file or WEIGHTS, revision, hub)
+        path, commit = fetch(repository, file or WEIGHTS, revision, hub)
     except Missing as error:
         if required:
             raise Missing(f"towers.{name}.start: {error}.") from None
@@ -175,7 +175,7 @@ def _find(name: str, source: str, hub: str | None, required: bool) -> Weights | 
     return Weights(path, of(name, source), revision, commit)
 
 
-def _fetch(repository: str, file: str, revision: str | None, hub: str | None) -> tuple[Path, str]:
+def fetch(repository: str, file: str, revision: str | None, hub: str | None) -> tuple[Path, str]:
     """One file of a hub's repository, and its commit; from the client's cache where there is no
     network."""
     from huggingface_hub import errors, hf_hub_download

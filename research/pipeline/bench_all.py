@@ -28,7 +28,7 @@ from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.location.registry import names
 from research.evaluation.table import UPPER_BOUNDS
-from research.pipeline import stages
+from research.pipeline import stages, weights
 from research.pipeline.records import duration, read
 from research.tasks import answers, registry, rivals
 from research.tasks.segmentation import upper_bounds
@@ -55,7 +55,7 @@ def everything(params: dict, dataset: Dataset) -> None:
 def sample(params: dict, dataset: Dataset) -> None:
     """`everything`, and the sample's own weights instead of another training."""
     everything(params, dataset)
-    params["pretrain"]["min_pairs"] = NEVER
+    params["pretrain"] |= {"min_pairs": NEVER, "init": weights.SAMPLE}
 
 
 def prepare(
@@ -113,7 +113,8 @@ def main(argv: list[str] | None = None) -> int:
         run = prepare(options.data, options.name)
         params = yaml.safe_load((run / "params.yaml").read_text())
         print(f"{len(params['tasks'])} tasks in {run}", flush=True)
-        stages.run_dvc(stages.ROOT, "--wait-for-lock", "repro", "pretrain")
+        if weights.asks_for_the_samples(params):
+            stages.run_dvc(stages.ROOT, "--wait-for-lock", "repro", "pretrain")
         made = train_rivals(run, params)
         print(
             f"Upper bounds and rivals made for {', '.join(made) or 'no further task'}", flush=True

@@ -4,10 +4,10 @@
 
 Without a folder it is `dvc repro` for the sample, with `jobs` stages side by side. For a folder, a
 run lives in `runs/<name>/`, a DVC project of its own (without git) inside this one. It holds a
-copy of `dvc.yaml` and a `params.yaml` that differs from the sample's in four places: `root`, the
-data folder, the list of tasks that this data can run, and `pretrain.init`, the sample's
-checkpoint, which is taken as it is where there are too few pairs to train on. Nothing outside
-`runs/` is touched, so `git status` stays clean and the sample's pipeline up to date.
+copy of `dvc.yaml` and a `params.yaml` that differs from the sample's in three places: `root`, the
+data folder, and the list of tasks that this data can run. What it starts from, and what it takes
+where there are too few pairs to train on: research.pipeline.weights. Nothing outside `runs/` is
+touched, so `git status` stays clean and the sample's pipeline up to date.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import yaml
 
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
-from research.pipeline import side_by_side
+from research.pipeline import side_by_side, weights
 from research.tasks import registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,13 +85,13 @@ def prepare(
 
     params["root"] = os.path.relpath(root, run)
     params["data"]["folder"] = os.path.relpath(folder.resolve(), run.resolve())
-    params["pretrain"]["init"] = os.path.join(params["root"], "outputs/pretrain/model")
     params["tasks"] = [task.name for task in registry.default_for(dataset)]
     for section in SAMPLE_ONLY:
         params.pop(section, None)
     if change is not None:
         change(params, dataset)
     _merge(params, run / "params.local.yaml")
+    weights.name_the_samples(params)
     (run / "params.yaml").write_text(
         f"# Written by research.pipeline.stages for {folder.name}; "
         "put changes into params.local.yaml.\n" + yaml.safe_dump(params, sort_keys=False)
@@ -101,8 +101,7 @@ def prepare(
     made = [pipeline["stages"].pop(stage) for stage in SAMPLE_ONLY]
     given = chain(*((*stage["outs"], *stage.get("metrics", ())) for stage in made))
     absent = {path if isinstance(path, str) else next(iter(path)) for path in given}
-    if params["pretrain"]["init"]:  # where a run starts from belongs to what it depends on
-        pipeline["stages"]["pretrain"]["deps"].append("${pretrain.init}")
+    pipeline["stages"]["pretrain"]["deps"] += weights.dependencies(params, run)
     if not params["tasks"]:  # DVC refuses an empty matrix
         pipeline["stages"].pop("benchmark")
         absent |= {"outputs/benchmark", "metrics/benchmark"}
@@ -257,8 +256,7 @@ def _main(options: argparse.Namespace) -> int:
             locks.enter_context(waiting(name or run_name(Path(folder).expanduser())))
         shared.enter_context(waiting("the sample", ".sample"))
         run = prepare(folder, name) if folder else ROOT
-        checkpoint = yaml.safe_load((run / "params.yaml").read_text())["pretrain"]["init"]
-        if checkpoint and (run / checkpoint).resolve() == ROOT / "outputs/pretrain/model":
+        if weights.asks_for_the_samples(yaml.safe_load((run / "params.yaml").read_text())):
             run_dvc(ROOT, "--wait-for-lock", "repro", "pretrain")  # nothing to do where it has run
         if folder:
             shared.close()

@@ -105,7 +105,8 @@ def run(values: dict, pairs_folder: str, work: str | Path, keep: str | Path = ""
     dataset = Dataset(values["data"]["folder"], layouts=values["data"].get("layouts"))
     pairs = store.load(pairs_folder, store.LEARNING)
     options, engine = prepare.settings(values["pretrain"])
-    model, plan = prepare.build_model(pairs, values["model"], values["pretrain"])[:2]
+    section = {k: v for k, v in values["pretrain"].items() if k != "fallback"}  # it is to train
+    model, plan = prepare.build_model(pairs, values["model"], section)[:2]
     if not plan.train:
         raise BadInput(f"nothing to train: {plan.sentence}")
     query = validation_query(pairs, dataset, model.config.sv_size)  # before an hour is spent

@@ -31,7 +31,7 @@ from research.evaluation import geographic_bias
 from research.evaluation.fit import Fit
 from research.evaluation.location_training import Settings
 from research.evaluation.table import OURS, UPPER_BOUNDS, Table
-from research.tasks import trained
+from research.tasks import standing, trained
 from research.tasks.result import REGIONS, Result, Split
 
 # others' weights that `benchmark.weights` may name -> the encoder's name in results
@@ -43,6 +43,9 @@ PUBLISHED = {
     "galileo": "Galileo",
     "imagenet": "ImageNet",
 }
+# subject of a task -> the towers that it asks, and kinds that compare towers with each other
+ASKED = {"photo": ["sv"], "chip": ["rs"], "place": ["location"], "pair": ["rs", "sv"]}
+TOGETHER = ("retrieval", "geolocalisation")
 UPERNETS = ("narrow", "pangaea")  # keys of research.tasks.segmentation.train.UPERNETS
 UNDEFINED = "no score of these labels is a number; a constant or values without scale may be why"
 UNUSED = "benchmark.weights: not used by this task"
@@ -182,9 +185,16 @@ class Task(ABC):
     def load(self, dataset: Dataset, options: Options = DEFAULTS) -> Any:
         """Examples, labels and splits; for retrieval the pairs that ask."""
 
+    def why_not(self, dataset: Dataset, options: Options = DEFAULTS) -> str:
+        """Why the folder, or the weights, cannot run this task; "" where they can."""
+        together = self.kind in TOGETHER
+        return self.available(dataset) or standing.why_not(
+            options.checkpoint, *ASKED[self.subject], together=together
+        )
+
     def load_or_reason(self, dataset: Dataset, options: Options = DEFAULTS) -> tuple[Any, str]:
-        """What `load` gives and "", or None and why the folder cannot run this task."""
-        if why := self.available(dataset):
+        """What `load` gives and "", or None and why this task cannot run."""
+        if why := self.why_not(dataset, options):
             return None, why
         try:
             return self.load(dataset, options), ""
@@ -197,10 +207,10 @@ class Task(ABC):
 
     def run(self, dataset: Dataset, options: Options = DEFAULTS) -> Result:
         """Frozen encoders, trained heads or a search, and baselines, with intervals. A task that
-        the folder cannot run gives a result with status "skipped" and the reason."""
+        the folder or the weights cannot run gives a result with status "skipped" and the reason."""
         about = {k: getattr(self, k) for k in ("question", "claim", "subject", "kind")}
         about |= {"task": self.name, "dataset": dataset.name, "synthetic": dataset.synthetic}
-        if why := self.available(dataset):
+        if why := self.why_not(dataset, options):
             return Result(**about, status="skipped", reason=why)
         try:
             found = self.measure(dataset, options)
