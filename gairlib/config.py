@@ -46,6 +46,9 @@ class GAIRConfig:
     # Street view: any timm model
     sv_model: str = "vit_tiny_patch16_224"
     sv_options: dict[str, Any] = field(default_factory=_small_sv)  # for timm.create_model
+    sv_side: str = ""  # a second model beside it, see gairlib.sv; "" = none
+    sv_side_options: dict[str, Any] = field(default_factory=dict)
+    sv_side_alone: float = 0.5  # share of a step's photos that it sees alone, in training
     sv_size: int = 64  # pixels a side
     sv_pooler: str = "linear"  # "tanh" as published keeps every value within +-1
     sv_norm_eps: float | None = None  # None: timm's own; published 1e-12
@@ -86,6 +89,10 @@ class GAIRConfig:
             )
         if not self.decoder_hidden or min(self.decoder_hidden) < 1:
             raise BadInput("config: decoder_hidden needs at least one positive layer width.")
+        if not 0 <= self.sv_side_alone < 1:
+            raise BadInput(
+                f"config: sv_side_alone is {self.sv_side_alone}, a share in [0, 1) is needed."
+            )
         if not self.temperature > 0:
             raise BadInput(f"config: temperature is {self.temperature}, it must be above 0.")
 

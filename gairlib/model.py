@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
-from gairlib import geo, origins, preprocess
+from gairlib import geo, origins, preprocess, references
 from gairlib.config import QUERY_MODES, GAIRConfig
 from gairlib.errors import BadInput, Missing
 from gairlib.files import atomic_write, sha256
@@ -74,6 +74,9 @@ class GAIR(nn.Module):
             c.dim,
             model=c.sv_model,
             options=c.sv_options,
+            side=c.sv_side,
+            side_options=c.sv_side_options,
+            side_alone=c.sv_side_alone,
             pooler=c.sv_pooler,
             norm_eps=c.sv_norm_eps,
         )
@@ -92,6 +95,8 @@ class GAIR(nn.Module):
         self.hold_temperatures()
         # whose weights went into it: () none, None not known; see gairlib.origins
         self.origins: tuple[origins.Origin, ...] | None = None
+        # assets whose tensors a file of the weights names and does not hold, see gairlib.references
+        self.leaves_to: tuple[str, ...] = ()
 
     # ---- encode and query
 
@@ -103,11 +108,13 @@ class GAIR(nn.Module):
         photos: Float[Tensor, "n 3 s s"],
         lonlat: Float[Tensor, "k 2"],
         known: Float[Tensor, "k h"] | None = None,
+        seen: Float[Tensor, "n w"] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """All that a training step asks of the encoders, in one call that DDP and FSDP can wrap.
 
         keep: which of the B x Q positions have a photo, N of them; lonlat: K >= N coordinates;
-        known: what `location_backbone` makes of them, where that was computed before.
+        known: what `location_backbone` makes of them, and seen: what `sv.base` makes of the photos,
+        where that was computed before.
         Returns photos [N, D], the field at their positions [N, D], places [K, D] and the
         temperatures [3] of OBJECTIVES, none of them normalised.
         """
@@ -117,7 +124,8 @@ class GAIR(nn.Module):
             places = self.encode_location(lonlat)
         else:
             places = self.location.head(known.to(next(self.location.parameters()).dtype))
-        return self.encode_sv(photos), local, places, temperatures
+        own = self.sv(self._images(photos, "SV"), None if seen is None else seen.to(photos.dtype))
+        return own, local, places, temperatures
 
     def encode_rs(
         self, images: Any, normalize: bool = False, bands: Sequence[str] | None = None
@@ -230,13 +238,18 @@ class GAIR(nn.Module):
 
     # ---- save and load
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | Path, whole: bool = False) -> None:
         """Write config.json, model.safetensors and, where it is known whose weights went into
-        them, origins.json; an interrupted write leaves the old files."""
+        them, origins.json; an interrupted write leaves the old files.
+
+        Tensors of the assets in `leaves_to` (those of towers that training held) are named in the
+        file and not stored; `whole` stores them, for somebody who shall need no assets.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        tensors, metadata = references.split(_tensors(self), () if whole else self.leaves_to)
         with atomic_write(folder / WEIGHTS) as part:
-            save_file(_tensors(self), part)
+            save_file(tensors, part, metadata)
         with atomic_write(folder / CONFIG) as part:
             part.write_text(json.dumps(self.config.to_dict(), indent=1) + "\n")
         origins.write(folder, self.origins)
@@ -260,22 +273,29 @@ class GAIR(nn.Module):
                 raise Missing(f"{folder} holds no {name}; save_pretrained writes it.")
         try:
             config = GAIRConfig.from_dict(json.loads((folder / CONFIG).read_text()))
-            content = load_file(folder / WEIGHTS)
+            content, leaves_to = references.load(folder / WEIGHTS)
         except (json.JSONDecodeError, UnicodeError, RecursionError, SafetensorError) as error:
             raise BadInput(f"{folder}: config or weights cannot be read: {error}") from None
         model, path = cls(config), str(folder / WEIGHTS)
         state, beside = named(content, model.state_dict(), path)
         load_strict(model, {**state, **dict.fromkeys(beside)}, path)
         model.hold_temperatures()
-        model.origins = origins.read(folder)
+        model.origins, model.leaves_to = origins.read(folder), leaves_to
         if hub and model.origins is None:
             model.origins = (origins.of("model", f"hub:{source}"),)
         return model.eval()
 
 
+def held_tensors(model: GAIR) -> set[str]:
+    """Names in the state dict of what training held: the assets in `leaves_to` have it."""
+    return references.held(_tensors(model), model.leaves_to)
+
+
 def model_hash(model: GAIR) -> str:
     """Which weights these are, 16 hex digits: what `weights_hash` gives once they are saved."""
-    return hashlib.sha256(save(_tensors(model))).hexdigest()[:16]
+    return hashlib.sha256(save(*references.split(_tensors(model), model.leaves_to))).hexdigest()[
+        :16
+    ]
 
 
 def weights_hash(folder: str | Path) -> str:

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from gairlib import geo, preprocess
 from gairlib.data.dataset import Dataset
-from gairlib.model import GAIR
+from gairlib.model import GAIR, held_tensors
 from gairlib.pairs.photo_store import PhotoReader
 
 
@@ -28,6 +28,16 @@ def random_init(config, seed: int) -> GAIR:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return GAIR(config).eval()
+
+
+def as_started(model: GAIR, seed: int) -> GAIR:
+    """`random_init` of its architecture with what the model has held of others' weights: what a
+    training such as its own begins with."""
+    made = random_init(model.config, seed)
+    state, held = model.state_dict(), held_tensors(model)
+    made.load_state_dict({name: state[name] for name in held}, strict=False)
+    made.leaves_to = model.leaves_to
+    return made
 
 
 def _batches(n: int, batch: int, what: str):

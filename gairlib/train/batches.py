@@ -43,6 +43,7 @@ class Batch:
     heading: Tensor  # [B, Q] float64, degrees clockwise from north, nan unknown
     valid: Tensor  # [B, Q] bool
     side_m: Tensor  # [B] float64: the chip's side on the ground, metres
+    number: Tensor  # [B, Q] int64: the photo's place among those of the split
     photo_ids: list[str]  # of the valid slots, row by row
 
 
@@ -144,6 +145,10 @@ class PairBatches:
         """Photos, not counting how many chips each is in."""
         return self._count
 
+    def photos(self, numbers: Tensor) -> Tensor:
+        """Photos uint8 [n, 3, S, S] by their place in the split [n], 0 ... len(self) - 1."""
+        return self._photo_values(numbers.numpy()[:, None])[:, 0]
+
     @property
     def lonlat(self) -> Tensor:
         """Every row's coordinates, those of all ranks: float64 degrees [rows, 2]."""
@@ -215,6 +220,7 @@ class PairBatches:
             heading=torch.from_numpy(self._heading[rows]),
             valid=torch.from_numpy(valid),
             side_m=torch.from_numpy(self._side_m[chips]),
+            number=torch.from_numpy(self._photo[rows]),
             photo_ids=list(self._ids[rows[valid]]),
         )
 

@@ -95,13 +95,13 @@ class Engine:
     ):
         """(wrapped model to call, optimiser); `optimiser` makes one of the parameters it is given.
 
-        `model` itself stays usable, and holds the weights (sharded ones with "fsdp"). held: towers
-        in eval mode, whose batch norms do not look at the batch.
+        `model` itself stays usable, and holds the weights (sharded ones with "fsdp"). held: names
+        of modules in eval mode, whose batch norms do not look at the batch.
         """
         normed = [
             n
             for n, m in model.named_modules()
-            if isinstance(m, nn.modules.batchnorm._BatchNorm) and n.partition(".")[0] not in held
+            if isinstance(m, nn.modules.batchnorm._BatchNorm) and n not in held
         ]
         on_gpu = fabric.device.type == "cuda"
         if normed and (parts > 1 or (self.ranks > 1 and not on_gpu)):
@@ -111,7 +111,7 @@ class Engine:
                 "tower without (a ViT, or norm_layer: groupnorm in model.changes.sv_options)"
             )
         if normed and self.ranks > 1:
-            model.sv.tower = nn.SyncBatchNorm.convert_sync_batchnorm(model.sv.tower)
+            model.sv = nn.SyncBatchNorm.convert_sync_batchnorm(model.sv)
         if self.activation_checkpointing:
             from torch.distributed.algorithms._checkpoint import checkpoint_wrapper
 
@@ -126,11 +126,13 @@ class Engine:
 
 def _blocks(model: GAIR) -> list[nn.Module]:
     """What is recomputed or sharded as one: transformer blocks, or a residual net's stages."""
-    tower = model.sv.tower
-    stages = getattr(tower, "blocks", None)
-    if stages is None:
-        stages = [m for n, m in tower.named_children() if n.startswith(("layer", "stages"))]
-    return [*model.rs.blocks, *stages]
+    found = [*model.rs.blocks]
+    for tower in (model.sv.tower, model.sv.side):
+        stages = getattr(tower, "blocks", None)
+        if stages is None and tower is not None:
+            stages = [m for n, m in tower.named_children() if n.startswith(("layer", "stages"))]
+        found += stages or []
+    return found
 
 
 def _shard(model: nn.Module, mesh) -> nn.Module:

@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gairlib.train.held import Held
 from gairlib.train.inputs import Inputs
 from gairlib.train.objective import Embeddings, embed, terms
 from gairlib.train.options import PretrainOptions
-from gairlib.train.places import Places
 
 GOLDEN = 0x9E3779B97F4A7C15
 
@@ -37,14 +37,14 @@ def backward(
     options: PretrainOptions,
     *,
     seed: int = 0,
-    places: Places | None = None,
+    held: Held | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Add the gradients of the global batch to the model's; returns the terms and all coordinates.
 
     model: what `fabric.setup` returned for a GAIR; inputs: this rank's part of the batch; queued
     [M, 2]: earlier coordinates, the same on all ranks. The terms (detached) are of the global
     batch and the same on all ranks, and so are the coordinates [N, 2] of its photos, in rank order.
-    places: see `objective.embed`. `seed` drives what is random inside the towers (drop path): the
+    held: see `objective.embed`. `seed` drives what is random inside the towers (drop path): the
     same for both encodings.
     """
     parts = inputs.split(options.gradient_parts)
@@ -54,7 +54,7 @@ def backward(
     for i, part in enumerate(parts):
         _reseed(seed, fabric.global_rank, i)
         with torch.set_grad_enabled(keep_graph):
-            outputs.append(embed(model, part, queued if i == last else queued[:0], places))
+            outputs.append(embed(model, part, queued if i == last else queued[:0], held))
 
     sv, local, here, field = (
         torch.cat([getattr(o, k) for o in outputs]).detach()
@@ -87,7 +87,7 @@ def backward(
             output = outputs[0]
         else:
             _reseed(seed, fabric.global_rank, i)
-            output = embed(model, part, queued if i == last else queued[:0], places)
+            output = embed(model, part, queued if i == last else queued[:0], held)
         rows = slice(start, start + len(part.keep))
         chips = slice(begin, begin + len(part.chips))
         start, begin = rows.stop, chips.stop

@@ -44,6 +44,7 @@ class Inputs:
     chip: Tensor  # [N] int64: the photo's chip within this batch, 0..B-1
     field_xy: Tensor  # [B, F, 2] float64 in [-1, 1]: random points of each chip
     side_m: Tensor  # [B] float64: the chip's side on the ground, metres
+    view: Tensor  # [N] int64: twice the photo's number in the split, plus 1 where it is mirrored
     photo_ids: list[str]  # N
 
     def to(self, device: str | torch.device) -> Inputs:
@@ -80,6 +81,7 @@ class Inputs:
                 chip=self.chip[i:j] - a,
                 field_xy=self.field_xy[a:z],
                 side_m=self.side_m[a:z],
+                view=self.view[i:j],
                 photo_ids=self.photo_ids[i:j],
             )
             for a, z, i, j in zip(edges, edges[1:], starts, starts[1:])
@@ -148,6 +150,7 @@ def make(
         chip=_move(chip, device),
         field_xy=_move(draws.field * 2 - 1, device),
         side_m=_move(side_m, device),
+        view=_move(2 * batch.number.flatten()[keep] + mirror, device),
         photo_ids=list(compress(batch.photo_ids, still)),
     )
 

@@ -28,6 +28,7 @@ from gairlib.model import GAIR
 from gairlib.train import checkpoint, gradient_cache, inputs
 from gairlib.train.batches import PairBatches
 from gairlib.train.engine import Engine, StopRequest, catch_stop_signals, full
+from gairlib.train.held import keep
 from gairlib.train.objective import CoordinateQueue
 from gairlib.train.options import (
     PretrainOptions,
@@ -36,8 +37,7 @@ from gairlib.train.options import (
     limit_queue,
     set_learning_rate,
 )
-from gairlib.train.places import keep_places
-from gairlib.train.towers import Anchors, Tuning, hold, train_mode
+from gairlib.train.towers import Anchors, Tuning, held_modules, held_names, hold, train_mode
 from gairlib.train.validation import validate
 
 SUMMARY = (
@@ -86,7 +86,7 @@ def pretrain(
     engine = engine or Engine()
     folders = {"out": Path(out), "checkpoints": Path(checkpoints)}
     about = initial_weights, dict(towers or {})
-    run = _Run(model, batches, validation, options, engine, *about, **folders)
+    run = _Run(model, batches, validation, options, engine, *about, **folders, progress=progress)
     # ranks would hear of a signal at different steps; they go on from their last checkpoint
     with catch_stop_signals(engine.ranks == 1) as stop:
         run.loop(stop, progress)
@@ -108,6 +108,7 @@ class _Run:
         *,
         out: Path,
         checkpoints: Path,
+        progress: bool,
     ):
         self.model, self.options, self.towers = model, options, towers
         self.batches, self.validation = batches, validation
@@ -115,15 +116,13 @@ class _Run:
         torch.manual_seed(options.seed)
         self.fabric = engine.fabric(options.precision)
         hold(model, towers)
-        self.places = None
-        if "location" in towers and towers["location"].held:
-            self.places = keep_places(model.location, batches.lonlat, self.fabric.device)
+        self.held = keep(model, towers, batches, self.fabric.device, progress=progress)
         self.wrapped, self.optimiser = engine.setup(
             self.fabric,
             model,
             lambda m: adamw(m, options, towers),
             parts=options.gradient_parts,
-            held=[name for name, tuning in towers.items() if tuning.held],
+            held=held_modules(model, held_names(towers)),
         )
         self.anchors = Anchors(model, towers)  # before a checkpoint is loaded
         self.queue = CoordinateQueue(limit_queue(options, len(batches)), self.fabric.device)
@@ -214,7 +213,7 @@ class _Run:
             queued,
             options,
             seed=options.seed * 1_000_003 + step,
-            places=self.places,
+            held=self.held,
         )
         norm = full(
             self.fabric.clip_gradients(

@@ -21,9 +21,9 @@ from torch import Tensor
 from gairlib import losses
 from gairlib.errors import BadInput
 from gairlib.geo import check_lonlat
+from gairlib.train.held import Held
 from gairlib.train.inputs import Inputs
 from gairlib.train.options import PretrainOptions
-from gairlib.train.places import Places
 
 
 class Embeddings(NamedTuple):
@@ -37,14 +37,13 @@ class Embeddings(NamedTuple):
     field: Tensor  # [B, F, D], each chip's field at random points
 
 
-def embed(
-    model: Callable, inputs: Inputs, queued: Tensor, places: Places | None = None
-) -> Embeddings:
+def embed(model: Callable, inputs: Inputs, queued: Tensor, held: Held | None = None) -> Embeddings:
     """The embeddings of a batch and of queued coordinates [M, 2]; model: a GAIR, wrapped or not.
 
-    The field is read at the photos and at the chips' random points in one go. places: what a held
-    location encoder makes of coordinates, where it is kept.
+    The field is read at the photos and at the chips' random points in one go. held: what held
+    encoders make of coordinates and photos, where it is kept.
     """
+    held = held or Held()
     lonlat = torch.cat((inputs.lonlat, queued))
     n, (b, q), f = len(inputs.keep), inputs.xy.shape[:2], inputs.field_xy.shape[1]
     rows = torch.arange(b * (q + f), device=inputs.keep.device).reshape(b, q + f)
@@ -55,7 +54,8 @@ def embed(
         keep,
         inputs.photos,
         lonlat,
-        places(lonlat) if places else None,
+        None if held.places is None else held.places(lonlat),
+        None if held.photos is None else held.photos[inputs.view],
     )
     field = local[n:].reshape(b, f, local.shape[-1])
     return Embeddings(sv, local[:n], located[:n], located[n:], temperature, field)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from gairlib import origins
+from gairlib.assets import PREFIX
 from gairlib.config import GAIRConfig
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
@@ -29,7 +30,7 @@ from gairlib.train.loop import SPEED
 from gairlib.train.options import PretrainOptions
 from gairlib.train.towers import Tower, Tuning
 from gairlib.weights import whole
-from gairlib.weights.towers import TOWERS, initialise
+from gairlib.weights.towers import TOWERS, Start, initialise
 
 # keys: what a run starts from
 INITIAL_WEIGHTS = ("init", "towers", "min_pairs", "fallback", "accept_licence")
@@ -171,16 +172,42 @@ def build_model(
         sentence = f"{plan.sentence} {found.sentence}"
         plan = replace(plan, sentence=sentence, origins=found.model.origins or (), **kept)
         return found.model, plan
-    torch.manual_seed(section.get("seed", 0))
-    built = GAIR(GAIRConfig.preset(model.get("preset", "small"), **model.get("changes", {})))
-    built.origins = ()
+    config = GAIRConfig.preset(model.get("preset", "small"), **model.get("changes", {}))
     sources = {name: tower.start for name, tower in asked.items()}
-    if not any(sources.values()):
+    built, start = _started(config, sources, section.get("seed", 0), required)
+    if start is None:
         return built, plan
-    start = initialise(built, sources, required=required)
+    built.leaves_to = tuple(
+        sources[name].removeprefix(PREFIX)
+        for name in start.loaded
+        if asked[name].rate == 0 and sources[name].startswith(PREFIX)
+    )
     sentence = " ".join([plan.sentence, *start.sentences])
     plan = replace(plan, sentence=sentence, towers=start.provenance, origins=built.origins)
     return built, _tuned(plan, asked, start.loaded)
+
+
+def _started(
+    config: GAIRConfig, sources: Mapping[str, str], seed: int, required: bool
+) -> tuple[GAIR, Start | None]:
+    """The model with what `sources` name in it, and what was loaded; None where they name nothing.
+    Where there are no weights for a photo tower with a net beside it, the net stands alone: the
+    other one is there for its weights."""
+    torch.manual_seed(seed)
+    built = GAIR(config)
+    built.origins = ()
+    if not any(sources.values()):
+        return built, None
+    start = initialise(built, sources, required=required)
+    if not (config.sv_side and sources["sv"]) or "sv" in start.loaded:
+        return built, start
+    alone = {"sv_model": config.sv_side, "sv_options": config.sv_side_options, "sv_side": ""}
+    built, again = _started(config.replace(**alone), sources | {"sv": ""}, seed, required)
+    again = again or Start([], {}, {})
+    why = start.provenance["sv"]["reason"]
+    said = f"The SV encoder is {config.sv_side} from scratch, without {config.sv_model}: {why}."
+    towers = again.provenance | {"sv": start.provenance["sv"]}
+    return built, Start([*again.sentences[:1], said, *again.sentences[2:]], towers, again.loaded)
 
 
 def _tuned(plan: Plan, asked: Mapping[str, Tower], loaded: Mapping[str, list[str]]) -> Plan:

@@ -15,7 +15,7 @@ A tower that starts from nothing, for want of a network too, learns at the full 
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -128,12 +128,33 @@ def hold(model: GAIR, found: Mapping[str, Tuning]) -> None:
             parameter.requires_grad_(False)
 
 
+def held_names(found: Mapping[str, Tuning]) -> set[str]:
+    """Names of the tensors that are held."""
+    return {k for tuning in found.values() if tuning.held for k in tuning.loaded}
+
+
+def held_modules(model: nn.Module, held: Collection[str]) -> dict[str, nn.Module]:
+    """Modules by name of which all tensors are in `held`, and what lies in them without a tensor of
+    its own; what is new beside them is none of these."""
+    inside: dict[str, list[str]] = {}
+    for key in model.state_dict():
+        if not key.endswith("num_batches_tracked"):  # a count, which some files leave out
+            parts = plain(key).split(".")
+            for i in range(1, len(parts)):
+                inside.setdefault(".".join(parts[:i]), []).append(plain(key))
+    whole = {name for name, keys in inside.items() if set(held).issuperset(keys)}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if any(f"{plain(name)}.".startswith(f"{part}.") for part in whole)
+    }
+
+
 def train_mode(wrapped: nn.Module, model: GAIR, found: Mapping[str, Tuning]) -> None:
-    """Training mode for everything but the held towers; wrapped: what an engine made of model."""
+    """Training mode for everything but what is held; wrapped: what an engine made of model."""
     wrapped.train()
-    for name, tuning in found.items():
-        if tuning.held:
-            getattr(model, name).eval()
+    for module in held_modules(model, held_names(found)).values():
+        module.training = False
 
 
 class Anchors:

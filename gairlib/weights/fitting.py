@@ -174,7 +174,9 @@ def _sv(model: GAIR, path: Path) -> Fitted:
             ],
         )
     named = {f"tower.{k}": v for k, v in state.items()}
-    return Fitted(_checked(model, "sv", named, ("dense.",), f"{source}: {what}"), len(unused))
+    return Fitted(
+        _checked(model, "sv", named, ("dense.", "side."), f"{source}: {what}"), len(unused)
+    )
 
 
 _VIT_TENSORS = {

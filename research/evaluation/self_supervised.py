@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from gairlib import preprocess
 from gairlib.model import GAIR
+from gairlib.sv import width
 from gairlib.train import augment
 from research.evaluation.fit import batches, seeded
 
@@ -145,8 +146,8 @@ def teach_chips(
 def teach_photos(
     model: GAIR, photos: Tensor, views: int, *, seed=0, schedule=PHOTOS, device: str = "cpu"
 ) -> list[float]:
-    """The same for the photo tower, at its own features; photos: uint8 [n, 3, S, S]. Photos are
-    mirrored at random."""
+    """The same for the photo tower, at its own features, or for the net that learns beside a held
+    one; photos: uint8 [n, 3, S, S]. Photos are mirrored at random."""
     config, prep = model.config, preprocess.get(model.config.preprocessing)
 
     def images(rows: Tensor, order: torch.Generator) -> Tensor:
@@ -163,10 +164,16 @@ def teach_photos(
 
     def create() -> Projected:
         sv = GAIR(config).sv
-        return Projected(sv, lambda tower, x: tower.backbone(x), sv.width)
+        if sv.side is None:
+            return Projected(sv, lambda tower, x: tower.backbone(x), sv.width)
+        return Projected(sv.side, lambda net, x: net(x), width(sv.side))
 
     steps = steps_of(views, len(photos), schedule)
-    model.sv, losses = teach(create, images, len(photos), steps, schedule, seed, device)
+    tower, losses = teach(create, images, len(photos), steps, schedule, seed, device)
+    if model.sv.side is None:
+        model.sv = tower
+    else:
+        model.sv.side = tower
     return losses
 
 

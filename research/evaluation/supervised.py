@@ -2,7 +2,8 @@
 
 From nothing ("supervised") or from given weights ("fine-tuned"): the same tower, one linear head a
 label, one network for all labels that are known of the same photos or chips, as their stages would
-else train one each. Photos are mirrored at random; chips, which have no upright, are turned too.
+else train one each. What pretraining held of the tower is held here too, at the weights that it has
+in both. Photos are mirrored at random; chips, which have no upright, are turned too.
 
 A fifth of the training *groups* (sites, blocks) is kept aside. The learning rate falls where no
 label's error there does, and training ends where that has happened twice; each label is then
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -25,7 +27,8 @@ from torch import Tensor, nn
 from gairlib import preprocess
 from gairlib.files import atomic_write
 from gairlib.inr import interpolate
-from gairlib.model import GAIR
+from gairlib.model import GAIR, held_tensors
+from gairlib.train.towers import held_modules
 from research.evaluation import features
 from research.evaluation.fit import Fit, Target, batches, fit_network
 
@@ -132,6 +135,17 @@ class Network(nn.Module):
         self.size = config.sv_size if photos else config.rs_size
         self.sv, self.rs = (model.sv, None) if photos else (None, model.rs)
         self.head = nn.Linear(model.sv.width if photos else config.dim, outputs)
+        # what pretraining held: no gradient, and norms that do not look at the batch
+        held = held_tensors(model)
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name not in held)
+        self.asleep = held_modules(self, held)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for module in self.asleep.values():
+            module.training = False
+        return self
 
     def forward(self, x: Tensor, of: Tensor | None = None, xy: Tensor | None = None) -> Tensor:
         device = self.head.weight.device

@@ -20,6 +20,7 @@ COMPARISON_COLUMNS = (
     "task split metric unit encoder baseline difference low high better verdict clusters seeds"
 ).split()
 OURS, RANDOM = "gair", "random init"
+HELD = "held part alone"  # of a photo tower: what it started from, without the net that learnt
 SHARED, RANDOM_SHARED = f"{OURS}, shared space", f"{RANDOM}, shared space"
 # The "probe" of networks trained end to end on a task's labels, from nothing or from our weights:
 # bounds for frozen features, and no competitors of theirs

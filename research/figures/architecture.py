@@ -41,7 +41,7 @@ def draw(
         ],
         "sv": [
             f"Street photo\nN photos, RGB\n{c.sv_size} × {c.sv_size} px",
-            f"SV encoder (timm)\n{c.sv_model}\n{millions(parameters['sv'])}",
+            f"SV encoder (timm)\n{_photo_models(c)}\n{millions(parameters['sv'])}",
             f"Pooling, projection\n{_pooler(c)}",
             f"photo\n[N, {d}]",
         ],
@@ -106,6 +106,10 @@ def _field(c: GAIRConfig, parameters: Mapping[str, int]) -> str:
         f"Continuous field (NILI)\n3 × 3 tokens and offset\n{decoder} decoder\n"
         f"{millions(parameters['field'])}"
     )
+
+
+def _photo_models(config: GAIRConfig) -> str:
+    return config.sv_model + (f"\nbeside it {config.sv_side}" if config.sv_side else "")
 
 
 def _pooler(c: GAIRConfig) -> str:

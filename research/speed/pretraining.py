@@ -106,6 +106,7 @@ def draw(seed: int, config: GAIRConfig, chips: int, photos: int) -> Batch:
         .reshape(chips, photos, 3, config.sv_size, config.sv_size),
         heading=heading,
         side_m=torch.full((chips,), 640.0, dtype=torch.float64),
+        number=torch.arange(chips * photos).reshape(chips, photos),
         photo_ids=ids,
     )
 

@@ -3,10 +3,10 @@
 `make bench-all` makes them (`research.tasks.rivals`), one file a task in metrics/rivals/. The
 benchmark's own stage reads what belongs to its examples, and scores it as it scores the others: the
 same rows, sites and draws, so that differences are paired. A fold is known by its rows and all
-their labels, an encoder by the weights that it began with: those drawn from a seed for the judged
-architecture, or the judged ones. Where any of them is another, nothing is shown. Pixels do not
-count: another machine may render them a digital number off. Guesses are of the first probe seed,
-and numbers have four digits.
+their labels, an encoder by the weights that it began with: those with which a training of the
+judged model's kind begins, or the judged ones. Where any of them is another, nothing is shown.
+Pixels do not count: another machine may render them a digital number off. Guesses are of the first
+probe seed, and numbers have four digits.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ def folds(
 
 def load(data: TaskData, model: GAIR, folder: Path = FOLDER) -> list[Kept]:
     """The encoders whose guesses are there for every fold of a task's examples, and that began with
-    this model's weights, or with those of seed 0 in its architecture."""
+    this model's weights, or as a training of its kind begins with seed 0."""
     path = folder / f"{data.name}.json"
     if not path.is_file():
         return []
@@ -76,7 +76,7 @@ def load(data: TaskData, model: GAIR, folder: Path = FOLDER) -> list[Kept]:
         held_out: {key(data, train, test) for _, _, train, test in folds(data, held_out)}
         for held_out in (False, True)
     }
-    starts = {model_hash(model), model_hash(encode.random_init(model.config, 0))}
+    starts = {model_hash(model), model_hash(encode.as_started(model, 0))}
     found = []
     for name, about in json.loads(path.read_text(encoding="utf-8")).items():
         if about["start"] in starts and asked[about["held_out"]] <= about["guesses"].keys():

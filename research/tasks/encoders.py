@@ -2,9 +2,10 @@
 
 A tower is probed at its own features, before they are projected into the shared space, and in the
 shared space beside. "random init" is the same architecture untrained, another initialisation for
-each probe seed. For location, k nearest neighbours and inverse distance weighting use the training
-rows directly, and a ridge on the bare coordinates shows what a straight line through the globe is
-worth.
+each probe seed. Where a photo tower holds others' weights and a net learnt beside them, the held
+features stand alone, too: what it started from. For location, k nearest neighbours and inverse
+distance weighting use the training rows directly, and a ridge on the bare coordinates shows what a
+straight line through the globe is worth.
 
 Rivals that `make bench-all` has taught without labels, on the same images as ours, answer by what
 it has kept (`research.tasks.answers`).
@@ -27,11 +28,20 @@ from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.model import GAIR
 from gairlib.regress import LocationRegressor
+from gairlib.sv import width
 from gairlib.weights.location import load_geoclip
 from research.evaluation import features, neighbours, probes, supervised
 from research.evaluation.fit import ended
 from research.evaluation.supervised import Trained
-from research.evaluation.table import END_TO_END, OURS, RANDOM, RANDOM_SHARED, SHARED, SUPERVISED
+from research.evaluation.table import (
+    END_TO_END,
+    HELD,
+    OURS,
+    RANDOM,
+    RANDOM_SHARED,
+    SHARED,
+    SUPERVISED,
+)
 from research.tasks import answers, trained
 from research.tasks.data import Places, Scheme, TaskData
 from research.tasks.others import published
@@ -123,6 +133,9 @@ def compared(
     found = [linear(OURS, data, ours, prep), linear(RANDOM, data, untrained, prep)]
     if not options.baselines:
         return [*found, _constant(data)], images
+    if data.modality == "sv" and model.sv.side is not None:
+        base = ours[:, : model.sv.width - width(model.sv.side)]
+        found.append(linear(HELD, data, base, prep))
     if data.modality != "location":
         shared = [features.in_shared_space(data, one, images, device) for one in blank]
         ours = features.in_shared_space(data, model, images, device)
@@ -242,7 +255,7 @@ def end_to_end(name: str, data: TaskData, images: Tensor | None, options: Option
     trained: dict[str, list[Trained]] = {}
 
     def predict(train, test, scheme, seed):
-        start = encode.random_init(model.config, seed) if name == SUPERVISED else model
+        start = encode.as_started(model, seed) if name == SUPERVISED else model
         taught, asked = data.inputs_of(train), data.inputs_of(test)
         groups = data.of_inputs(scheme.groups)
         found = supervised.kept(

@@ -126,7 +126,7 @@ def bounded(name: str, data: TaskData, dataset: Dataset, options: Options) -> Ke
         for scheme, seed, train, test in answers.folds(data, encoder.held_out)
     }
     model, how = options.model, dict(trained=encoder.trained, held_out=encoder.held_out)
-    start = model if name == FINE_TUNED else encode.random_init(model.config, 0)
+    start = model if name == FINE_TUNED else encode.as_started(model, 0)
     row = encoder.probe, encoder.normalisation, encoder.note
     return Kept(name, *row, guesses, model_hash(start), **how)
 
@@ -137,8 +137,7 @@ def taught(dataset: Dataset, options: Options, views: Views, models: Path = MODE
     chips, photos = images(dataset, options)
     if min(len(chips), len(photos)) < 2:  # nothing to tell an image from
         return None
-    config, device = options.model.config, options.device
-    model = encode.random_init(config, 0)
+    device, model = options.device, encode.as_started(options.model, 0)
     kind = f"{views} {self_supervised.CHIPS} {self_supervised.PHOTOS}"
     name = features.key(model, [chips, photos], device, kind, self_supervised.__name__)
     if not (models / name).is_dir():
@@ -170,7 +169,7 @@ def probed(data: TaskData, dataset: Dataset, model: GAIR, device: str, note: str
         answers.key(data, train, test): encoder.predict(train, test, scheme, seed)
         for scheme, seed, train, test in answers.folds(data)
     }
-    start = model_hash(encode.random_init(model.config, 0))
+    start = model_hash(encode.as_started(model, 0))
     return Kept(NAME, encoder.probe, encoder.normalisation, note, guesses, start)
 
 

@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from gairlib import GAIR, GAIRConfig
 from gairlib.train import gradient_cache
 from gairlib.train.engine import Engine, full
+from gairlib.train.held import Held, keep_places
 from gairlib.train.inputs import Inputs
 from gairlib.train.options import PretrainOptions
-from gairlib.train.places import keep_places
 from gairlib.train.towers import Anchors, Tuning, hold, train_mode
 
 CHIPS, SLOTS = 8, 3
@@ -98,6 +98,7 @@ def batch() -> tuple[Inputs, torch.Tensor]:
         chip=chip,
         field_xy=torch.rand(CHIPS, 4, 2, generator=g, dtype=torch.float64) * 2 - 1,
         side_m=torch.linspace(100, 900, CHIPS, dtype=torch.float64),
+        view=2 * torch.arange(len(keep)),
         photo_ids=[f"p{i}" for i in range(len(keep))],
     ), queued
 
@@ -125,7 +126,9 @@ def step(
         with torch.no_grad():
             for parameter in bare.rs.parameters():
                 parameter.add_(0.02)  # away from where it started
-    terms, lonlat = gradient_cache.backward(fabric, wrapped, mine, queued, options, places=places)
+    terms, lonlat = gradient_cache.backward(
+        fabric, wrapped, mine, queued, options, held=Held(places)
+    )
     anchors.pull()
     assert torch.equal(lonlat, inputs.lonlat), "every rank knows all coordinates, in order"
     gradients = {n: full(p.grad) for n, p in zip(names, bare.parameters()) if p.grad is not None}

@@ -56,3 +56,32 @@ def test_refusals():
         SVEncoder(24, model="no_such_model")
     with pytest.raises(BadInput, match="colour"):
         SVEncoder(24, options={"colour": "red"})
+
+
+SIDE = {"side": "resnet10t", "side_options": {"channels": [8, 8, 8, 8], "stem_type": ""}}
+
+
+def test_a_net_beside_the_tower_joins_its_features():
+    encoder = SVEncoder(24, options=SMALL, **SIDE, side_alone=0.25).eval()
+    images = torch.randn(3, 3, 64, 64)
+    own, beside = encoder.base(images), encoder.side(images)
+    both = torch.cat((0.75 * own, beside), 1)
+    assert encoder.width == both.shape[1]
+    torch.testing.assert_close(encoder.backbone(images), both)
+    torch.testing.assert_close(encoder(images), encoder.dense(both))
+    other = torch.randn_like(own)  # what is known is not computed
+    assert torch.equal(encoder.backbone(images, other)[:, : own.shape[1]], 0.75 * other)
+    with pytest.raises(BadInput, match="sv_side 'no_such_model'"):
+        SVEncoder(24, options=SMALL, side="no_such_model")
+    with pytest.raises(BadInput, match="sv_side_alone is 1"):
+        GAIRConfig(sv_side_alone=1)
+
+
+def test_in_training_the_net_beside_stands_alone_for_some_photos():
+    encoder = SVEncoder(24, options=SMALL, **SIDE, side_alone=0.3).train()
+    torch.manual_seed(0)
+    known = torch.ones(1000, encoder.width - 8)
+    with torch.no_grad():
+        found = encoder.backbone(torch.randn(1000, 3, 8, 8), known)[:, : known.shape[1]]
+    alone = (found == 0).all(1)
+    assert 0.25 < alone.float().mean() < 0.35 and (found[~alone] == 1).all()

@@ -135,5 +135,6 @@ def raw_batch(sizes: Sizes, chips: int) -> Batch:
         valid=torch.ones(chips, q, dtype=torch.bool),
         heading=torch.full((chips, q), torch.nan, dtype=torch.float64),
         side_m=torch.full((chips,), 960.0, dtype=torch.float64),
+        number=torch.arange(chips * q).reshape(chips, q),
         photo_ids=[f"p{i}" for i in range(chips * q)],
     )

@@ -46,6 +46,7 @@ def random_inputs(
         chip=numbers // photos,
         field_xy=torch.rand(chips, points, 2, dtype=torch.float64, **options) * 2 - 1,
         side_m=torch.full((chips,), 960.0, dtype=torch.float64, device=device),
+        view=2 * numbers,
         photo_ids=[f"p{i}" for i in range(n)],
     )
 

@@ -43,6 +43,7 @@ def batch_of(seed=0, px=PX, size=SIZE) -> Batch:
         heading=heading,
         valid=valid,
         side_m=torch.rand(B, **exact) * 1000,
+        number=torch.arange(B * Q).reshape(B, Q),
         photo_ids=[f"p{slot}" for slot in valid.flatten().nonzero().flatten().tolist()],
     )
 

@@ -13,7 +13,7 @@ from gairlib.errors import BadInput
 from gairlib.origins import Origin
 from gairlib.train import prepare
 from gairlib.train.options import adamw, learning_rate, parameter_groups, set_learning_rate
-from gairlib.train.towers import Tower, Tuning, hold, read, train_mode
+from gairlib.train.towers import Tower, Tuning, held_modules, held_names, hold, read, train_mode
 
 MODEL = {"preset": "small", "changes": CONFIG.to_dict()}
 
@@ -99,6 +99,22 @@ def test_locked_image_tuning_is_one_line(pairs, vit, tmp_path):
     assert not {id(p) for g in groups for p in g["params"]} & {
         id(p) for n, p in built.named_parameters() if n in loaded
     }
+
+
+def test_what_learns_beside_a_held_tower_is_not_held(pairs, vit):
+    side = {"sv_side": "resnet10t", "sv_side_options": {"channels": [8] * 4, "stem_type": ""}}
+    model = {"preset": "small", "changes": CONFIG.to_dict() | side}
+    built, plan = prepare.build_model(pairs, model, section(sv={"start": vit, "rate": 0}))
+    assert any(name.startswith("sv.side.") for name in plan.towers["sv"]["new"])
+    hold(built, plan.tuning)
+    assert all(p.requires_grad for p in [*built.sv.side.parameters(), *built.sv.dense.parameters()])
+    train_mode(built, built, plan.tuning)
+    awake = {name for name, module in built.named_modules() if module.training}
+    assert {"sv", "sv.side", "sv.side.bn1", "sv.dense", "rs", ""} <= awake
+    assert not any(name.startswith("sv.tower") for name in awake)
+    modules = held_modules(built, held_names(plan.tuning))
+    assert set(modules) == {n for n, _ in built.named_modules() if f"{n}.".startswith("sv.tower.")}
+    assert not held_modules(built, set())
 
 
 def test_a_rate_of_its_own_and_an_anchor_instead_of_decay(pairs, vit):

@@ -86,3 +86,16 @@ def test_a_tower_learns_to_tell_its_images_apart(kind):
     assert teach(again, images, 16 * 2 * 5, seed=3, schedule=schedule) == teach(
         encode.random_init(SMALL, 2), images, 16 * 2 * 5, seed=3, schedule=schedule
     )  # of the seed alone
+
+
+def test_beside_a_held_tower_the_net_alone_is_taught():
+    config = SMALL.replace(
+        sv_side="resnet10t", sv_side_options={"channels": [8] * 4, "stem_type": ""}
+    )
+    model, before = encode.random_init(config, 0), encode.random_init(config, 0).state_dict()
+    photos = torch.randint(
+        256, (9, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+    self_supervised.teach_photos(model, photos, 200, seed=3)
+    moved = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    assert "sv.side.conv1.weight" in moved and all(k.startswith("sv.side.") for k in moved)

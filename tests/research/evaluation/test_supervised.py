@@ -187,3 +187,20 @@ def test_what_a_network_answers_is_kept_for_the_same_question_only(tmp_path, mon
         path.write_text(path.read_text()[:50])  # cut short: computed anew
     ask()
     assert len(computed) == 6
+
+
+def test_what_pretraining_held_is_held_here_too(monkeypatch):
+    side = {"sv_side": "resnet10t", "sv_side_options": {"channels": [8] * 4, "stem_type": ""}}
+    model = encode.random_init(SMALL.replace(**side), 0)
+    held = {name for name in model.state_dict() if name.startswith("sv.tower.")}
+    monkeypatch.setattr(supervised, "held_tensors", lambda model: held)
+    photos, value, sites = coloured(40)
+    network = supervised.Network(model, photos, 1).train()
+    learns = {name for name, p in network.named_parameters() if p.requires_grad}
+    assert learns and not learns & held and network.sv.side.training
+    assert not any(m.training for m in network.sv.tower.modules())
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    short = replace(FAST, steps=4, every=2)
+    train(model, photos, {"n": value}, np.arange(30), np.arange(9), sites, seed=0, schedule=short)
+    moved = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    assert "sv.side.conv1.weight" in moved and not moved & held
