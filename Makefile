@@ -61,6 +61,7 @@ data: checkout
 pull: checkout
 	$(BIN)/dvc pull -q --allow-missing
 	$(BIN)/dvc repro -q sites
+	$(BIN)/python -m research.pipeline.assets
 	$(BIN)/python -m research.pipeline.pixels
 
 repro: data
