@@ -2,10 +2,10 @@
 
     python -m research.pipeline.assets [--params params.yaml] [--out outputs/assets.txt]
 
-"asset:NAME" anywhere in `pretrain.towers` names one (`gairlib.assets`). The file lists each with
-version and hash, or that it is not there: where the index does not answer, one sentence says so,
-and what would start from it starts from scratch. A file that is another one than the lock's is an
-error.
+"asset:NAME" anywhere in `pretrain.towers` or `benchmark.weights` names one (`gairlib.assets`). The
+file lists each with version and hash, or that it is not there: where the index does not answer, one
+sentence says so, and what would start from it starts from scratch. A file that is another one than
+the lock's is an error.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from gairlib import assets
 from gairlib.errors import BadInput, Missing
 from gairlib.files import atomic_write
 
-NONE = "No asset is named in pretrain.towers.\n"
+NONE = "No asset is named.\n"
 
 
 def named(value) -> list[str]:
     """Assets that a section of parameters names, in its order, each once."""
-    if isinstance(value, dict):
-        found = [name for part in value.values() for name in named(part)]
-        return list(dict.fromkeys(found))
+    if isinstance(value, dict | list):
+        parts = value.values() if isinstance(value, dict) else value
+        return list(dict.fromkeys(name for part in parts for name in named(part)))
     if isinstance(value, str) and value.startswith(assets.PREFIX):
         return [value.removeprefix(assets.PREFIX)]
     return []
@@ -55,8 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", default="outputs/assets.txt", type=Path)
     options = parser.parse_args(argv)
     try:
-        towers = yaml.safe_load(options.params.read_text(encoding="utf-8"))["pretrain"]["towers"]
-        text = record(named(towers))
+        params = yaml.safe_load(options.params.read_text(encoding="utf-8"))
+        text = record(named([params["pretrain"]["towers"], params["benchmark"]["weights"]]))
     except BadInput as error:
         print(error, file=sys.stderr)
         return 1

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 
+from gairlib import assets
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing, Skipped
 from gairlib.model import GAIR
@@ -62,7 +63,8 @@ class Options:
     trained_seeds assignments of folds. upper_bounds: which networks are trained end to end on the
     labels of photos and chips (`research.evaluation.table.UPPER_BOUNDS`). upernet: the head of
     segmentation, "narrow" or "pangaea" (its channels and schedule, for a GPU). weights: others'
-    published weights, project -> file; for imagenet also "timm:NAME", which downloads. baselines:
+    published weights, project -> file or "asset:NAME" (`gairlib.assets`; one that is not there is
+    left out, and a note says so); for imagenet also "timm:NAME", which downloads. baselines:
     whether the model is compared with more than the same model untrained and who guesses blindly; a
     study of several trainings needs no more.
 
@@ -83,6 +85,8 @@ class Options:
     upernet: str = UPERNETS[0]
     weights: Mapping[str, str] = field(default_factory=dict)
     baselines: bool = True
+    from_assets: frozenset[str] = field(default=frozenset(), init=False)  # keys of `weights` ...
+    lacking: tuple[str, ...] = field(default=(), init=False)  # ... that are not there, and why
 
     def __post_init__(self) -> None:
         if self.seeds < 1 or self.bootstrap < 1:
@@ -93,13 +97,16 @@ class Options:
             raise BadInput(
                 f"benchmark.block_degrees={list(self.block_degrees)}: sizes that divide 180"
             )
-        for key, path in self.weights.items():
+        for key, path in dict(self.weights).items():
             if key not in PUBLISHED:
                 raise BadInput(
                     f"benchmark.weights: {key!r} is unknown; there are {', '.join(PUBLISHED)}"
                 )
             if key == "imagenet" and str(path).startswith(DOWNLOAD):
                 continue  # asked for by name
+            if str(path).startswith(assets.PREFIX):
+                self._take(key, str(path).removeprefix(assets.PREFIX))
+                continue
             if not path or not Path(path).is_file():
                 raise Missing(
                     f"benchmark.weights.{key}: there is no file {path!r}; name a weights "
@@ -115,6 +122,18 @@ class Options:
             raise BadInput(
                 f"benchmark.upernet: {self.upernet!r} is unknown; there are {', '.join(UPERNETS)}"
             )
+
+    def _take(self, key: str, name: str) -> None:
+        """Puts an asset's file, or why it is not there, in its place."""
+        known = {k: v for k, v in self.weights.items() if k != key}
+        lacking = self.lacking
+        try:
+            known[key] = str(assets.find(name).path)
+        except Missing as why:
+            lacking = (*lacking, f"{PUBLISHED[key]}, left out: {why}")
+        object.__setattr__(self, "weights", known)
+        object.__setattr__(self, "lacking", lacking)
+        object.__setattr__(self, "from_assets", self.from_assets | {key})
 
     @cached_property
     def model(self) -> GAIR:
@@ -226,8 +245,10 @@ class Task(ABC):
         headline = found.judged[0][1]
         gaps = trained.against_neighbours(table, draws)
         notes = [*found.notes, *trained.sentences(gaps, found.judged)]
-        if options.weights and not _shown(table) & {PUBLISHED[key] for key in options.weights}:
+        named = {PUBLISHED[key] for key in set(options.weights) - options.from_assets}
+        if named and not _shown(table) & named:
             notes.append(UNUSED)
+        notes += options.lacking
         notes += geographic_bias.sentences(found.regions, headline)
         about |= {"synthetic": table.synthetic, "kind": found.kind or self.kind}
         return Result(

@@ -12,7 +12,7 @@ from research.pipeline import assets
 
 @pytest.fixture
 def stage(tmp_path, monkeypatch):
-    """Runs the stage on `pretrain.towers`; gives its exit code and its file."""
+    """Runs the stage on `pretrain.towers` and `benchmark.weights`; gives its exit code and file."""
     asked = []
 
     def find(name, fetch=False):
@@ -25,10 +25,9 @@ def stage(tmp_path, monkeypatch):
             raise Missing("asset stones: uv could not fetch it")
         raise BadInput(f"asset {name!r} is not one of geoclip")
 
-    def run(towers):
-        (tmp_path / "params.yaml").write_text(
-            yaml.safe_dump({"pretrain": {"towers": towers}}, sort_keys=False)
-        )
+    def run(towers, weights=None):
+        params = {"pretrain": {"towers": towers}, "benchmark": {"weights": weights or {}}}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
         out = tmp_path / "outputs/assets.txt"
         code = assets.main(["--params", str(tmp_path / "params.yaml"), "--out", str(out)])
         return code, out.read_text() if out.exists() else None
@@ -38,9 +37,13 @@ def stage(tmp_path, monkeypatch):
     return run
 
 
-def test_nothing_is_fetched_by_default(stage):
+def test_the_sample_names_its_assets():
     params = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())
-    assert stage(params["pretrain"]["towers"]) == (0, assets.NONE)
+    found = assets.named([params["pretrain"]["towers"], params["benchmark"]["weights"]])
+    assert found == ["efficientnet-lite0", "geoclip"]
+
+
+def test_nothing_is_fetched_that_is_not_named(stage):
     assert stage({"sv": {"start": "hub:timm/vit", "rate": 0}, "rs": "scratch"})[1] == assets.NONE
     assert stage.asked == []
 
@@ -48,7 +51,8 @@ def test_nothing_is_fetched_by_default(stage):
 def test_what_is_named_is_fetched_once_and_listed(stage):
     towers = {"location": {"start": "asset:geoclip", "rate": 0}, "sv": "asset:geoclip"}
     assert stage(towers) == (0, f"geoclip 1.3.0 {'5' * 64}\n")
-    assert stage.asked == [("geoclip", True)]
+    assert stage({}, {"geoclip": "asset:geoclip", "croma": "croma.pt"})[1].startswith("geoclip ")
+    assert stage.asked == [("geoclip", True)] * 2
 
 
 def test_without_a_network_one_sentence_and_the_run_goes_on(stage, capsys):

@@ -1,5 +1,7 @@
 """What is compared on a probing task: published weights, and neighbours as rivals."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from gairlib.rs.galileo import Galileo
 from research.evaluation import features
 from research.evaluation.neighbours import NEAREST
 from research.evaluation.table import OURS, RANDOM, RANDOM_SHARED, SHARED
-from research.tasks import encoders, others
+from research.tasks import encoders, others, task
 from research.tasks.data import Places, TaskData, random_folds
 from research.tasks.probing import guesses
 from research.tasks.street import Street
@@ -100,6 +102,20 @@ def test_weights_that_are_not_there_are_named(tmp_path):
         Options(weights={"geoclip": str(tmp_path / "absent.pt")})
     with pytest.raises(BadInput, match="'dinov9'"):
         Options(weights={"dinov9": "x"})
+
+
+def test_an_asset_is_found_by_name_and_one_that_is_not_there_is_left_out(tmp_path, monkeypatch):
+    def find(name, fetch=False):
+        assert not fetch
+        if name != "geoclip":
+            raise Missing(f"asset {name}: not there")
+        return SimpleNamespace(path=tmp_path / "w.pth")
+
+    monkeypatch.setattr(task.assets, "find", find)
+    options = Options(weights={"geoclip": "asset:geoclip", "imagenet": "asset:stones"})
+    assert options.weights == {"geoclip": str(tmp_path / "w.pth")}
+    assert options.from_assets == {"geoclip", "imagenet"}
+    assert options.lacking == ("ImageNet, left out: asset stones: not there",)
 
 
 def test_photos_and_chips_have_their_neighbours_labels_as_a_rival(tiny, tmp_path):
