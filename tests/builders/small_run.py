@@ -27,6 +27,7 @@ SMALL = {
     },
     "pretrain": {
         "init": "",
+        "towers": {},
         "min_pairs": 5,
         "steps": 4,
         "chips_per_batch": 4,
@@ -34,7 +35,7 @@ SMALL = {
         "validate_every": 2,
         "checkpoint_every": 2,
     },
-    "benchmark": {"seeds": 2, "bootstrap": 50},
+    "benchmark": {"seeds": 2, "bootstrap": 50, "weights": {}},
     "tasks": ["sv-green_view", "location-warmth-warmth", "retrieval"],
 }
 

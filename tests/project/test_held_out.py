@@ -42,6 +42,7 @@ JUDGES, JUDGES_PACKAGE = "research/tasks/", "research.tasks"  # benchmarks
 # who runs whole benchmarks (a task takes its `Options`)
 RUNS_BENCHMARKS = {
     "notebooks/60-benchmark-one-task.ipynb": "the stage of each task",
+    "notebooks/67-probe-a-real-scene.ipynb": "a real scene, on which nothing is chosen",
     "research/pipeline/bench_all.py": "trains what the benchmarks of segmentation read",
     "research/studies/block_sizes.py": "loads tables of places",
     "research/studies/seeds_run.py": "judges finished models; nothing is chosen by it",
