@@ -129,13 +129,14 @@ def _tower_by_tower(
 ) -> Found:
     sources = {name: tower.start for name, tower in asked.items()}
     # without NILI's decoder, which nothing has trained, the field is the tokens themselves
-    changes = dict(model.get("changes", {})) | {"query_mode": "bilinear"}
+    # and a net beside the photo tower would be untrained
+    changes = dict(model.get("changes", {})) | {"query_mode": "bilinear", "sv_side": ""}
     for name, (asset, fields) in OPEN.items():
-        if not sources[name]:
+        if sources[name] in ("", asset):
             sources[name] = asset
             changes |= fields
     config = GAIRConfig.preset(model.get("preset", "small"), **changes)
-    if not asked["sv"].start:
+    if sources["sv"] == OPEN["sv"][0]:
         config = config.replace(preprocessing=f"{parts(config.preprocessing)[0]}+{LITE}")
     torch.manual_seed(section.get("seed", 0))
     built = GAIR(config).eval()

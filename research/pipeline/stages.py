@@ -90,7 +90,10 @@ def prepare(
         params.pop(section, None)
     if change is not None:
         change(params, dataset)
+    default = params["pretrain"]["towers"]
     _merge(params, run / "params.local.yaml")
+    if params["pretrain"]["init"] and params["pretrain"]["towers"] == default:
+        params["pretrain"]["towers"] = {}  # a whole model is named, and no tower but the default's
     weights.name_the_samples(params)
     (run / "params.yaml").write_text(
         f"# Written by research.pipeline.stages for {folder.name}; "
