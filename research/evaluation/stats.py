@@ -64,6 +64,7 @@ class Scale:
 PLAIN = Scale(float, float, lambda v: 1.0)  # differences, margins
 SHARE = Scale(logit, expit, lambda v: 1 / (v * (1 - v)), 0, 1)
 POSITIVE = Scale(np.log, np.exp, lambda v: 1 / v, 0)  # errors, ranks
+CORRELATION = Scale(np.arctanh, np.tanh, lambda v: 1 / (1 - v**2), -1, 1)  # Fisher's
 EXPLAINED = Scale(lambda v: -np.log1p(-v), lambda y: -np.expm1(-y), lambda v: 1 / (1 - v), most=1)
 
 
@@ -143,6 +144,26 @@ def r2(target, prediction, codes) -> Score:
         return 1.0 - error / np.where(spread > 1e-12 * np.maximum(ss, 1e-300), spread, np.nan)
 
     return Score(score, EXPLAINED)
+
+
+def correlation(target, prediction, codes) -> Score:
+    """Pearson's correlation of two columns [n] of the rows that are drawn; NaN where one of them
+    does not vary."""
+    x, y = (np.asarray(v, float) - np.mean(v) for v in (target, prediction))
+    totals = _sums(np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], 1), np.asarray(codes))
+
+    def score(weights):
+        n, sx, sy, xx, yy, xy = (weights @ totals).T
+        spread = (xx - sx**2 / n) * (yy - sy**2 / n)
+        varied = spread > 1e-24 * np.maximum(xx * yy, 1e-300)
+        return (xy - sx * sy / n) / np.sqrt(np.where(varied, spread, np.nan))
+
+    return Score(score, CORRELATION)
+
+
+def average(scores: Sequence[Score]) -> Score:
+    """Mean of several metrics on the same draws."""
+    return Score(lambda weights: np.mean([s(weights) for s in scores], 0), scores[0].scale)
 
 
 def rmse(target, prediction, codes) -> Score:

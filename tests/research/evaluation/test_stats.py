@@ -170,3 +170,17 @@ def test_no_interval_where_every_draw_has_the_same_value():
     assert none.value == 0 and np.isnan(none.low) and np.isnan(none.high)
     one = stats.cluster_bootstrap([stats.mean(np.arange(40) == 7, codes)], 10, draws=200)
     assert one.low == 0 < one.high
+
+
+def test_correlation_equals_numpys_on_the_rows_that_are_drawn():
+    """Of repeated rows, and NaN where a column does not vary; `average` is the mean of several."""
+    rng = np.random.default_rng(0)
+    x, y, codes = rng.normal(size=12) + 100, rng.normal(size=12), np.repeat(np.arange(4), 3)
+    weights = np.array([[1, 1, 1, 1], [2, 0, 1, 3], [0, 1, 1, 0]], float)
+    found = stats.correlation(x, y, codes)(weights)
+    for row, value in zip(weights.astype(int), found):
+        drawn = np.repeat(np.arange(12), row[codes])
+        np.testing.assert_allclose(value, np.corrcoef(x[drawn], y[drawn])[0, 1])
+    assert np.isnan(stats.correlation(x, np.ones(12), codes)(weights)).all()
+    other = stats.correlation(x, -y, codes)
+    assert not stats.average([stats.correlation(x, y, codes), other])(weights).any()
