@@ -68,7 +68,7 @@ def of_tower(tower: nn.Module, prepare: Callable, images: Tensor) -> dict[str, B
         x = prepare(part)
         pooled.append(tower(x))
         maps = tower.forward_intermediates(x, intermediates_only=True)
-        depths.append([torch.cat([m.mean((2, 3)), m.std((2, 3))], 1) for m in maps])
+        depths.append([torch.cat([m.mean((2, 3)), m.std((2, 3), correction=0)], 1) for m in maps])
     return {
         "pooled": [torch.cat(pooled).numpy()],
         "depths": [torch.cat(stage).numpy() for stage in zip(*depths)],
