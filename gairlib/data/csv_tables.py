@@ -32,6 +32,7 @@ GAPS = ["", "nan", "NaN", "null", "NULL"]
 GROUPED = r"^\s*-?\d{1,3}(?:\.\d{3})+(?:,\d+)?\s*$"
 GROUPING = r"^\s*-?[\d.]*\d,\d+\s*$|^\s*-?\d{1,3}(?:\.\d{3}){2,}\s*$"
 POINTING = r"^\s*-?(?:\d*\.(?:\d{1,2}|\d{4,})|(?:0|\d{4,})\.\d*)(?:[eE][+-]?\d+)?\s*$"
+BY_COMMAS = r"^\s*-?\d{1,3}(?:,\d{3})+(?:\.\d*)?\s*$"  # 1,234.5: commas group thousands
 REASON = "\0reason"  # column that carries the reasons through Arrow; no table has such a name
 BLANK = re.compile(rb"\n(?:[ \t]*\r?\n)+|\A(?:[ \t]*\r?\n)+")
 
@@ -285,9 +286,23 @@ def _longest(values: pa.ChunkedArray) -> int:
     return max(abs(ends["min"] or 0), abs(ends["max"] or 0))
 
 
+def as_kind(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Text as another kind; numbers also with commas between thousands. ArrowInvalid where some is
+    not of that kind."""
+    try:
+        return pc.cast(values, kind)
+    except pa.ArrowInvalid:
+        if not pa.types.is_floating(kind):
+            raise
+        grouped = pc.fill_null(pc.match_substring_regex(values, BY_COMMAS), False)
+        if not pc.any(grouped).as_py():
+            raise
+        return pc.cast(pc.if_else(grouped, pc.replace_substring(values, ",", ""), values), kind)
+
+
 def _fits(values: pa.ChunkedArray, kind: pa.DataType) -> bool:
     try:
-        pc.cast(values, kind)
+        as_kind(values, kind)
     except pa.ArrowInvalid:
         return False
     return True

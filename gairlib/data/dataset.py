@@ -21,7 +21,7 @@
                             placepulse/ and locbench/ (research.tasks.published)
     dataset.json            optional: name, synthetic, ...
 
-Any part may be absent. What cannot be used is skipped row by row and listed in `rejected` with its
+Names of parts may stand in any case (Scenes/, STREET.CSV). Any part may be absent. What cannot be used is skipped row by row and listed in `rejected` with its
 kind, item and reason; only a photo table whose header is wrong raises, since no row of it can be
 read, and a dataset.json that is none; `tolerant` lists these two in `rejected` as well.
 """
@@ -169,6 +169,9 @@ class Dataset:
         except (BadInput, Missing) as problem:
             self._reject(kind, table.name, problem)
             return
+        if "scene_id" in frame:
+            frame["scene_id"], doubtful = tables.ids(frame["scene_id"])
+            reasons = tables.first_of(reasons, doubtful)
         for i, row in enumerate(frame.to_dict("records")):
             row = {k: (None if pd.isna(v) else str(v)) for k, v in row.items()}
             reason = reasons[i]
@@ -184,12 +187,17 @@ class Dataset:
         """`path`, relative to the folder, as a path; BadInput if it leads out of the folder."""
         return tables.inside(self.folder, path)
 
+    def landcover_path(self, scene_id: str) -> Path | None:
+        """The land-cover map of a scene, None where there is none."""
+        path = boundary.inside(self.folder, f"landcover/{scene_id}.tif")
+        return path if path.is_file() else None
+
     def landcover(self, scene_id: str) -> tuple[np.ndarray, dict[int, str]] | None:
         """(class values [H, W] on the scene's grid, value -> name), or None if there is none. Cells
         without a class have the raster's declared nodata value; BadInput for any other value that
         classes.csv does not list."""
-        path = self.folder / "landcover" / f"{scene_id}.tif"
-        if not path.is_file():
+        path = self.landcover_path(scene_id)
+        if path is None:
             return None
         names = self.landcover_names()
         with boundary.reading(path, "not readable as a raster"), rasterio.open(path) as source:
@@ -214,7 +222,7 @@ class Dataset:
 
     def landcover_names(self) -> dict[int, str]:
         """Value -> name of landcover/classes.csv; Missing where there is none."""
-        folder = self.folder / "landcover"
+        folder = boundary.inside(self.folder, "landcover")
         table = table_files.find(folder, "classes")
         if table is None:
             raise Missing(f"{folder / 'classes.csv'}: there is no such table")
@@ -317,7 +325,7 @@ class Dataset:
         """Folders of images in class folders, by name."""
         found = {}
         for folder in boundary.listing(self.folder).folders:
-            if folder.name in PARTS:
+            if folder.name.lower() in PARTS:
                 continue
             if photo_folders.batches(folder.name):
                 continue

@@ -45,7 +45,7 @@ def folder_table(folder: str | Path, subfolder: str = "street") -> tuple[pd.Data
     where two files differ in the suffix alone. reasons: None where the row can be used. Missing
     where there is no such folder.
     """
-    root = Path(folder) / subfolder
+    root = boundary.inside(folder, subfolder)
     if not root.is_dir():
         raise Missing(f"{root}: there is no such folder of photos")
     found = boundary.listing(root, deep=True)

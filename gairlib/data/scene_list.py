@@ -88,7 +88,7 @@ class SceneList:
             rows.append((row["scene_id"], row["path"], row, ()))
             there = boundary.inside(self.folder, row["path"])
             listed.add(Path(os.path.relpath(there, self.folder)).as_posix())
-        home, skip = self.folder / "scenes", None
+        home, skip = boundary.inside(self.folder, "scenes"), None
         if not home.is_dir():  # a folder that is nothing but scenes, or one product
             home, skip = self.folder, self.skip
         found = scene_folders.find(home, self.folder.name.removesuffix(".SAFE"), skip)

@@ -177,7 +177,9 @@ def _to_pandas(table: pa.Table, kinds: dict[str, pa.DataType], start: int) -> Pi
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
         if kind != field.type:
-            table = table.set_column(i, field.name, table[field.name].cast(kind))
+            values, text = table[field.name], pa.types.is_string(field.type)
+            values = csv_tables.as_kind(values, kind) if text else values.cast(kind)
+            table = table.set_column(i, field.name, values)
     frame = table.to_pandas(ignore_metadata=True)
     frame.index = index
     return frame, reasons

@@ -11,7 +11,7 @@ from gairlib.errors import BadInput, Missing
 def read(folder: Path) -> tuple[dict[str, pd.DataFrame], list[tuple]]:
     """(tables of tables/ by file stem, (kind, item, reason) of what is rejected: whole tables, and
     "table row")."""
-    listed = boundary.listing(folder / "tables")
+    listed = boundary.listing(boundary.inside(folder, "tables"))
     found, rejected = {}, _not_read(folder, listed)
     for path in listed.files:
         name = table_files.stem_of(path)

@@ -173,6 +173,11 @@ def log_axis(axis) -> None:
     axis.set_minor_formatter(LogFormatter())
 
 
+def kind(synthetic: bool, count: int = 1) -> str:
+    """What a text calls the data of a folder; count: how much of it there is."""
+    return ("synthetic data" if synthetic else "real data") if count else "no data"
+
+
 def counted(number: int, thing: str) -> str:
     """ "1 photo", "1,200 photos"."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -35,8 +35,8 @@ def count(dataset: Dataset) -> pd.DataFrame:
     rows.append(("street", len(street), note))
     if len(areas := dataset.areas()) or _lost(dataset, "area"):
         rows.append(("areas", len(areas), f"columns: {', '.join(areas.columns)}"))
-    covered = sum((dataset.folder / "landcover" / f"{s.id}.tif").is_file() for s in scenes)
-    maps = [p for p in boundary.listing(dataset.folder / "landcover").files if _kind(p) != "notes"]
+    covered = sum(dataset.landcover_path(s.id) is not None for s in scenes)
+    maps = [p for p in boundary.listing(boundary.inside(dataset.folder, "landcover")).files if _kind(p) != "notes"]
     others = [p.name for p in maps if p.stem not in {s.id for s in scenes}]
     note = "" if covered else "absent: landcover/<scene_id>.tif"
     if others:
@@ -109,7 +109,7 @@ def unread(dataset: Dataset) -> list[str]:
                 taken |= set(Path(path).relative_to(dataset.folder).parts[:1])
     inside, found = boundary.listing(dataset.folder), []
     for path in inside.folders + inside.files:
-        if path.name in taken or lost & {path.name, path.stem}:
+        if taken & {path.name, path.name.lower()} or lost & {path.name, path.stem}:
             continue
         if path in inside.folders:
             kinds = Counter(map(_kind, boundary.listing(path, deep=True).files))

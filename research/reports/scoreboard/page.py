@@ -40,7 +40,7 @@ def page(board: Board) -> str:
         board=board,
         claim=claim,
         losses=losses,
-        kind="synthetic" if board.run.dataset.synthetic else "real",
+        kind=board.lines and ("synthetic" if board.run.dataset.synthetic else "real"),
         columns=COLUMNS,
         statuses=STATUS,
         order=order,

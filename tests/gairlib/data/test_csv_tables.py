@@ -85,6 +85,22 @@ def test_dots_group_thousands_where_the_column_or_the_positions_show_it(
     np.testing.assert_array_equal(frame["rent"].to_numpy(float), values)
 
 
+@pytest.mark.parametrize(
+    ("values", "read_as"),
+    [
+        (['"1,234.50"', "987", '"12,345,678"'], [1234.5, 987, 12345678]),
+        (['"1,234"', '"-1,234"', ""], [1234, -1234, np.nan]),
+        (['"1,234"', '"12,34"', "5"], ["1,234", "12,34", "5"]),
+        (['"1,234"', "Paris", "5"], ["1,234", "Paris", "5"]),
+    ],
+)
+def test_commas_group_thousands_beside_decimal_points(tmp_path, values, read_as):
+    rows = "".join(f"11.5,48.137,{value}\n" for value in values)
+    frame, reasons = read(tmp_path, b"lon,lat,rent\n" + rows.encode())
+    np.testing.assert_array_equal(frame["rent"], read_as)
+    assert not reasons
+
+
 def test_a_dot_of_which_nothing_tells_what_it_is_stays_a_point_and_is_named(tmp_path):
     with pytest.warns(UserWarning, match="rent .*thousands"):
         frame, _ = read(tmp_path, b"lon;lat;rent\n11.5;48.137;1.234\n11.5;48.137;987\n")

@@ -457,3 +457,38 @@ def test_a_photo_table_that_is_a_lost_link_or_a_folder_is_named(tmp_path):
 def test_whether_data_are_synthetic_may_be_said_in_words(tmp_path, said, synthetic):
     (tmp_path / "dataset.json").write_text(f'{{"synthetic": {said}}}')
     assert Dataset(tmp_path).synthetic is synthetic
+
+
+@pytest.mark.parametrize("written", ["20230501.0", "20230501", "'20230501"])
+def test_a_scene_whose_id_went_through_a_float_keeps_its_land_cover(tmp_path, written):
+    write_scene(tmp_path / "scenes/20230501.tif", ramp(10, 32, 32))
+    write_scene(
+        tmp_path / "landcover/20230501.TIF", np.ones((1, 32, 32), np.uint8), names=None, nodata=0
+    )
+    (tmp_path / "landcover/classes.csv").write_text("value,name\n1,forest\n")
+    (tmp_path / "scenes.csv").write_text(
+        f"scene_id,path,processing_baseline\n{written},scenes/20230501.tif,03.00\n"
+        "1.23457E+15,scenes/b.tif,03.00\n"
+    )
+    dataset = Dataset(tmp_path)
+    assert [scene.id for scene in dataset.scenes()] == ["20230501"]
+    assert dataset.landcover("20230501")[1] == {1: "forest"}
+    assert "spreadsheet" in reasons(dataset)["1.23457E+15"]
+
+
+def test_parts_are_found_in_any_case(tmp_path):
+    write_scene(tmp_path / "Scenes/a.tif", ramp(10, 64, 64), baseline="03.00")
+    write_scene(tmp_path / "LandCover/a.tif", np.ones((1, 64, 64), np.uint8), names=None)
+    (tmp_path / "LandCover/Classes.csv").write_text("value,name\n1,forest\n")
+    for k in range(3):
+        write_photo(tmp_path / f"Street/walk/{k}.jpg", seed=k)
+    rows = [(k, f"street/walk/{k}.jpg", 139.7 + k / 1000, 35.6) for k in range(3)]
+    write_street(tmp_path, rows)
+    (tmp_path / "TABLES").mkdir()
+    (tmp_path / "TABLES/rents.csv").write_text("lon,lat,rent\n1,2,3\n")
+    dataset = Dataset(tmp_path)
+    assert [scene.id for scene in dataset.scenes()] == ["a"] and len(dataset.street()) == 3
+    assert dataset.landcover("a")[1] == {1: "forest"} and list(dataset.tables()) == ["rents"]
+    assert dataset.benchmarks() == {} and dataset.rejected == []
+    (tmp_path / "street.csv").unlink()  # without positions in EXIF each is one rejected photo
+    assert len(Dataset(tmp_path).street()) == 0 and Dataset(tmp_path).benchmarks() == {}
