@@ -162,6 +162,7 @@ def by_name_or_count(model: GAIR, dn: np.ndarray) -> pd.DataFrame:
         wrong[position - 1] = band
     counted = SceneEncoder(model, wrong, offset=0)(images)
     apart = torch.pdist(right).median() if len(right) > 1 else torch.tensor(torch.nan)
+    apart = torch.where(apart > 0, apart, torch.nan)  # copies of one scene are no distance apart
     return pd.DataFrame(
         {
             "by_name": ((named - right).norm(dim=1) / apart).numpy(),
@@ -182,7 +183,7 @@ def summary(rows: pd.DataFrame, readings: pd.DataFrame, ours: str) -> dict[str, 
         numbers["fall_from_random_rows_to_blocks"] = round(float(fall.median()), 4)
     for r in rows[rows["encoder"] == ours].itertuples():
         numbers[f"{r.task}_{r.metric.lower()}_{r.split}"] = round(r.value, 4)
-    if len(readings) > 1:
+    if len(readings) > 1 and readings["by_count"].notna().any():
         numbers["wrong_order_in_scene_distances"] = round(float(readings["by_count"].median()), 4)
     return numbers
 

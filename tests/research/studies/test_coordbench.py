@@ -146,3 +146,12 @@ def test_figures_show_every_task(rows, tmp_path):
     dn = np.random.default_rng(0).integers(1, 6000, (2, 10, 16, 16))
     readings = pd.DataFrame({"by_name": [0.0, 0.0], "by_count": [0.5, np.nan]})
     assert len(figures.readings(["a", "b" * 40], dn, readings).axes) == 3
+
+
+def test_copies_of_one_scene_have_no_distance_to_compare_with(model):
+    dn = np.full((2, 10, 16, 16), 1500, np.uint16)
+    found = coordbench.by_name_or_count(model, dn)
+    assert found.isna().all(axis=None)
+    assert len(figures.readings(["a", "copy"], dn, found).axes) == 3
+    rows = pd.DataFrame(columns=["encoder", "task", "metric", "split", "value"])
+    assert coordbench.summary(rows, found, "GAIR") == {"tasks": 0, "scenes": 2}
