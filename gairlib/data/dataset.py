@@ -21,9 +21,10 @@
                             placepulse/ and locbench/ (research.tasks.published)
     dataset.json            optional: name, synthetic, ...
 
-Names of parts may stand in any case (Scenes/, STREET.CSV). Any part may be absent. What cannot be used is skipped row by row and listed in `rejected` with its
-kind, item and reason; only a photo table whose header is wrong raises, since no row of it can be
-read, and a dataset.json that is none; `tolerant` lists these two in `rejected` as well.
+Names of parts may stand in any case (Scenes/, STREET.CSV). Any part may be absent. What cannot be
+used is skipped row by row and listed in `rejected` with its kind, item and reason; only a photo
+table whose header is wrong raises, since no row of it can be read, and a dataset.json that is none;
+`tolerant` lists these two in `rejected` as well.
 """
 
 import json

@@ -66,7 +66,11 @@ def find(folder: Path, name: str, skip: tuple[str, ...] | None = None) -> Found:
     odd = list(listed.odd) if skip is None else []
     odd += _doubles(listed.files) if skip is None or products else []
     for below in listed.folders:
-        if skip is None or below.name.lower() not in skip and (_holds_bands(below) or _is_answer(below)):
+        if (
+            skip is None
+            or below.name.lower() not in skip
+            and (_holds_bands(below) or _is_answer(below))
+        ):
             found = _folders(below)
             scenes += found.scenes
             odd += [

@@ -36,7 +36,11 @@ def count(dataset: Dataset) -> pd.DataFrame:
     if len(areas := dataset.areas()) or _lost(dataset, "area"):
         rows.append(("areas", len(areas), f"columns: {', '.join(areas.columns)}"))
     covered = sum(dataset.landcover_path(s.id) is not None for s in scenes)
-    maps = [p for p in boundary.listing(boundary.inside(dataset.folder, "landcover")).files if _kind(p) != "notes"]
+    maps = [
+        p
+        for p in boundary.listing(boundary.inside(dataset.folder, "landcover")).files
+        if _kind(p) != "notes"
+    ]
     others = [p.name for p in maps if p.stem not in {s.id for s in scenes}]
     note = "" if covered else "absent: landcover/<scene_id>.tif"
     if others:

@@ -24,9 +24,7 @@ TILE_PX, TILE_STRIDE, TILE_M = 64, 32, 640.0
 
 def no_maps(dataset: Dataset) -> str | None:
     """None where two scenes have a map in landcover/, else the reason why not."""
-    covered = sum(
-        dataset.landcover_path(s.id) is not None for s in dataset.scenes()
-    )
+    covered = sum(dataset.landcover_path(s.id) is not None for s in dataset.scenes())
     return None if covered >= 2 else f"landcover/ holds maps for {covered} scenes, two are needed"
 
 
