@@ -9,6 +9,7 @@ from builders import in_process, open_weights
 from builders.small_run import SMALL
 
 from gairlib.errors import Skipped
+from gairlib.train import fallback
 from research.pipeline import stages, weights
 from research.tasks import standing
 
@@ -54,7 +55,9 @@ def test_without_weights_the_report_says_so_and_with_assets_the_run_goes_on(few)
     assert weights.AT_HAND in deps
     in_process.repro(run)
     index = html.unescape((run / "reports/index.html").read_text())
-    assert "Weights: others' towers, taken as they are" in index and standing.APART in index
+    assert "Weights: others' towers, taken as they are" in index and fallback.APART in index
+    why = read(run, "outputs/benchmark/retrieval/result.json")["reason"]
+    assert why.startswith("the RS encoder is untrained")
     assert "RS encoder is untrained" in index and "MIT" in index
     embed = read(run, "metrics/embed.json")
     assert embed == {"chips": 0, "photos": embed["photos"], "places": embed["places"]}
