@@ -32,7 +32,7 @@ def split(
     for bit, are left to it; Missing where such an asset is not there."""
     kept, named = dict(tensors), {}
     for name in names:
-        theirs = {_digest(value): key for key, value in reversed(_tensors(name).items())}
+        theirs = _keys(name)
         same = {own: theirs[d] for own, v in kept.items() if (d := _digest(v)) in theirs}
         kept = {own: value for own, value in kept.items() if own not in same}
         named[name] = same
@@ -68,6 +68,12 @@ def _tensors(name: str) -> dict[str, Tensor]:
     """What the first file of an asset holds; never to be written to."""
     content = torch.load(assets.find(name).path, map_location="cpu", weights_only=True)
     return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+@lru_cache(maxsize=4)
+def _keys(name: str) -> dict[tuple, str]:
+    """Digest of an asset's tensor -> its name there, the first of equal ones."""
+    return {_digest(value): key for key, value in reversed(_tensors(name).items())}
 
 
 def _digest(tensor: Tensor) -> tuple:

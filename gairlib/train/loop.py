@@ -89,7 +89,7 @@ def pretrain(
     run = _Run(model, batches, validation, options, engine, *about, **folders, progress=progress)
     # ranks would hear of a signal at different steps; they go on from their last checkpoint
     with catch_stop_signals(engine.ranks == 1) as stop:
-        run.loop(stop, progress)
+        run.loop(stop)
     return run.finish() if finish and engine.ranks == 1 else run.leave()
 
 
@@ -112,7 +112,7 @@ class _Run:
     ):
         self.model, self.options, self.towers = model, options, towers
         self.batches, self.validation = batches, validation
-        self.out, self.checkpoints = out, checkpoints
+        self.out, self.checkpoints, self.progress = out, checkpoints, progress
         torch.manual_seed(options.seed)
         self.fabric = engine.fabric(options.precision)
         hold(model, towers)
@@ -151,7 +151,7 @@ class _Run:
 
     # ---- the loop
 
-    def loop(self, stop: StopRequest, progress: bool) -> None:
+    def loop(self, stop: StopRequest) -> None:
         """From where the run stands to its last step; a request to stop ends it between two."""
         options, began = self.options, time.monotonic()
         if self.fabric.is_global_zero:
@@ -163,7 +163,7 @@ class _Run:
             initial=self.start,
             desc="pretraining",
             unit="step",
-            disable=not (progress and self.fabric.is_global_zero),
+            disable=not (self.progress and self.fabric.is_global_zero),
             mininterval=2,
         )
         try:

@@ -133,21 +133,18 @@ def held_names(found: Mapping[str, Tuning]) -> set[str]:
     return {k for tuning in found.values() if tuning.held for k in tuning.loaded}
 
 
-def held_modules(model: nn.Module, held: Collection[str]) -> dict[str, nn.Module]:
+def held_modules(module: nn.Module, held: Collection[str], name: str = "") -> dict[str, nn.Module]:
     """Modules by name of which all tensors are in `held`, and what lies in them without a tensor of
-    its own; what is new beside them is none of these."""
-    inside: dict[str, list[str]] = {}
-    for key in model.state_dict():
-        if not key.endswith("num_batches_tracked"):  # a count, which some files leave out
-            parts = plain(key).split(".")
-            for i in range(1, len(parts)):
-                inside.setdefault(".".join(parts[:i]), []).append(plain(key))
-    whole = {name for name, keys in inside.items() if set(held).issuperset(keys)}
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if any(f"{plain(name)}.".startswith(f"{part}.") for part in whole)
-    }
+    its own; what is new beside them is none of these. name: of the module, where it is a part."""
+    keys = module.state_dict(prefix=f"{name}." if name else "")
+    # counts of batches are left out by some files
+    keys = {plain(key) for key in keys if not key.endswith("num_batches_tracked")}
+    if keys and keys <= set(held):
+        return dict(module.named_modules(prefix=name))
+    found: dict[str, nn.Module] = {}
+    for child, part in module.named_children():
+        found |= held_modules(part, held, f"{name}.{child}" if name else child)
+    return found
 
 
 def train_mode(wrapped: nn.Module, model: GAIR, found: Mapping[str, Tuning]) -> None:

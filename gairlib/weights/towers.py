@@ -162,10 +162,10 @@ def _find(name: str, source: str, hub: str | None, required: bool) -> Weights | 
         if not Path(source).is_file():
             raise Missing(f"towers.{name}.start: {source}: there is no such file; give {FORM}.")
         return Weights(Path(source), of(name, source))
-    parts = HUB.fullmatch(source)
-    if not parts:
-        raise BadInput(f"towers.{name}.start: {source!r} is not of the form {FORM}.")
-    repository, file, revision = parts.groups()
+    try:
+        repository, file, revision = hub_parts(source)
+    except BadInput as error:
+        raise BadInput(f"towers.{name}.start: {error}") from None
     try:
         path, commit = fetch(repository, file or WEIGHTS, revision, hub)
     except Missing as error:
@@ -173,6 +173,13 @@ def _find(name: str, source: str, hub: str | None, required: bool) -> Weights | 
             raise Missing(f"towers.{name}.start: {error}.") from None
         return str(error)
     return Weights(path, of(name, source), revision, commit)
+
+
+def hub_parts(source: str) -> tuple[str, str | None, str | None]:
+    """Repository, file and revision of "hub:owner/name[/file][@revision]"."""
+    if parts := HUB.fullmatch(source):
+        return parts.groups()
+    raise BadInput(f"{source!r} is not of the form hub:owner/name[/file][@revision]")
 
 
 def fetch(repository: str, file: str, revision: str | None, hub: str | None) -> tuple[Path, str]:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from gairlib import origins
-from gairlib.errors import BadInput, Missing
+from gairlib.errors import Missing
 from gairlib.model import GAIR, WEIGHTS
 from gairlib.weights.official import load_official
-from gairlib.weights.towers import HUB, fetch
+from gairlib.weights.towers import fetch, hub_parts
 
 PUBLISHED = "hub:PingL/GAIR/checkpoint.pth"  # named by the README of github zpl99/GAIR
 SAMPLE = "sample:"  # before a folder: that of the weights which the sample's run has trained
@@ -23,7 +23,7 @@ def find(source: str) -> Path:
     """The file that holds the weights of a source (FORM), fetched where it is a hub's. BadInput
     for another form, Missing where it is not there or the hub does not give it."""
     if source.startswith("hub:"):
-        repository, file, revision = _hub(source)
+        repository, file, revision = hub_parts(source)
         return fetch(repository, file or WEIGHTS, revision, None)[0]
     path = Path(source.removeprefix(SAMPLE))
     file = path / WEIGHTS if path.is_dir() or not path.suffix else path
@@ -36,7 +36,7 @@ def load(source: str) -> GAIR:
     """The model of a source (FORM), with its own config. Its `origins` are never None."""
     file = find(source)
     if source.startswith("hub:"):
-        repository, name, revision = _hub(source)
+        repository, name, revision = hub_parts(source)
         if name:
             model = load_official(file)
             model.origins = tuple(replace(o, source=source) for o in model.origins or ())
@@ -58,11 +58,3 @@ def words(source: str) -> str:
             "nothing real,"
         )
     return f"the weights in `{source}`"
-
-
-def _hub(source: str) -> tuple[str, str | None, str | None]:
-    parts = HUB.fullmatch(source)
-    if not parts:
-        raise BadInput(f"{source!r} is not of the form hub:owner/name[/file][@revision]")
-    repository, file, revision = parts.groups()
-    return repository, file, revision

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gairlib import assets
 from gairlib.errors import Missing
+from gairlib.train.fallback import ASSETS, PUBLISHED
 from gairlib.weights import whole
 from research.pipeline.records import read
 
@@ -40,7 +41,7 @@ def dependencies(params: dict, run: Path) -> list[str]:
     (run / AT_HAND).write_text("".join(f"{line}\n" for line in _at_hand(run)))
     for key in KEYS:
         named = str(params["pretrain"].get(key) or "").removeprefix(whole.SAMPLE)
-        if named and named not in ("published", "assets") and not named.startswith("hub:"):
+        if named and named not in (PUBLISHED, ASSETS) and not named.startswith("hub:"):
             found.append(named.replace("${", "\\${"))
     return found
 

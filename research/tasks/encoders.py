@@ -201,9 +201,9 @@ def _trained(data: TaskData, options: Options) -> list[Encoder]:
 def _regressor(data: TaskData, options: Options) -> list[Encoder]:
     """`gairlib.regress` on GeoCLIP's features, of numbers, where its weights are at hand; on the
     first assignment of folds."""
-    if data.kind != "regression" or "geoclip" not in options.weights:
+    if data.kind != "regression" or "geoclip" not in options.files:
         return []
-    encoder = load_geoclip(options.weights["geoclip"])
+    encoder = load_geoclip(options.files["geoclip"])
 
     def predict(train, test, scheme, seed):
         model = LocationRegressor(encoder, random_state=seed)

@@ -19,7 +19,7 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import shapely
+from rasterio.features import geometry_mask
 
 from gairlib import assets
 from gairlib.data import scenes
@@ -190,16 +190,8 @@ def pixels_in(scene: Scene, shape) -> np.ndarray:
     row."""
     if shape.is_empty:
         return np.zeros((0, 2), int)
-    west, south, east, north = shape.bounds
-    c0, r0 = (max(0, int(v)) for v in ~scene.transform @ (west, north))
-    c1, r1 = (int(np.ceil(v)) for v in ~scene.transform @ (east, south))
-    column, row = np.meshgrid(
-        np.arange(c0, min(c1, scene.width)), np.arange(r0, min(r1, scene.height))
-    )
-    t = scene.transform
-    shapely.prepare(shape)
-    inside = shapely.contains_xy(shape, t.c + t.a * (column + 0.5), t.f + t.e * (row + 0.5))
-    return np.column_stack([column[inside], row[inside]])
+    size = (scene.height, scene.width)
+    return np.argwhere(geometry_mask([shape], size, scene.transform, invert=True))[:, ::-1]
 
 
 def some(rows: np.ndarray, most: int) -> np.ndarray:

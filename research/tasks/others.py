@@ -36,7 +36,7 @@ def published(
 ) -> list[tuple[str, str, np.ndarray]]:
     """(name, preprocessing, features [n, D]) of every encoder that reads this task's inputs."""
     how, found = "" if data.modality == "location" else "published", []
-    for key, path in options.weights.items():
+    for key, path in options.files.items():
         modalities, read = READERS[key]
         if data.modality in modalities:
             found.append((PUBLISHED[key], how, read(path, data, dataset, options.device)))

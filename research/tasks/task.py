@@ -85,8 +85,6 @@ class Options:
     upernet: str = UPERNETS[0]
     weights: Mapping[str, str] = field(default_factory=dict)
     baselines: bool = True
-    from_assets: frozenset[str] = field(default=frozenset(), init=False)  # keys of `weights` ...
-    lacking: tuple[str, ...] = field(default=(), init=False)  # ... that are not there, and why
 
     def __post_init__(self) -> None:
         if self.seeds < 1 or self.bootstrap < 1:
@@ -97,21 +95,20 @@ class Options:
             raise BadInput(
                 f"benchmark.block_degrees={list(self.block_degrees)}: sizes that divide 180"
             )
-        for key, path in dict(self.weights).items():
+        for key, path in self.weights.items():
             if key not in PUBLISHED:
                 raise BadInput(
                     f"benchmark.weights: {key!r} is unknown; there are {', '.join(PUBLISHED)}"
                 )
-            if key == "imagenet" and str(path).startswith(DOWNLOAD):
-                continue  # asked for by name
-            if str(path).startswith(assets.PREFIX):
-                self._take(key, str(path).removeprefix(assets.PREFIX))
+            by_name = (assets.PREFIX, DOWNLOAD) if key == "imagenet" else (assets.PREFIX,)
+            if str(path).startswith(by_name):
                 continue
             if not path or not Path(path).is_file():
                 raise Missing(
                     f"benchmark.weights.{key}: there is no file {path!r}; name a weights "
                     "file, or leave the key out"
                 )
+        self._found  # noqa: B018  an asset of no such name is an error here
         trained.names(self.location_encoders)
         if unknown := sorted(set(self.upper_bounds) - set(UPPER_BOUNDS)):
             raise BadInput(
@@ -123,22 +120,35 @@ class Options:
                 f"benchmark.upernet: {self.upernet!r} is unknown; there are {', '.join(UPERNETS)}"
             )
 
-    def _take(self, key: str, name: str) -> None:
-        """Puts an asset's file, or why it is not there, in its place."""
-        known = {k: v for k, v in self.weights.items() if k != key}
-        lacking = self.lacking
-        try:
-            known[key] = str(assets.find(name).path)
-        except Missing as why:
-            lacking = (*lacking, f"{PUBLISHED[key]}, left out: {why}")
-        object.__setattr__(self, "weights", known)
-        object.__setattr__(self, "lacking", lacking)
-        object.__setattr__(self, "from_assets", self.from_assets | {key})
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """`weights`, with the files of those assets that are there."""
+        return {k: v for k, v in self._found.items() if isinstance(v, str)}
+
+    @cached_property
+    def lacking(self) -> list[str]:
+        """Assets of `weights` that are not there, each with the reason."""
+        left = {k: v for k, v in self._found.items() if isinstance(v, Missing)}
+        return [f"{PUBLISHED[key]}, left out: {why}" for key, why in left.items()]
+
+    @cached_property
+    def _found(self) -> dict[str, str | Missing]:
+        return {key: _file(path) for key, path in self.weights.items()}
 
     @cached_property
     def model(self) -> GAIR:
         """The model of `checkpoint`; Missing where there is none."""
         return GAIR.from_pretrained(self.checkpoint)
+
+
+def _file(path: str) -> str | Missing:
+    """The file that `weights` means, or why it is not there."""
+    if not path.startswith(assets.PREFIX):
+        return path
+    try:
+        return str(assets.find(path.removeprefix(assets.PREFIX)).path)
+    except Missing as why:
+        return why
 
 
 DEFAULTS = Options()
@@ -245,7 +255,8 @@ class Task(ABC):
         headline = found.judged[0][1]
         gaps = trained.against_neighbours(table, draws)
         notes = [*found.notes, *trained.sentences(gaps, found.judged)]
-        named = {PUBLISHED[key] for key in set(options.weights) - options.from_assets}
+        own = [k for k, path in options.weights.items() if not path.startswith(assets.PREFIX)]
+        named = {PUBLISHED[key] for key in own}
         if named and not _shown(table) & named:
             notes.append(UNUSED)
         notes += options.lacking

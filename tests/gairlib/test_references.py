@@ -12,6 +12,12 @@ from gairlib.errors import BadInput, Missing
 from gairlib.model import GAIR, model_hash, weights_hash
 
 
+def forget():
+    """What was read of an asset."""
+    references._tensors.cache_clear()
+    references._keys.cache_clear()
+
+
 @pytest.fixture
 def stones(tmp_path, monkeypatch):
     """An asset with some of the photo tower's tensors under other names, and one of the same shape
@@ -37,9 +43,9 @@ def stones(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(assets, "LOCK", lock)
     monkeypatch.setenv("GAIRLIB_ASSETS", str(folder))
-    references._tensors.cache_clear()
+    forget()
     yield model, folder
-    references._tensors.cache_clear()
+    forget()
 
 
 def same(one, two):
@@ -85,7 +91,7 @@ def test_an_asset_that_is_not_there_is_named_with_its_command(stones, tmp_path):
     model.leaves_to = ("stones",)
     model.save_pretrained(tmp_path / "m")
     (folder / "stones-1.0/weights.pth").unlink()
-    references._tensors.cache_clear()
+    forget()
     with pytest.raises(Missing, match=r"python -m gairlib\.assets stones"):
         GAIR.from_pretrained(tmp_path / "m")
     with pytest.raises(Missing, match="stones"):

@@ -113,9 +113,8 @@ def test_an_asset_is_found_by_name_and_one_that_is_not_there_is_left_out(tmp_pat
 
     monkeypatch.setattr(task.assets, "find", find)
     options = Options(weights={"geoclip": "asset:geoclip", "imagenet": "asset:stones"})
-    assert options.weights == {"geoclip": str(tmp_path / "w.pth")}
-    assert options.from_assets == {"geoclip", "imagenet"}
-    assert options.lacking == ("ImageNet, left out: asset stones: not there",)
+    assert options.files == {"geoclip": str(tmp_path / "w.pth")}
+    assert options.lacking == ["ImageNet, left out: asset stones: not there"]
 
 
 def test_photos_and_chips_have_their_neighbours_labels_as_a_rival(tiny, tmp_path):
