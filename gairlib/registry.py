@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable
-from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from gairlib.errors import BadInput
 
 
 class Registry:
-    """package: the full name of the one whose modules register classes; what: the thing that a name
-    stands for, as errors call it."""
+    """what: the thing that a name stands for, as errors call it; folder: of the package whose
+    modules register classes; load: imports the module of a name there. The package writes the call,
+    with its own name in full, so that it can be read from the sources what may be imported."""
 
-    def __init__(self, package: str, what: str) -> None:
-        self.package, self.what = package, what
+    def __init__(self, what: str, folder: Path, load: Callable[[str], Any]) -> None:
+        self.what, self.folder, self.load = what, folder, load
         self.classes: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -29,8 +30,8 @@ class Registry:
 
     def names(self) -> list[str]:
         """Names that `create` knows."""
-        for module in pkgutil.iter_modules(import_module(self.package).__path__):
-            import_module(f"{self.package}.{module.name}")
+        for module in pkgutil.iter_modules([str(self.folder)]):
+            self.load(module.name)
         return sorted(self.classes)
 
     def create(self, name: str, dim: int, **options: Any) -> Any:

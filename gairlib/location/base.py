@@ -7,6 +7,8 @@ what the encoder's network is cast to leaves them as they are.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +19,11 @@ from gairlib.errors import BadInput
 from gairlib.geo import check_lonlat, wrap_lon
 from gairlib.registry import Registry
 
-ENCODERS = Registry("gairlib.location", "location encoder")
+ENCODERS = Registry(
+    "location encoder",
+    Path(__file__).parent,
+    lambda name: import_module(f"gairlib.location.{name}"),
+)
 register = ENCODERS.register
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -11,7 +13,9 @@ from torch import Tensor, nn
 from gairlib.errors import BadInput
 from gairlib.registry import Registry
 
-TOWERS = Registry("gairlib.rs", "rs_model")
+TOWERS = Registry(
+    "rs_model", Path(__file__).parent, lambda name: import_module(f"gairlib.rs.{name}")
+)
 register = TOWERS.register
 
 

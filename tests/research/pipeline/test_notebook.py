@@ -332,7 +332,7 @@ def test_code_is_marked_up_where_the_style_has_a_rule():
 
 def test_a_framed_map_is_the_file_beside_the_page():
     template = templates.environment("research.maps").get_template("frame.html")
-    frame = template.render(page="<p>a map</p>", height=9)
+    frame = template.render(page="<p>a map</p>", height=9, beside="map.html")
     output = nbformat.v4.new_output("display_data", data={"text/html": frame})
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[output])])
     page = notebook_html.convert(nb)
