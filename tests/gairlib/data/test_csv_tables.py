@@ -139,7 +139,7 @@ def archive() -> bytes:
 FOREIGN = [
     (picture(), "JPEG"),
     (archive(), r"spreadsheet \(.xlsx"),
-    (gzip.compress(PLAIN.encode()), "csv.gz"),
+    (gzip.compress(PLAIN.encode(), mtime=0), "csv.gz"),
     (b"PAR1\x15\x04\x15", "Parquet"),
     (b'{"type": "FeatureCollection"}', "JSON"),
     (b'[{"lon": 1}]', "JSON"),
