@@ -10,7 +10,7 @@ and stops nothing.
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -73,8 +73,9 @@ def hidden(name: str) -> bool:
 def listing(folder: str | Path, deep: bool = False) -> Listing:
     """Files and folders in `folder` (deep: and below it), without what is `hidden`.
 
-    Links are followed, in circles only once. A folder that is not there or cannot be opened is
-    empty; what it cannot show stands in `odd`. Raises nothing.
+    Links are followed, but not to a folder that holds them; of two ways to one folder the one that
+    is no link is taken. A folder that is not there or cannot be opened is empty; what it cannot
+    show stands in `odd`. Raises nothing.
     """
     root = Path(folder)
     found = Listing()
@@ -96,10 +97,10 @@ def _list(folder: Path, root: Path, deep: bool, found: Listing, seen: set) -> No
         if folder != root:
             found.odd.append(_odd(folder, root, f"cannot be opened ({problem.strerror})"))
         return
-    for name in names:
-        path = folder / name
-        if hidden(name):
-            continue
+    paths = [folder / name for name in names if not hidden(name)]
+    for linked, path in sorted((os.path.islink(path), path) for path in paths):
+        if linked and Path(resolved(folder)).is_relative_to(resolved(path)):
+            continue  # it leads back up
         reason, mode = _usable(path)
         if reason is not None:
             found.odd.append(_odd(path, root, reason))
@@ -187,6 +188,24 @@ def _changed(folder: Path) -> int:
         return folder.stat().st_mtime_ns
     except OSError:
         return 0
+
+
+def twins(paths: Iterable[Path]) -> dict[Path, Path]:
+    """Of paths that links make two names of one file or folder, each but one -> the one that is
+    kept: no link where there is such."""
+    first: dict[str, Path] = {}
+    return {
+        path: first[real]
+        for path in sorted(paths, key=os.path.islink)
+        if first.setdefault(real := resolved(path), path) is not path
+    }
+
+
+def resolved(path: str | Path) -> str:
+    """Where links in a path lead; the path itself, where no file can have its name."""
+    with suppress(ValueError):
+        return os.path.realpath(path)
+    return str(path)
 
 
 @lru_cache(maxsize=64)

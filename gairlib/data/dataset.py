@@ -16,7 +16,7 @@
     tables/*.csv            lon, lat, target columns
     landcover/*.tif         class values on a scene's grid, with classes.csv (value, name)
     <name>/<class>/*.jpg    benchmark of images in class folders: eurosat_rgb, and eurosat_ms/ with
-                            its 13-band .tif
+                            its 13-band .tif (`class_list`)
     pangaea/<set>/          published benchmarks in their own layouts, also geobench/,
                             placepulse/ and locbench/ (research.tasks.published)
     dataset.json            optional: name, synthetic, ...
@@ -40,12 +40,11 @@ import rasterio
 from gairlib.data import (
     area_list,
     boundary,
-    photo_folders,
+    class_list,
     photo_list,
     photo_rows,
     photo_tables,
     photos,
-    scene_folders,
     scene_list,
     scene_metadata,
     table_files,
@@ -53,7 +52,6 @@ from gairlib.data import (
     tables,
 )
 from gairlib.data.scene import Scene, upright
-from gairlib.data.scene_assets import band_of
 from gairlib.errors import BadInput, Missing
 
 PUBLISHED = (
@@ -324,21 +322,8 @@ class Dataset:
 
     def benchmarks(self) -> dict[str, Path]:
         """Folders of images in class folders, by name."""
-        found = {}
-        for folder in boundary.listing(self.folder).folders:
-            if folder.name.lower() in PARTS:
-                continue
-            if photo_folders.batches(folder.name):
-                continue
-            classes = boundary.listing(folder).folders
-            if any(_has_images(c) for c in classes if not photo_folders.batches(c.name)):
-                found[folder.name] = folder
-        return found
-
-
-def _has_images(folder: Path) -> bool:
-    """Pictures, or rasters that are no bands of a product."""
-    files = boundary.listing(folder).files
-    return any(p.suffix.lower() in photos.IMAGES for p in files) or any(
-        p.suffix.lower() in scene_folders.RASTERS and band_of(p.stem)[0] is None for p in files
-    )
+        if "benchmarks" not in self._kept:
+            self._kept["benchmarks"], rejected = class_list.read(self.folder, PARTS)
+            for row in rejected:
+                self._reject(*row)
+        return dict(self._kept["benchmarks"])

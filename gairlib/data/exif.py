@@ -56,6 +56,10 @@ def folder_table(folder: str | Path, subfolder: str = "street") -> tuple[pd.Data
             refused[name] = None
         elif why := boundary.unknown_kind(path):
             refused[name] = f"{subfolder}/{name}: {why}"
+    pictures = [p for p in found.files if p.suffix.lower() in SUFFIXES]
+    for path, first in boundary.twins(pictures).items():
+        name = first.relative_to(root).as_posix()
+        refused[path.relative_to(root).as_posix()] = f"a link to {subfolder}/{name}"
     names = sorted(refused)
     rows, problems = [], []
     for name in names:

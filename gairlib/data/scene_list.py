@@ -2,11 +2,12 @@
 
 An item in scenes.json comes before the files that it describes, a row of scenes.csv before the file
 that it names; rasters, folders of band files and items that neither lists are taken as well.
+What links make two names of is read once, under the name that is no link.
 """
 
 import fnmatch
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gairlib.data import boundary, scene_folders, tables
@@ -34,18 +35,23 @@ class SceneList:
         """The usable scenes, sorted by id. table: the rows of scenes.csv, with scene_id, path."""
         named, items = self._named(table)
         listed = self._from_stac(items)
-        described = {Path(asset.href).absolute() for scene in listed for asset in scene.assets}
+        described = _ways(Path(asset.href) for scene in listed for asset in scene.assets)
         described |= {folder for path in described for folder in path.parents}
         differ = {item for item, reason in self.rejected if DIFFERS in reason}
-        found, seen = [], set()
+        found, seen, read = [], set(), {}
         for scene_id, path, row, files in named:
-            own = {one.absolute() for one in files or (self.folder / path,)}
-            if scene_id in differ or described & own:
+            own = files or (self.folder / path,)
+            if scene_id in differ or described & _ways(own):
                 continue  # an item describes it
             if scene_id in seen:
                 self.rejected.append((scene_id, TWICE))
                 continue
+            places = self._places(own)
+            if first := next((read[place] for place in places if place in read), None):
+                self.rejected.append((scene_id, f"the same files as scene {first}"))
+                continue
             seen.add(scene_id)
+            read[places[0]] = scene_id
             try:
                 found.append(self._open(scene_id, path, row, files))
             except (BadInput, Missing) as problem:
@@ -93,8 +99,25 @@ class SceneList:
             home, skip = self.folder, self.skip
         found = scene_folders.find(home, self.folder.name.removesuffix(".SAFE"), skip)
         self.rejected += found.odd
-        for entry in found.scenes:
+        for entry in sorted(found.scenes, key=lambda e: self._linked(e.files or (e.path,))):
             relative = entry.path.relative_to(self.folder).as_posix()
             if entry.files or relative not in listed:
                 rows.append((entry.id, relative, {}, entry.files))
         return rows, found.items
+
+    def _linked(self, paths: Sequence[Path]) -> bool:
+        """Whether a scene is reached by a link inside the folder."""
+        root = boundary.resolved(self.folder)
+        inside = [os.path.join(root, os.path.relpath(path, self.folder)) for path in paths]
+        return any(boundary.resolved(path) != path for path in inside)
+
+    def _places(self, paths: Sequence[Path]) -> list[frozenset[str]]:
+        """Where a scene lies; and, by a link, the folders around, of which it is a part."""
+        real = frozenset(map(boundary.resolved, paths))
+        above = Path(min(real)).parents if len(real) == 1 and self._linked(paths) else ()
+        return [real, *(frozenset([str(folder)]) for folder in above)]
+
+
+def _ways(paths: Iterable[Path]) -> set[Path]:
+    """Paths as they are named and, where links lead elsewhere, where they lie."""
+    return {way for path in paths for way in (path.absolute(), Path(boundary.resolved(path)))}

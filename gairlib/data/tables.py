@@ -82,7 +82,10 @@ def path_reason(path: str) -> str | None:
     text = str(path).replace("\\", "/")
     normal = os.path.normpath(text)
     if os.path.isabs(text) or normal.split("/")[0] in ("..", "~") or ":" in normal[:3]:
-        return f"path {path!r} leaves the dataset folder; paths are relative to it"
+        parts = [p for p in normal.split("/") if p not in ("", "..", "~") and ":" not in p]
+        start = next((i for i, p in enumerate(parts) if p.lower() in ("street", "scenes")), -2)
+        such = f", such as {'/'.join(parts[start:])!r}" if parts else ""
+        return f"path {path!r} leaves the dataset folder; write it relative to the folder{such}"
     if "\0" in text:
         return f"path {path!r} holds a zero byte; no file can have that name"
     return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gairlib.data.boundary import listing
+from gairlib.data.boundary import listing, twins
 from gairlib.data.photos import IMAGES
 from gairlib.data.scene_folders import RASTERS
 from gairlib.errors import BadInput, Missing
@@ -38,7 +38,13 @@ def read(
     images, labels = [], []
     classes = listing(folder).folders
     lost = [f"{c.name}/{name}: {why}" for c in classes for name, why in listing(c).odd]
-    for path in pictures(folder):
+    again = twins(found := pictures(folder))
+    lost += [
+        f"{p.relative_to(folder)}: a link to {q.relative_to(folder)}" for p, q in again.items()
+    ]
+    for path in found:
+        if path in again:
+            continue
         try:
             values = image(path)
             if values.shape not in ((IMAGE_PX, IMAGE_PX, 3), (10, IMAGE_PX, IMAGE_PX)):

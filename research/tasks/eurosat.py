@@ -12,7 +12,7 @@ import numpy as np
 
 from gairlib import bands
 from gairlib.data import photos, scenes
-from gairlib.data.boundary import listing
+from gairlib.data.boundary import inside, listing
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
 from research.evaluation.splits import stratified
@@ -37,10 +37,13 @@ class EuroSAT(ProbeTask):
 
     def available(self, dataset: Dataset) -> str | None:
         """Images outside class folders count as well: `load` then says what is wrong with them."""
-        folder = dataset.folder / self.folder
+        folder = inside(dataset.folder, self.folder)
         loose = any(map(is_picture, listing(folder).files))
-        there = loose or self.folder in dataset.benchmarks()
-        return None if there else f"no folder {self.folder}/{self.layout}"
+        if loose or self.folder in dataset.benchmarks():
+            return None
+        lost = [r for r in dataset.rejected if r["kind"] == "benchmark"]
+        why = {r["item"].lower(): f"{r['item']}/: {r['reason']}" for r in lost}
+        return why.get(self.folder, f"no folder {self.folder}/{self.layout}")
 
     def image(self, path: Path) -> np.ndarray:
         """One image, uint8 [64, 64, 3]."""
@@ -54,11 +57,11 @@ class EuroSAT(ProbeTask):
 
     def load(self, dataset: Dataset, options: Options = DEFAULTS) -> TaskData:
         """Images as chips [n, 10, 64, 64] in DN; what cannot be read is left out by name."""
-        folder = dataset.folder / self.folder
-        if self.folder not in dataset.benchmarks():
+        folder = dataset.benchmarks().get(self.folder)
+        if folder is None:
             raise BadInput(
-                f"{folder}: no class folders with images; EuroSAT's layout is "
-                f"{self.folder}/{self.layout}"
+                f"{dataset.folder / self.folder}: no class folders with images; EuroSAT's layout "
+                f"is {self.folder}/{self.layout}"
             )
         images, labels, lost = read(folder, self.image)
         if len(set(labels)) < 2 or len(labels) < MIN_ROWS:
@@ -102,7 +105,8 @@ class EuroSATMultispectral(EuroSAT):
     @classmethod
     def instances(cls, dataset: Dataset) -> list[Task]:
         """Only where its folder is there: `rs-eurosat` asks the same."""
-        return [cls()] if (dataset.folder / cls.folder).is_dir() else []
+        there = cls.folder in dataset.benchmarks() or inside(dataset.folder, cls.folder).is_dir()
+        return [cls()] if there else []
 
     def image(self, path: Path) -> np.ndarray:
         """The ten bands, uint16 [10, 64, 64], by their names or in EuroSAT's order."""

@@ -55,7 +55,8 @@ def count(dataset: Dataset) -> pd.DataFrame:
         images = pictures(folder)
         classes = len({p.parent for p in images})
         rows.append((name, len(images), f"{classes} class{'es' if classes != 1 else ''}"))
-    if "eurosat_rgb" not in dataset.benchmarks():
+    rows += [(r["item"], 0, r["reason"]) for r in _lost(dataset, "benchmark")]
+    if "eurosat_rgb" not in {name.lower() for name, _, _ in rows}:
         rows.append(("eurosat_rgb", 0, "absent: eurosat_rgb/<class>/*.jpg"))
     rows += folders.parts(dataset.folder)
     if others := unread(dataset):
@@ -63,7 +64,7 @@ def count(dataset: Dataset) -> pd.DataFrame:
         rows.append(("not read", 0, f"in no place that docs/data.md names: {names}"))
     lost = pd.Series(
         [
-            r["item"].split(".csv row")[0] if r["kind"] == "table row" else r["kind"]
+            r["item"].split(".csv row")[0] if r["kind"] in ("table row", "benchmark") else r["kind"]
             for r in dataset.rejected
         ],
         dtype=object,
@@ -104,8 +105,12 @@ def nothing(dataset: Dataset) -> str:
 def unread(dataset: Dataset) -> list[str]:
     """What lies in a dataset folder and belongs to none of its parts, notes apart, each with what
     it holds: "drive/ (60 pictures)"."""
+    homes = [home.relative_to(dataset.folder).parts for home in dataset.benchmarks().values()]
+    if () in homes:  # the folder is one itself
+        return []
     paths = dataset.street()["path"].dropna().str.removeprefix("./")
-    taken = {*PARTS, *dataset.benchmarks(), *paths.str.split(r"[/\\]", n=1, regex=True).str[0]}
+    taken = {*PARTS, *paths.str.split(r"[/\\]", n=1, regex=True).str[0]}
+    taken |= {parts[0] for parts in homes}
     lost = {r["item"] for r in dataset.rejected}  # names of files, or a scene's without its suffix
     for scene in dataset.scenes():
         for path in (scene.path, *(asset.href for asset in scene.assets)):

@@ -70,6 +70,7 @@ def test_what_a_folder_holds(tmp_path):
     os.symlink("nowhere", tmp_path / "gone.jpg")
     os.symlink("nowhere", tmp_path / ".#street.csv")
     os.symlink(tmp_path, tmp_path / "deep/circle")
+    os.symlink(tmp_path / "deep", tmp_path / "again")
     os.mkfifo(tmp_path / "pipe")
     found = boundary.listing(tmp_path, deep=True)
     names = [p.relative_to(tmp_path).as_posix() for p in found.files]
@@ -77,6 +78,16 @@ def test_what_a_folder_holds(tmp_path):
     assert [name for name, _ in found.odd] == ["gone.jpg", "pipe"]
     assert "HEIC" in boundary.unknown_kind("x.HEIC") and boundary.unknown_kind("x.txt") is None
     assert boundary.listing(tmp_path / "nowhere").files == []
+    assert boundary.listing(tmp_path / "deep").folders == []  # the way back up is none
+
+
+def test_of_two_names_of_a_file_the_one_that_is_no_link_counts(tmp_path):
+    (tmp_path / "b.jpg").write_bytes(b"x")
+    (tmp_path / "c.jpg").write_bytes(b"x")  # a copy is a file of its own
+    os.symlink("b.jpg", tmp_path / "a.jpg")
+    files = boundary.listing(tmp_path).files
+    assert boundary.twins(files) == {tmp_path / "a.jpg": tmp_path / "b.jpg"}
+    assert boundary.resolved("a\0.tif") == "a\0.tif"
 
 
 def scene(path, values, transform=None, names=BANDS, **options):

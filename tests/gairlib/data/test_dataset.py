@@ -217,6 +217,48 @@ def test_benchmarks_are_folders_of_class_folders(tmp_path):
     assert list(dataset.benchmarks()) == ["eurosat_rgb"]
 
 
+@pytest.mark.parametrize("below", ["", "2750/", "EuroSAT/2750/"])
+def test_class_folders_are_found_as_archives_unpack(tmp_path, below):
+    write_photo(tmp_path / f"EuroSAT_RGB/{below}Forest/1.jpg")
+    write_photo(tmp_path / f"EuroSAT_RGB/{below}River/1.jpg")
+    dataset = Dataset(tmp_path)
+    assert dataset.benchmarks() == {"eurosat_rgb": tmp_path / "EuroSAT_RGB" / below}
+    alone = Dataset(tmp_path / "EuroSAT_RGB")  # the folder itself
+    assert alone.benchmarks() == {"eurosat_rgb": tmp_path / "EuroSAT_RGB" / below}
+    assert dataset.rejected == alone.rejected == [] and dataset.scenes() == alone.scenes() == []
+
+
+def test_class_folders_of_a_split_lie_too_deep(tmp_path):
+    for part in ("test", "train"):
+        write_photo(tmp_path / f"eurosat_rgb/{part}/Forest/1.jpg")
+    write_photo(tmp_path / "drive/2021/may/1.jpg")  # pictures that no task asks for
+    dataset = Dataset(tmp_path)
+    assert dataset.benchmarks() == dataset.benchmarks() == {}
+    (why,) = reasons(dataset).values()
+    assert "eurosat_rgb/test/Forest/; move it to eurosat_rgb/Forest/" in why
+
+
+def test_a_scene_under_two_names_is_read_once(tmp_path):
+    write_scene(tmp_path / "scenes/b.tif", ramp(10, 32, 32), baseline="03.00")
+    write_bands(tmp_path / "scenes/town/product", nodata=0)
+    for link, target in (("a.tif", "b.tif"), ("up", ".."), ("late", "town/product")):
+        (tmp_path / "scenes" / link).symlink_to(target)
+    dataset = Dataset(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert [scene.id for scene in dataset.scenes()] == ["b", "town"]
+    assert reasons(dataset) == {
+        "a": "the same files as scene b",
+        "late": "the same files as scene town",
+    }
+    (tmp_path / "scenes.csv").write_text("scene_id,path\nnewest,scenes/a.tif\nnul,scenes/a\0.tif\n")
+    listed = Dataset(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert [scene.id for scene in listed.scenes()] == ["newest", "town"]
+    assert reasons(listed)["b"] == "the same files as scene newest"
+
+
 def test_landcover_must_be_on_the_scenes_grid(tmp_path):
     write_scene(tmp_path / "scenes/a.tif", ramp(10, 32, 32), baseline="3.0")
     write_scene(tmp_path / "scenes/b.tif", ramp(10, 32, 32), baseline="3.0")

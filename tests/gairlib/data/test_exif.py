@@ -222,6 +222,13 @@ def test_ids_are_unique_sorted_and_say_where(tmp_path):
     assert exif.unique_ids(["a.jpg", "a.png", "a.jpg.png"]) == ["a.jpg", "a.png", "a.jpg.png"]
 
 
+def test_a_link_to_a_photo_is_no_second_photo(tmp_path):
+    write(tmp_path / "street/b.jpg", 7.4, 46.9)
+    (tmp_path / "street/a.jpg").symlink_to("b.jpg")
+    photos, reasons = exif.folder_table(tmp_path)
+    assert reasons.tolist() == ["a link to street/b.jpg", None] and len(photos) == 2
+
+
 def test_an_empty_folder_gives_an_empty_table(tmp_path):
     (tmp_path / "street").mkdir()
     frame, reasons = exif.folder_table(tmp_path)

@@ -51,6 +51,19 @@ def test_many_paths_are_judged_as_one_is(path):
 
 
 @pytest.mark.parametrize(
+    "path, right",
+    [
+        ("/home/jo/Bern/street/walk/1.jpg", "street/walk/1.jpg"),
+        ("C:\\data\\photos\\1.jpg", "photos/1.jpg"),
+        ("../1.jpg", "1.jpg"),
+    ],
+)
+def test_a_path_that_leads_out_gets_the_one_that_would_be_right(path, right):
+    reason = tables.path_reason(path)
+    assert reason.endswith(f"write it relative to the folder, such as {right!r}")
+
+
+@pytest.mark.parametrize(
     "given, wanted",
     [
         ("20210505154657", "2021-05-05T15:46:57"),

@@ -11,6 +11,7 @@ from PIL import Image
 from gairlib.bands import BANDS
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
+from research.tasks import inventory
 from research.tasks.eurosat import EuroSAT, EuroSATMultispectral
 from research.tasks.registry import available, get
 
@@ -43,6 +44,34 @@ def test_an_odd_image_is_left_out_by_name_and_hidden_ones_are_none(folder):
     (note,) = [n for n in data.notes if "left out" in n]
     assert note.startswith("3 images") and "River/odd.jpg: 32 x 64 pixels" in note
     assert "River/cut.jpg" in note and "River/gone.jpg" in note
+
+
+def test_a_link_to_an_image_is_no_second_image(folder):
+    (folder / "eurosat_rgb/Forest/again.jpg").symlink_to("Forest_0.jpg")
+    data = EuroSAT().load(Dataset(folder))
+    assert len(data.labels) == 24
+    assert any("Forest/again.jpg: a link to Forest/Forest_0.jpg" in note for note in data.notes)
+
+
+def test_class_folders_one_level_deeper_are_read_and_those_of_a_split_refused(folder):
+    (folder / "eurosat_rgb").rename(folder / "2750")
+    (folder / "EuroSAT_RGB").mkdir()
+    (folder / "2750").rename(folder / "EuroSAT_RGB/2750")
+    dataset = Dataset(folder)
+    assert available(dataset)["rs-eurosat"] is None
+    assert EuroSAT().load(dataset).inputs.shape == (24, 10, 64, 64)
+    alone = Dataset(folder / "EuroSAT_RGB")
+    assert EuroSAT().load(alone).inputs.shape == (24, 10, 64, 64)
+    assert inventory.unread(dataset) == inventory.unread(alone) == []
+    (folder / "EuroSAT_RGB/2750").rename(folder / "EuroSAT_RGB/train")
+    (folder / "EuroSAT_RGB/test/River").mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(folder / "EuroSAT_RGB/test/River/1.jpg")
+    why = available(Dataset(folder))["rs-eurosat"]
+    assert "EuroSAT_RGB/test/River/; move it to EuroSAT_RGB/River/" in why
+    parts = inventory.count(Dataset(folder)).set_index("part")
+    assert (
+        parts.loc["EuroSAT_RGB", "rejected"] == 1 and "move it" in parts.loc["EuroSAT_RGB", "note"]
+    )
 
 
 def test_a_class_of_one_image_is_left_out_by_name(folder):
