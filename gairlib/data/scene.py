@@ -21,6 +21,7 @@ from shapely.geometry import Polygon
 
 from gairlib.data.boundary import reading
 from gairlib.errors import BadInput
+from gairlib.files import stamp
 
 CLOUD_CLASSES = (8, 9, 10)  # SCL: cloud of medium and high probability, thin cirrus
 REMOTE = {  # of GDAL, for http(s) and object stores: retries with growing pauses, no listing
@@ -84,6 +85,16 @@ class Scene:
     def remote(self) -> bool:
         """Whether reading it takes a network."""
         return any(is_remote(asset.href) for asset in self.assets)
+
+    def stamps(self) -> list:
+        """Each file that its pixels come from, what stands beside it for GDAL included, with its
+        state: other files, or one that was replaced, give another list."""
+        hrefs = [str(self.path)] if not self.assets else [a.href for a in self.assets]
+        if self.scl_asset:
+            hrefs.append(self.scl_asset.href)
+        beside = ("", ".aux.xml", ".msk", ".ovr")
+        found = [[h, *(stamp(h + end) for end in beside)] for h in hrefs if not is_remote(h)]
+        return [*found, *map(repr, (*self.assets, self.scl_asset))]
 
     def to_pixels(self, lon, lat) -> tuple[np.ndarray, np.ndarray]:
         """lon/lat in degrees -> (column, row) in pixels, float64; not finite if there is none."""

@@ -1,10 +1,14 @@
 """A Cloud-Optimised GeoTIFF that is written part by part and survives being interrupted.
 
 Rows arrive as they are finished. Each piece becomes a small uncompressed GeoTIFF in the folder
-`<name>.parts` beside the target, renamed into place when it is whole, so a process that is killed
-leaves only whole pieces. A run with the same settings takes up where the last one stopped; other
-settings (another model, another window) start anew. At the end a virtual raster joins the pieces,
-GDAL's COG driver copies it (512-pixel tiles, overviews by averaging), and the pieces go.
+`<name>.parts` beside the target, renamed into place when it is whole, with a digest of its content
+in its name. A run with the same settings takes up where the last one stopped, and makes anew what a
+power cut or a full disk has damaged; other settings (another model, another window) start anew. At
+the end a virtual raster joins the pieces, GDAL's COG driver copies it (512-pixel tiles, overviews
+by averaging), the copy is read back, takes the place of what stood there, and the pieces go.
+
+GDAL keeps errors of its last writes to itself: on a full disk it leaves half a file and says
+nothing. So nothing that it wrote is believed before it has been read.
 
 Values are float32 with NaN for "no data", or int8 with a scale and an offset a band: then value =
 offset + scale * stored, -127 to 127, -128 for "no data", and what lies beyond the ends is clipped.
@@ -15,8 +19,8 @@ import hashlib
 import json
 import os
 import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -25,6 +29,8 @@ import numpy as np
 import rasterio
 from affine import Affine
 from rasterio import shutil as raster_shutil
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
 
 from gairlib import files
 from gairlib.errors import BadInput
@@ -32,7 +38,8 @@ from gairlib.errors import BadInput
 CACHE_BYTES = 256 * 2**20  # of GDAL's own; by default it takes 5% of the machine
 DTYPES = ("float32", "int8")
 _TYPES = {"float32": "Float32", "int8": "Int8"}  # GDAL's names
-_PART = re.compile(r"r(\d+)-(\d+)_c(\d+)-(\d+)\.tif$")
+_PART = re.compile(r"r(\d+)-(\d+)_c(\d+)-(\d+)_([0-9a-f]{16})\.tif$")
+FORMAT = 2  # of the pieces: those of another one are made anew
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,8 @@ class Parts:
     """Collects pieces of a raster and turns them into a COG at `path`.
 
     settings: everything that decides the values (JSON-able); pieces of other settings are thrown
-    away. ends: (low, high), each [bands], for dtype "int8".
+    away. ends: (low, high), each [bands], for dtype "int8". To be used in a `with` block, within
+    which no other process writes the same file; BadInput names the one that does.
     """
 
     def __init__(
@@ -79,8 +87,10 @@ class Parts:
             low, high = (np.asarray(v, np.float64) for v in ends)
             self.scale, self.offset = np.maximum(high - low, 1e-12) / 254, (low + high) / 2
         self.folder = self.path.with_name(self.path.name + ".parts")
+        self._held = ExitStack()
         known = {
             **settings,
+            "format": FORMAT,
             "dtype": dtype,
             "grid": [grid.bands, grid.height, grid.width],
             "transform": list(grid.transform)[:6],
@@ -88,56 +98,82 @@ class Parts:
             "scale": self.scale.tolist(),
             "offset": self.offset.tolist(),
         }
-        digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
-        stamp = self.folder / "settings.sha256"
-        if not stamp.is_file() or stamp.read_text() != digest:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-            stamp.write_text(digest)
+        self.digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
-    def finished(self) -> dict[tuple[int, int], list[tuple[int, int]]]:
-        """Pieces that are there: (first column, end) -> sorted [(first row, end), ...]."""
-        found: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        for file in self.folder.iterdir():
-            if match := _PART.match(file.name):
-                r0, r1, c0, c1 = map(int, match.groups())
-                found.setdefault((c0, c1), []).append((r0, r1))
-        return {k: sorted(v) for k, v in found.items()}
+    def __enter__(self) -> "Parts":
+        self._held.enter_context(files.owner(self.path))
+        try:
+            self._open()
+        except BaseException:
+            self._held.close()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._held.close()
+
+    def _open(self) -> None:
+        """An empty folder, or the one of the same settings with pieces that are whole."""
+        stamp = self.folder / "settings.sha256"
+        if not stamp.is_file() or stamp.read_bytes() != self.digest.encode():
+            files.remove(self.folder)
+            self.folder.mkdir(parents=True)
+            stamp.write_text(self.digest)
+        whole = {}  # columns -> rows from the top that are there without a gap
+        for (first, end, *columns), name in sorted(self._pieces().items()):
+            path, done = self.folder / name, whole.get(tuple(columns), 0)
+            if first == done and files.sha256(path)[:16] == _PART.match(name)[5]:
+                whole[tuple(columns)] = end
+            else:
+                path.unlink()
+
+    def _pieces(self) -> dict[tuple[int, int, int, int], str]:
+        """(first row, end, first column, end) -> name of the piece."""
+        names = (file.name for file in self.folder.iterdir())
+        found = (match for name in names if (match := _PART.match(name)))
+        return {tuple(map(int, match.groups()[:4])): match[0] for match in found}
 
     def rows_done(self, columns: tuple[int, int]) -> int:
-        """How many rows, from the top and without a gap, are finished of a strip of columns."""
-        done = 0
-        for first, end in self.finished().get(columns, []):
-            if first != done:
-                break
-            done = end
-        return done
+        """How many rows, from the top, are finished of a strip of columns [first, end)."""
+        return max(
+            (end for _, end, *of in self._pieces() if tuple(of) == tuple(columns)), default=0
+        )
 
     def add(self, row: int, column: int, values: np.ndarray) -> None:
         """A piece, float32 [bands, h, w] with NaN for no data, whose corner is (column, row)."""
         bands, h, w = values.shape
-        name = f"r{row}-{row + h}_c{column}-{column + w}.tif"
-        place = self.grid.transform @ Affine.translation(column, row)
-        with (
-            files.atomic_write(self.folder / name) as part,
-            rasterio.open(
-                part,
-                "w",
-                driver="GTiff",
-                width=w,
-                height=h,
-                count=bands,
-                dtype=self.dtype,
-                crs=self.grid.crs,
-                transform=place,
-                nodata=self._nodata,
-                tiled=True,
-                blockxsize=512,
-                blockysize=max(16, min(512, -(-h // 16) * 16)),
-                bigtiff="IF_SAFER",
-            ) as file,
-        ):
-            file.write(self._stored(values))
+        place, stored = self.grid.transform @ Affine.translation(column, row), self._stored(values)
+
+        def check(part: Path) -> None:
+            with _reading(part, self.path) as file:
+                if not np.array_equal(file.read(), stored, equal_nan=self.dtype == "float32"):
+                    raise _cut_short(self.path)
+
+        waiting = self.folder / "piece.tif"
+        # not synced: its digest tells what a power cut has left of it
+        with files.atomic_write(waiting, check, durable=False) as part:
+            with (
+                _told(self.path),
+                rasterio.open(
+                    part,
+                    "w",
+                    driver="GTiff",
+                    width=w,
+                    height=h,
+                    count=bands,
+                    dtype=self.dtype,
+                    crs=self.grid.crs,
+                    transform=place,
+                    nodata=self._nodata,
+                    tiled=True,
+                    blockxsize=512,
+                    blockysize=max(16, min(512, -(-h // 16) * 16)),
+                    bigtiff="IF_SAFER",
+                ) as file,
+            ):
+                file.write(stored)
+        digest = files.sha256(waiting)[:16]
+        waiting.rename(self.folder / f"r{row}-{row + h}_c{column}-{column + w}_{digest}.tif")
 
     @property
     def _nodata(self) -> float:
@@ -150,32 +186,53 @@ class Parts:
         return np.where(np.isfinite(values), np.clip(out, -127, 127), -128).astype(np.int8)
 
     def finish(self, tags: Mapping[str, str], descriptions: Sequence[str]) -> Path:
-        """Join the pieces, write the COG under its name and remove the pieces."""
+        """Join the pieces, write the COG under its name and remove the pieces.
+
+        OSError where the disk does not take it: pieces and what stood there before stay.
+        """
         virtual = self.folder / "all.vrt"
         virtual.write_text(self._virtual(tags, descriptions), encoding="utf-8")
-        part = self.folder / "whole.tif"
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
-            raster_shutil.copy(
-                virtual,
-                part,
-                driver="COG",
-                compress="DEFLATE",
-                level=1,
-                predictor="YES",
-                blocksize=_block(self.grid.bands),
-                overview_resampling="AVERAGE",
-                bigtiff="IF_SAFER",
-                num_threads=str(min(4, os.cpu_count() or 1)),
-            )
-        os.replace(part, self.path)
-        shutil.rmtree(self.folder)
+        with (
+            files.atomic_write(self.path, self._check) as part,
+            rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
+        ):
+            with _told(self.path):
+                raster_shutil.copy(
+                    virtual,
+                    part,
+                    driver="COG",
+                    compress="DEFLATE",
+                    level=1,
+                    predictor="YES",
+                    blocksize=_block(self.grid.bands),
+                    overview_resampling="AVERAGE",
+                    bigtiff="IF_SAFER",
+                    num_threads=str(min(4, os.cpu_count() or 1)),
+                )
+        files.remove(self.folder)
         return self.path
+
+    def _check(self, part: Path) -> None:
+        """Every tile of every overview, and of the bands themselves, is there and decodes."""
+        with _reading(part, self.path) as file:
+            if (file.count, file.height, file.width) != (
+                self.grid.bands,
+                self.grid.height,
+                self.grid.width,
+            ):
+                raise _cut_short(self.path)
+            levels = len(file.overviews(1))
+        for level in (None, *range(levels)):
+            options = {} if level is None else {"overview_level": level}
+            with _reading(part, self.path, **options) as file:
+                for _, window in file.block_windows(1):
+                    file.read(window=window)
 
     def _virtual(self, tags: Mapping[str, str], descriptions: Sequence[str]) -> str:
         """GDAL's VRT of the pieces, with the tags and the names of the bands."""
         grid, t = self.grid, self.grid.transform
         geo = ", ".join(repr(float(v)) for v in (t.c, t.a, t.b, t.f, t.d, t.e))
-        pieces = [(r0, r1, *c) for c, rows in self.finished().items() for r0, r1 in rows]
+        pieces = self._pieces()
         covered = sum((r1 - r0) * (c1 - c0) for r0, r1, c0, c1 in pieces)
         if covered != grid.height * grid.width:
             raise BadInput(f"{self.path}: {covered} of {grid.height * grid.width} cells are there")
@@ -195,16 +252,39 @@ class Parts:
             ]
             if self.dtype == "int8":
                 lines.append(f"<Offset>{offset[b]!r}</Offset><Scale>{scale[b]!r}</Scale>")
-            for r0, r1, c0, c1 in sorted(pieces):
+            for (r0, r1, c0, c1), name in sorted(pieces.items()):
                 size = f'xSize="{c1 - c0}" ySize="{r1 - r0}"'
                 lines.append(
-                    f'<SimpleSource><SourceFilename relativeToVRT="1">r{r0}-{r1}_c{c0}-{c1}.tif'
-                    f"</SourceFilename><SourceBand>{b + 1}</SourceBand>"
+                    f'<SimpleSource><SourceFilename relativeToVRT="1">{name}</SourceFilename>'
+                    f"<SourceBand>{b + 1}</SourceBand>"
                     f'<SrcRect xOff="0" yOff="0" {size}/>'
                     f'<DstRect xOff="{c0}" yOff="{r0}" {size}/></SimpleSource>'
                 )
             lines.append("</VRTRasterBand>")
         return "\n".join([*lines, "</VRTDataset>"])
+
+
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
+    """Around what GDAL writes of `target`, or reads back: its errors become one OSError."""
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError) as problem:
+        raise _cut_short(target) from problem
+
+
+@contextmanager
+def _reading(part: Path, target: Path, **options) -> Iterator[rasterio.DatasetReader]:
+    """An open GeoTIFF that is to become (a piece of) `target`."""
+    with _told(target), rasterio.open(part, driver="GTiff", **options) as file:
+        yield file
+
+
+def _cut_short(target: Path) -> OSError:
+    return OSError(
+        f"{target}: could not be written, or not read back, as on a full disk; make room and "
+        "repeat the call, which goes on from its finished pieces"
+    )
 
 
 def _block(bands: int) -> int:

@@ -75,7 +75,7 @@ def write_cog(
         "chip_m": chip_m,
         "overlap": overlap,
         "scene": scene.id,
-        "source": _stamp(scene),
+        "source": scene.stamps(),
         "projection": projection and projection.digest(),
     }
     origin = (window or (0, 0))[:2]
@@ -92,14 +92,15 @@ def write_cog(
     )
     with bar, rasterio.Env(GDAL_CACHEMAX=cog.CACHE_BYTES), Reader(scene) as reader:
         walker = Walker(reader, reading, layout, chip_px, columns, rows)
-        parts = cog.Parts(path, grid, {**settings, "strips": walker.strips}, dtype, ends)
-        for first, end in walker.strips:
-            done = parts.rows_done((first, end))
-            bar.update(done * (end - first))
-            for row, values in walker.strip(first, end, done):
-                parts.add(row, first, np.ascontiguousarray(values.transpose(2, 0, 1)))
-                bar.update(len(values) * (end - first))
-    return parts.finish(_tags(scene, settings, resolution, licence), _names(grid.bands, projection))
+        with cog.Parts(path, grid, {**settings, "strips": walker.strips}, dtype, ends) as parts:
+            for first, end in walker.strips:
+                done = parts.rows_done((first, end))
+                bar.update(done * (end - first))
+                for row, values in walker.strip(first, end, done):
+                    parts.add(row, first, np.ascontiguousarray(values.transpose(2, 0, 1)))
+                    bar.update(len(values) * (end - first))
+            about = _tags(scene, settings, resolution, licence), _names(grid.bands, projection)
+            return parts.finish(*about)
 
 
 @torch.inference_mode()
@@ -170,13 +171,6 @@ def output_grid(
         raise BadInput(f"resolution: {resolution:g} m is coarser than twice the window's side")
     place = t @ Affine.translation(c0, r0) @ Affine.scale(*cell)
     return cog.Grid(bands, h, w, scene.crs, place), cell
-
-
-def _stamp(scene: Scene) -> list:
-    if scene.assets or not scene.path.is_file():
-        return [asset.href for asset in scene.assets]
-    about = scene.path.stat()
-    return [about.st_size, about.st_mtime_ns]
 
 
 def _names(bands: int, projection: PCA | None) -> list[str]:

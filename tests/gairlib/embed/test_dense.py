@@ -343,13 +343,15 @@ def test_pieces_of_other_settings_are_thrown_away(tmp_path, monkeypatch):
 
 def test_a_file_with_a_hole_is_not_finished(tmp_path):
     grid = cog.Grid(1, 40, 30, *UTM)
-    parts = cog.Parts(tmp_path / "f.tif", grid, {})
-    parts.add(0, 0, np.ones((1, 25, 30), np.float32))
-    assert parts.rows_done((0, 30)) == 25
-    with pytest.raises(BadInput, match="750 of 1200"):
-        parts.finish({}, ["one"])
-    cog.Parts(tmp_path / "f.tif", grid, {}).add(25, 0, np.full((1, 15, 30), np.nan, np.float32))
-    with rasterio.open(parts.finish({"a": "<&>"}, ["one & two"])) as file:
+    with cog.Parts(tmp_path / "f.tif", grid, {}) as parts:
+        parts.add(0, 0, np.ones((1, 25, 30), np.float32))
+        assert parts.rows_done((0, 30)) == 25
+        with pytest.raises(BadInput, match="750 of 1200"):
+            parts.finish({}, ["one"])
+    with cog.Parts(tmp_path / "f.tif", grid, {}) as parts:
+        parts.add(25, 0, np.full((1, 15, 30), np.nan, np.float32))
+        made = parts.finish({"a": "<&>"}, ["one & two"])
+    with rasterio.open(made) as file:
         assert np.isnan(file.read()).sum() == 15 * 30 and file.descriptions == ("one & two",)
         assert file.tags()["a"] == "<&>"
 
