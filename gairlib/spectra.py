@@ -86,6 +86,9 @@ def scale_of(sample: np.ndarray) -> str | None:
     brightest band decides, so that single odd values do not. Clear water is as dark as that, but
     dark in the near infrared alone.
     """
+    usual = max(_median(v) for v in sample)
+    if sample.dtype.kind == "f" and 0 < usual <= 2 and np.mean(sample % 1 > 0) > 0.5:
+        return f"of mostly up to {usual:.3g} look like reflectance"  # whatever stands for its gaps
     if _percentile(sample[BANDS.index("B08")]) >= 400:
         return None
     bright = [_percentile(v) for v in sample]

@@ -27,6 +27,8 @@ from gairlib.errors import BadInput
 # Convolutions are up to twice as fast on this layout; the values are the same to rounding, and the
 # weights stay as they are saved.
 _LAYOUT = torch.channels_last
+# Options of timm.create_model that read or fetch weights
+OUTWARD = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 
 
 class SVEncoder(nn.Module):
@@ -96,7 +98,15 @@ class SVEncoder(nn.Module):
 
 
 def _create(field: str, model: str, options: dict[str, Any] | None) -> nn.Module:
-    """timm's model of a field of the config, without a classifier and without weights."""
+    """timm's model of a field of the config, without a classifier and without weights. A config
+    comes with weights of others: no name or option in it reaches a hub, or a file."""
+    if not timm.is_model(str(model).split(".")[0]):
+        raise BadInput(
+            f"{field} {model!r}: timm has no model of that name; its plain names alone are taken "
+            "(vit_tiny_patch16_224), no address of a hub or folder"
+        )
+    if odd := sorted(OUTWARD & set(options or {})):
+        raise BadInput(f"{field} {model!r}: the option {odd[0]} is not taken; remove it")
     try:
         return timm.create_model(model, pretrained=False, num_classes=0, **(options or {}))
     except (RuntimeError, TypeError, AssertionError) as error:

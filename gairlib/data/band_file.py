@@ -10,6 +10,7 @@ from affine import Affine
 
 from gairlib.data import scene_metadata
 from gairlib.data.boundary import reading
+from gairlib.data.raster import open_raster
 from gairlib.data.scene import REMOTE, check_georeferenced, crs_name, is_remote, north_up
 from gairlib.data.scene_values import mask_band
 from gairlib.errors import BadInput, Missing
@@ -50,7 +51,7 @@ def header(href: str, what: str, index: int = 1) -> Header:
     with (
         reading(what, "not readable as a raster, or cut short, or gone"),
         rasterio.Env(**(REMOTE if is_remote(href) else {})),
-        rasterio.open(href) as source,
+        open_raster(href, what) as source,
     ):
         check_georeferenced(source, what)
         if source.transform == Affine.identity():

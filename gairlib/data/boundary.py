@@ -168,7 +168,7 @@ def inside(root: str | Path, path: str | Path) -> Path:
     other = Path(root)
     for part in Path(text).parts:
         if not os.path.exists(other / part):
-            near = _alike(str(other), _changed(other)).get(_folded(part), [])
+            near = _alike(str(other), changed(other)).get(_folded(part), [])
             exact = [name for name in near if _composed(name) == _composed(part)]
             part = next((names[0] for names in (exact, near) if len(names) == 1), part)
         other /= part
@@ -183,7 +183,7 @@ def _folded(name: str) -> str:
     return _composed(_composed(name).casefold())
 
 
-def _changed(folder: Path) -> int:
+def changed(folder: Path) -> int:
     try:
         return folder.stat().st_mtime_ns
     except OSError:

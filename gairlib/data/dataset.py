@@ -35,7 +35,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import rasterio
 
 from gairlib.data import (
     area_list,
@@ -51,6 +50,7 @@ from gairlib.data import (
     table_list,
     tables,
 )
+from gairlib.data.raster import open_raster
 from gairlib.data.scene import Scene, upright
 from gairlib.errors import BadInput, Missing
 
@@ -188,6 +188,8 @@ class Dataset:
 
     def landcover_path(self, scene_id: str) -> Path | None:
         """The land-cover map of a scene, None where there is none."""
+        if tables.path_reason(f"landcover/{scene_id}.tif"):  # an id may be any text
+            return None
         path = boundary.inside(self.folder, f"landcover/{scene_id}.tif")
         return path if path.is_file() else None
 
@@ -199,7 +201,7 @@ class Dataset:
         if path is None:
             return None
         names = self.landcover_names()
-        with boundary.reading(path, "not readable as a raster"), rasterio.open(path) as source:
+        with boundary.reading(path, "not readable as a raster"), open_raster(path) as source:
             values, nodata = upright(source.read(1), source), source.nodata
         scene = self.scene(scene_id)
         if values.shape != (scene.height, scene.width):

@@ -153,6 +153,8 @@ def to_wgs84(frame: pd.DataFrame) -> tables.Piece:
 @lru_cache(maxsize=256)
 def _to_lonlat(crs: str) -> Transformer | None:
     """The way to WGS 84; None where there is none to go."""
+    if "grids=" in crs:
+        raise BadInput(f"{crs[:80]}: names a file of shifts, which is not opened")
     system = CRS.from_user_input(crs)
     if not (system.is_geographic or system.is_projected):  # heights, metres from Earth's centre
         raise BadInput(f"{system.name}: no reference system of maps")

@@ -23,7 +23,11 @@ from gairlib.data.boundary import image_hint, reading
 from gairlib.errors import BadInput, Missing
 
 IMAGES = (".jpg", ".jpeg", ".png")  # suffixes of benchmark images
+# What a photo may be, whatever its name: Pillow knows some forty formats more, of which one starts
+# another program (EPS) and others hold pictures in pictures (ICNS, ICO).
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM")
 MAX_PIXELS = 120_000_000  # more is taken for a decompression bomb; a 15k panorama has 112M
+MAX_SCANS = 50  # of a progressive JPEG, which usually has ten; each goes over all pixels anew
 VIEW_YAWS = (0.0, 90.0, 180.0, 270.0)  # the views a spherical photo is cut into; 90 degrees wide
 
 # EXIF orientation -> how to turn the picture upright (Exif 3.0, 4.6.5, tag 274)
@@ -153,7 +157,7 @@ def _identified(source: Path | io.BytesIO, path: str | Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is below
-            image = Image.open(source)
+            image = Image.open(source, formats=FORMATS)
     except Image.DecompressionBombError as problem:
         raise BadInput(f"{path}: far too many pixels (decompression bomb?)") from problem
     except Exception as problem:  # Pillow's plugins raise many kinds
@@ -169,7 +173,19 @@ def _identified(source: Path | io.BytesIO, path: str | Path) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         image.close()
         raise BadInput(f"{path}: 16- or 32-bit values; a photo must have 8 bits a channel")
+    if image.info.get("progressive") and (scans := _scans(source)) > MAX_SCANS:
+        image.close()
+        raise BadInput(
+            f"{path}: a progressive JPEG of {scans} scans, each of which goes over all of its "
+            f"pixels; at most {MAX_SCANS} are read. Save it anew"
+        )
     return image
+
+
+def _scans(source: Path | io.BytesIO) -> int:
+    """How often a JPEG starts a scan: in its data the two bytes stand for nothing else."""
+    data = source.getvalue() if isinstance(source, io.BytesIO) else source.read_bytes()
+    return data.count(b"\xff\xda")
 
 
 def _start(source: Path | io.BytesIO) -> bytes:

@@ -22,6 +22,7 @@ from gairlib import bands, spectra
 from gairlib.data import scene_metadata, scene_product
 from gairlib.data.band_file import Grid, header, same
 from gairlib.data.boundary import listing, reading
+from gairlib.data.raster import open_raster
 from gairlib.data.scene import REMOTE, Asset, Scene, is_remote, name_of, outline
 from gairlib.data.scene_values import check_digital_numbers, thumbnail
 from gairlib.errors import BadInput, Missing
@@ -154,7 +155,7 @@ def sampler(
                     "pixels cannot be read; is it cut short or gone?",
                 ),
                 rasterio.Env(**options),
-                rasterio.open(asset.href) as source,
+                open_raster(asset.href, what) as source,
             ):
                 part = thumbnail(source, [asset.index], asset.nodata, asset.ratio, factor)
                 rows.append(part.ravel())

@@ -173,7 +173,7 @@ def _guess(sample, what: str) -> int:
     darkest = _darkest(sample)
     if not darkest > DARKEST:  # NaN too
         return 0
-    valid = sample[:, (sample > 0).all(axis=0)]
+    valid = _seen(sample)
     blue, red = (np.median(valid[BANDS.index(b)]) - OFFSET for b in ("B02", "B04"))
     ratio = blue / red if red > BRIGHT_GROUND else 1.0
     if ratio < BLUE_OF_RED[0]:
@@ -191,8 +191,15 @@ def _darkest(sample) -> float:
     """The first percentile of the darkest band; NaN, which is neither above nor below anything,
     where no pixel has a value in every band."""
     sample = sample() if callable(sample) else sample
-    valid = sample[:, (sample > 0).all(axis=0)]
-    return np.percentile(valid, 1.0, axis=1).min() if valid.size else float("nan")
+    valid = _seen(sample)
+    there = valid[(sample > 0).any(axis=1)]
+    return np.percentile(there, 1.0, axis=1).min() if there.size else float("nan")
+
+
+def _seen(sample: np.ndarray) -> np.ndarray:
+    """The pixels [10, n] with a value in every band but those that are empty all over."""
+    there = sample > 0
+    return sample[:, (there | ~there.any(axis=1, keepdims=True)).all(axis=0)]
 
 
 def _property(item: dict, name: str, kinds: tuple):

@@ -98,8 +98,9 @@ def date_of_name(name: str) -> str | None:
 def date_and_cloud(item: dict, tags: dict, row: dict) -> tuple[str | None, float]:
     """Acquisition time (ISO text or None) and the scene's cloud cover in percent (NaN: unknown)."""
     properties = item.get("properties") or {}
-    when = properties.get("datetime") or properties.get("start_datetime") or row.get("datetime")
-    when = when or tags.get("datetime")
+    said = [properties.get("datetime"), properties.get("start_datetime")]
+    said += [row.get("datetime"), tags.get("datetime")]
+    when = next((one for one in said if isinstance(one, str) and one), None)
     if when is None and str(tags.get("system-time_start", "")).isdigit():  # Earth Engine, ms
         seconds = int(tags["system-time_start"]) / 1000
         when = str(np.datetime64(int(seconds), "s")) + "Z"

@@ -30,6 +30,7 @@ import rasterio
 from affine import Affine
 
 from gairlib.data.boundary import reading
+from gairlib.data.raster import open_raster
 from gairlib.data.scene import CLOUD_CLASSES, REMOTE, Scene, flips, is_remote, name_of
 from gairlib.data.scene_files import OpenFile, by_file
 from gairlib.data.scene_values import ceiling, mask_of, scaled
@@ -107,7 +108,7 @@ class Reader:
         name = name_of(href)
         with reading(f"scene {self.scene.id} ({name})", "can no longer be opened"):
             with rasterio.Env(**self._options):
-                dataset = rasterio.open(href)
+                dataset = open_raster(href)
         wide, high = dataset.width * ratio, dataset.height * ratio
         if (
             wide < self.scene.width

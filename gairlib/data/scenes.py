@@ -23,6 +23,7 @@ from rasterio.windows import Window
 from gairlib import bands, spectra
 from gairlib.data import band_file, band_names, scene_assets, scene_metadata, scene_product
 from gairlib.data.boundary import reading
+from gairlib.data.raster import open_raster
 from gairlib.data.scene import Scene, check_georeferenced, corner, crs_name, north_up, outline
 from gairlib.data.scene_reader import Reader
 from gairlib.data.scene_values import check_digital_numbers, mask_band, thumbnail
@@ -53,7 +54,7 @@ def open_scene(
         raise Missing(f"{what}: there is no such file")
     with reading(what, "not readable as a raster, or cut short"), warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # said below
-        with rasterio.open(path) as source:
+        with open_raster(path, what) as source:
             return _scene(source, path, id, what, layout or row.get("layout"), row)
 
 

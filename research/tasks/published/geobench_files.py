@@ -31,6 +31,7 @@ import h5py
 import numpy as np
 
 from gairlib.bands import BANDS, MEAN, STD, place
+from gairlib.data.tables import path_reason
 from gairlib.errors import BadInput
 from research.tasks.published.folders import PARTITION
 from research.tasks.published.pictures import as_dn
@@ -93,6 +94,8 @@ def partition(folder: Path) -> dict[str, list[str]]:
             raise BadInput(f"{path}: {sorted(double)[0]} is in two splits")
         seen |= set(found[ours])
         for name in found[ours]:
+            if reason := path_reason(f"{name}.hdf5"):
+                raise BadInput(f"{path}: {reason}")
             if not (folder / f"{name}.hdf5").is_file():
                 raise BadInput(f"{path}: {name}.hdf5 is not in the folder")
     return found

@@ -22,10 +22,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from gairlib import bands
+from gairlib.data.raster import open_raster
 from gairlib.errors import BadInput
 from research.tasks.published.folders import matching
 from research.tasks.published.pictures import Picture, as_dn, assemble, codes, raster
@@ -41,7 +41,7 @@ def _order(path: Path) -> tuple[str, ...]:
     """The file's bands: by its own names where it has them all, else as published."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path) as source:
+        with open_raster(path) as source:
             names = [bands.canonical(d) for d in source.descriptions]
     return tuple(names) if sorted(map(str, names)) == sorted(PRESENT) else PRESENT
 

@@ -16,9 +16,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
+from gairlib.data.raster import open_raster
 from gairlib.errors import BadInput
 from research.tasks.segmentation.data import IGNORE, SegmentationData, Tiles
 
@@ -155,7 +155,7 @@ def raster(path: Path, count: int | None = None) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # cut-outs often are not
-            with rasterio.open(path) as source:
+            with open_raster(path) as source:
                 values = source.read()
     except RasterioIOError as problem:
         raise BadInput(f"{path}: not readable as a raster ({problem})") from problem

@@ -1,3 +1,4 @@
+import io
 import math
 
 import numpy as np
@@ -133,3 +134,40 @@ def test_four_views_look_four_ways(tmp_path):
     assert photos.load(path, view_yaw=90.0).shape == (32, 32, 3)
     with pytest.raises(BadInput, match="fov"):
         photos.perspective(panorama, 0.0, 180.0)
+
+
+def test_what_is_no_photo_starts_no_program(tmp_path, monkeypatch):
+    """Pillow would hand a PostScript text to Ghostscript, and open pictures within an icon."""
+    started = tmp_path / "bin"
+    started.mkdir()
+    (started / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (started / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(started), prepend=":")
+    inner = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(inner, "ICNS")
+    cases = {"eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"}
+    cases |= {"icns": inner.getvalue(), "psd": b"8BPS\0\1" + b"\0" * 60, "dcx": b"\xb1\x68\xde\x3a"}
+    for name, content in cases.items():
+        path = tmp_path / f"{name}.jpg"
+        path.write_bytes(content)
+        for read in (photos.load, photos.check, lambda p: photos.load(p, view_yaw=0.0)):
+            with pytest.raises(BadInput, match=f"{name}.jpg: not readable as an image"):
+                read(path)
+        with pytest.raises(BadInput, match="not readable as an image"):
+            photos.decode_into(np.empty((3, 8, 8), np.uint8), content)
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_jpeg_of_many_scans_is_refused(tmp_path):
+    """Each scan of some hundred bytes goes over all pixels anew."""
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (800, 600), (9, 99, 199)).save(path, progressive=True)
+    assert photos.check(path) == (800, 600, None)
+    data = path.read_bytes()
+    last = data.rindex(b"\xff\xda")
+    path.write_bytes(data[:-2] + data[last:-2] * photos.MAX_SCANS + data[-2:])
+    with pytest.raises(BadInput, match="a.jpg: a progressive JPEG of 60 scans"):
+        photos.check(path)
+    plain = tmp_path / "b.jpg"  # with a thumbnail's scan in its comment, say
+    Image.new("RGB", (8, 6)).save(plain, comment=b"\xff\xda" * 99)
+    assert photos.check(plain)[:2] == (8, 6)
