@@ -69,7 +69,9 @@ def _check_beside(path: str, what: str) -> None:
         else:
             wrong = not _start(file).startswith(TIFF)
         if wrong:
-            raise BadInput(f"{what}: {beside} beside it names other files, or is no TIFF; remove it")
+            raise BadInput(
+                f"{what}: {beside} beside it names other files, or is no TIFF; remove it"
+            )
 
 
 @lru_cache(maxsize=64)

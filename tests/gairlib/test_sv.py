@@ -1,11 +1,14 @@
 """SV encoder: any timm tower, the two poolers, refusals."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
 
 from gairlib.config import GAIRConfig
 from gairlib.errors import BadInput
+from gairlib.model import GAIR
 from gairlib.sv import SVEncoder
 
 SMALL = GAIRConfig().sv_options
@@ -85,3 +88,29 @@ def test_in_training_the_net_beside_stands_alone_for_some_photos():
         found = encoder.backbone(torch.randn(1000, 3, 8, 8), known)[:, : known.shape[1]]
     alone = (found == 0).all(1)
     assert 0.25 < alone.float().mean() < 0.35 and (found[~alone] == 1).all()
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"sv_model": "hf-hub:evil/model", "sv_options": {}}, "hf-hub:evil/model.*no address"),
+        ({"sv_model": "hf_hub:evil/model", "sv_options": {}}, "no address of a hub or folder"),
+        ({"sv_model": "local-dir:/etc", "sv_options": {}}, "local-dir:/etc.*plain names alone"),
+        ({"sv_side": "hf-hub:evil/model"}, "sv_side.*plain names alone"),
+        ({"sv_options": {"checkpoint_path": "/etc/passwd"}}, "checkpoint_path is not taken"),
+        ({"sv_options": {"pretrained": True}}, "pretrained is not taken"),
+        ({"sv_options": {"pretrained_cfg_overlay": {"file": "a"}}}, "is not taken"),
+    ],
+)
+def test_a_config_reaches_no_hub_and_no_file(tmp_path, monkeypatch, change, words):
+    def never(*_, **__):
+        raise AssertionError("a network is asked")
+
+    monkeypatch.setattr("socket.socket.connect", never)
+    monkeypatch.setattr("socket.getaddrinfo", never)
+    model = GAIR(GAIRConfig())
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(BadInput, match=words):
+        GAIR.from_pretrained(tmp_path)

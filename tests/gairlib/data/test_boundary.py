@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from builders.small_files import ramp, write_scene
 from PIL import Image
 
 from gairlib.bands import BANDS, canonical, find
@@ -490,3 +491,31 @@ def test_paths_in_another_case_or_form(tmp_path):
     (tmp_path / "Walk/late.jpg").write_bytes(b"x")
     os.utime(tmp_path / "Walk", ns=(1, 1))
     assert boundary.inside(tmp_path, "walk/LATE.jpg").exists()
+
+
+@pytest.mark.parametrize("odd, share", [(11.0, 0.001), (np.inf, 0.001), (9999.0, 0.05), (0.7, 0.5)])
+def test_reflectance_is_refused_whatever_else_stands_in_it(tmp_path, odd, share):
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0.02, 0.4, (10, 64, 64)).astype(np.float32)
+    values[:, rng.random((64, 64)) < share] = odd
+    with pytest.raises(BadInput, match="a.tif.*look like reflectance"):
+        open_scene(write_scene(tmp_path / "a.tif", values, nodata=None))
+
+
+def test_a_scene_id_that_leads_outside_has_no_land_cover(tmp_path):
+    write_scene(tmp_path / "secret/lc.tif", ramp(1, 48, 48), names=None)
+    write_scene(tmp_path / "data/scenes/a.tif", ramp(10, 48, 48), baseline="04.00")
+    (tmp_path / "data/landcover").mkdir()
+    (tmp_path / "data/landcover/classes.csv").write_text("value,name\n1,wood\n")
+    (tmp_path / "data/scenes.csv").write_text("scene_id,path\n../../secret/lc,scenes/a.tif\n")
+    data = Dataset(tmp_path / "data")
+    assert [s.id for s in data.scenes()] == ["../../secret/lc"]
+    assert data.landcover("../../secret/lc") is None
+
+
+@pytest.mark.parametrize("grids", ["http://127.0.0.1:9/g.tif", "/etc/passwd"])
+def test_a_reference_system_that_names_files_is_refused(tmp_path, grids):
+    system = f"+proj=longlat +datum=WGS84 +nadgrids={grids}"
+    path = tmp_path / "street.csv"
+    path.write_text(f"photo_id,path,lon,lat,crs\na,street/a.jpg,7.4,46.9,{system}\n")
+    assert "is not a known reference system" in photo_tables.read_photos(path)[1][0]

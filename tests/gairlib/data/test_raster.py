@@ -39,9 +39,11 @@ def vrt(source: str, like: Path, relative: int = 0, count: int = 10) -> str:
     return f"{head}{where}{bands}</VRTDataset>"
 
 
-WMS = """<GDAL_WMS><Service name="TMS"><ServerUrl>{url}/${{z}}/${{x}}/${{y}}.tif</ServerUrl></Service>
-<DataWindow><UpperLeftX>5e5</UpperLeftX><UpperLeftY>46e5</UpperLeftY><LowerRightX>502560</LowerRightX>
-<LowerRightY>4597440</LowerRightY><SizeX>256</SizeX><SizeY>256</SizeY></DataWindow>
+WMS = """<GDAL_WMS><Service name="TMS">
+<ServerUrl>{url}/${{z}}/${{x}}/${{y}}.tif</ServerUrl></Service>
+<DataWindow><UpperLeftX>500000</UpperLeftX><UpperLeftY>4600000</UpperLeftY>
+<LowerRightX>502560</LowerRightX><LowerRightY>4597440</LowerRightY>
+<SizeX>256</SizeX><SizeY>256</SizeY></DataWindow>
 <Projection>EPSG:32633</Projection><BandsCount>10</BandsCount><DataType>UInt16</DataType>
 </GDAL_WMS>"""
 

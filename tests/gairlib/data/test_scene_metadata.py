@@ -153,3 +153,16 @@ def test_spellings_of_an_offset_that_is_gone(gone):
     properties = {"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": gone}
     assert said(properties) == (0, scene_metadata.GONE)
     assert said({"s2:processing_baseline": ""}) == (0, scene_metadata.GUESSED)
+
+
+def test_a_band_without_any_value_does_not_hide_the_offset():
+    sample = np.random.default_rng(0).uniform(1100, 4000, (10, 900))
+    sample[3] = 0
+    assert scene_metadata.offset({}, {}, None, "named", sample) == (1000, "guessed from pixels")
+
+
+@pytest.mark.parametrize("odd", [5, {"a": 1}, ["2021"], True, ""])
+def test_a_date_that_is_no_text_is_none(odd):
+    assert scene_product.date_and_cloud({"properties": {"datetime": odd}}, {}, {})[0] is None
+    known = {"properties": {"datetime": odd, "start_datetime": "2021-05-06"}}
+    assert scene_product.date_and_cloud(known, {}, {})[0] == "2021-05-06"

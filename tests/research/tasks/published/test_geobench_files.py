@@ -96,3 +96,13 @@ def test_labels_come_from_json_and_a_pickle_is_refused_in_words(tmp_path):
     (root / "label_stats.json").write_text(json.dumps({"a": [0, 0.5], "b": [1, 0]}))
     with pytest.raises(BadInput, match="zeros and ones"):
         geobench_files.labels(root, ["a", "b"])
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/tmp/outside", "a/../../b"])
+def test_sample_names_that_lead_out_of_the_folder_are_refused(tmp_path, name):
+    root = small.geobench(tmp_path, "m-eurosat")
+    path = next(root.glob("*partition.json"))
+    table = json.loads(path.read_text())
+    path.write_text(json.dumps({split: [name] for split in table}))
+    with pytest.raises(BadInput, match="leaves the dataset folder"):
+        geobench_files.partition(root)
