@@ -25,7 +25,6 @@ LICENCE = "CC BY-SA 4.0"  # of the photos of both sources and of the tables
 PATH = "street/{uuid}.jpeg"
 KEYS = ("uuid", "image_id")
 TEXT = ("uuid", "image_id", "orig_id", "sequence_id")
-SPHERICAL = ("spherical", "equirectangular", "sphere")
 
 
 def recognise(columns: Sequence[str]) -> bool:
@@ -99,8 +98,7 @@ def as_photos(frame: pd.DataFrame, path_template: str | None = PATH) -> tables.P
     if "mly_is_pano" in frame and "projection_type" not in frame:
         frame["is_spherical"] = tables.stated(frame["mly_is_pano"])
     if "projection_type" in frame:
-        kind = frame["projection_type"]
-        frame["is_spherical"] = kind.astype(str).str.lower().isin(SPHERICAL).where(kind.notna())
+        frame["is_spherical"] = tables.stated(frame["projection_type"])
     frame["photo_source"] = source.fillna("Global Streetscapes")
     frame["licence"] = LICENCE
     return frame.drop(columns=["uuid", "source", "datetime_local"], errors="ignore"), doubtful

@@ -205,7 +205,10 @@ def headings(values: pd.Series) -> pd.Series:
     return known % 360.0 % 360.0  # -1e-20 % 360 is 360
 
 
-TRUE = frozenset("true t yes y on 1 1.0 wahr vrai verdadero".split())  # false: everything else
+TRUE = frozenset("true t yes y on 1 1.0 wahr vrai verdadero".split())
+FALSE = frozenset("false f no n off 0 0.0 falsch faux falso".split())
+SPHERES = frozenset("spherical equirectangular sphere".split())  # kinds of projection, as tools
+FLAT = frozenset("perspective fisheye brown flat".split())  # name them
 
 
 def truth(value) -> bool:
@@ -219,9 +222,14 @@ def truths(values: pd.Series) -> pd.Series:
 
 
 def stated(values: pd.Series) -> pd.Series:
-    """`truth` of each; where there are gaps, they stay (as pandas' `boolean`)."""
-    found, gaps = truths(values), values.isna()
-    return found.astype("boolean").mask(gaps) if gaps.any() else found
+    """Whether each says that a photo is a sphere: yes, or the kind of its projection. A gap (in
+    pandas' `boolean`) where one says neither that nor the contrary."""
+    if values.dtype == bool:
+        return values
+    text = values.astype("str").str.strip().str.lower()
+    found = text.isin(TRUE | SPHERES)
+    known = found | text.isin(FALSE | FLAT)
+    return found if known.all() else found.astype("boolean").mask(~known)
 
 
 # A whole number as a time since 1970: (least digits, most digits) -> its unit

@@ -146,6 +146,15 @@ def test_ids_as_spreadsheets_write_them():
     assert list(tables.ids(pd.Series([b"ab", b"c "]))[0]) == ["ab", "c"]
 
 
+def test_what_says_neither_yes_nor_no_of_a_sphere_is_a_gap():
+    given = [True, "YES", "equirectangular", 1.0, "Spherical", 0, "perspective", "No", "fisheye"]
+    known = tables.stated(pd.Series(given, dtype=object))
+    assert known.dtype == bool and known.tolist() == [True] * 5 + [False] * 4
+    asked = tables.stated(pd.Series(["true", "pano", "360", "", None, "0"], dtype=object))
+    assert asked.isna().tolist() == [False, True, True, True, True, False]
+    assert asked[0] and not asked[5]
+
+
 def test_truths_in_the_spellings_of_tables():
     given = ["true", " TRUE", "yes", "t", "1", "1.0", "WAHR", "false", "no", "f", "0", None, "n"]
     assert list(tables.truths(pd.Series(given))) == [True] * 7 + [False] * 6
