@@ -19,6 +19,10 @@ class Missing(FileNotFoundError):
         return " ".join(str(a) for a in self.args)
 
 
+class NotSaved(OSError):
+    """A file that could not be written, as on a full disk; what stood there before is untouched."""
+
+
 class Skipped(Exception):
     """A task that this data cannot run: no mistake, the result says the reason and goes on."""
 

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from gairlib import geo, origins, preprocess, references
 from gairlib.config import QUERY_MODES, GAIRConfig
-from gairlib.errors import BadInput, Missing
-from gairlib.files import atomic_write, sha256
+from gairlib.errors import BadInput, Missing, NotSaved
+from gairlib.files import SUMS, atomic_write, damaged, seal, sha256
 from gairlib.inr import NILI, check_query, interpolate
 from gairlib.location import registry
 from gairlib.rs import registry as rs_registry
@@ -93,8 +93,7 @@ class GAIR(nn.Module):
         else:
             self.register_buffer("log_temperature", log)
         self.hold_temperatures()
-        # whose weights went into it: () none, None not known; see gairlib.origins
-        self.origins: tuple[origins.Origin, ...] | None = None
+        self.origins: tuple[origins.Origin, ...] | None = None  # () none, None not known
         # assets whose tensors a file of the weights names and does not hold, see gairlib.references
         self.leaves_to: tuple[str, ...] = ()
 
@@ -239,8 +238,8 @@ class GAIR(nn.Module):
     # ---- save and load
 
     def save_pretrained(self, folder: str | Path, whole: bool = False) -> None:
-        """Write config.json, model.safetensors and, where it is known whose weights went into
-        them, origins.json; an interrupted write leaves the old files.
+        """Write config.json, model.safetensors, their digests and, where it is known whose weights
+        went into them, origins.json; an interrupted write leaves the old files.
 
         Tensors of the assets in `leaves_to` (those of towers that training held) are named in the
         file and not stored; `whole` stores them, for somebody who shall need no assets.
@@ -248,20 +247,24 @@ class GAIR(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors, metadata = references.split(_tensors(self), () if whole else self.leaves_to)
-        with atomic_write(folder / WEIGHTS) as part:
-            save_file(tensors, part, metadata)
-        with atomic_write(folder / CONFIG) as part:
-            part.write_text(json.dumps(self.config.to_dict(), indent=1) + "\n")
-        origins.write(folder, self.origins)
+        (folder / SUMS).unlink(missing_ok=True)  # the last to come: it claims nothing of a mixture
+        try:
+            with atomic_write(folder / WEIGHTS) as part:
+                save_file(tensors, part, metadata)
+            with atomic_write(folder / CONFIG) as part:
+                part.write_text(json.dumps(self.config.to_dict(), indent=1) + "\n")
+            origins.write(folder, self.origins)
+            seal(folder, [name for name in FILES if (folder / name).is_file()])
+        except (OSError, SafetensorError) as error:
+            raise NotSaved(f"{folder}: the model was not saved ({error}); make room") from error
 
     @classmethod
     def from_pretrained(cls, source: str | Path, revision: str | None = None) -> GAIR:
         """A folder that save_pretrained wrote, or a Hugging Face hub id ("owner/name").
 
-        The hub is asked only when there is no such folder and the name can be an id; config.json,
-        model.safetensors and origins.json are all that is fetched, and once fetched they are found
-        without a network. `revision`: a branch, tag or commit there; pin a commit for results that
-        last.
+        The hub is asked only when there is no such folder and the name can be an id; the files
+        that save_pretrained writes are all that is fetched, and once fetched they are found without
+        a network. `revision`: a branch, tag or commit there; pin a commit for results that last.
         """
         folder, hub = Path(source), False
         if not folder.is_dir():
@@ -271,6 +274,8 @@ class GAIR(nn.Module):
         for name in (CONFIG, WEIGHTS):
             if not (folder / name).is_file():
                 raise Missing(f"{folder} holds no {name}; save_pretrained writes it.")
+        if wrong := damaged(folder):
+            raise BadInput(f"{wrong}; save or fetch it again, or remove {SUMS} if you changed it")
         try:
             config = GAIRConfig.from_dict(json.loads((folder / CONFIG).read_text()))
             content, leaves_to = references.load(folder / WEIGHTS)
@@ -336,7 +341,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=FILES))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=[*FILES, SUMS]))
     except Exception as error:  # no network, no such repository or revision, no access
         which = "it" if revision is None else f"revision {revision!r}"
         raise Missing(

@@ -3,11 +3,10 @@
 Photos are taken in a seeded random order; one that has no chip yet gets one at a random offset (see
 `placement`), and others inside it share it, until every photo has a chip or a reason. The part
 depends on the scene, its photos and the settings alone; it appears under its name only when it is
-whole. Its files are those that `store.assemble` reads, and failed.parquet: photos without a
-chip, with the reason in `_why`, which may try their next scene.
+whole, with digests of its files. Its files are those that `store.assemble` reads, and
+failed.parquet: photos without a chip, with the reason in `_why`, which may try their next scene.
 """
 
-import shutil
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from affine import Affine
 
-from gairlib import geo
+from gairlib import files, geo
 from gairlib.data import boundary, photos
 from gairlib.data.photos import VIEW_YAWS
 from gairlib.data.scene import Scene, outline
@@ -69,16 +68,16 @@ def cut(
     chips of other splits (`placement.box_of`). tile: number of the share of a crowded scene.
     """
     if part.is_dir():  # made before an interruption
-        return int((part / "paired").read_text())
+        if (part / files.SUMS).is_file() and not files.damaged(part):
+            return int((part / "paired").read_text())
+        files.remove(part)
     street = street.sort_values("photo_id", kind="stable").reset_index(drop=True)
     work = _Cut(scene, street, split, others, settings)
     work.run(rounds, tile)
-    temporary = part.with_name(part.name + ".part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    work.write(temporary, scene_day)
-    (temporary / "paired").write_text(str(work.paired))
-    temporary.rename(part)
+    with files.atomic_folder(part, durable=False, keep=True) as fresh:
+        work.write(fresh, scene_day)
+        (fresh / "paired").write_text(str(work.paired))
+        files.seal(fresh)
     return work.paired
 
 

@@ -151,7 +151,8 @@ def prepare_chunk(
     lon, lat = (frame[c].to_numpy(np.float64)[good] for c in ("lon", "lat"))
     day = days(frame["captured_at"]).astype(float)
     lost_dates = int((frame["captured_at"].notna().to_numpy() & np.isnan(day))[good].sum())
-    (work / f"in/dates-{number:06d}.txt").write_text(str(lost_dates))
+    with files.atomic_write(work / f"in/dates-{number:06d}.txt", durable=False) as part:
+        part.write_text(str(lost_dates))
     photo, scene = scenes.candidates(lon, lat, day[good])
     counts = np.bincount(photo, minlength=len(good))
     outside = good[counts == 0]
@@ -173,18 +174,36 @@ def prepare_chunk(
     table = table.append_column("_candidates", lists)
     for name in placement.NAMED:
         own = table.filter(pa.array(split[located] == name))
-        with files.atomic_write(work / f"in/{name}-{number:06d}.parquet") as part:
+        with files.atomic_write(work / f"in/{name}-{number:06d}.parquet", durable=False) as part:
             pq.write_table(own, part)
     hashes = _hash_and_row(ids[located], row[located])
-    np.save(work / f"in/ids-{number:06d}.npy", np.sort(hashes, order=("hash", "row")))
-    # Last: it says that the chunk is done.
+    save_array(work / f"in/ids-{number:06d}.npy", np.sort(hashes, order=("hash", "row")))
     write_rejections(
         work / f"rejected/in-{number:06d}.parquet",
         row[lost],
         ids[lost],
         reasons.iloc[lost].to_numpy(object),
     )
+    made = [f"in/{name}-{number:06d}.parquet" for name in placement.NAMED]
+    made += [f"in/{name}-{number:06d}{end}" for name, end in (("ids", ".npy"), ("dates", ".txt"))]
+    # Last: it says that the chunk is done.
+    files.seal(work, [*made, f"rejected/in-{number:06d}.parquet"], _sums(number))
     return len(located)
+
+
+def prepared(work: Path, number: int) -> bool:
+    """Whether a chunk's files are there as they were written."""
+    return (work / _sums(number)).is_file() and not files.damaged(work, _sums(number))
+
+
+def _sums(number: int) -> str:
+    return f"in/sums-{number:06d}"
+
+
+def save_array(path: Path, values: np.ndarray) -> None:
+    """As np.save, whole or not there."""
+    with files.atomic_write(path, durable=False) as part, part.open("wb") as file:
+        np.save(file, values)
 
 
 def _completed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -302,7 +321,7 @@ def write_rejections(path: Path, row: np.ndarray, photo_id: np.ndarray, reason: 
         [pa.array(row, pa.int64()), pa.array(ids, pa.string()), pa.array(reason, pa.string())],
         schema=REJECTED,
     )
-    with files.atomic_write(path) as part:
+    with files.atomic_write(path, durable=False) as part:
         pq.write_table(table, part)
 
 

@@ -19,8 +19,9 @@ Every photo that goes in is paired or rejected with a reason. The result depends
 scenes and the settings alone, not on the order of either.
 """
 
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -45,7 +46,9 @@ from gairlib.pairs.input import (
     join_rejections,
     photo_chunks,
     prepare_chunk,
+    prepared,
     reject_doubles,
+    save_array,
     unreadable_dates,
     write_rejections,
 )
@@ -102,7 +105,7 @@ def pair(
     (named in the manifest and counted) or "drop". tries: random offsets drawn for each chip.
 
     scheduler, workers: see `work.Pool`. rows: of the table in one chunk. BadInput where a setting
-    or the table is wrong.
+    or the table is wrong, or another process pairs into `folder` or `work`.
     """
     placement.check_settings(chip_px, chip_m, max_photos, margin)
     _check_options(spherical, near_duplicates, max_photos, street)
@@ -132,16 +135,17 @@ def pair(
     }
     temporary = tempfile.TemporaryDirectory(prefix="pairs-") if folder is None else None
     folder = Path(temporary.name) / "pairs" if folder is None else Path(folder)
-    state = WorkFolder(
-        work or folder.with_name(folder.name + ".work"),
-        fingerprint(choices | {"rows": rows}, street, scenes),
-    )
+    work = Path(work or folder.with_name(folder.name + ".work"))
+    read = () if photos_root is None else _photo_files(street, rows, Path(photos_root))
     with (
+        files.owner(folder),
+        files.owner(work),
         Pool(scheduler, workers) as pool,
         tqdm(
             desc="pairing", unit=" photos", unit_scale=True, disable=not progress, mininterval=1
         ) as bar,
     ):
+        state = WorkFolder(work, fingerprint(choices | {"rows": rows}, street, scenes, read))
         run = _Run(state, pool, bar, scenes, settings)
         division = divide(photo_chunks(street, rows), split_block_deg, seed, chip_m, split_buffer_m)
         run.read(street, rows, spherical, division)
@@ -149,7 +153,7 @@ def pair(
             rounds = repeats if split != "train" or repeats_train is None else repeats_train
             run.place(split, rounds)
         pairs = run.finish(folder, choices, division)
-    state.remove()
+        state.remove()
     pairs.keep_alive = temporary
     return pairs
 
@@ -168,6 +172,13 @@ def _check_options(spherical: str, near: str, max_photos: int, street) -> None:
         )
 
 
+def _photo_files(street, rows: int, root: Path) -> Iterator[str]:
+    """The files that the table's rows name."""
+    for frame, reasons in photo_chunks(street, rows):
+        for path in frame["path"][reasons.isna()] if "path" in frame else ():
+            yield os.path.join(root, str(path))
+
+
 class _Run:
     """The steps of one pairing; what each leaves behind is in the work folder."""
 
@@ -178,6 +189,7 @@ class _Run:
         self.scenes, self.settings = scenes, settings
         self.table = SceneTable.of(scenes)
         self.photos_in = 0
+        self.fresh = False  # whether a chunk of the table was prepared in this process
 
     def read(self, street, rows: int, spherical: str, division: Division) -> None:
         """The whole table through `input.prepare_chunk`, and ids that stand more than once."""
@@ -189,18 +201,19 @@ class _Run:
                 self.photos_in += len(frame)
                 self.bar.total = self.photos_in
                 self.bar.refresh()
-                if not (folder / f"rejected/in-{number:06d}.parquet").exists():
+                if not prepared(folder, number):
+                    self.fresh = True
                     yield (folder, number, frame, reasons, self.table, spherical, division)
 
         for _ in self.pool.map(prepare_chunk, tasks(), ahead=1):
             pass  # what a chunk gives is in its files
-        doubles = folder / "doubles.npy"
-        if not doubles.exists():
+        made = ["doubles.npy", "rejected/in-doubles.parquet"]
+        if self.fresh or not (folder / "doubles").is_file() or files.damaged(folder, "doubles"):
             found = double_rows(folder)
             reject_doubles(folder, found)
-            with files.atomic_write(doubles) as part, part.open("wb") as file:
-                np.save(file, found)
-        self.doubles = np.load(doubles)
+            save_array(folder / made[0], found)
+            files.seal(folder, made, "doubles")
+        self.doubles = np.load(folder / made[0])
         for path in sorted((folder / "rejected").glob("in-*.parquet")):
             self.bar.update(pq.ParquetFile(path).metadata.num_rows)
 
@@ -268,7 +281,7 @@ class _Run:
         work = self.work.folder
         target = work / "rejected.parquet"
         counts = join_rejections(sorted((work / "rejected").glob("*.parquet")), target)
-        every = sorted(p for p in (work / "parts").iterdir() if p.is_dir() and p.suffix != ".part")
+        every = sorted(p for p in (work / "parts").iterdir() if not p.name.startswith("."))
         paired = sum(int((p / "paired").read_text()) for p in every)
         if self.photos_in != paired + sum(counts.values()):
             raise RuntimeError(

@@ -14,6 +14,7 @@ faster, since decoding takes time by the pixel.
 
 import io
 import math
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,7 +33,6 @@ from gairlib.data.dataset import Dataset
 from gairlib.pairs import shards
 
 INNER_BYTES = 64 << 10
-READ_BYTES = 16 << 20
 INDEX_ROWS = 1 << 16
 QUALITY = 92  # of JPEG
 
@@ -84,6 +84,7 @@ class Writer:
             )
         )
         self.at = 0
+        self.checks: list[int] = []  # CRC-32 of each photo
 
     def add(self, ids: np.ndarray, sizes: np.ndarray, file: Path) -> None:
         """Photos of one part: ids and sizes [n], and the file in which they follow each other."""
@@ -93,8 +94,10 @@ class Writer:
         self.start.add(self.at + np.cumsum(sizes) - sizes)
         self.at += int(sizes.sum())
         with file.open("rb") as source:
-            while block := source.read(READ_BYTES):
-                self.bytes.add(np.frombuffer(block, np.uint8))
+            for size in sizes.tolist():
+                photo = source.read(size)
+                self.checks.append(zlib.crc32(photo))
+                self.bytes.add(np.frombuffer(photo, np.uint8))
 
     def close(self) -> None:
         """Write what is still held; photo_bytes of some other length than announced is an error."""
@@ -107,8 +110,10 @@ class Writer:
 class Photos:
     """The stored photos by number (`photo` of the manifest). Safe to use from threads."""
 
-    def __init__(self, store: xr.Dataset, folder: Path):
-        """store: with photo_bytes, photo_start, photo_size; folder: of the Zarr store."""
+    def __init__(self, store: xr.Dataset, folder: Path, checks: np.ndarray | None = None):
+        """store: with photo_bytes, photo_start, photo_size; folder: of the Zarr store; checks:
+        CRC-32 of each photo, which is compared as it is read."""
+        self.folder, self.checks = folder, checks
         self.start = store["photo_start"].to_numpy()
         self.size = store["photo_size"].to_numpy()
         self.values = store["photo_bytes"]
@@ -118,14 +123,21 @@ class Photos:
         return len(self.start)
 
     def encoded(self, number: int) -> bytes:
-        """A photo's bytes; IndexError for a number that is not there."""
+        """A photo's bytes; IndexError: no such number, BadInput: they are damaged."""
         if not 0 <= number < len(self.start):
             raise IndexError(f"photo {number} of {len(self.start)}")
         start = int(self.start[number])
         stop = start + int(self.size[number])
         if self.shards is not None:
-            return self.shards.span(start, stop)
-        return self.values[start:stop].to_numpy().tobytes()
+            try:
+                found = self.shards.span(start, stop)
+            except RuntimeError as problem:  # the index of a shard
+                raise shards.damaged(self.folder, f"photo {number}") from problem
+        else:
+            found = self.values[start:stop].to_numpy().tobytes()
+        if self.checks is not None and zlib.crc32(found) != self.checks[number]:
+            raise shards.damaged(self.folder, f"photo {number}")
+        return found
 
     def decode_into(self, out: np.ndarray, number: int) -> None:
         """Fill `out`, uint8 [3, S, S], with a photo squashed to it; see `photos.decode_into`."""

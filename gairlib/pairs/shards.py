@@ -18,6 +18,8 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
+from gairlib.errors import BadInput
+
 SHARD_BYTES = 64 << 20  # of pixels, decoded: what `Appender` holds in memory
 # Measured on 40 real chips of 96 px (184 kB), bit-shuffled: LZ4-HC level 5 makes them 0.50 of their
 # size and decodes one in 0.10 ms; zstd level 1 0.41 in 0.27 ms; plain LZ4 0.63 in 0.10 ms; zstd
@@ -80,6 +82,10 @@ class Appender:
         if self.count:
             self.array[self.at : self.at + self.count] = np.concatenate(self.waiting)
             self.at, self.waiting, self.count = self.at + self.count, [], 0
+
+
+def damaged(where: str | os.PathLike, what: str) -> BadInput:
+    return BadInput(f"{where}: {what} is not what was written; run the pairing stage again")
 
 
 def open_local(folder: Path) -> "Shards | None":

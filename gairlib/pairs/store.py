@@ -4,17 +4,24 @@
     manifest.parquet   one row a (photo, chip): position in the chip, heading, split, provenance
     rejected.parquet   photo_id, reason
     report.json        counts: photos_in = paired + the sum of rejected; written last
+    checksums.npz      CRC-32 of every chip's pixels (`chips`) and photo's bytes (`photos`)
+    SHA256SUMS         digests of all these files, as `sha256sum -c` reads them
 
 The store is Zarr format 3, sharded, with names of dimensions: `xarray.open_zarr` is all it takes.
 Each chip is an inner chunk of its own, since training draws them in random order; some hundreds
 of them make a shard, a file. `assemble` streams the parts of a pairing (`parts`) through
 memory a shard at a time; the same parts give the same bytes. A folder of pairs is complete or not
 there: it is written beside its place and renamed.
+
+`load` compares the digests of everything but pixels and photos, which must be there, and those are
+compared as they are read: so other pairs' manifest, a lost shard and a flipped bit are each named.
+Pairs without the two last files, of an older version, are read as they are.
 """
 
 import json
 import shutil
 import warnings
+import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +35,7 @@ import zarr
 from pyproj import CRS
 from zarr.core.dtype import VariableLengthUTF8
 
-from gairlib import bands, geo
+from gairlib import bands, files, geo
 from gairlib.errors import BadInput, Missing
 from gairlib.pairs import shards
 from gairlib.pairs.parts import CHIP_COLUMNS, ManifestWriter, Part, joined_schema, open_part
@@ -36,6 +43,8 @@ from gairlib.pairs.photo_store import Photos, Writer
 
 LEARNING = ("train", "val")  # splits that are learnt from and chosen by; "test" is judged alone
 FILES = ("pairs.zarr", "manifest.parquet", "rejected.parquet", "report.json")
+CHECKS = "checksums.npz"
+OURS = (*FILES, CHECKS, files.SUMS)
 ROWS = 1 << 16  # of a chunk of the small columns
 
 # Columns that a manifest always has, in this order; those of the photo table follow.
@@ -98,7 +107,13 @@ class Pairs:
         """The stored photos; None where the pairs were made without."""
         if self.chips.sizes.get("photo", 0) == 0:
             return None
-        return Photos(self.chips, self.folder / "pairs.zarr")
+        return Photos(self.chips, self.folder / "pairs.zarr", self._checks.get("photos"))
+
+    @cached_property
+    def _checks(self) -> dict[str, np.ndarray]:
+        """CRC-32 of `chips` and `photos`; {} where an older version wrote the pairs."""
+        path = self.folder / CHECKS
+        return dict(np.load(path)) if path.is_file() else {}
 
     @cached_property
     def _shards(self) -> shards.Shards | None:
@@ -129,16 +144,24 @@ class Pairs:
         """
         if out is None:
             out = np.empty((len(numbers), *self.chips["chips"].shape[1:]), np.uint16)
-        if self._shards is None:
-            out[...] = self.chips["chips"].isel(chip=numbers).to_numpy()
-        else:
-            for i, number in enumerate(numbers):
-                out[i] = self._shards.chunk(number)[0]
+        whole = self.chips["chips"].isel(chip=numbers).to_numpy() if self._shards is None else None
+        known = self._checks.get("chips")
+        for i, number in enumerate(numbers):
+            if whole is None:
+                try:
+                    pixels = self._shards.chunk(number)[0]
+                except (RuntimeError, ValueError) as problem:  # of an index or a decoder
+                    raise shards.damaged(self.folder / "pairs.zarr", f"chip {number}") from problem
+            else:
+                pixels = whole[i]
+            if known is not None and zlib.crc32(np.ascontiguousarray(pixels)) != known[number]:
+                raise shards.damaged(self.folder / "pairs.zarr", f"chip {number}")
+            out[i] = pixels
         return out
 
 
 def load(folder: str | Path, splits: Sequence[str] | None = None) -> Pairs:
-    """Pairs as saved; Missing names the file that is not there.
+    """Pairs as saved; Missing names the file that is not there, BadInput one that is damaged.
 
     splits: rows of these alone, the others are left out of the manifest. Whatever learns or
     chooses asks for LEARNING, so that test rows cannot reach it; default: all rows.
@@ -147,6 +170,8 @@ def load(folder: str | Path, splits: Sequence[str] | None = None) -> Pairs:
     for name in FILES:
         if not (folder / name).exists():
             raise Missing(f"{folder / name}: not there; has the pairing stage been run?")
+    if wrong := files.damaged(folder, content=_is_small):
+        raise BadInput(f"{wrong}; run the pairing stage again")
     manifest = pd.read_parquet(folder / "manifest.parquet")
     if splits is not None:
         manifest = manifest[manifest["split"].isin(list(splits))].reset_index(drop=True)
@@ -177,11 +202,17 @@ def assemble(
     part that is wrong; then `folder` is as before.
     """
     folder = Path(folder)
+    files.recover_folder(folder, OURS)
     found = [open_part(p) for p in parts]
     _check(report, chips=sum(p.chips for p in found), pairs=sum(p.pairs for p in found))
-    fresh = _fresh(folder)
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder}: is a file; pairs need a folder")
+    fresh = files.beside(folder, "writing")
+    files.remove(fresh)
+    fresh.mkdir(parents=True)
     try:
-        _write_store(found, fresh, chip_px, settings, schema)
+        checks = _write_store(found, fresh, chip_px, settings, schema)
+        np.savez(fresh / CHECKS, **checks)
         target = fresh / "rejected.parquet"
         if isinstance(rejected, pd.DataFrame):
             schema = pa.schema({"photo_id": pa.string(), "reason": pa.string()})
@@ -196,22 +227,31 @@ def assemble(
             )
         text = json.dumps(report, indent=2, ensure_ascii=False)
         (fresh / "report.json").write_text(text + "\n", encoding="utf-8")
+        files.seal(fresh)
+        files.sync([*fresh.rglob("*"), fresh])
+        load(fresh)  # read back before it replaces anything
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
+        files.remove(fresh)
         raise
-    _put(fresh, folder)
+    files.replace_folder(fresh, folder, OURS)
     return load(folder)
+
+
+def _is_small(name: str) -> bool:
+    """Whether a file is read when pairs are opened: all but the shards of pixels and photos."""
+    return not name.startswith(("pairs.zarr/chips/c/", "pairs.zarr/photo_bytes/c/"))
 
 
 def _write_store(
     parts: list[Part], folder: Path, chip_px: int, settings: dict, schema: pa.Schema | None
-) -> None:
-    """pairs.zarr and manifest.parquet in one pass over the parts."""
+) -> dict[str, np.ndarray]:
+    """pairs.zarr and manifest.parquet in one pass over the parts; returns what CHECKS holds."""
     chips, pairs = sum(p.chips for p in parts), sum(p.pairs for p in parts)
     group = zarr.create_group(folder / "pairs.zarr", zarr_format=3, attributes=settings)
     columns = _columns(group, chips, pairs, chip_px)
     photos = Writer(group, sum(p.photos for p in parts), sum(p.photo_bytes for p in parts))
     first_chip = first_photo = 0
+    checks: list[int] = []
     with ManifestWriter(
         folder / "manifest.parquet",
         joined_schema([schema] if schema and not parts else [p.schema for p in parts], MANIFEST),
@@ -224,6 +264,7 @@ def _write_store(
                     f"{(len(bands.BANDS), chip_px, chip_px)}"
                 )
             columns["chips"].add(pixels)
+            checks += [zlib.crc32(np.ascontiguousarray(chip)) for chip in pixels]
             for name, values in part.about_chips().items():
                 columns[name].add(values)
             table = part.manifest()
@@ -245,6 +286,7 @@ def _write_store(
         # it as a field that readers may skip, which zarr-python warns of.
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
         zarr.consolidate_metadata(group.store)
+    return {"chips": np.array(checks, np.uint32), "photos": np.array(photos.checks, np.uint32)}
 
 
 def _columns(group: zarr.Group, chips: int, pairs: int, px: int) -> dict[str, shards.Appender]:
@@ -305,26 +347,3 @@ def _check(report: dict, *, chips: int, pairs: int) -> None:
     for name, count in (("chips", chips), ("pairs", pairs)):
         if report.get(name, count) != count:
             raise BadInput(f"pairing report: {report[name]} {name}, but the parts hold {count}")
-
-
-def _fresh(folder: Path) -> Path:
-    """An empty folder beside `folder`, without what a killed run may have left there."""
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{folder}: is a file; pairs need a folder")
-    fresh = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    return fresh
-
-
-def _put(fresh: Path, folder: Path) -> None:
-    """Rename `fresh` to `folder`; files there that are not ours (figures) move along."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        for entry in folder.iterdir():
-            if entry.name not in FILES:
-                entry.rename(fresh / entry.name)
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

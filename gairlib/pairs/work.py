@@ -7,25 +7,32 @@
 Tasks must be deterministic and write what they make under its final name only when it is whole:
 then it makes no difference where or in what order they run, or that a run was interrupted.
 
-A work folder belongs to one input: a fingerprint of the settings, the scenes and the photo table
-lies in it; with another one the folder is emptied, so work of other data never gets into a result.
+A task may also run twice, as a scheduler lets it that takes a worker for lost: each writes under a
+name of its own, and one of the two (equal) results stays.
+
+A work folder belongs to one input: a fingerprint of the settings, the scenes and their files, the
+photo table and the photos' files lies in it; with another one the folder is emptied, so work of
+other data never gets into a result. What is gone on with has a seal (`files.seal`); where that does
+not fit, the piece is made anew. So nothing in here need be synced to the disk.
 """
 
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 
+from gairlib import files
 from gairlib.data.scene import Scene
 from gairlib.errors import BadInput, extra
 
 AHEAD = 8  # tasks handed to Dask for each worker before results are taken: bounds what waits
 LOCAL = ("threads", "synchronous")
+TABLES = (".csv", ".parquet")
+FORMAT = 2  # of what lies in a work folder: that of another one is made anew
 
 
 class Pool:
@@ -95,41 +102,49 @@ class Pool:
 
 
 def fingerprint(
-    choices: dict, street: pd.DataFrame | tuple | str | Path, scenes: Sequence[Scene]
+    choices: dict,
+    street: pd.DataFrame | tuple | str | Path,
+    scenes: Sequence[Scene],
+    photos: Iterable[str | Path] = (),
 ) -> str:
-    """A digest that changes with whatever the result depends on (of files: size and time)."""
+    """A digest that changes with whatever the result depends on (of files: size and time).
+
+    photos: the files that are read, in the table's order.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps(choices, sort_keys=True, default=str).encode())
+    digest.update(json.dumps([FORMAT, choices], sort_keys=True, default=str).encode())
     for scene in scenes:
-        digest.update(f"{scene!r}".encode())
-        if (path := Path(scene.path)).is_file():
-            digest.update(f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+        digest.update(f"{scene!r} {scene.stamps()}".encode())
     if isinstance(street, pd.DataFrame | tuple):
         for frame in street if isinstance(street, tuple) else [street]:
             digest.update(frame.to_csv(index=True).encode())
     else:
-        state = Path(street).stat()
-        digest.update(f"{street} {state.st_size} {state.st_mtime_ns}".encode())
+        tables = sorted(p for p in Path(street).rglob("*") if p.suffix in TABLES)  # of a folder
+        for table in (Path(street), *tables):
+            digest.update(f"{table} {files.stamp(table)}".encode())
+    for photo in photos:
+        digest.update(f"{photo} {files.stamp(photo)}\n".encode())
     return digest.hexdigest()
 
 
 class WorkFolder:
-    """The work folder; made or gone on with."""
+    """The work folder; made or gone on with. BadInput where it holds something else."""
 
     def __init__(self, folder: str | Path, fingerprint: str):
         self.folder = Path(folder)
         mark = self.folder / "fingerprint"
-        if mark.is_file() and mark.read_text() != fingerprint:
-            shutil.rmtree(self.folder)
+        if mark.is_file() and mark.read_bytes() != fingerprint.encode():
+            files.remove(self.folder)
         elif self.folder.is_dir() and not mark.is_file() and any(self.folder.iterdir()):
             raise BadInput(
                 f"{self.folder}: holds files that are not a pairing's unfinished work; name "
                 "another folder for it, or empty this one"
             )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        mark.write_text(fingerprint)  # first: a folder with files and without it is somebody else's
         for name in ("in", "rejected", "parts"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-        mark.write_text(fingerprint)
-        shutil.rmtree(self.scratch, ignore_errors=True)
+            (self.folder / name).mkdir(exist_ok=True)
+        files.remove(self.scratch)
 
     @property
     def scratch(self) -> Path:
@@ -137,4 +152,4 @@ class WorkFolder:
         return self.folder / "scratch"
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder)
+        files.remove(self.folder)

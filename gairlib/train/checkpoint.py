@@ -1,7 +1,8 @@
 """Training checkpoints that a killed run goes on from, bit for bit, and that need no pickle.
 
 A checkpoint is a folder `step-0000500/` with `state.safetensors` (weights, optimiser moments,
-coordinate queue) and `state.json` (step, history, fingerprint of the run). Random states are not
+coordinate queue), `state.json` (step, history, fingerprint of the run) and SHA256SUMS, the digests
+of both; without the last, of an older version, it is read as it is. Random states are not
 stored: every random draw of step k comes from (seed, k).
 
 What it withstands:
@@ -11,7 +12,8 @@ What it withstands:
 - a full or failing disk: `NotSaved`, and every earlier checkpoint is as it was, because an old one
   goes only after the new one is in place;
 - a power cut: files and folders are synced before and after the rename, and a checkpoint cut short
-  nevertheless is passed over for the one before.
+  nevertheless is passed over for the one before;
+- a flipped bit: a checkpoint whose files are not those that were written is passed over too.
 
 Names and tensors are those of the bare model on one device, whatever wraps it (DDP, Fabric,
 torch.compile, activation checkpointing) and however it is sharded (`fully_shard`, FSDP2): a run can
@@ -31,17 +33,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gairlib.errors import BadInput
+from gairlib import files
+from gairlib.errors import BadInput, NotSaved
 from gairlib.train.engine import full, sharded
 
 # what reading a file that is gone, cut short or altered can raise
 DAMAGED = (OSError, ValueError, LookupError, TypeError, SafetensorError)
 # attributes under which torch and Fabric keep the module that they wrap
 WRAPPERS = ("_orig_mod", "_forward_module", "_checkpoint_wrapped_module")
-
-
-class NotSaved(OSError):
-    """A checkpoint that could not be written; earlier ones are untouched and training can go on."""
 
 
 def fingerprint(*parts: object) -> str:
@@ -72,38 +71,31 @@ def save(
     refuses to write: the earlier checkpoints are then untouched and nothing of this one remains.
     """
     folder = Path(folder)
-    target, partial = folder / f"step-{step:07d}", folder / f".step-{step:07d}.partial"
+    target = folder / f"step-{step:07d}"
     tensors = _gather(model, optimiser, write)  # by all ranks, before anything can fail on one
-    if not write or (target.is_dir() and _complete(target) == run):
+    if not write or (_complete(target) == run and files.damaged(target) is None):
         return target
     tensors |= {f"buffer.{k}": v.detach().cpu().contiguous() for k, v in buffers.items()}
     about = json.dumps({"step": step, "run": run, "history": history})
     need = len(about) + sum(v.nbytes + 256 for v in tensors.values())  # 256: its line in the header
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for orphan in folder.glob(".step-*.partial"):  # of a process that was killed
-            shutil.rmtree(orphan, ignore_errors=True)
         if shutil.disk_usage(folder).free < need:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        partial.mkdir()
-        save_file(tensors, partial / "state.safetensors")
-        (partial / "state.json").write_text(about)
-        for path in (*partial.iterdir(), partial):  # the rename must not overtake the content
-            _sync(path)
-        shutil.rmtree(target, ignore_errors=True)  # damaged, or another run's
-        os.replace(partial, target)
-        _sync(folder)
+        with files.atomic_folder(target) as fresh:  # takes the place of a damaged one
+            save_file(tensors, fresh / "state.safetensors")
+            (fresh / "state.json").write_text(about)
+            files.seal(fresh)
     except (OSError, SafetensorError) as error:  # save_file has an error class of its own
         raise NotSaved(_why(error, folder, step, need, run)) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     _prune(folder, run, keep)
     return target
 
 
 def latest(folder: Path, run: str) -> Path | None:
-    """The newest complete checkpoint of this very run, or None."""
-    return next((p for p in reversed(_steps(Path(folder))) if _complete(p) == run), None)
+    """The newest checkpoint of this very run whose files are as they were written, or None."""
+    mine = (p for p in reversed(_steps(Path(folder))) if _complete(p) == run)
+    return next((p for p in mine if files.damaged(p) is None), None)
 
 
 def load(
@@ -118,6 +110,8 @@ def load(
     """
     path = Path(path)
     try:
+        if wrong := files.damaged(path):
+            raise ValueError(wrong)
         step, history = _progress(path)
         with safe_open(path / "state.safetensors", "pt") as file:
             buffers = _restore(path, file, model, optimiser)
@@ -278,10 +272,10 @@ def _steps(folder: Path) -> list[Path]:
 
 
 def _complete(path: Path) -> str | None:
-    """The run that this checkpoint belongs to; None where a file is absent, cut short or damaged.
+    """The run that this checkpoint belongs to; None where a file is absent or cut short.
 
     Opening compares the header of the safetensors file with the file's size; the tensors are not
-    read.
+    read, which `files.damaged` does.
     """
     try:
         with safe_open(path / "state.safetensors", "pt"):
@@ -295,19 +289,7 @@ def _prune(folder: Path, run: str, keep: int) -> None:
     runs = {path: _complete(path) for path in _steps(folder)}
     mine = [path for path, of in runs.items() if of == run]
     for path in [*mine[:-keep], *(path for path, of in runs.items() if of is None)]:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file's content, or a folder's entries, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno != errno.EINVAL or not path.is_dir():  # some file systems sync no folders
-            raise
-    finally:
-        os.close(handle)
+        files.remove(path)
 
 
 def _why(error: Exception, folder: Path, step: int, need: int, run: str) -> str:

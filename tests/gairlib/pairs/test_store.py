@@ -98,7 +98,6 @@ def small(monkeypatch):
     """Shards and chunks so small that a few chips fill several."""
     monkeypatch.setattr(shards, "SHARD_BYTES", 4000)
     monkeypatch.setattr(photo_store, "INNER_BYTES", 700)
-    monkeypatch.setattr(photo_store, "READ_BYTES", 1100)
     monkeypatch.setattr(photo_store, "INDEX_ROWS", 4)
     monkeypatch.setattr(pairs_store, "ROWS", 3)
     monkeypatch.setattr(part_files, "GROUP_ROWS", 7)
@@ -324,7 +323,7 @@ def test_a_killed_writing_is_no_store(parts, tmp_path):
     with pytest.raises(Missing, match="pairs.zarr"):
         pairs_store.load(tmp_path / "pairs")
     assemble(parts[:1], tmp_path / "pairs")
-    assert sorted(p.name for p in (tmp_path / "pairs").iterdir()) == sorted(pairs_store.FILES)
+    assert sorted(p.name for p in (tmp_path / "pairs").iterdir()) == sorted(pairs_store.OURS)
     assert [p.name for p in tmp_path.iterdir()] == ["pairs"]
     (tmp_path / "pairs/report.json").unlink()
     with pytest.raises(Missing, match="report.json"):

@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 from copy import deepcopy
 from pathlib import Path
@@ -18,6 +19,7 @@ from builders.damage import attempt, damaged
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from gairlib import files
 from gairlib.errors import BadInput
 from gairlib.train import checkpoint
 
@@ -230,18 +232,26 @@ def test_a_folder_that_cannot_be_made_is_not_saved_too(tmp_path):
 
 def test_the_rename_itself_is_synced(tmp_path, monkeypatch):
     """Content, then the partial folder, then the rename, then the folder that holds the name."""
-    events, sync, replace = [], checkpoint._sync, os.replace
-    monkeypatch.setattr(checkpoint, "_sync", lambda p: (events.append(p.name), sync(p)))
-    monkeypatch.setattr(
-        checkpoint.os, "replace", lambda a, b: (events.append("rename"), replace(a, b))
-    )
+    events, sync, replace = [], files._sync, os.replace
+    monkeypatch.setattr(files, "_sync", lambda p: (events.append(p.name), sync(p)))
+
+    def rename(a, b):
+        if Path(b).parent == tmp_path:
+            events.append(("rename", Path(a).name))
+        replace(a, b)
+
+    monkeypatch.setattr(checkpoint.os, "replace", rename)
     save(tmp_path, 1)
-    assert sorted(events[:2]) == ["state.json", "state.safetensors"]
-    assert events[2:] == [".step-0000001.partial", "rename", tmp_path.name]
+    assert sorted(events[:3]) == [files.SUMS, "state.json", "state.safetensors"]
+    partial = events[3]
+    assert partial.startswith(".step-0000001.") and partial.endswith(".part")
+    assert events[4:] == [("rename", partial), tmp_path.name]
 
 
 def test_what_a_killed_save_left_is_removed_at_the_next(tmp_path):
-    orphan = tmp_path / ".step-0000001.partial"
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    orphan = tmp_path / f".step-0000001.{files._HOST}-{ended.pid}-0.part"
     orphan.mkdir()
     (orphan / "state.safetensors").write_bytes(b"half")
     assert checkpoint.latest(tmp_path, "r") is None
@@ -291,11 +301,37 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, how):
     assert names(tmp_path) == ["step-0000001", "step-0000003"]
 
 
+@pytest.mark.parametrize("name", ["state.safetensors", "state.json", files.SUMS])
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.999])
+def test_a_flipped_bit_is_noticed_passed_over_and_written_anew(tmp_path, name, place):
+    for step in (1, 2):
+        save(tmp_path, step)
+    path = tmp_path / "step-0000002"
+    whole = (path / name).read_bytes()
+    at = int(place * len(whole))
+    (path / name).write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+    assert checkpoint.latest(tmp_path, "r").name == "step-0000001"
+    model, optimiser = make(seed=1)
+    with pytest.raises(BadInput, match="step-0000002: this checkpoint is damaged"):
+        checkpoint.load(path, model=model, optimiser=optimiser)
+    save(tmp_path, 2)
+    assert checkpoint.latest(tmp_path, "r") == path and (path / name).read_bytes() == whole
+
+
+def test_a_checkpoint_of_an_older_version_is_read(tmp_path):
+    path = save(tmp_path, 2)
+    (path / files.SUMS).unlink()
+    assert checkpoint.latest(tmp_path, "r") == path
+    model, optimiser = make(seed=1)
+    assert checkpoint.load(path, model=model, optimiser=optimiser)[0] == 2
+
+
 @pytest.mark.parametrize("name", ["state.safetensors", "state.json"])
 def test_of_a_checkpoint_altered_anyhow_all_is_taken_or_nothing(tmp_path, name):
     model, optimiser = make()
     train(model, optimiser, 0, 1)
     path = save(tmp_path, 3, model, optimiser, history=[{"loss": math.inf}], buffers={"q": X})
+    (path / files.SUMS).unlink()  # as of an older version: nothing tells beforehand
     whole, read = (path / name).read_bytes(), []
 
     def resume(path):
@@ -336,6 +372,7 @@ def test_tensors_that_do_not_fit_are_refused_before_any_is_taken(tmp_path, chang
     model, optimiser = make()
     train(model, optimiser, 0, 1)
     path = save(tmp_path, 1, model, optimiser)
+    (path / files.SUMS).unlink()  # as of an older version: nothing tells beforehand
     file = path / "state.safetensors"
     save_file(load_file(file) | change, file)
     model, optimiser = make(seed=1)
