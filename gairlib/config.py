@@ -16,7 +16,7 @@ from gairlib.errors import BadInput
 QUERY_MODES = ("nili", "bilinear", "bicubic", "nearest", "mean")
 _CHOICES = {
     "query_mode": QUERY_MODES,
-    "decoder": ("linear", "mlp"),
+    "decoder": ("linear", "mlp", "cone"),
     "sv_pooler": ("tanh", "linear"),
     "interpolation_padding": ("border", "zeros"),
 }
@@ -60,6 +60,7 @@ class GAIRConfig:
     query_mode: str = "nili"
     decoder: str = "mlp"
     decoder_hidden: tuple[int, ...] = (256, 256)  # for decoder "mlp"
+    decoder_options: dict[str, Any] = field(default_factory=dict)  # for "cone": gairlib.cone.Cone
     interpolation_padding: str = "border"  # published "zeros" fade within half a token of the edge
     float32_centres: bool = False  # the published rounding of token centres, see inr.taps
     # Objective and input scale that belong to the weights
@@ -89,12 +90,22 @@ class GAIRConfig:
             )
         if not self.decoder_hidden or min(self.decoder_hidden) < 1:
             raise BadInput("config: decoder_hidden needs at least one positive layer width.")
+        if self.decoder_options and self.decoder != "cone":
+            raise BadInput(
+                f"config: decoder_options are of decoder 'cone', the decoder is {self.decoder!r}."
+            )
         if not 0 <= self.sv_side_alone < 1:
             raise BadInput(
                 f"config: sv_side_alone is {self.sv_side_alone}, a share in [0, 1) is needed."
             )
         if not self.temperature > 0:
             raise BadInput(f"config: temperature is {self.temperature}, it must be above 0.")
+
+    @property
+    def reads_headings(self) -> bool:
+        """Whether the field depends on the direction of view."""
+        directed = self.query_mode == "nili" and self.decoder == "cone"
+        return directed and self.decoder_options.get("compass", True)
 
     @property
     def width(self) -> int:
@@ -120,7 +131,10 @@ class GAIRConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {**asdict(self), "decoder_hidden": list(self.decoder_hidden)}
+        values = {**asdict(self), "decoder_hidden": list(self.decoder_hidden)}
+        if not self.decoder_options:  # so a model without them is described as it always was
+            del values["decoder_options"]
+        return values
 
     def replace(self, **changes: Any) -> GAIRConfig:
         """A copy with `changes` applied."""

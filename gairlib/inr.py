@@ -15,11 +15,24 @@ What we do with it:
   in the backward pass. It is a correction: the linear decoder runs beside it, the MLP's last layer
   starts at zero, and the linear weights start at "the token itself", so training begins at plain
   interpolation of the tokens and departs from it as far as it pays.
+- *View-directed decoder*, "cone" (ours, `gairlib.cone`): a photo shows what lies ahead of the
+  camera, and a function of (x, y) can but average over where it looks. This one is a function of
+  (x, y, heading), which no interpolation of a grid can be:
+
+      map      = stem(bands) + upsample(project(tokens))              once a chip, 10 m a pixel
+      place_k  = xy + turn(heading) (ahead_k, right_k) 2 / side_m     21 places, up to 130 m ahead
+      sample_k = map at place_k, and whether it lies within the chip (0 beyond its edge)
+      value    = linear NILI at xy + last(gelu(first(sample_1 ... sample_21, within_1 ...)))
+
+  Without a heading, for all or for single rows, the second term is its mean over twelve
+  directions. Which of its parts pay, options tell: tokens alone for the map (`pixels: false`), a
+  ring of as many samples that knows no heading (`compass: false`), a single place. It starts at
+  the linear decoder, as the MLP does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -28,7 +41,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from gairlib.cone import Cone, View
 from gairlib.errors import BadInput
+
+DECODERS = ("linear", "mlp", "cone")
 
 
 class Taps(NamedTuple):
@@ -112,8 +128,9 @@ class NILI(nn.Module):
     """forward(grid [B, h, w, D], xy [B, Q, 2]) -> [B, Q, D]; `mean(grid)` -> [B, D].
 
     decoder "linear" has the published parameters (`linear` maps [9D, dx, dy] to D); "mlp" adds the
-    correction described above, with hidden layers of the widths `hidden`. `chunk` bounds the
-    queries that the MLP takes at once; it changes nothing but memory. `float32_centres`: see taps.
+    correction described above, with hidden layers of the widths `hidden`; "cone" the one of
+    `gairlib.cone.Cone`, built with the options `cone`. `chunk` bounds the queries that the MLP
+    takes at once; it changes nothing but memory. `float32_centres`: see taps.
     """
 
     def __init__(
@@ -124,10 +141,11 @@ class NILI(nn.Module):
         hidden: Sequence[int] = (256, 256),
         chunk: int = 8192,
         float32_centres: bool = False,
+        cone: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if decoder not in ("linear", "mlp"):
-            raise BadInput(f"decoder {decoder!r}: choose 'linear' or 'mlp'.")
+        if decoder not in DECODERS:
+            raise BadInput(f"decoder {decoder!r}: choose one of {', '.join(DECODERS)}.")
         if chunk < 1 or not hidden:
             raise BadInput("NILI: chunk and the hidden layers must be at least 1.")
         self.dim, self.decoder, self.chunk = dim, decoder, chunk
@@ -143,17 +161,29 @@ class NILI(nn.Module):
             self.last = nn.Linear(hidden[-1], dim)
             nn.init.zeros_(self.last.weight)
             nn.init.zeros_(self.last.bias)
+        if decoder == "cone":
+            try:
+                self.cone = Cone(dim, **(cone or {}))
+            except TypeError as error:  # an option that it does not have
+                raise BadInput(f"decoder 'cone': {error}") from None
 
     def forward(
-        self, grid: Float[Tensor, "b h w d"], xy: Float[Tensor, "b q 2"], cell: Any = None
+        self,
+        grid: Float[Tensor, "b h w d"],
+        xy: Float[Tensor, "b q 2"],
+        cell: Any = None,
+        view: View | None = None,
     ) -> Float[Tensor, "b q d"]:
         """Read the field at xy. `cell`: (x, y) extent of what is asked for, in xy units (the chip
-        is 2 wide), as LIIF has it; default one token. The linear decoder has no cell."""
+        is 2 wide), as LIIF has it; default one token; "mlp" alone has one. `view`: the map, scale
+        and headings that "cone" reads."""
         check_query(grid, xy)
         if grid.shape[-1] != self.dim:
             raise BadInput(f"grid: {grid.shape[-1]} channels, but this decoder takes {self.dim}.")
-        if cell is not None and self.decoder == "linear":
-            raise BadInput("cell: the linear decoder does not take a cell size, only 'mlp' does.")
+        if cell is not None and self.decoder != "mlp":
+            raise BadInput(
+                f"cell: the {self.decoder} decoder does not take a cell size, only 'mlp' does."
+            )
         b, h, w, _ = grid.shape
         q = xy.shape[1]
         t = taps(precise(xy).reshape(b * q, 2), h, w, self.float32_centres)
@@ -161,7 +191,13 @@ class NILI(nn.Module):
         out = self._linear_at(grid, t, chip, dense=q >= h * w)
         if self.decoder == "mlp":
             out = out + self.correction_at(grid, t, chip, cell, dense=4 * q >= h * w)
-        return out.reshape(b, q, self.dim)
+        out = out.reshape(b, q, self.dim)
+        return out + self.cone(self._seen(view), precise(xy)) if self.decoder == "cone" else out
+
+    def _seen(self, view: View | None) -> View:
+        if view is None:
+            raise BadInput("decoder 'cone' reads a view of the chip: its map, side and headings.")
+        return view
 
     # ---- the linear decoder
 
@@ -245,10 +281,13 @@ class NILI(nn.Module):
 
     # ---- the chip as a whole
 
-    def mean(self, grid: Float[Tensor, "b h w d"], cell: Any = None) -> Float[Tensor, "b d"]:
+    def mean(
+        self, grid: Float[Tensor, "b h w d"], cell: Any = None, view: View | None = None
+    ) -> Float[Tensor, "b d"]:
         """Mean of the decoded field over the token centres: the chip's vector in the shared space.
 
-        At a token's centre the blend is, in the limit, that token alone with offset 0.
+        At a token's centre the blend is, in the limit, that token alone with offset 0. A view-
+        directed field is read in all directions.
         """
         b, h, w, d = grid.shape
         weight = self.linear.weight
@@ -260,6 +299,11 @@ class NILI(nn.Module):
             x = fold(grid, self.first.weight[:, : 9 * d], self._constant(cell, h, w))
             x = self._hidden(F.gelu(x)).reshape(b, h * w, -1).mean(1)
             out = out + self.last(x)
+        if self.decoder == "cone":
+            x, y = ((2 * torch.arange(n, device=grid.device).double() + 1) / n - 1 for n in (w, h))
+            centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(1, h * w, 2)
+            view = self._seen(view)._replace(heading=None)
+            out = out + self.cone(view, centres.expand(b, -1, -1)).mean(1)
         return out
 
 

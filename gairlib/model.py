@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,14 +24,15 @@ from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
 from gairlib import geo, origins, preprocess, references
+from gairlib.cone import Cone, View
 from gairlib.config import QUERY_MODES, GAIRConfig
 from gairlib.errors import BadInput, Missing, NotSaved
-from gairlib.files import SUMS, atomic_write, damaged, seal, sha256
+from gairlib.files import SUMS, atomic_write, damaged, from_hub, seal, sha256
 from gairlib.inr import NILI, check_query, interpolate
 from gairlib.location import registry
 from gairlib.rs import registry as rs_registry
 from gairlib.rs.base import Features
-from gairlib.state_names import named
+from gairlib.state_names import load_strict, named
 from gairlib.sv import SVEncoder
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -85,7 +85,11 @@ class GAIR(nn.Module):
         self.field = None
         if c.query_mode == "nili":
             self.field = NILI(
-                c.dim, c.decoder, hidden=c.decoder_hidden, float32_centres=c.float32_centres
+                c.dim,
+                c.decoder,
+                hidden=c.decoder_hidden,
+                float32_centres=c.float32_centres,
+                cone={"bands": c.rs_bands, **c.decoder_options},
             )
         log = torch.full((len(OBJECTIVES),), math.log(c.temperature))
         if c.learn_temperature:
@@ -108,16 +112,19 @@ class GAIR(nn.Module):
         lonlat: Float[Tensor, "k 2"],
         known: Float[Tensor, "k h"] | None = None,
         seen: Float[Tensor, "n w"] | None = None,
+        heading: Float[Tensor, "b q"] | None = None,
+        side_m: Any = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """All that a training step asks of the encoders, in one call that DDP and FSDP can wrap.
 
         keep: which of the B x Q positions have a photo, N of them; lonlat: K >= N coordinates;
         known: what `location_backbone` makes of them, and seen: what `sv.base` makes of the photos,
-        where that was computed before.
+        where that was computed before; heading and side_m: see query_rs and encode_rs.
         Returns photos [N, D], the field at their positions [N, D], places [K, D] and the
         temperatures [3] of OBJECTIVES, none of them normalised.
         """
-        local = self.query_rs(self.encode_rs(chips), xy).flatten(0, 1)[keep]
+        features = self.encode_rs(chips, side_m=side_m)
+        local = self.query_rs(features, xy, heading=heading).flatten(0, 1)[keep]
         temperatures = torch.stack(list(self.temperatures().values()))
         if known is None:
             places = self.encode_location(lonlat)
@@ -126,18 +133,32 @@ class GAIR(nn.Module):
         own = self.sv(self._images(photos, "SV"), None if seen is None else seen.to(photos.dtype))
         return own, local, places, temperatures
 
+    @property
+    def _cone(self) -> Cone | None:
+        field = self.field
+        return field.cone if field is not None and field.decoder == "cone" else None
+
     def encode_rs(
-        self, images: Any, normalize: bool = False, bands: Sequence[str] | None = None
+        self,
+        images: Any,
+        normalize: bool = False,
+        bands: Sequence[str] | None = None,
+        side_m: Any = None,
     ) -> Features:
         """Chips [B, C, H, W], preprocessed -> .grid [B, h, w, D], .pooled [B, D] (token mean).
 
         `normalize` applies to .pooled; .grid stays as it is. bands: the names of those that the
         sensor has, None for all. A tower that can (`rs.leaves_out_bands`) looks at no others, any
-        other tower reads what stands in their place (gairlib.bands.place).
+        other tower reads what stands in their place (gairlib.bands.place). side_m: the chips' sides
+        on the ground in metres, by which a field of decoder "cone" places what a camera sees: one
+        for all, [B], or [B, 2] (east, south); default 10 m a pixel.
         """
         x = self._images(images, "RS")
         some = bands is not None and self.rs.leaves_out_bands
         features = self.rs(x, bands) if some else self.rs(x)
+        if self._cone is not None:
+            sides, area = self._cone.sides(side_m, x), self._cone.map(x, features.grid)
+            features = features._replace(map=area, side_m=sides)
         if normalize:
             features = features._replace(pooled=F.normalize(features.pooled, dim=-1))
         return features
@@ -149,29 +170,38 @@ class GAIR(nn.Module):
         mode: str | None = None,
         normalize: bool = False,
         cell: Any = None,
+        heading: Any = None,
     ) -> Float[Tensor, "b q d"]:
         """Read chips at xy [B, Q, 2] in [-1, 1] (x east, y south) -> [B, Q, D].
 
         mode: "nili", "bilinear", "bicubic", "nearest", or "mean" (the chip's vector for every
-        query; xy=None then means one); default `config.query_mode`. `cell`: see NILI.
+        query; xy=None then means one); default `config.query_mode`. `cell`: see NILI. heading:
+        where the cameras look, if the config `reads_headings`: degrees clockwise from the chip's
+        upper edge (UTM's north is up to 3 degrees off the true one), [B, Q] or one for all; None,
+        or NaN in a row: unknown, which is read as the mean of all directions.
         """
         mode = mode or self.config.query_mode
         if mode not in QUERY_MODES:
             raise BadInput(f"query mode {mode!r} is not one of {', '.join(QUERY_MODES)}.")
         grid = features.grid
+        if heading is not None and not (mode == "nili" and self.config.reads_headings):
+            raise BadInput(f"heading: mode {mode!r} of this model reads no direction of view.")
         if mode == "mean":
             q = 1 if xy is None else self._positions(xy, grid).shape[1]
             out = self.chip_vector(features)[:, None].expand(-1, q, -1)
         else:
             if xy is None:
                 raise BadInput(f"xy: None, but mode {mode!r} needs positions [B, Q, 2].")
-            out = self._read(grid, self._positions(xy, grid), mode, cell)
+            out = self._read(features, self._positions(xy, grid), mode, cell, heading)
         return F.normalize(out, dim=-1) if normalize else out
 
     def chip_vector(self, features: Features, normalize: bool = False) -> Float[Tensor, "b d"]:
         """A chip in the shared space: mean of the decoded field, or of the tokens without NILI."""
         grid = features.grid
-        out = grid.mean((1, 2)) if self.field is None else self.field.mean(grid)
+        if self.field is None:
+            out = grid.mean((1, 2))
+        else:
+            out = self.field.mean(grid, view=self._view(features, None))
         return F.normalize(out, dim=-1) if normalize else out
 
     def encode_sv(self, images: Any, normalize: bool = False) -> Float[Tensor, "b d"]:
@@ -205,15 +235,21 @@ class GAIR(nn.Module):
         """
         self.log_temperature.clamp_(*map(math.log, TEMPERATURES))
 
-    def _read(self, grid: Tensor, xy: Tensor, mode: str, cell: Any) -> Tensor:
+    def _read(self, features: Features, xy: Tensor, mode: str, cell: Any, heading: Any) -> Tensor:
         if mode != "nili":
-            return interpolate(grid, xy, mode, self.config.interpolation_padding)
+            return interpolate(features.grid, xy, mode, self.config.interpolation_padding)
         if self.field is None:
             raise BadInput(
                 f"query mode 'nili': this model was trained with {self.config.query_mode!r} and "
                 "has no decoder; choose that mode, or another interpolation."
             )
-        return self.field(grid, xy, cell)
+        if heading is not None:
+            heading = geo.as_float64(heading).to(xy.device)
+            heading = heading if heading.ndim else heading.expand(xy.shape[:2])
+        return self.field(features.grid, xy, cell, self._view(features, heading))
+
+    def _view(self, features: Features, heading: Tensor | None) -> View | None:
+        return None if self._cone is None else View(features.map, features.side_m, heading)
 
     def _positions(self, xy: Any, grid: Tensor) -> Tensor:
         xy = xy if isinstance(xy, Tensor) else geo.as_float64(xy)
@@ -268,7 +304,7 @@ class GAIR(nn.Module):
         """
         folder, hub = Path(source), False
         if not folder.is_dir():
-            folder, hub = _from_hub(str(source), revision), True
+            folder, hub = from_hub(str(source), revision, [*FILES, SUMS]), True
         elif revision is not None:
             raise BadInput(f"{folder} is a folder here; revision {revision!r} is for hub ids.")
         for name in (CONFIG, WEIGHTS):
@@ -310,41 +346,3 @@ def weights_hash(folder: str | Path) -> str:
 
 def _tensors(model: GAIR) -> dict[str, Tensor]:
     return {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-
-
-def load_strict(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Load a state dict; missing, unknown and misshapen tensors are named in one BadInput."""
-    own = model.state_dict()
-    faults = [f"{k} is missing" for k in own if k not in state]
-    faults += [f"{k} is unknown" for k in state if k not in own]
-    faults += [
-        f"{k} is {list(state[k].shape)} instead of {list(own[k].shape)}"
-        for k in own
-        if k in state and state[k].shape != own[k].shape
-    ]
-    faults += [
-        f"{k} holds NaN or infinity"
-        for k in own
-        if state.get(k) is not None and not state[k].isfinite().all()
-    ]
-    if faults:
-        more = f" and {len(faults) - 6} more" if len(faults) > 6 else ""
-        raise BadInput(f"{source} does not fit its config: {'; '.join(faults[:6])}{more}.")
-    model.load_state_dict(state)
-
-
-def _from_hub(name: str, revision: str | None) -> Path:
-    """Download a snapshot; a path that cannot be a hub id, or a failure, raises Missing."""
-    is_id = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).parent.exists()
-    if not is_id:
-        raise Missing(f"{name}: no such folder; the pretraining stage (save_pretrained) makes it.")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[*FILES, SUMS]))
-    except Exception as error:  # no network, no such repository or revision, no access
-        which = "it" if revision is None else f"revision {revision!r}"
-        raise Missing(
-            f"{name}: no such folder here, and the Hugging Face hub did not give {which} "
-            f"({type(error).__name__}); give a folder, or try again with a network."
-        ) from None

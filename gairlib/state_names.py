@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from gairlib.errors import BadInput
 
@@ -110,3 +110,24 @@ def _twice(source: str, name: str) -> BadInput:
     return BadInput(
         f"{source}: {name} stands there twice, with and without 'module.' or another prefix."
     )
+
+
+def load_strict(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Load a state dict; missing, unknown and misshapen tensors are named in one BadInput."""
+    own = model.state_dict()
+    faults = [f"{k} is missing" for k in own if k not in state]
+    faults += [f"{k} is unknown" for k in state if k not in own]
+    faults += [
+        f"{k} is {list(state[k].shape)} instead of {list(own[k].shape)}"
+        for k in own
+        if k in state and state[k].shape != own[k].shape
+    ]
+    faults += [
+        f"{k} holds NaN or infinity"
+        for k in own
+        if state.get(k) is not None and not state[k].isfinite().all()
+    ]
+    if faults:
+        more = f" and {len(faults) - 6} more" if len(faults) > 6 else ""
+        raise BadInput(f"{source} does not fit its config: {'; '.join(faults[:6])}{more}.")
+    model.load_state_dict(state)

@@ -42,6 +42,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gairlib import torchgeo_inputs as inputs
+from gairlib.cone import View
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
 
@@ -166,8 +167,17 @@ class _Backbone(nn.Module):
         if self.features == "backbone":
             return features.backbone
         grid = features.grid
-        mean = grid.mean((1, 2)) if self.field is None else self.field.mean(grid)
+        if self.field is None:
+            mean = grid.mean((1, 2))
+        else:
+            mean = self.field.mean(grid, view=self._view(chips, grid))
         return nn.functional.normalize(mean, dim=-1)
+
+    def _view(self, chips: Tensor, grid: Tensor) -> View | None:
+        if self.field.decoder != "cone":
+            return None
+        cone = self.field.cone
+        return View(cone.map(chips.to(grid.dtype), grid), cone.sides(None, chips), None)
 
 
 class SceneEncoder(nn.Module):

@@ -42,6 +42,7 @@ def write_cog(
     resolution: float = 10.0,
     projection: PCA | None = None,
     mode: str | None = None,
+    heading: float | None = None,
     dtype: str = "float32",
     window: tuple[int, int, int, int] | None = None,
     device: str = "cpu",
@@ -53,9 +54,9 @@ def write_cog(
     chip_px, chip_m: chips as the model was trained with. overlap: of neighbouring chips, as a share
     of a chip, [0, 0.9]; a quarter costs 1.8 times the encoding, a half 4 times. resolution: metres
     a cell, any. projection: a `pca.PCA` of the model's vectors; None keeps all D channels. mode: as
-    `model.query_rs` has it, default the trained one. dtype: "float32", or "int8" between the ends
-    of the projection. window: (column, row, width, height) in the scene's pixels. licence: for the
-    file's tags, default the notice that Copernicus asks for.
+    `model.query_rs` has it, default the trained one. heading: as `dense_field` has it. dtype:
+    "float32", or "int8" between the ends of the projection. window: (column, row, width, height) in
+    the scene's pixels. licence: for the file's tags, default the notice that Copernicus asks for.
 
     An interrupted call, repeated with the same arguments, goes on where it stopped.
     """
@@ -65,12 +66,12 @@ def write_cog(
         scene, resolution, window, model.config.dim if projection is None else projection.bands
     )
     model = model.to(device).eval()
-    reading = Reading(model, mode, projection)
+    reading = Reading(model, mode, projection, heading)
     weights = model_hash(model)
     settings = {
         "version": __version__,
         "model": weights,
-        "mode": reading.mode,
+        "mode": reading.label,
         "chip_px": chip_px,
         "chip_m": chip_m,
         "overlap": overlap,
@@ -111,6 +112,7 @@ def sample(
     chip_px: int,
     chip_m: float,
     mode: str | None = None,
+    heading: float | None = None,
     chips: int = 64,
     places: int = 64,
     seed: int = 0,
@@ -134,8 +136,9 @@ def sample(
             at = pixels[rng.integers(len(pixels), size=places)] + 0.5
             xy = torch.from_numpy(2 * at[None, :, ::-1].copy() / chip_px - 1)
             dn = torch.from_numpy(chip.values.astype(np.float32))[None]
-            features = model.encode_rs(prepare(dn, model.config.rs_size).to(device))
-            vectors = model.query_rs(features, xy.to(device), mode=mode)[0]
+            images = prepare(dn, model.config.rs_size).to(device)
+            features = model.encode_rs(images, side_m=chip_m)
+            vectors = model.query_rs(features, xy.to(device), mode=mode, heading=heading)[0]
             found.append(vectors.float().cpu().numpy())
     if not found:
         raise BadInput(f"scene {scene.id}: no pixel with data in the chips that were drawn")

@@ -121,21 +121,32 @@ def chips(
 
 @torch.inference_mode()
 def local(
-    model: GAIR, dn, chip_of, xy, *, mode: str | None = None, batch: int = 64, device: str = "cpu"
+    model: GAIR,
+    dn,
+    chip_of,
+    xy,
+    *,
+    mode: str | None = None,
+    heading=None,
+    side_m: float | None = None,
+    batch: int = 64,
+    device: str = "cpu",
 ) -> np.ndarray:
-    """The field of chips [c, 10, H, W] read at xy [n, 2] of chip chip_of [n] -> float32 [n, D]."""
+    """The field of chips [c, 10, H, W] read at xy [n, 2] of chip chip_of [n] -> float32 [n, D].
+    heading [n], side_m: as in GAIR.query_rs and GAIR.encode_rs."""
     model = model.to(device).eval()
     prep, size = preprocess.get(model.config.preprocessing), model.config.rs_size
     chip_of, xy = np.asarray(chip_of), np.asarray(xy, dtype=np.float64)
     out = np.zeros((len(chip_of), model.config.dim), np.float32)
     for part in _batches(len(dn), batch, "chips"):
         x = torch.from_numpy(np.asarray(dn[part], dtype=np.float32))
-        encoded = model.encode_rs(prep.rs(x, size).to(device))
+        encoded = model.encode_rs(prep.rs(x, size).to(device), side_m=side_m)
         for k in range(len(x)):  # chips hold different numbers of positions
             rows = np.flatnonzero(chip_of == part.start + k)
             if len(rows):
-                one = type(encoded)(*(v[k : k + 1] for v in encoded))
-                read = model.query_rs(one, torch.from_numpy(xy[rows])[None].to(device), mode=mode)
+                one, at = encoded.of(slice(k, k + 1)), torch.from_numpy(xy[rows])[None].to(device)
+                look = None if heading is None else np.asarray(heading, np.float64)[None, rows]
+                read = model.query_rs(one, at, mode=mode, heading=look)
                 out[rows] = read[0].float().cpu()
     return out
 

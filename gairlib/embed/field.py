@@ -90,6 +90,7 @@ def dense_field(
     overlap: float = OVERLAP,
     resolution: float = 10.0,
     mode: str | None = None,
+    heading: float | None = None,
     window: tuple[int, int, int, int] | None = None,
     device: str = "cpu",
 ) -> Field:
@@ -97,7 +98,9 @@ def dense_field(
 
     Cells divide the window evenly and are made coarser where there would be more than MAX_SIDE a
     side. chip_px, chip_m, overlap: as in `gairlib.embed.dense.write_cog`; 0 blends nothing. mode:
-    as in `model.query_rs`; default the one that the model was trained with.
+    as in `model.query_rs`; default the one that the model was trained with. heading: where cameras
+    look, degrees clockwise from the scene's upper edge, for a field that reads headings; None: the
+    mean of all directions.
     """
     if not resolution > 0:
         raise BadInput(f"resolution: {resolution} m, it must be above 0")
@@ -110,7 +113,7 @@ def dense_field(
     columns = c0 + (np.arange(w) + 0.5) * wide / w  # centres, in the scene's pixels
     rows = r0 + (np.arange(h) + 0.5) * high / h
 
-    reading = Reading(model.to(device).eval(), mode)
+    reading = Reading(model.to(device).eval(), mode, heading=heading)
     values = np.empty((h, w, reading.bands), np.float32)
     with Reader(scene) as reader:
         walker = Walker(reader, reading, lay_out(scene, chip_m, overlap), chip_px, columns, rows)
@@ -120,20 +123,29 @@ def dense_field(
     valid = ~np.isnan(values[..., 0])
     values[~valid] = 0.0
     transform = scene.transform @ Affine.translation(c0, r0) @ Affine.scale(wide / w, high / h)
-    return Field(values, valid, transform, window, scene, reading.mode)
+    return Field(values, valid, transform, window, scene, reading.label)
 
 
 @torch.inference_mode()
 def read_chip_field(
-    model, chip: np.ndarray, x: np.ndarray, y: np.ndarray, *, mode: str | None = None, device="cpu"
+    model,
+    chip: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    mode: str | None = None,
+    heading: float | None = None,
+    side_m: float | None = None,
+    device="cpu",
 ) -> np.ndarray:
     """One chip [10, px, px] of harmonised DN, read at the columns x [w] and rows y [h], both in
-    [-1, 1] -> float32 [h, w, D]."""
-    reading = Reading(model.to(device).eval(), mode)
+    [-1, 1] -> float32 [h, w, D]. heading: as `dense_field`; side_m: as `model.encode_rs`."""
+    reading = Reading(model.to(device).eval(), mode, heading=heading)
     prep = preprocess.get(model.config.preprocessing)
     dn = torch.from_numpy(np.asarray(chip, dtype=np.float32))[None]
-    grid = model.encode_rs(prep.rs(dn, model.config.rs_size).to(device)).grid
-    parts = reading.slabs(reading.rows(grid)[0], grid[0], x, y)
+    images = prep.rs(dn, model.config.rs_size).to(device)
+    features = model.encode_rs(images, side_m=side_m)
+    parts = reading.slabs(reading.rows(features.grid)[0], features.grid[0], x, y, features)
     return torch.cat([values for _, values in parts]).numpy()
 
 

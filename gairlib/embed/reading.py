@@ -8,7 +8,8 @@ itself. The offsets, which count in the half-token border alone, add one line al
 
 A projection to K channels (PCA) is linear, hence goes into the decoder's weights: the D channels
 of the field are never made. The MLP's correction is no product and is evaluated cell by cell; its
-last layer is linear, so it takes the projection as well.
+last layer is linear, so it takes the projection as well. So it is with the view-directed decoder
+(`gairlib.cone`), for one heading or, without one, for all.
 
 Equal to `model.query_rs` at the cells' centres, to rounding. Only where NILI's published guard
 blends four tokens evenly (exactly on the centre lines of the last token row and column) does this
@@ -22,8 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from gairlib import inr
+from gairlib.cone import View
 from gairlib.embed.pca import PCA
 from gairlib.errors import BadInput
+from gairlib.rs.base import Features
 
 QUERIES = 65_536  # cells of the MLP at a time
 VALUES = 2**24  # of a slab of rows: 64 MiB in float32
@@ -34,10 +37,18 @@ class Reading:
 
     `rows(grid)` decodes a batch of token grids [B, h, w, D]; `slabs(rows, grid, x, y)` reads one of
     them at the columns x and rows y, each in [-1, 1]: (slice of y, values [n, len(x), K]).
+    heading: where cameras look, for all cells, if the model's field reads headings; None: all.
+    `label` says how the field is read: the mode, and the heading of a field that reads one.
     The projection's mean is not taken off: `shift` [K] is to be subtracted after the blend.
     """
 
-    def __init__(self, model, mode: str | None = None, projection: PCA | None = None) -> None:
+    def __init__(
+        self,
+        model,
+        mode: str | None = None,
+        projection: PCA | None = None,
+        heading: float | None = None,
+    ) -> None:
         self.model, config = model, model.config
         self.mode = mode or config.query_mode
         if self.mode not in ("nili", "bilinear", "bicubic", "nearest"):
@@ -49,6 +60,15 @@ class Reading:
             raise BadInput(
                 f"mode 'nili': this model was trained with {config.query_mode!r} and has no decoder"
             )
+        directed = self.mode == "nili" and config.reads_headings
+        if heading is not None and not (directed and np.isfinite(heading)):
+            raise BadInput(
+                f"heading {heading}: degrees are needed, and a field that reads headings; mode "
+                f"{self.mode!r} of this model {'does' if directed else 'does not'}"
+            )
+        self.heading = heading
+        looks = "all headings" if heading is None else f"heading {heading % 360:g}"
+        self.label = f"{self.mode}, {looks}" if directed else self.mode
         self.padding = config.interpolation_padding
         self.dtype, self.device = model.rs.dtype, model.rs.device
         axes = np.eye(config.dim) if projection is None else np.asarray(projection.axes)
@@ -58,7 +78,7 @@ class Reading:
             )
         self.bands = axes.shape[1]
         self.shift = 0 * axes[0] if projection is None else projection.mean @ axes
-        self.nili = self.mlp = None
+        self.nili = self.mlp = self.cone = None
         matrix = torch.as_tensor(axes.T.copy(), device=self.device)  # [K, D] float64
         self._project = None if projection is None else matrix.to(self.dtype)
         if self.mode == "nili":
@@ -68,6 +88,8 @@ class Reading:
             self._bias = (matrix @ self.nili.linear.bias.detach().double()).to(self.dtype)
             if self.nili.decoder == "mlp":
                 self.mlp = _projected(self.nili, matrix)
+            elif self.nili.decoder == "cone":
+                self.cone = _projected(self.nili.cone, matrix)
 
     def rows(self, grid: Tensor) -> Tensor:
         """Token grids [B, h, w, D] -> what is blended, [B, h, w, K]."""
@@ -91,13 +113,21 @@ class Reading:
             offset = (t.weight * t.offset[..., 0]).sum(1)
         return weight.to(self.device, self.dtype), offset.to(self.device, self.dtype)
 
-    def slabs(self, rows: Tensor, grid: Tensor, x: np.ndarray, y: np.ndarray):
+    def slabs(
+        self,
+        rows: Tensor,
+        grid: Tensor,
+        x: np.ndarray,
+        y: np.ndarray,
+        features: Features | None = None,
+    ):
         """One chip: rows [h, w, K] and its grid [h, w, D] -> yields (slice of y, [n, len(x), K])
-        float32 on the CPU, each of bounded size."""
+        float32 on the CPU, each of bounded size. features: of that chip alone, for decoder "cone",
+        whose map they hold."""
         h, w, _ = rows.shape
         (wx, ax), (wy, ay) = self.axis(x, w), self.axis(y, h)
         most = VALUES // (len(x) * self.bands)
-        if self.mlp is not None:
+        if self.mlp is not None or self.cone is not None:
             most = min(most, QUERIES // len(x))
         step = max(1, most)
         along_x = torch.einsum("xw,hwk->hxk", wx, rows)  # [h, W, K]
@@ -111,22 +141,34 @@ class Reading:
                 )
             if self.mlp is not None:
                 out += self._correction(grid, x, y[part]).reshape(out.shape)
+            if self.cone is not None:
+                out += self._seen(features, x, y[part]).reshape(out.shape)
             yield part, out.float().cpu()
 
+    def _cells(self, x: np.ndarray, y: np.ndarray) -> Tensor:
+        xy = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+        return torch.from_numpy(xy.astype(np.float64)).to(self.device)
+
+    def _seen(self, features: Features, x: np.ndarray, y: np.ndarray) -> Tensor:
+        xy, heading = self._cells(x, y)[None], None
+        if self.heading is not None:
+            heading = torch.full(xy.shape[:2], self.heading, dtype=xy.dtype, device=self.device)
+        return self.cone(View(features.map, features.side_m, heading), xy)
+
     def _correction(self, grid: Tensor, x: np.ndarray, y: np.ndarray) -> Tensor:
-        xy = torch.from_numpy(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)).to(self.device)
+        xy = self._cells(x, y)
         taps = inr.taps(xy, *grid.shape[:2], self.nili.float32_centres)
         chip = torch.zeros(len(xy), 1, dtype=torch.int64, device=self.device)
         return self.mlp.correction_at(grid[None], taps, chip, None, dense=True)
 
 
-def _projected(nili: inr.NILI, matrix: Tensor) -> inr.NILI:
+def _projected(decoder: nn.Module, matrix: Tensor) -> nn.Module:
     """The same decoder whose last layer gives matrix [K, D] times the correction."""
-    dtype = nili.last.weight.dtype
-    last = nn.Linear(nili.last.in_features, len(matrix)).to(matrix.device, dtype)
+    dtype = decoder.last.weight.dtype
+    last = nn.Linear(decoder.last.in_features, len(matrix)).to(matrix.device, dtype)
     with torch.no_grad():
-        last.weight.copy_(matrix @ nili.last.weight.double())
-        last.bias.copy_(matrix @ nili.last.bias.double())
-    other = copy.copy(nili)
-    other._modules = {**nili._modules, "last": last}
+        last.weight.copy_(matrix @ decoder.last.weight.double())
+        last.bias.copy_(matrix @ decoder.last.bias.double())
+    other = copy.copy(decoder)
+    other._modules = {**decoder._modules, "last": last}
     return other

@@ -103,6 +103,9 @@ class Walker:
     ) -> None:
         self.reader, self.reading, self.layout, self.chip_px = reader, reading, layout, chip_px
         self.columns, self.rows = columns, rows
+        scene = reader.scene
+        metres = np.array(scene.pixel_metres(scene.width / 2, scene.height / 2), np.float64)
+        self.side_m = torch.from_numpy(metres * (layout.width, layout.height))  # of every chip
         self.down = _places(rows, layout.rows, layout.height, layout.overlap)
         high = max(place.stop - place.start for _, _, place in self.down)
         wide = max(256, BUFFER_BYTES // (high * (reading.bands + 1) * 4) // 256 * 256)
@@ -146,12 +149,13 @@ class Walker:
         for batch in self._chips(across, r):
             dn = torch.from_numpy(np.stack([chip for chip, _, _ in batch]).astype(np.float32))
             images = prepare(dn, model.config.rs_size).to(self.reading.device)
-            grids = model.encode_rs(images).grid
-            decoded = self.reading.rows(grids)
-            for grid, tokens, (_, x, place) in zip(grids, decoded, batch):
+            features = model.encode_rs(images, side_m=self.side_m.expand(len(batch), 2))
+            decoded = self.reading.rows(features.grid)
+            for b, (tokens, (_, x, place)) in enumerate(zip(decoded, batch)):
                 share = down[:, None] * torch.from_numpy(ramp(x, overlap)).float()
                 weight[:, place] += share[skip:]
-                for part, values in self.reading.slabs(tokens, grid, x, y):
+                one = features.of(slice(b, b + 1))
+                for part, values in self.reading.slabs(tokens, one.grid[0], x, y, one):
                     first = max(part.start, skip)
                     if first < part.stop:
                         values = values[first - part.start :] * share[first : part.stop, :, None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -25,6 +25,13 @@ class Features(NamedTuple):
     grid: Float[Tensor, "b h w d"]  # tokens in the shared width D, row 0 in the north
     pooled: Float[Tensor, "b d"]  # mean of the tokens
     backbone: Float[Tensor, "b width"]  # the same before the projection to D, for probing
+    # what GAIR adds for a view-directed field, see gairlib.cone
+    map: Float[Tensor, "b c H W"] | None = None
+    side_m: Float[Tensor, "b 2"] | None = None  # sides on the ground in metres, east and south
+
+    def of(self, chips: Any) -> Features:
+        """Those of some chips: an index or slice along B."""
+        return Features(*(None if part is None else part[chips] for part in self))
 
 
 class RSTower(nn.Module):

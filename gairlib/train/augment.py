@@ -24,6 +24,8 @@ from torch import Tensor
 # A crop keeps the photo it is drawn around this share of its half side away from its edge, where
 # the chip has room for it.
 EDGE = 0.05
+# Degrees from a photo's direction beyond which a field that reads directions looks at other things
+ELSEWHERE = 60.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,41 @@ def draw(chips: int, photos: int, bands: int, generator: torch.Generator, points
         colour=torch.randn(b, q, 5, generator=generator),
         field=torch.rand(b, points, 2, **exact),
     )
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Random numbers for directions of view, of B chips with Q slots and P points; uniform."""
+
+    turn: Tensor  # [B, P] float64: where each point looks
+    dropped: Tensor  # [B, Q + P] float64: the lowest lose their direction
+
+    def part(self, rank: int, ranks: int) -> Looks:
+        """The rank's consecutive part of the B chips."""
+        count = len(self.turn) // ranks
+        rows = slice(rank * count, (rank + 1) * count)
+        return Looks(self.turn[rows], self.dropped[rows])
+
+
+def draw_looks(chips: int, photos: int, points: int, generator: torch.Generator) -> Looks:
+    """Draws for directions of view, on the CPU."""
+    exact = {"generator": generator, "dtype": torch.float64}
+    return Looks(torch.rand(chips, points, **exact), torch.rand(chips, photos + points, **exact))
+
+
+def look(heading: Tensor, draws: Looks, wrong: int, dropout: float) -> Tensor:
+    """Where photos and points look: [B, Q + P] degrees, nan unknown.
+
+    heading [B, Q] of the photos, nan unknown. The last Q * wrong of the P points stand where the
+    photos stand, `wrong` for each one after the other, and look 90 to 270 degrees away from it; the
+    others look anywhere. dropout: the share of all whose direction is forgotten.
+    """
+    turn = 360 * draws.turn
+    own = heading.repeat_interleave(wrong, 1)  # [B, Q * wrong]
+    away = turn[:, turn.shape[1] - own.shape[1] :]
+    away = torch.where(own.isnan(), away, (own + 90 + away / 2) % 360)
+    every = torch.cat((heading, turn[:, : turn.shape[1] - own.shape[1]], away), 1)
+    return every.masked_fill(draws.dropped < dropout, torch.nan)
 
 
 # ---------------------------------------------------------------- crops

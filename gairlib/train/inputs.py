@@ -46,6 +46,9 @@ class Inputs:
     side_m: Tensor  # [B] float64: the chip's side on the ground, metres
     view: Tensor  # [N] int64: twice the photo's number in the split, plus 1 where it is mirrored
     photo_ids: list[str]  # N
+    # where the Q photos and F points of each chip look, degrees as `heading`, nan unknown:
+    # [B, Q + F] float64; None: the model's field reads no headings
+    look: Tensor | None = None
 
     def to(self, device: str | torch.device) -> Inputs:
         """The same on another device."""
@@ -83,15 +86,23 @@ class Inputs:
                 side_m=self.side_m[a:z],
                 view=self.view[i:j],
                 photo_ids=self.photo_ids[i:j],
+                look=None if self.look is None else self.look[a:z],
             )
             for a, z, i, j in zip(edges, edges[1:], starts, starts[1:])
         ]
 
     def near_field(self, metres: float) -> Tensor:
-        """Which random points of its chip are at most so far from a photo: bool [N, F]."""
+        """Which random points of its chip are at most so far from a photo: bool [N, F]. Of those
+        read in a direction, the ones that look elsewhere are not counted."""
         at = self.xy.flatten(0, 1)[self.keep]
         apart = (self.field_xy[self.chip] - at[:, None]).norm(dim=-1) / 2  # in sides of the chip
-        return apart * self.side_m[self.chip][:, None] <= metres
+        near = apart * self.side_m[self.chip][:, None] <= metres
+        if self.look is not None:
+            q = self.xy.shape[1]
+            own = self.look[:, :q].flatten()[self.keep]
+            turn = (self.look[self.chip, q:] - own[:, None] + 180) % 360 - 180
+            near &= ~(turn.abs() > augment.ELSEWHERE)  # of an unknown direction, all is near
+        return near
 
 
 @torch.no_grad()
@@ -113,6 +124,10 @@ def make(
     generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
     b, q = batch.valid.shape
     draws = augment.draw(b * ranks, q, batch.chips.shape[1], generator, options.field_points)
+    looks = None
+    if config.reads_headings:  # drawn last: what else is random stays as it is
+        points = options.field_points + q * options.heading_negatives
+        looks = augment.draw_looks(b * ranks, q, points, generator).part(rank, ranks)
     draws = draws.part(rank, ranks)
 
     chips = prep.rs(_move(batch.chips, device), config.rs_size)
@@ -140,6 +155,11 @@ def make(
         )
         photos[start : start + PIECE] = prep.sv(seen, config.sv_size)
     still = valid[batch.valid].tolist()  # of the photos that the batch names
+    field_xy, look = draws.field * 2 - 1, None
+    if looks is not None:
+        wrong = xy.repeat_interleave(options.heading_negatives, 1)  # [B, Q * W, 2]
+        field_xy = torch.cat((field_xy, wrong), 1)
+        look = augment.look(heading, looks, options.heading_negatives, options.heading_dropout)
     return Inputs(
         chips=chips,
         xy=_move(xy, device),
@@ -148,10 +168,11 @@ def make(
         lonlat=_move(batch.lonlat.flatten(0, 1)[keep], device),
         heading=_move(heading.flatten()[keep], device),
         chip=_move(chip, device),
-        field_xy=_move(draws.field * 2 - 1, device),
+        field_xy=_move(field_xy, device),
         side_m=_move(side_m, device),
         view=_move(2 * batch.number.flatten()[keep] + mirror, device),
         photo_ids=list(compress(batch.photo_ids, still)),
+        look=None if look is None else _move(look, device),
     )
 
 

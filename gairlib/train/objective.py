@@ -56,6 +56,8 @@ def embed(model: Callable, inputs: Inputs, queued: Tensor, held: Held | None = N
         lonlat,
         None if held.places is None else held.places(lonlat),
         None if held.photos is None else held.photos[inputs.view],
+        inputs.look,
+        inputs.side_m,
     )
     field = local[n:].reshape(b, f, local.shape[-1])
     return Embeddings(sv, local[:n], located[:n], located[n:], temperature, field)

@@ -39,6 +39,9 @@ class PretrainOptions:
     field_points: int = 24  # random points of a chip's field as its photos' negatives; 0 = none
     field_exclude_m: float = 40.0  # ... but for those nearer than this
     field_weight: float = 1.0
+    # For a field that reads headings (decoder "cone"); its random points look anywhere
+    heading_dropout: float = 0.0  # share of photos and points whose heading is forgotten
+    heading_negatives: int = 0  # wrong headings at each photo's own place, as field negatives
     secl_weight: float = 1.0
     rs_location_weight: float = 0.2
     band_jitter: float = 0.05
@@ -61,6 +64,7 @@ class PretrainOptions:
             "loss_chunk": 0,
             "queue_size": 0,
             "field_points": 0,
+            "heading_negatives": 0,
             "log_every": 1,
             "validate_every": 1,
             "checkpoint_every": 1,
@@ -74,6 +78,7 @@ class PretrainOptions:
             ("warmup", 0, 1),
             ("queue_max_share", 0, 1),
             ("field_weight", 0, math.inf),
+            ("heading_dropout", 0, 1),
             ("secl_weight", 0, math.inf),
             ("rs_location_weight", 0, math.inf),
             ("crop_min", 0.05, 1),
@@ -91,7 +96,11 @@ class PretrainOptions:
 
     def identity(self) -> dict:
         """What changes what is learnt: checkpoints of another identity are not resumed."""
-        return {k: v for k, v in asdict(self).items() if k not in SAME_NUMBERS}
+        values = {k: v for k, v in asdict(self).items() if k not in SAME_NUMBERS}
+        for key in ("heading_dropout", "heading_negatives"):  # off, a run is the one without them
+            if not values[key]:
+                del values[key]
+        return values
 
 
 def limit_queue(options: PretrainOptions, photos: int) -> int:

@@ -47,7 +47,9 @@ def ranks_of_photos(
         chips, xy = prep.rs(batch.chips, config.rs_size), batch.xy
         images = prep.sv(batch.photos[batch.valid], config.sv_size)
         lonlat = batch.lonlat[batch.valid]
-        own, at, _, _ = model(*(x.to(device) for x in (chips, xy, keep, images, lonlat)))
+        given = (x.to(device) for x in (chips, xy, keep, images, lonlat))
+        heading = batch.heading.to(device) if config.reads_headings else None
+        own, at, _, _ = model(*given, heading=heading, side_m=batch.side_m.to(device))
         # the last batch begins the split anew
         fresh = [i for i, p in enumerate(batch.photo_ids) if not (p in seen or seen.add(p))]
         photos.append(own[fresh].float().cpu())

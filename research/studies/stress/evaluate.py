@@ -87,7 +87,7 @@ def _read(model: GAIR, encoded: Features, asked: list[list], mode: str, out: np.
     xy = np.zeros((len(some), max(len(asked[b]) for b in some), 2))  # empty slots are dropped
     for k, b in enumerate(some):
         xy[k, : len(asked[b])] = [f[2:] for f in asked[b]]
-    chosen = Features(*(part[some] for part in encoded))
+    chosen = encoded.of(some)
     values = model.query_rs(chosen, torch.from_numpy(xy.clip(-1, 1)), mode=mode, normalize=True)
     for k, b in enumerate(some):
         out[[f[0] for f in asked[b]], [f[1] for f in asked[b]]] = values[k, : len(asked[b])].float()
