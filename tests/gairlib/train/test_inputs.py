@@ -59,7 +59,7 @@ def rank_part(batch: Batch, rank: int, ranks: int) -> Batch:
 def same(one: inputs.Inputs, two: inputs.Inputs) -> None:
     for f in fields(one):
         a, b = getattr(one, f.name), getattr(two, f.name)
-        if isinstance(a, list):
+        if a is None or isinstance(a, list):
             assert a == b
         else:
             assert a.dtype == b.dtype, f.name
@@ -74,7 +74,8 @@ def join(parts: list[inputs.Inputs]) -> inputs.Inputs:
         for name, values in found.items():
             values.append(getattr(moved, name))
     ids = sum(found.pop("photo_ids"), [])
-    return inputs.Inputs(**{k: torch.cat(v) for k, v in found.items()}, photo_ids=ids)
+    joined = {k: None if v[0] is None else torch.cat(v) for k, v in found.items()}
+    return inputs.Inputs(**joined, photo_ids=ids)
 
 
 @pytest.mark.parametrize("crop_min", [1.0, 0.3])
