@@ -3,6 +3,7 @@
 # make pull             what `make repro` has made, from the repository's own remote: no training
 # make test             everything that is missing, then the tests
 # make fuzz             damaged files of every kind, COUNT=10000 of them (minutes)
+# make test-faults      an end, a full disk, a flipped byte at every place where files change (minutes)
 # make test-browser     reports, maps and JupyterLab in headless Chromium [GAIRLIB_REPORTS=reports]
 # make pictures         README's pictures from a finished run, into docs/
 # make lab              JupyterLab on the notebooks
@@ -29,7 +30,7 @@ export JUPYTER_PLATFORM_DIRS := 1
 # A variable as one word of the shell, whatever stands in it: a folder may be named `a$b "c"`.
 quoted = '$(subst ','\'',$(value $(1)))'
 
-.PHONY: repro pull docs test fuzz test-browser chromium pictures lab bench bench-all bench-gpu ablate scoreboard env lock sample lint checkout data clean
+.PHONY: repro pull docs test fuzz test-faults test-browser chromium pictures lab bench bench-all bench-gpu ablate scoreboard env lock sample lint checkout data clean
 .DEFAULT_GOAL := help
 
 help:
@@ -81,6 +82,9 @@ chromium:
 COUNT ?= 10000
 fuzz: env
 	GAIRLIB_FUZZ=$(COUNT) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -W ignore tests/research/test_damaged_inputs.py
+
+test-faults: env
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -rP -W ignore tests/gairlib/test_fault_injection.py
 
 test-browser: env chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser $(PYTEST_ARGS)

@@ -9,8 +9,10 @@ finds nothing left to train and writes the weights, figures and metrics, as afte
 """
 
 import argparse
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -46,12 +48,22 @@ def by_torchrun(values: dict, engine: Engine, checkpoints: str | Path) -> None:
         "--params",
         str(file),
     ]
-    done = subprocess.run(command, check=False)
+    done = subprocess.run(command, check=False, preexec_fn=_end_with_parent)
     if done.returncode:
         raise BadInput(
             f"training in {engine.devices} processes ended with code {done.returncode}; "
             "what they said is above, and the last checkpoint is kept"
         )
+
+
+# The C library is found before the fork, after which no import is safe.
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it does, even by a kill."""
+    if _PRCTL is not None:
+        _PRCTL(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def run(values: dict) -> dict:
@@ -86,6 +98,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="gairlib.train", description=__doc__.split("\n")[0])
     parser.add_argument("--params", default="params.yaml", help="with data, model and pretrain")
     file = Path(parser.parse_args(arguments).params)
+    if "RANK" in os.environ:  # torchrun started it
+        _end_with_parent()
     try:
         if not file.is_file():
             raise Missing(f"{file}: no such file; --params takes params.yaml or one like it")

@@ -13,9 +13,10 @@ checkpoint to bit-identical weights (on CPU).
 """
 
 import json
-import shutil
+import os
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -23,10 +24,12 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gairlib.errors import BadInput, extra
+from gairlib import files
+from gairlib.errors import BadInput
 from gairlib.model import GAIR
 from gairlib.train import checkpoint, gradient_cache, inputs
 from gairlib.train.batches import PairBatches
+from gairlib.train.curves import Curves
 from gairlib.train.engine import Engine, StopRequest, catch_stop_signals, full
 from gairlib.train.held import keep
 from gairlib.train.objective import CoordinateQueue
@@ -76,8 +79,9 @@ def pretrain(
     Goes on from the newest checkpoint of the same run below `checkpoints`: same config, options,
     pairs, towers and `initial_weights` (any name of the weights that `model` starts from, such as
     `prepare.initial_weights` gives). Raises BadInput at a loss that is not finite, with the step
-    and the photos of its batch; the last good checkpoint stays. A checkpoint that cannot be
-    written (a full disk) is reported, and tried again at the next one.
+    and the photos of its batch; the last good checkpoint stays. A checkpoint or a curve
+    that cannot be written (a full disk) is reported, and tried again at the next one. BadInput
+    where another process trains into `checkpoints`.
 
     finish: write `out/model` after the last step and remove the checkpoints. With finish=False, or
     with several ranks, the run ends at a checkpoint of its last step instead; the same call in one
@@ -86,11 +90,15 @@ def pretrain(
     engine = engine or Engine()
     folders = {"out": Path(out), "checkpoints": Path(checkpoints)}
     about = initial_weights, dict(towers or {})
-    run = _Run(model, batches, validation, options, engine, *about, **folders, progress=progress)
-    # ranks would hear of a signal at different steps; they go on from their last checkpoint
-    with catch_stop_signals(engine.ranks == 1) as stop:
-        run.loop(stop)
-    return run.finish() if finish and engine.ranks == 1 else run.leave()
+    first = os.environ.get("RANK", "0") == "0"  # of the ranks, whose checkpoints are the same
+    with files.owner(folders["checkpoints"]) if first else nullcontext():
+        run = _Run(
+            model, batches, validation, options, engine, *about, **folders, progress=progress
+        )
+        # ranks would hear of a signal at different steps; they go on from their last checkpoint
+        with catch_stop_signals(engine.ranks == 1) as stop:
+            run.loop(stop)
+        return run.finish() if finish and engine.ranks == 1 else run.leave()
 
 
 class _Run:
@@ -155,7 +163,6 @@ class _Run:
         """From where the run stands to its last step; a request to stop ends it between two."""
         options, began = self.options, time.monotonic()
         if self.fabric.is_global_zero:
-            shutil.rmtree(self.out / "live", ignore_errors=True)
             self.curves = Curves(self.out / "live", self.history)
         train_mode(self.wrapped, self.model, self.towers)
         bar = tqdm(
@@ -286,7 +293,8 @@ class _Run:
         self._checkpoint()
         if self.fabric.is_global_zero:
             speed = {k: v for k, v in self._summary().items() if k in SPEED}
-            (self.checkpoints / "speed.json").write_text(json.dumps(speed))
+            with files.atomic_write(self.checkpoints / "speed.json") as part:
+                part.write_text(json.dumps(speed))
         self.fabric.barrier()
         return self._summary()
 
@@ -296,7 +304,7 @@ class _Run:
         speed, file = {}, self.checkpoints / "speed.json"
         if self.start == self.options.steps and file.is_file():  # other processes did the work
             speed = json.loads(file.read_text())
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        files.remove(self.checkpoints)
         return self._summary() | speed
 
     def _summary(self) -> dict:
@@ -313,29 +321,3 @@ class _Run:
             "ranks": self.fabric.world_size,
             "queue": self.queue.size,
         } | {k: last[k] for k in SUMMARY if k in last}
-
-
-class Curves:
-    """Training curves as DVCLive writes them (`dvc plots show`), rebuilt from the history.
-
-    One file a metric below `folder`, with the steps at which it was logged.
-    """
-
-    def __init__(self, folder: Path, history: list[dict]):
-        with extra("train"):
-            from dvclive import Live
-
-        self.live = Live(str(folder), save_dvc_exp=False, report=None, dvcyaml=None)
-        for row in history:
-            self.log(row)
-
-    def log(self, row: dict) -> None:
-        """A row of the history: `step` and numbers by name."""
-        self.live.step = row["step"]
-        for key, value in row.items():
-            if key != "step":
-                self.live.log_metric(key, value)
-        self.live.make_summary()
-
-    def close(self) -> None:
-        self.live.end()

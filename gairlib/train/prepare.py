@@ -19,7 +19,7 @@ from gairlib.assets import PREFIX
 from gairlib.config import GAIRConfig
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
-from gairlib.files import sha256
+from gairlib.files import atomic_write, sha256
 from gairlib.model import GAIR
 from gairlib.origins import Origin
 from gairlib.pairs.store import Pairs
@@ -286,8 +286,9 @@ def write_records(summary: dict, plan: Plan, *, out: str | Path, metrics: str | 
     if not plan.aligned:
         provenance |= {"aligned": False, "untrained": list(plan.untrained)}
     metrics.parent.mkdir(parents=True, exist_ok=True)
-    metrics.write_text(json.dumps(kept, indent=1) + "\n")
-    (out / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+    for path, content in ((metrics, kept), (out / "provenance.json", provenance)):
+        with atomic_write(path) as part:
+            part.write_text(json.dumps(content, indent=1) + "\n")
     log = metrics.parent.parent / "logs" / f"{metrics.stem}-speed.json"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(json.dumps(speed, indent=1) + "\n")

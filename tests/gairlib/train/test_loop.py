@@ -14,7 +14,7 @@ import torch
 from builders.small_training import CONFIG, OPTIONS, pair_up
 from safetensors.torch import load_file
 
-from gairlib import GAIR
+from gairlib import GAIR, files
 from gairlib.errors import BadInput, Missing
 from gairlib.train import checkpoint, loop, prepare
 from gairlib.train.engine import Engine
@@ -150,6 +150,33 @@ def test_a_full_disk_is_said_and_training_goes_on(tiny, undisturbed, tmp_path, m
     assert [p.name for p in kept] == ["step-0000003", "step-0000009"]
     first = (undisturbed[0] / "model/model.safetensors").read_bytes()
     assert (tmp_path / "model/model.safetensors").read_bytes() == first
+
+
+def test_curves_that_the_disk_does_not_take_end_nothing(
+    tiny, undisturbed, tmp_path, monkeypatch, capsys
+):
+    import dvclive
+
+    write, failed = dvclive.Live.log_metric, []
+
+    def full(live, name, value):
+        if live.step in (2, 4):
+            failed.append(live.step)
+            raise OSError(28, "No space left on device")
+        write(live, name, value)
+
+    monkeypatch.setattr(dvclive.Live, "log_metric", full)
+    run_training(tiny, tmp_path)
+    said = capsys.readouterr().out
+    assert failed and said.count("training goes on without them") == 1
+    first = (undisturbed[0] / "model/model.safetensors").read_bytes()
+    assert (tmp_path / "model/model.safetensors").read_bytes() == first
+
+
+def test_a_second_training_is_told_who_trains(tiny, tmp_path):
+    with files.owner(tmp_path / "checkpoints"):
+        with pytest.raises(BadInput, match="checkpoints: process .* is working on it"):
+            run_training(tiny, tmp_path)
 
 
 def test_loss_falls_and_validation_is_logged(tiny, tmp_path):

@@ -1,7 +1,11 @@
 """Several processes: torchrun trains, and a single process finishes from its last checkpoint."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -56,6 +60,44 @@ def finish(dataset, pairs, values, folder):
         initial_weights=prepare.initial_weights(plan),
         progress=False,
     )
+
+
+def test_ranks_end_with_the_one_that_started_them(values, tmp_path):
+    """Killed without a word, as a notebook's kernel may be; and so with torchrun alone."""
+    values = values[2] | {"pretrain": values[2]["pretrain"] | {"steps": 100_000}}
+    (tmp_path / "values.json").write_text(json.dumps(values))
+    code = (
+        "import json, sys\n"
+        "from gairlib.train import __main__\n"
+        "from gairlib.train.engine import Engine\n"
+        "values = json.load(open(sys.argv[1]))\n"
+        "__main__.by_torchrun(values, Engine('cpu', devices=2), values['paths']['checkpoints'])\n"
+    )
+    caller = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "values.json")],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()},
+    )
+
+    def running():
+        return [p for p in Path("/proc").glob("[0-9]*") if str(tmp_path / "checkpoints") in said(p)]
+
+    def said(process):
+        try:
+            return (process / "cmdline").read_text()
+        except OSError:
+            return ""
+
+    until = time.monotonic() + 300
+    while not list((tmp_path / "checkpoints").glob("step-*")):
+        assert caller.poll() is None and time.monotonic() < until
+        time.sleep(0.1)
+    assert len(running()) == 3  # torchrun and two ranks
+    caller.kill()
+    caller.wait()
+    until = time.monotonic() + 120
+    while running():
+        assert time.monotonic() < until, "they train on"
+        time.sleep(0.1)
 
 
 def test_two_processes_train_what_one_does(values, tmp_path, monkeypatch):
