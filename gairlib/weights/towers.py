@@ -30,7 +30,8 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,13 +131,23 @@ def initialise(
                 "unused": unused,
             }
             at = f" (commit {weights.commit[:12]})" if weights.commit else ""
-            layers = dict.fromkeys(k.removesuffix(".weight").removesuffix(".bias") for k in new)
-            more = f"; new in it: {', '.join(layers)}" if new else ""
+            more = f"; new in it: {', '.join(_modules(new, own))}" if new else ""
             words = f"The {TOWERS[name]} starts from {source}{at}{more}."
         start.sentences.append(words)
         start.provenance[name] = record
     model.origins = tuple(w.origin for w in sought.values() if isinstance(w, Weights))
     return start
+
+
+def _modules(new: Sequence[str], all_keys: Iterable[str]) -> list[str]:
+    """The largest modules that hold nothing but these tensors."""
+    known = set(all_keys).difference(new)
+    found: dict[str, None] = {}
+    for key in new:
+        steps = list(accumulate(key.split(".")[:-1], lambda a, b: f"{a}.{b}"))
+        whole = (m for m in steps if not any(k.startswith(f"{m}.") for k in known))
+        found[next(whole, key)] = None
+    return list(found)
 
 
 # ---------------------------------------------------------------------------- where weights are

@@ -511,3 +511,11 @@ def test_a_full_disk_is_no_reason_to_start_from_scratch(monkeypatch):
     monkeypatch.setattr("huggingface_hub.hf_hub_download", full)
     with pytest.raises(OSError, match="No space left"):
         initialise(model(), {"sv": TIMM})
+
+
+def test_what_is_new_in_a_tower_is_named_by_its_largest_parts(files):
+    """The net beside the photo tower has a hundred tensors: one name stands for them."""
+    side = {"sv_side": "resnet10t", "sv_side_options": {"channels": [8] * 4, "stem_type": ""}}
+    start = initialise(model(**side), {"sv": str(files["sv"])})
+    assert start.sentences[1].endswith("; new in it: sv.side, sv.dense.")
+    assert len(start.provenance["sv"]["new"]) > 50
