@@ -27,7 +27,7 @@ from gairlib import geo, origins, preprocess, references
 from gairlib.cone import Cone, View
 from gairlib.config import QUERY_MODES, GAIRConfig
 from gairlib.errors import BadInput, Missing, NotSaved
-from gairlib.files import SUMS, atomic_write, damaged, from_hub, seal, sha256
+from gairlib.files import atomic_write, from_hub
 from gairlib.inr import NILI, check_query, interpolate
 from gairlib.location import registry
 from gairlib.rs import registry as rs_registry
@@ -274,8 +274,8 @@ class GAIR(nn.Module):
     # ---- save and load
 
     def save_pretrained(self, folder: str | Path, whole: bool = False) -> None:
-        """Write config.json, model.safetensors, their digests and, where it is known whose weights
-        went into them, origins.json; an interrupted write leaves the old files.
+        """Write config.json, model.safetensors and, where it is known whose weights went into
+        them, origins.json; an interrupted write leaves the old files.
 
         Tensors of the assets in `leaves_to` (those of towers that training held) are named in the
         file and not stored; `whole` stores them, for somebody who shall need no assets.
@@ -283,14 +283,12 @@ class GAIR(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors, metadata = references.split(_tensors(self), () if whole else self.leaves_to)
-        (folder / SUMS).unlink(missing_ok=True)  # the last to come: it claims nothing of a mixture
         try:
             with atomic_write(folder / WEIGHTS) as part:
-                save_file(tensors, part, metadata)
+                save_file(tensors, part, references.sealed(tensors, metadata))
             with atomic_write(folder / CONFIG) as part:
                 part.write_text(json.dumps(self.config.to_dict(), indent=1) + "\n")
             origins.write(folder, self.origins)
-            seal(folder, [name for name in FILES if (folder / name).is_file()])
         except (OSError, SafetensorError) as error:
             raise NotSaved(f"{folder}: the model was not saved ({error}); make room") from error
 
@@ -304,14 +302,12 @@ class GAIR(nn.Module):
         """
         folder, hub = Path(source), False
         if not folder.is_dir():
-            folder, hub = from_hub(str(source), revision, [*FILES, SUMS]), True
+            folder, hub = from_hub(str(source), revision, FILES), True
         elif revision is not None:
             raise BadInput(f"{folder} is a folder here; revision {revision!r} is for hub ids.")
         for name in (CONFIG, WEIGHTS):
             if not (folder / name).is_file():
                 raise Missing(f"{folder} holds no {name}; save_pretrained writes it.")
-        if wrong := damaged(folder):
-            raise BadInput(f"{wrong}; save or fetch it again, or remove {SUMS} if you changed it")
         try:
             config = GAIRConfig.from_dict(json.loads((folder / CONFIG).read_text()))
             content, leaves_to = references.load(folder / WEIGHTS)
@@ -334,14 +330,16 @@ def held_tensors(model: GAIR) -> set[str]:
 
 def model_hash(model: GAIR) -> str:
     """Which weights these are, 16 hex digits: what `weights_hash` gives once they are saved."""
-    return hashlib.sha256(save(*references.split(_tensors(model), model.leaves_to))).hexdigest()[
-        :16
-    ]
+    return _hash(*references.split(_tensors(model), model.leaves_to))
 
 
 def weights_hash(folder: str | Path) -> str:
-    """First 16 hex digits of the SHA-256 of the weights in a folder of `save_pretrained`."""
-    return sha256(Path(folder) / WEIGHTS)[:16]
+    """Which weights lie in a folder of `save_pretrained`, 16 hex digits."""
+    return _hash(*references.stored(Path(folder) / WEIGHTS))
+
+
+def _hash(tensors: dict[str, Tensor], metadata: dict[str, str] | None) -> str:
+    return hashlib.sha256(save(tensors, metadata)).hexdigest()[:16]
 
 
 def _tensors(model: GAIR) -> dict[str, Tensor]:

@@ -4,6 +4,9 @@ A tower that was held through training has the very tensors of the asset that it
 file of the model's weights (safetensors) names them in its metadata, asset by asset, and holds the
 others; reading it takes them from the asset, whose bytes the lock fixes (gairlib.assets). So a
 model of a few megabytes stays one, whatever it stands on.
+
+Beside those names stands a digest of what the file holds, which is compared when it is read: a
+flipped bit is named. Who writes other tensors with safetensors' own functions writes none.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from gairlib import assets
 from gairlib.errors import BadInput
 
 KEY = "assets"  # one key: the order of several in a file's head would differ from run to run
+SUM = "sha256"  # beside the names of assets
 
 
 def split(
@@ -44,23 +48,50 @@ def held(tensors: Mapping[str, Tensor], names: Sequence[str]) -> set[str]:
     return set(tensors) - set(split(tensors, names)[0])
 
 
-def load(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """(all tensors of a file, the assets that it leaves some to). Missing where such an asset is
-    not there, with the command that fetches it: nothing is fetched here. What safetensors says of a
-    file that it cannot read is its SafetensorError."""
+def sealed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """The metadata that `split` gave, with a digest of the tensors that are stored."""
+    named = json.loads(metadata[KEY]) if metadata else {}
+    return {KEY: json.dumps({**named, SUM: _sum(tensors, named)}, sort_keys=True)}
+
+
+def stored(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str] | None]:
+    """What `split` gave for a file: its tensors and the metadata without a digest. BadInput where
+    they are not those that were sealed; what safetensors says of a file that it cannot read is its
+    SafetensorError."""
     found = load_file(path)
     with safe_open(path, "pt") as file:
         said = (file.metadata() or {}).get(KEY)
     if said is None:
+        return found, None
+    try:
+        named = {name: table for name, table in json.loads(said).items() if name != SUM}
+        digest = json.loads(said).get(SUM)
+    except (ValueError, AttributeError) as error:
+        raise BadInput(f"{path}: what it leaves to assets cannot be read: {error!r}") from None
+    if digest is not None and digest != _sum(found, named):
+        raise BadInput(f"{path} is not what was written: it is damaged; save or fetch it again")
+    return found, {KEY: json.dumps(named, sort_keys=True)} if named else None
+
+
+def load(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """(all tensors of a file, the assets that it leaves some to), as `stored`. Missing where such
+    an asset is not there, with the command that fetches it: nothing is fetched here."""
+    found, metadata = stored(path)
+    if metadata is None:
         return found, ()
     try:
-        named = {name: dict(table) for name, table in json.loads(said).items()}
+        named = {name: dict(table) for name, table in json.loads(metadata[KEY]).items()}
         for name, table in named.items():
             there = _tensors(name)
             found |= {own: there[key].clone() for own, key in table.items()}
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise BadInput(f"{path}: what it leaves to assets cannot be read: {error!r}") from None
     return found, tuple(named)
+
+
+def _sum(tensors: Mapping[str, Tensor], named: Mapping[str, object]) -> str:
+    parts = [*((name, _digest(tensor)) for name, tensor in sorted(tensors.items()))]
+    return hashlib.sha256(f"{parts} {json.dumps(named, sort_keys=True)}".encode()).hexdigest()
 
 
 @lru_cache(maxsize=4)
