@@ -36,6 +36,7 @@ API = "https://graph.mapillary.com"
 TOKEN = "MAPILLARY_TOKEN"
 SMALLEST = TILE / 64  # degrees; a tile this small (some 80 m) is quartered no more
 PAGE = 500  # images asked for at a time; the API's own limit is 2000
+PAGES = 2000  # of one tile: a million images in 20 square kilometres, which nobody has taken
 
 
 def fetch(
@@ -81,7 +82,7 @@ def fetch(
     period = {name: value for name, value in period.items() if value}
     (folder / "street").mkdir(parents=True, exist_ok=True)
     with session or requests.Session() as session:
-        getter = Getter(session, tries=tries, timeout=timeout)
+        getter = Getter(session, base_url, tries=tries, timeout=timeout)
         run = _Run(folder, getter, base_url.rstrip("/"), token, size, period)
         bar = tqdm(desc="Mapillary", total=limit, unit="photo", disable=not progress, mininterval=1)
         with ThreadPoolExecutor(workers) as pool, bar:
@@ -160,7 +161,7 @@ class _Run:
         """Every image that the API has in a tile, page by page, quartered where that is cut."""
         west, south, east, north = tile
         box = ",".join(f"{v:.9g}" for v in tile)
-        after, images = {}, []
+        after, images, pages = {}, [], 1
         while True:
             try:
                 page = self._ask("/images", {**self.asked, "bbox": box, **after})
@@ -174,13 +175,14 @@ class _Run:
             if not isinstance(data, list):
                 raise Failed("the answer has no list of images", again=True)
             images += [image for image in data if isinstance(image, dict)]
-            paging = page.get("paging") or {}
-            cursor = (paging.get("cursors") or {}).get("after") if paging.get("next") else None
+            cursor = _next(page.get("paging"))
             if not cursor:
                 break
             if after.get("after") == cursor:
                 raise Failed("the answer names itself as the next page", again=False)
-            after = {"after": cursor}
+            after, pages = {"after": cursor}, pages + 1
+            if pages > PAGES:
+                raise Failed(f"more than {PAGES} pages of images", again=False)
         if len(images) >= PAGE and not after and north - south > SMALLEST:
             yield from self._quarters(tile)  # a full answer that names no next page
         else:
@@ -266,6 +268,15 @@ class _Run:
         with files.atomic_write(self.folder / "rejected.csv") as part:
             lost.to_csv(part, index=False)
         return {**self.counts, "rejected": len(lost), "photos": len(frame)}
+
+
+def _next(paging) -> str | None:
+    """What asks for the next page, None where there is none."""
+    if not isinstance(paging, dict) or not paging.get("next"):
+        return None
+    cursors = paging.get("cursors")
+    after = cursors.get("after") if isinstance(cursors, dict) else None
+    return after if isinstance(after, str) else None
 
 
 def _shown(tile) -> str:

@@ -9,19 +9,23 @@ kind, item and reason; one bad item is one row of it.
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from gairlib.data.boundary import reading
-from gairlib.data.http import Patience
-from gairlib.data.scene import Scene
-from gairlib.data.stac_item import copy_names, from_item, short
+from gairlib.data.http import Bounded, Failed, Getter, Patience
+from gairlib.data.scene import Scene, is_remote
+from gairlib.data.stac_item import copy_names, from_item, refuse_private, short
 from gairlib.errors import BadInput, Missing, extra
 
 with extra("stac"):
     import pystac
+    import requests
+
+PAGES = 10_000  # of one search
 
 
 def from_items(
@@ -64,8 +68,9 @@ def from_file(path: str | Path, **options) -> tuple[list[Scene], list[dict]]:
     """The scenes of an ItemCollection, a single item or a static catalogue on disk.
 
     Relative hrefs count from the file (in a catalogue: from each item's own file). Catalogues and
-    collections are followed down their child and item links. options: inside, remote, as in
-    from_item. BadInput or Missing if the file itself cannot be read.
+    collections are followed down their child and item links, which lead to a server only where
+    `remote` allows it, and out of `inside` never. options: inside, remote, as in from_item.
+    BadInput or Missing if the file itself cannot be read.
     """
     path = Path(path)
     if not path.is_file():
@@ -84,14 +89,36 @@ def from_file(path: str | Path, **options) -> tuple[list[Scene], list[dict]]:
         )
     rejected: list[dict] = []
     try:
-        catalogue = pystac.read_file(str(path))
+        catalogue = pystac.read_file(str(path), stac_io=_Links(**options))
+        catalogue.set_root(catalogue)  # whatever it calls its root is not asked
     except Exception as problem:  # pystac's own errors and those of JSON schemas
         raise BadInput(f"{path}: not a valid STAC {kind} ({problem})") from problem
-    found, bad = from_items(_walk(catalogue, rejected, set()), **options)
+    found, bad = from_items(_walk(catalogue, rejected, set(), catalogue), **options)
     return found, rejected + bad
 
 
-def _walk(catalogue: pystac.Catalog, rejected: list[dict], seen: set) -> Iterator[pystac.Item]:
+class _Links(pystac.stac_io.DefaultStacIO):
+    """What the links of a catalogue lead to, as far as they may lead anywhere."""
+
+    def __init__(self, remote: bool = True, inside: str | Path | None = None, **_):
+        super().__init__()
+        self.remote, self.inside = remote, inside
+
+    def read_text_from_href(self, href: str) -> str:
+        if not is_remote(href):
+            home = None if self.inside is None else os.path.abspath(self.inside) + os.sep
+            if home and not os.path.abspath(href).startswith(home):
+                raise BadInput(f"it leaves the folder {Path(self.inside).name}/")
+            return super().read_text_from_href(href)
+        if not self.remote:
+            raise BadInput("it lies on a server; allow remote scenes to read it from there")
+        with requests.Session() as session:
+            return json.dumps(Getter(session, href).json(href, {}, {}))
+
+
+def _walk(
+    catalogue: pystac.Catalog, rejected: list[dict], seen: set, root: pystac.Catalog
+) -> Iterator[pystac.Item]:
     """The items below a catalogue; links that lead nowhere become rows of `rejected`."""
     for link in catalogue.get_links():
         if link.rel not in ("item", "child"):
@@ -101,15 +128,19 @@ def _walk(catalogue: pystac.Catalog, rejected: list[dict], seen: set) -> Iterato
             continue
         seen.add(href)
         try:
-            target = link.resolve_stac_object(root=catalogue.get_root()).target
+            if is_remote(owner := catalogue.get_self_href() or ""):
+                refuse_private([href], owner)
+            target = link.resolve_stac_object(root=root).target
         except Exception as problem:  # gone, cut short, not STAC: one row
-            reason = f"link of {catalogue.id} leads nowhere ({short(problem)})"
+            known = problem.__cause__
+            why = known if isinstance(known, BadInput | Failed) else short(problem)
+            reason = f"link of {catalogue.id} leads nowhere ({why})"
             rejected.append(_row(link.get_href(), reason))
             continue
         if isinstance(target, pystac.Item):
             yield target
         elif isinstance(target, pystac.Catalog):
-            yield from _walk(target, rejected, seen)
+            yield from _walk(target, rejected, seen, root)
 
 
 def search(
@@ -143,13 +174,13 @@ def search(
         from pystac_client.stac_api_io import StacApiIO
 
     query = {"eo:cloud_cover": {"lte": max_cloud}} if max_cloud is not None else None
-    items, rejected = [], []
+    items, rejected, seen = [], [], set()
     try:
-        catalogue = Client.open(
-            url,
-            stac_io=StacApiIO(max_retries=Patience.of(retries, pause), timeout=timeout),
-            **client,
-        )
+        answers = StacApiIO(timeout=timeout)
+        for scheme in ("http://", "https://"):
+            bounded = Bounded(url, timeout, max_retries=Patience.of(retries, pause))
+            answers.session.mount(scheme, bounded)
+        catalogue = Client.open(url, stac_io=answers, **client)
         asked = catalogue.search(
             collections=collections,
             bbox=bbox,
@@ -180,10 +211,17 @@ def search(
         if page is None:
             break
         number += 1
-        items += page.get("features") or []
+        found = page.get("features")
+        found = found if isinstance(found, list) else []
+        fresh = {hash(json.dumps(item)) for item in found} - seen
+        seen |= fresh
+        items += found
+        if found and not fresh or number >= PAGES:
+            rejected.append(_row(url, f"page {number} of the search brings nothing new; it ends"))
+            break
     if max_cloud is not None:
         items = [i for i in items if not _cloud(i) > max_cloud]  # unknown, NaN, is not above
-    found, bad = from_items(items)
+    found, bad = from_items(items, server=url)
     return found, rejected + bad
 
 

@@ -26,7 +26,7 @@ import shapely
 from shapely.geometry import Polygon, box, shape
 
 from gairlib import bands
-from gairlib.data import band_names, scene_assets
+from gairlib.data import band_names, http, scene_assets
 from gairlib.data.band_file import Grid
 from gairlib.data.boundary import listing
 from gairlib.data.scene import Scene, is_remote, name_of, outline, transformer
@@ -48,6 +48,7 @@ def from_item(
     inside: str | Path | None = None,
     remote: bool = True,
     shared: Collection[str] = (),
+    server: str | None = None,
 ) -> Scene:
     """The Scene that a STAC item describes.
 
@@ -56,9 +57,10 @@ def from_item(
     scenes/), is read from it. row: as in open_scene, for what the item does not say. inside: a
     folder that local assets must not lie outside of. remote: False refuses assets on a server.
     shared: file names that other items have as well; copies of these count only in a folder of the
-    item's id. BadInput or Missing says why it cannot be used: no geometry, a missing band, a grid
-    that does not fit, a local file that is gone, damaged, or of another grid than the item says.
-    Whether a remote asset is there shows when it is read.
+    item's id. server: the address that the item comes from, if it does; its assets then lie in a
+    private network only where the server does. BadInput or Missing says why it cannot be used: no
+    geometry, a missing band, a grid that does not fit, a local file that is gone, damaged, or of
+    another grid than the item says. Whether a remote asset is there shows when it is read.
     """
     if not isinstance(item, pystac.Item):
         name = item.get("id") if isinstance(item, dict) else None
@@ -76,6 +78,10 @@ def from_item(
     found = _bands(item, what, shared)
     local = [f.href for f in found.values() if not is_remote(f.href)]
     far = [f.href for f in found.values() if is_remote(f.href)]
+    if base is None and is_remote(home := item.get_self_href() or ""):
+        server = server or home
+    if server is not None:
+        refuse_private(far, server)
     if far and not remote:
         raise BadInput(
             f"{what}: its asset {name_of(far[0])} is remote, and there is no copy of it in a "
@@ -108,6 +114,13 @@ def from_item(
         what=what,
         footprint=lambda grid: footprint(item.geometry, grid, what),
     )
+
+
+def refuse_private(hrefs: Collection[str], server: str) -> None:
+    """BadInput where a server names an address of a private network and is in none itself."""
+    odd = [] if http.private(server) else [href for href in hrefs if http.private(href)]
+    if odd:
+        raise BadInput(f"{name_of(odd[0])}: {http.PRIVATE}")
 
 
 def _bands(item: pystac.Item, what: str, shared: Collection[str]) -> dict[str, Found]:

@@ -435,3 +435,23 @@ def test_a_computed_position_of_0_0_is_none():
     row = mapillary_images.row_of({**image, "computed_geometry": zero})
     assert (row["lon"], row["lat"]) == (8.5, 47.3) and not row["position_computed"]
     assert "no position" in mapillary_images.row_of({**image, "geometry": zero})["reason"]
+
+
+@pytest.mark.parametrize(
+    "paging", [[1], "x", {"next": "x", "cursors": [1]}, {"next": "x", "cursors": {"after": {}}}]
+)
+def test_paging_of_another_form_is_the_last_page(api, tmp_path, paging):
+    found = [api.with_link(api.images["100"])]
+    api.misdeeds["/images"] = [(200, {}, {"data": found, "paging": paging})]
+    assert fetch(api, tmp_path, bbox=(7.41, 46.91, 7.42, 46.93))["photos"] == 1
+
+
+def test_pages_without_an_end_come_to_one(api, tmp_path, monkeypatch):
+    monkeypatch.setattr(mapillary, "PAGES", 5)
+    pages = ({"next": "x", "cursors": {"after": f"c{k}"}} for k in range(99))
+    api.misdeeds["/images"] = [
+        lambda: (200, {}, {"data": [image("9", 7.415, 46.92)], "paging": next(pages)})
+    ] * 99
+    counts = fetch(api, tmp_path, bbox=(7.41, 46.91, 7.42, 46.93))
+    assert counts["photos"] == 0 and len(api.asked) == 5
+    assert rejected(tmp_path) == {"tile 7.41,46.91,7.42,46.93": "more than 5 pages of images"}

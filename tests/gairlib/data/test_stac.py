@@ -14,6 +14,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from builders.listening import listening
 from builders.small_scenes import (
     EARTH_SEARCH,
     ORIGIN,
@@ -652,3 +653,27 @@ def test_nodata_of_an_item_comes_before_the_files(world, tmp_path):
     described["assets"]["blue"] |= {"href": str(path), "raster:bands": [{"nodata": 9}]}
     got = scenes.read(stac_item.from_item(described))
     assert (got[0, :10] == 0).all() and (got[0, 10:] == 2000).all()
+
+
+@pytest.mark.parametrize("rel", ["item", "child"])
+@pytest.mark.parametrize("kind", ["server", "absolute", "relative"])
+def test_links_of_a_catalogue_lead_to_no_server_and_out_of_no_folder(tmp_path, rel, kind):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "out.json").write_text(json.dumps(item("a", "a")))
+    about = {"type": "Catalog", "id": "c", "stac_version": "1.0.0", "description": "d"}
+    with listening(tmp_path / "server") as server:
+        href = {"server": f"{server.url}/a.json", "relative": "../out.json"}
+        links = [{"rel": rel, "href": href.get(kind, str(tmp_path / "out.json"))}]
+        links += [{"rel": "root", "href": f"{server.url}/root.json"}]
+        (tmp_path / "data/catalog.json").write_text(json.dumps(about | {"links": links}))
+        data = Dataset(tmp_path / "data")
+        assert data.scenes() == [] and server.asked() == []
+    words = "lies on a server" if kind == "server" else "leaves the folder data/"
+    assert words in data.rejected[0]["reason"]
+
+
+def test_assets_that_a_server_names_lie_in_no_private_network():
+    far = item("a", "http://169.254.169.254/latest")
+    found, rejected = stac.from_items([far], server="https://8.8.8.8/stac")
+    assert found == [] and "private network" in rejected[0]["reason"]
+    assert len(stac.from_items([far], server="http://127.0.0.1/stac")[0]) == 1
