@@ -116,10 +116,14 @@ def _timed(pool: type, seconds: float) -> type:
         def getresponse(self):
             timer = threading.Timer(seconds, _cut, (self.sock,))
             timer.start()
+            begun = time.monotonic()
             try:
-                return super().getresponse()
+                answer = super().getresponse()
             finally:
                 timer.cancel()
+            if time.monotonic() - begun >= seconds:  # cut: what came is taken for all headers
+                raise TimeoutError
+            return answer
 
     return type(f"Timed{pool.__name__}", (pool,), {"ConnectionCls": Connection})
 
