@@ -3,7 +3,7 @@
 # make pull             what `make repro` has made, from the repository's own remote: no training
 # make test             everything that is missing, then the tests
 # make fuzz             damaged files of every kind, COUNT=10000 of them (minutes)
-# make test-faults      an end, a full disk, a flipped byte at every place where files change (minutes)
+# make test-faults      an end, a full disk, a flipped byte at every place where files change (half an hour)
 # make test-browser     reports, maps and JupyterLab in headless Chromium [GAIRLIB_REPORTS=reports]
 # make pictures         README's pictures from a finished run, into docs/
 # make lab              JupyterLab on the notebooks
