@@ -1,8 +1,10 @@
 """A training run of seconds on the tiny dataset: its model, its options, its pairs."""
 
-from gairlib import GAIRConfig
+from gairlib import GAIR, GAIRConfig
 from gairlib.data.dataset import Dataset
 from gairlib.pairs.pairing import pair
+from gairlib.train import loop, prepare
+from gairlib.train.engine import Engine
 from gairlib.train.options import PretrainOptions
 
 CONFIG = GAIRConfig.preset(
@@ -41,3 +43,19 @@ def pair_up(tiny, folder=None):
         progress=False,
     )
     return dataset, pairs
+
+
+def train(model: GAIR, dataset, pairs, out, options=OPTIONS, towers=None):
+    """Pretrain on the CPU into `out`, with the checkpoints in out/checkpoints; its summary."""
+    data = prepare.batches(pairs, dataset, model.config, options)
+    return loop.pretrain(
+        model,
+        data["train"],
+        data.get("val"),
+        out,
+        options,
+        checkpoints=out / "checkpoints",
+        engine=Engine("cpu"),
+        towers=towers,
+        progress=False,
+    )

@@ -1,5 +1,5 @@
 """An end at every change of the file system, no space from every one on, a flipped byte in every
-kept file: over pairing, training, embedding and a COG. `make test-faults` (minutes).
+kept file: over pairing, training, embedding and a COG. `make test-faults` (half an hour).
 
 After each, the next run gives the bytes of an undisturbed one, or a sentence names the file. How
 many were tried is printed at the end of each test.
@@ -15,7 +15,7 @@ import pytest
 import torch
 from builders.faults import Killed, operations
 from builders.field_scenes import UTM
-from builders.small_training import CONFIG, OPTIONS, pair_up
+from builders.small_training import CONFIG, OPTIONS, pair_up, train
 
 from gairlib import GAIR, files
 from gairlib.data.dataset import Dataset
@@ -23,8 +23,6 @@ from gairlib.embed import cog, export
 from gairlib.errors import BadInput, Missing
 from gairlib.pairs import store
 from gairlib.pairs.pairing import pair
-from gairlib.train import loop, prepare
-from gairlib.train.engine import Engine
 
 pytestmark = pytest.mark.slow
 SHORT = replace(OPTIONS, steps=4, checkpoint_every=1, validate_every=4)
@@ -69,17 +67,7 @@ class Training:
     def run(self, folder: Path) -> None:
         torch.set_num_threads(1)
         torch.manual_seed(0)
-        data = prepare.batches(self.pairs, self.dataset, CONFIG, SHORT)
-        loop.pretrain(
-            GAIR(CONFIG),
-            data["train"],
-            data.get("val"),
-            folder,
-            SHORT,
-            checkpoints=folder / "checkpoints",
-            engine=Engine("cpu"),
-            progress=False,
-        )
+        train(GAIR(CONFIG), self.dataset, self.pairs, folder, SHORT)
 
     def read(self, folder: Path) -> None:
         GAIR.from_pretrained(folder / "model")

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from builders.small_training import CONFIG, OPTIONS, pair_up
+from builders.small_training import CONFIG, OPTIONS, pair_up, train
 
 from gairlib import GAIR, preprocess
 from gairlib.location import registry
 from gairlib.location.base import LocationEncoder
-from gairlib.train import inputs, loop, prepare
-from gairlib.train.engine import Engine
+from gairlib.train import inputs, prepare
 from gairlib.train.held import Places, keep, keep_photos, keep_places
 from gairlib.train.towers import Tuning
 
@@ -119,18 +118,7 @@ def test_a_run_with_known_photos_trains_what_is_beside_and_nothing_else(tiny, tm
     for name in ("one", "two"):
         model, found = held_photo_tower()
         first = {k: v.clone() for k, v in model.state_dict().items()}
-        data = prepare.batches(pairs, dataset, model.config, OPTIONS)
-        loop.pretrain(
-            model,
-            data["train"],
-            data["val"],
-            tmp_path / name,
-            OPTIONS,
-            checkpoints=tmp_path / name / "checkpoints",
-            engine=Engine("cpu"),
-            towers=found,
-            progress=False,
-        )
+        train(model, dataset, pairs, tmp_path / name, towers=found)
         ends.append(model.state_dict())
     same = {k for k, v in first.items() if torch.equal(v, ends[0][k])}
     assert found["sv"].loaded <= same

@@ -11,13 +11,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from builders.small_training import CONFIG, OPTIONS, pair_up
+from builders.small_training import CONFIG, OPTIONS, pair_up, train
 from safetensors.torch import load_file
 
 from gairlib import GAIR, files
 from gairlib.errors import BadInput, Missing
 from gairlib.train import checkpoint, loop, prepare
-from gairlib.train.engine import Engine
 from gairlib.train.options import learning_rate, limit_queue
 from gairlib.train.towers import Tuning
 
@@ -37,18 +36,7 @@ def run_training(tiny, out, options=OPTIONS, model=None, towers=False):
     torch.set_num_threads(1)  # sums of two threads differ in the last bit from those of one
     torch.manual_seed(0)
     model = model or GAIR(CONFIG)
-    data = prepare.batches(pairs, dataset, CONFIG, options)
-    return loop.pretrain(
-        model,
-        data["train"],
-        data.get("val"),
-        out,
-        options,
-        checkpoints=out / "checkpoints",
-        engine=Engine("cpu"),
-        towers=tuned(model) if towers else None,
-        progress=False,
-    )
+    return train(model, dataset, pairs, out, options, tuned(model) if towers else None)
 
 
 @pytest.fixture(scope="module")
