@@ -90,7 +90,7 @@ class Result:
     speed: dict[str, float]  # variant -> median seconds a step: differs from run to run
 
     def save(self, folder: str | Path, metrics: str | Path) -> None:
-        """rows.parquet and .csv, table.csv, and the small JSON that git keeps; the speed goes to
+        """rows.parquet, table.csv, and the small JSON that git keeps; the speed goes to
         logs/ beside the folder of metrics, out of DVC's sight."""
         variants: dict[str, dict] = {}
         for row in self.table[self.table["metric"].isin(JUDGED)].itertuples():

@@ -137,16 +137,16 @@ def need(variant: str, runs: Sequence[Run], outcomes: Sequence[dict]) -> None:
 def save(
     frames: Mapping[str, pd.DataFrame], numbers: dict, folder: str | Path, metrics: str | Path
 ) -> None:
-    """Every frame as `folder`/<name>.csv, the first as Parquet too, and the small JSON `metrics`.
+    """The first frame as `folder`/<name>.parquet, the others as CSV, and the small JSON `metrics`.
 
     What differs from run to run (seconds, commit) is in none of them: the runner's logs/ have it.
     """
     folder, metrics = Path(folder), Path(metrics)
     folder.mkdir(parents=True, exist_ok=True)
     metrics.parent.mkdir(parents=True, exist_ok=True)
-    name, first = next(iter(frames.items()))
-    first.to_parquet(folder / f"{name}.parquet", index=False)
-    for name, frame in frames.items():
+    (name, long), *others = frames.items()
+    long.to_parquet(folder / f"{name}.parquet", index=False)
+    for name, frame in others:
         frame.to_csv(folder / f"{name}.csv", index=False)
     with atomic_write(metrics) as part:
         part.write_text(json.dumps(numbers, indent=1) + "\n")

@@ -55,7 +55,7 @@ class Result:
         ]
 
     def save(self, folder: str | Path, metrics: str | Path) -> None:
-        """curves.parquet, curves.csv, gaps.csv, and the small JSON that git keeps."""
+        """curves.parquet, gaps.csv, and the small JSON that git keeps."""
         small: dict = {name: {} for name in dict.fromkeys(self.curves["trained"])}
         for row in self.of(NONE).itertuples():
             small[row.trained]["unstressed"] = rounded(row, ("mean", "low", "high"))
