@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ class GAIR(nn.Module):
     """The model; see the methods. Images are preprocessed: `preprocess.get(config.preprocessing)`.
 
     Coordinates are taken as lists, arrays or tensors, in any precision up to float64, whatever the
-    model's dtype. `normalize=True` gives vectors of unit length.
+    model's dtype. `normalize=True` gives vectors of unit length. `bf16 = True` encodes chips and
+    photos in bfloat16 (autocast); weights, places and the field's reading stay as they are.
     """
 
     def __init__(self, config: GAIRConfig | None = None) -> None:
@@ -97,6 +99,7 @@ class GAIR(nn.Module):
         else:
             self.register_buffer("log_temperature", log)
         self.hold_temperatures()
+        self.bf16 = False
         self.origins: tuple[origins.Origin, ...] | None = None  # () none, None not known
         # assets whose tensors a file of the weights names and does not hold, see gairlib.references
         self.leaves_to: tuple[str, ...] = ()
@@ -155,7 +158,10 @@ class GAIR(nn.Module):
         """
         x = self._images(images, "RS")
         some = bands is not None and self.rs.leaves_out_bands
-        features = self.rs(x, bands) if some else self.rs(x)
+        with self._precision():
+            features = self.rs(x, bands) if some else self.rs(x)
+        if self.bf16:
+            features = Features(*(v if v is None else v.to(x.dtype) for v in features))
         if self._cone is not None:
             sides, area = self._cone.sides(side_m, x), self._cone.map(x, features.grid)
             features = features._replace(map=area, side_m=sides)
@@ -206,12 +212,12 @@ class GAIR(nn.Module):
 
     def encode_sv(self, images: Any, normalize: bool = False) -> Float[Tensor, "b d"]:
         """Photos [B, 3, H, W], preprocessed -> [B, D]."""
-        out = self.sv(self._images(images, "SV"))
+        out = self._photos(self.sv, images)
         return F.normalize(out, dim=-1) if normalize else out
 
     def sv_backbone(self, images: Any) -> Float[Tensor, "b width"]:
         """The SV tower's pooled features before the projection to D, for probing."""
-        return self.sv.backbone(self._images(images, "SV"))
+        return self._photos(self.sv.backbone, images)
 
     def encode_location(self, lonlat: Any, normalize: bool = False) -> Float[Tensor, "n d"]:
         """(lon, lat) [N, 2] in degrees -> [N, D]."""
@@ -256,6 +262,17 @@ class GAIR(nn.Module):
         check_query(grid, xy)
         geo.check_xy(xy)
         return xy.to(grid.device)
+
+    def _photos(self, encoder: Callable[[Tensor], Tensor], images: Any) -> Tensor:
+        x = self._images(images, "SV")
+        with self._precision():
+            out = encoder(x)
+        return out.to(x.dtype) if self.bf16 else out
+
+    def _precision(self) -> AbstractContextManager:
+        # nothing else where it is off: training has an autocast of its own around this
+        here = self.rs.device.type
+        return torch.autocast(here, torch.bfloat16) if self.bf16 else nullcontext()
 
     def _images(self, images: Any, name: str) -> Tensor:
         x = torch.as_tensor(images, device=self.rs.device)

@@ -41,6 +41,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gairlib import devices
 from gairlib import torchgeo_inputs as inputs
 from gairlib.cone import View
 from gairlib.errors import BadInput
@@ -62,7 +63,7 @@ class LocationEncoderLike(ABC):
 
     name = "location_encoder"
 
-    def __init__(self, device: str = "cpu", batch_size: int = 8192) -> None:
+    def __init__(self, device: str = "auto", batch_size: int = 8192) -> None:
         self.device, self.batch_size = device, int(batch_size)
 
     @abstractmethod
@@ -126,10 +127,10 @@ class CoordBenchEncoder(_bench("coordbench.models", "LocationEncoder", LocationE
         self,
         checkpoint: GAIR | str | Path,
         normalize: bool = False,
-        device: str = "cpu",
+        device: str = "auto",
         batch_size: int = 8192,
     ) -> None:
-        super().__init__(device=device, batch_size=batch_size)
+        super().__init__(device=str(devices.find(device)), batch_size=batch_size)
         self.model, self.normalize = _model(checkpoint), bool(normalize)
 
     def _encode(self, lon: np.ndarray, lat: np.ndarray, _year: Any) -> np.ndarray:

@@ -18,7 +18,7 @@ import torch
 from affine import Affine
 from tqdm.auto import tqdm
 
-from gairlib import __version__, preprocess
+from gairlib import __version__, devices, preprocess
 from gairlib.data.scene import Scene, sentinel_notice
 from gairlib.data.scene_reader import Reader
 from gairlib.embed import cog
@@ -31,6 +31,7 @@ from gairlib.model import model_hash
 SCALE = 0.005  # a CRS whose metres are this close to metres on the ground is taken at its word
 
 
+@devices.on_device
 def write_cog(
     model,
     scene: Scene,
@@ -45,7 +46,7 @@ def write_cog(
     heading: float | None = None,
     dtype: str = "float32",
     window: tuple[int, int, int, int] | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     licence: str | None = None,
     progress: bool = True,
 ) -> Path:
@@ -71,7 +72,7 @@ def write_cog(
     settings = {
         "version": __version__,
         "model": weights,
-        "mode": reading.label,
+        "mode": reading.label + ", bf16" * model.bf16,
         "chip_px": chip_px,
         "chip_m": chip_m,
         "overlap": overlap,
@@ -104,6 +105,7 @@ def write_cog(
             return parts.finish(*about)
 
 
+@devices.on_device
 @torch.inference_mode()
 def sample(
     model,
@@ -116,7 +118,7 @@ def sample(
     chips: int = 64,
     places: int = 64,
     seed: int = 0,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> np.ndarray:
     """Vectors of the field at random places with data, float32 [n, D], to fit a PCA on.
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gairlib import geo, preprocess
+from gairlib import devices, geo, preprocess
 from gairlib.data.dataset import Dataset
 from gairlib.model import GAIR, held_tensors
 from gairlib.pairs.photo_store import PhotoReader
@@ -59,9 +59,10 @@ def read_photos(dataset: Dataset, rows: pd.DataFrame, size: int) -> Tensor:
     return PhotoReader(dataset, rows, size).read_all()
 
 
+@devices.on_device
 @torch.inference_mode()
 def encode_photos(
-    model: GAIR, images: Tensor, *, backbone: bool = False, batch: int = 64, device: str = "cpu"
+    model: GAIR, images: Tensor, *, backbone: bool = False, batch: int = 64, device: str = "auto"
 ) -> np.ndarray:
     """uint8 [n, 3, S, S] -> float32 [n, D], of unit length unless `backbone`."""
     model = model.to(device).eval()
@@ -74,6 +75,7 @@ def encode_photos(
     return _joined(parts, model.config.dim)
 
 
+@devices.on_device
 def photos(
     model: GAIR,
     dataset: Dataset,
@@ -81,13 +83,14 @@ def photos(
     *,
     backbone: bool = False,
     batch: int = 64,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> np.ndarray:
     """Embeddings [n, D] of the photos in a table's rows."""
     images = read_photos(dataset, rows, model.config.sv_size)
     return encode_photos(model, images, backbone=backbone, batch=batch, device=device)
 
 
+@devices.on_device
 @torch.inference_mode()
 def chips(
     model: GAIR,
@@ -96,7 +99,7 @@ def chips(
     kind: str = "pooled",
     bands: Sequence[str] | None = None,
     batch: int = 64,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> np.ndarray:
     """Chips in harmonised DN [n, 10, H, W] -> float32 [n, D].
 
@@ -119,6 +122,7 @@ def chips(
     return _joined(parts, model.config.dim)
 
 
+@devices.on_device
 @torch.inference_mode()
 def local(
     model: GAIR,
@@ -130,7 +134,7 @@ def local(
     heading=None,
     side_m: float | None = None,
     batch: int = 64,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> np.ndarray:
     """The field of chips [c, 10, H, W] read at xy [n, 2] of chip chip_of [n] -> float32 [n, D].
     heading [n], side_m: as in GAIR.query_rs and GAIR.encode_rs."""
@@ -151,6 +155,7 @@ def local(
     return out
 
 
+@devices.on_device
 @torch.inference_mode()
 def locations(
     model: GAIR,
@@ -159,7 +164,7 @@ def locations(
     normalize: bool = True,
     backbone: bool = False,
     batch: int = 4096,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> np.ndarray:
     """(lon, lat) in degrees [n, 2] -> float32 [n, D], of unit length if `normalize`; `backbone`:
     the encoder's own features [n, H] as they are."""

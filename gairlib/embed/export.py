@@ -57,7 +57,7 @@ def chips(
     chip_px: int,
     chip_m: float,
     features: bool = False,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> gpd.GeoDataFrame:
     """Every scene, cut into chips side by side: one row a chip, footprint as geometry."""
     rows = []
@@ -86,7 +86,7 @@ def chips(
 
 
 def photos(
-    model: GAIR, dataset: Dataset, *, features: bool = False, device: str = "cpu"
+    model: GAIR, dataset: Dataset, *, features: bool = False, device: str = "auto"
 ) -> gpd.GeoDataFrame:
     """Every photo (spherical ones as their four views): one row a view, position as geometry."""
     street = expand_views(dataset.street())
@@ -104,7 +104,7 @@ def photos(
 
 
 def places(
-    model: GAIR, street: pd.DataFrame, *, features: bool = False, device: str = "cpu"
+    model: GAIR, street: pd.DataFrame, *, features: bool = False, device: str = "auto"
 ) -> gpd.GeoDataFrame:
     """Every photo's place by its coordinates alone."""
     lonlat = street[["lon", "lat"]].to_numpy(np.float64).reshape(-1, 2)

@@ -11,7 +11,7 @@ import torch
 from affine import Affine
 from numpy.typing import ArrayLike
 
-from gairlib import preprocess
+from gairlib import devices, preprocess
 from gairlib.data.scene import Scene, corner
 from gairlib.data.scene_reader import Reader
 from gairlib.embed import pca
@@ -80,6 +80,7 @@ def window_around(
     )
 
 
+@devices.on_device
 @torch.inference_mode()
 def dense_field(
     model,
@@ -92,7 +93,7 @@ def dense_field(
     mode: str | None = None,
     heading: float | None = None,
     window: tuple[int, int, int, int] | None = None,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> Field:
     """The field of `scene` (or of a window of it) on a grid of about `resolution` metres.
 
@@ -126,6 +127,7 @@ def dense_field(
     return Field(values, valid, transform, window, scene, reading.label)
 
 
+@devices.on_device
 @torch.inference_mode()
 def read_chip_field(
     model,
@@ -136,7 +138,7 @@ def read_chip_field(
     mode: str | None = None,
     heading: float | None = None,
     side_m: float | None = None,
-    device="cpu",
+    device: str = "auto",
 ) -> np.ndarray:
     """One chip [10, px, px] of harmonised DN, read at the columns x [w] and rows y [h], both in
     [-1, 1] -> float32 [h, w, D]. heading: as `dense_field`; side_m: as `model.encode_rs`."""

@@ -52,7 +52,7 @@ def cached(
 
 def key(model: GAIR, inputs, device: str, kind: str, module: str = __name__) -> str:
     """32 hex digits of what the features depend on; module: whose code computes them."""
-    versions = f"{torch.__version__} {timm.__version__}"
+    versions = f"{torch.__version__} {timm.__version__}{' bf16' * model.bf16}"
     digest = hashlib.sha256(
         f"{kind} {device} {versions} {code_hash(module)} {model_hash(model)}".encode()
     )

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gairlib import preprocess
+from gairlib import devices, preprocess
 from gairlib.model import GAIR
 from gairlib.sv import width
 from gairlib.train import augment
@@ -85,11 +85,11 @@ def teach(
     steps: int,
     schedule: Schedule,
     seed: int,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> tuple[nn.Module, list[float]]:
     """A tower taught for so many steps, and the loss of each. images(rows [b], generator): one view
     of each of these images out of n. The same seed gives the same tower on a CPU."""
-    s, order = schedule, torch.Generator().manual_seed(seed)
+    s, order, device = schedule, torch.Generator().manual_seed(seed), devices.find(device)
     network = seeded(create, seed).to(device).train()
     predictor = seeded(lambda: mlp(OUT, OUT, last_norm=False), seed).to(device)
     follower = deepcopy(network).requires_grad_(False)
@@ -113,14 +113,14 @@ def teach(
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    return network.tower.eval(), losses
+    return network.tower.eval().cpu(), losses
 
 
 # ---------------------------------------------------------------------------------------- of GAIR
 
 
 def teach_chips(
-    model: GAIR, dn: np.ndarray, views: int, *, seed=0, schedule=CHIPS, device: str = "cpu"
+    model: GAIR, dn: np.ndarray, views: int, *, seed=0, schedule=CHIPS, device: str = "auto"
 ) -> list[float]:
     """Put a chip tower that was taught from nothing in the place of `model`'s; the loss by step.
     dn: chips [n, 10, H, W]; views: how many of them are seen in all, again and again."""
@@ -144,7 +144,7 @@ def teach_chips(
 
 
 def teach_photos(
-    model: GAIR, photos: Tensor, views: int, *, seed=0, schedule=PHOTOS, device: str = "cpu"
+    model: GAIR, photos: Tensor, views: int, *, seed=0, schedule=PHOTOS, device: str = "auto"
 ) -> list[float]:
     """The same for the photo tower, at its own features, or for the net that learns beside a held
     one; photos: uint8 [n, 3, S, S]. Photos are mirrored at random."""

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gairlib import preprocess
+from gairlib import devices, preprocess
 from gairlib.files import atomic_write
 from gairlib.inr import interpolate
 from gairlib.model import GAIR, held_tensors
@@ -220,12 +220,12 @@ def train(
     *,
     seed: int,
     schedule: Schedule = SCRATCH,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> Trained:
     """Train `model`'s tower, in place, on the rows `rows` of labels, name -> [n] (NaN or "": none),
     and answer for the rows `test` [m]. groups: [n]. A label of which the rows hold one value only
     is answered by that. The same seed gives the same answers on a CPU."""
-    s, rows, test = schedule, np.asarray(rows), np.asarray(test)
+    s, rows, test, device = schedule, np.asarray(rows), np.asarray(test), devices.find(device)
     learn, judge = inner_split(rows, np.asarray(groups), seed, s.inner)
     judge = np.random.default_rng(seed).permutation(judge)[: s.judges]
     heads = Heads(labels, learn)

@@ -96,13 +96,15 @@ def chip_at(scene: Scene, lon: float | None, lat: float | None, chip_px: int, ch
     return chip, across * scene.pixel_metres(column, row)[0]
 
 
-def three_readings(model, chip: np.ndarray, cells: int) -> dict[str, np.ndarray]:
+def three_readings(
+    model, chip: np.ndarray, cells: int, device: str = "auto"
+) -> dict[str, np.ndarray]:
     """One chip as raw tokens, as tokens interpolated, and as the decoded field: name -> RGB
     [cells, cells, 3]. Colours agree as far as the two spaces do (see `field.fit_colours`)."""
     at = cell_centres(cells)
 
     def read(mode):
-        return read_chip_field(model, chip, at, at, mode=mode)
+        return read_chip_field(model, chip, at, at, mode=mode, device=device)
 
     own = read(None)
     axes = fit_colours(own)

@@ -235,11 +235,13 @@ def gallery(manifest: pd.DataFrame, scene: Scene, most: int, seed: int = 0) -> p
     return pd.concat([own, rest]).reset_index(drop=True)
 
 
-def build(model, dataset: Dataset, field: Field, photos: pd.DataFrame) -> Explorer:
+def build(
+    model, dataset: Dataset, field: Field, photos: pd.DataFrame, device: str = "auto"
+) -> Explorer:
     """An explorer of a field and of the photos in the rows (see `gallery`), all embedded here."""
     vectors = np.zeros((0, model.config.dim), np.float32)
     if len(photos):
-        vectors = features.photos(model, dataset, photos)
+        vectors = features.photos(model, dataset, photos, device=device)
     pictures = [
         data_uri(thumbnail(dataset.photo(row), THUMBNAIL), "jpeg", 75)
         for row in photos.to_dict("records")

@@ -60,6 +60,7 @@ def maps(
     chip_px: int,
     chip_m: float,
     sides: Mapping[float, float],
+    device: str = "auto",
 ) -> list[Map]:
     """Cosines of a photo's vector [D] with the field around (lon, lat), all of `ways`, row by row.
 
@@ -79,6 +80,7 @@ def maps(
                 mode=mode,
                 resolution=resolution,
                 window=window,
+                device=device,
             )
             found.append(Map(name, resolution, field, field.similarity(vector)))
     return found

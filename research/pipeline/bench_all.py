@@ -21,7 +21,6 @@ import sys
 import time
 from pathlib import Path
 
-import torch
 import yaml
 
 from gairlib.data.dataset import Dataset
@@ -76,7 +75,6 @@ def train_rivals(run: Path, params: dict, root: Path = stages.ROOT) -> list[str]
     options = Options(
         run / "outputs/pretrain/model",
         run / "outputs/pair",
-        device="cuda" if torch.cuda.is_available() else "cpu",
         upper_bounds=params["benchmark"]["upper_bounds"],
     )
     is_sample = stages.is_sample(dataset.folder, root)

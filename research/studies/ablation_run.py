@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gairlib import ranks
+from gairlib import devices, ranks
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
@@ -69,7 +69,8 @@ def answers(query: Query, photos, local, places) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def evaluate(model: GAIR, query: Query, device: str = "cpu") -> pd.DataFrame:
+@devices.on_device
+def evaluate(model: GAIR, query: Query, device: str = "auto") -> pd.DataFrame:
     """`answers` of a model, with `error_m` unless it reads a chip's mean, the same everywhere."""
     reading = read(model, query, device=device)
     lonlat = query.rows[["lon", "lat"]].to_numpy(np.float64)

@@ -34,7 +34,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from gairlib import assets, preprocess
+from gairlib import assets, devices, preprocess
 from gairlib.data import photos, table_files
 from gairlib.errors import BadInput, Missing
 from gairlib.geo import blocks, haversine
@@ -60,15 +60,19 @@ def pictures(folder: Path, frame: pd.DataFrame, size: int) -> Tensor:
     return torch.from_numpy(np.stack(each)).movedim(-1, 1)
 
 
+@devices.on_device
 @torch.inference_mode()
-def of_tower(tower: nn.Module, prepare: Callable, images: Tensor) -> dict[str, Blocks]:
+def of_tower(
+    tower: nn.Module, prepare: Callable, images: Tensor, device: str = "auto"
+) -> dict[str, Blocks]:
     """A timm model's pooled features, and the means and spreads of its maps at every depth."""
     pooled, depths = [], []
     for part in images.split(16):
-        x = prepare(part)
-        pooled.append(tower(x))
+        x = prepare(part).to(device)
+        pooled.append(tower(x).cpu())
         maps = tower.forward_intermediates(x, intermediates_only=True)
-        depths.append([torch.cat([m.mean((2, 3)), m.std((2, 3), correction=0)], 1) for m in maps])
+        both = ([m.mean((2, 3)), m.std((2, 3), correction=0)] for m in maps)
+        depths.append([torch.cat(pair, 1).cpu() for pair in both])
     return {
         "pooled": [torch.cat(pooled).numpy()],
         "depths": [torch.cat(stage).numpy() for stage in zip(*depths)],

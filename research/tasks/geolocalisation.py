@@ -73,7 +73,7 @@ def galleries(dataset: Dataset, rows: pd.DataFrame, training: pd.DataFrame) -> G
 
 
 def vectors(
-    model: GAIR, query: Query, modality: str, device: str = "cpu", mode: str | None = None
+    model: GAIR, query: Query, modality: str, device: str = "auto", mode: str | None = None
 ) -> np.ndarray:
     """Unit vectors [n, D] of the photos ("sv"), of the RS field where they stand ("rs"), or of
     their coordinates ("location")."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from gairlib import preprocess, ranks
+from gairlib import devices, preprocess, ranks
 from gairlib.embed import encode
 from gairlib.model import GAIR
 from research.evaluation import features, localisation, probes
@@ -56,9 +56,10 @@ class Reading:
         return temperature, min(errors, key=errors.get)
 
 
+@devices.on_device
 @torch.inference_mode()
 def read(
-    model: GAIR, query: Query, *, mode: str | None = None, device: str = "cpu", batch: int = 8
+    model: GAIR, query: Query, *, mode: str | None = None, device: str = "auto", batch: int = 8
 ) -> Reading:
     """Embeddings of photos and of the places where they stand, and maps of similarity.
 

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 
-from gairlib import assets
+from gairlib import assets, devices
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing, Skipped
 from gairlib.model import GAIR
@@ -76,7 +76,7 @@ class Options:
     pairs: str | Path = "outputs/pair"
     seeds: int = 3
     bootstrap: int = 1000
-    device: str = "cpu"
+    device: str = "auto"
     block_degrees: Sequence[float] = (10.0,)
     location_encoders: Sequence[str] | str = ()
     trained_seeds: int = 1
@@ -108,6 +108,7 @@ class Options:
                     f"benchmark.weights.{key}: there is no file {path!r}; name a weights "
                     "file, or leave the key out"
                 )
+        object.__setattr__(self, "device", str(devices.find(self.device)))
         self._found  # noqa: B018  an asset of no such name is an error here
         trained.names(self.location_encoders)
         if unknown := sorted(set(self.upper_bounds) - set(UPPER_BOUNDS)):

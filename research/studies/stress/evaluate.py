@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from gairlib import preprocess
+from gairlib import devices, preprocess
 from gairlib.config import QUERY_MODES
 from gairlib.data.dataset import Dataset
 from gairlib.data.scene import Scene
@@ -42,6 +42,7 @@ def modes_of(model: GAIR) -> list[str]:
     return [own] + [m for m in QUERY_MODES if m != own and (m != "nili" or model.field is not None)]
 
 
+@devices.on_device
 @torch.inference_mode()
 def local(
     model: GAIR,
@@ -51,6 +52,7 @@ def local(
     usable: Mapping[str, np.ndarray],
     modes: Sequence[str],
     size_px: int,
+    device: str = "auto",
 ) -> np.ndarray:
     """What the field says at every level's places: float32 [mode, level, n, D] of unit length.
 
@@ -90,7 +92,9 @@ def _read(model: GAIR, encoded: Features, asked: list[list], mode: str, out: np.
     chosen = encoded.of(some)
     values = model.query_rs(chosen, torch.from_numpy(xy.clip(-1, 1)), mode=mode, normalize=True)
     for k, b in enumerate(some):
-        out[[f[0] for f in asked[b]], [f[1] for f in asked[b]]] = values[k, : len(asked[b])].float()
+        out[[f[0] for f in asked[b]], [f[1] for f in asked[b]]] = (
+            values[k, : len(asked[b])].float().cpu()
+        )
 
 
 def ranks(

@@ -182,7 +182,7 @@ def how_it_ended(found: Fit) -> str:
     return said + (", ENDED AT ITS LIMIT" if found.at_limit else ", to its end")
 
 
-def linear_probe(data: SegmentationData, model: GAIR, device: str = "cpu"):
+def linear_probe(data: SegmentationData, model: GAIR, device: str = "auto"):
     """Masks of the test tiles [m, H, W]: the true ones, and those of a linear head that was solved
     on the frozen tokens of the training tiles. What `measure` does for one encoder and seed 0."""
     tiles = {}

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from gairlib import bands, preprocess
+from gairlib import bands, devices, preprocess
 from gairlib.model import GAIR
 from research.evaluation.fit import Fit, batches, fit_network, seeded
 from research.evaluation.supervised import inner_split
@@ -81,9 +81,10 @@ PANGAEA = Schedule(batch=8, lr=1e-4, weight_decay=0.05, every=5, epochs=80, mile
 UPERNETS = {"narrow": (32, Schedule()), "pangaea": (512, PANGAEA)}
 
 
+@devices.on_device
 @torch.inference_mode()
 def features(
-    model: GAIR, chips: np.ndarray, *, layers: int = 4, batch: int = 32, device: str = "cpu"
+    model: GAIR, chips: np.ndarray, *, layers: int = 4, batch: int = 32, device: str = "auto"
 ) -> list[Tensor]:
     """Chips [n, 10, H, W] in DN -> `layers` token grids [n, h, w, width], float16 on the CPU."""
     model = model.to(device).eval()
@@ -109,7 +110,7 @@ def fit(
     schedule: Schedule = Schedule(),
     validation: Tiles | None = None,
     pixels: bool = False,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> tuple[nn.Module, Fit]:
     """Train a new `head` on tiles, and say how it went. validation: a published split; None: a
     fifth of the training groups is kept aside.
@@ -117,7 +118,8 @@ def fit(
     pixels: the inputs are images, which are turned and mirrored at random with their masks, and
     the head takes the one tensor itself instead of the list.
     """
-    network, order = seeded(head, seed).to(device), torch.Generator().manual_seed(seed)
+    device, order = devices.find(device), torch.Generator().manual_seed(seed)
+    network = seeded(head, seed).to(device)
     learn, judge = apart(tiles, seed) if validation is None else (tiles, validation)
     target = torch.from_numpy(learn.masks.astype(np.int64))
     rows = batches(len(target), schedule.batch, order)
@@ -151,7 +153,8 @@ def fit(
     return network, replace(found, at_limit=found.at_limit and not schedule.epochs)
 
 
-def error(network: nn.Module, tiles: Tiles, *, pixels: bool = False, device: str = "cpu") -> float:
+@devices.on_device
+def error(network: nn.Module, tiles: Tiles, *, pixels: bool = False, device: str = "auto") -> float:
     """1 - mIoU of a network in evaluation mode on tiles."""
     guess = predict(network, tiles.inputs, pixels=pixels, device=device)
     classes = 1 + int(max(guess.max(), tiles.masks[tiles.masks != IGNORE].max(initial=0)))
@@ -160,6 +163,7 @@ def error(network: nn.Module, tiles: Tiles, *, pixels: bool = False, device: str
     return 1 - float(np.nanmean(scores.class_iou(matrix)))
 
 
+@devices.on_device
 @torch.inference_mode()
 def predict(
     network: nn.Module,
@@ -167,7 +171,7 @@ def predict(
     *,
     pixels: bool = False,
     batch: int = 32,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> np.ndarray:
     """Classes [n, H, W] uint8 for the inputs of `Tiles`; pixels: as in `fit`."""
     found = []

@@ -79,7 +79,7 @@ def networks(model: GAIR, classes: int, size: int) -> dict[str, Callable[[], nn.
 
 
 def make(
-    data: SegmentationData, model: GAIR, folder: Path = FOLDER, device: str = "cpu"
+    data: SegmentationData, model: GAIR, folder: Path = FOLDER, device: str = "auto"
 ) -> list[Bound]:
     """Train all that the file lacks, one after the other; each is kept as soon as it is there."""
     loaded = {s: load(data, s) for s in ("train", "val", "test") if s in data.splits}
@@ -126,7 +126,7 @@ def probe(
     tower: GAIR,
     name: str,
     folder: Path = FOLDER,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> Bound:
     """Solve the linear head on the frozen tokens of another tower than `model`'s, and keep what it
     reaches with the networks: no upper bound, but as dear to make."""
