@@ -67,6 +67,9 @@ class GAIRConfig:
     temperature: float = 0.07
     learn_temperature: bool = True
     preprocessing: str = "gairlib"  # a name of gairlib.preprocess.names()
+    # A chip's side in the training, in pixels and in metres on the ground; None: nobody knows
+    chip_px: int | None = None
+    chip_m: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decoder_hidden", tuple(self.decoder_hidden))
@@ -97,6 +100,13 @@ class GAIRConfig:
         if not 0 <= self.sv_side_alone < 1:
             raise BadInput(
                 f"config: sv_side_alone is {self.sv_side_alone}, a share in [0, 1) is needed."
+            )
+        if (self.chip_px is None) != (self.chip_m is None) or not (
+            self.chip_px is None or (self.chip_px >= 1 and self.chip_m > 0)
+        ):
+            raise BadInput(
+                f"config: chip_px is {self.chip_px} and chip_m {self.chip_m}; both are positive, "
+                "or neither is known."
             )
         if not self.temperature > 0:
             raise BadInput(f"config: temperature is {self.temperature}, it must be above 0.")
@@ -132,8 +142,10 @@ class GAIRConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         values = {**asdict(self), "decoder_hidden": list(self.decoder_hidden)}
-        if not self.decoder_options:  # so a model without them is described as it always was
-            del values["decoder_options"]
+        # so a model without them is described as it always was
+        for key in ("decoder_options", "chip_px", "chip_m"):
+            if not values[key]:
+                del values[key]
         return values
 
     def replace(self, **changes: Any) -> GAIRConfig:

@@ -18,7 +18,7 @@ import torch
 from affine import Affine
 from tqdm.auto import tqdm
 
-from gairlib import __version__, devices, preprocess
+from gairlib import __version__, devices, origins, preprocess, scale
 from gairlib.data.scene import Scene, sentinel_notice
 from gairlib.data.scene_reader import Reader
 from gairlib.embed import cog
@@ -37,8 +37,8 @@ def write_cog(
     scene: Scene,
     path: str | Path,
     *,
-    chip_px: int,
-    chip_m: float,
+    chip_px: int | None = None,
+    chip_m: float | None = None,
     overlap: float = OVERLAP,
     resolution: float = 10.0,
     projection: PCA | None = None,
@@ -52,16 +52,18 @@ def write_cog(
 ) -> Path:
     """The field of a scene (or of a window of it) as a COG in the scene's CRS.
 
-    chip_px, chip_m: chips as the model was trained with. overlap: of neighbouring chips, as a share
-    of a chip, [0, 0.9]; a quarter costs 1.8 times the encoding, a half 4 times. resolution: metres
-    a cell, any. projection: a `pca.PCA` of the model's vectors; None keeps all D channels. mode: as
-    `model.query_rs` has it, default the trained one. heading: as `dense_field` has it. dtype:
-    "float32", or "int8" between the ends of the projection. window: (column, row, width, height) in
-    the scene's pixels. licence: for the file's tags, default the notice that Copernicus asks for.
+    chip_px, chip_m: a chip's side, default that of the training (gairlib.scale). overlap: of
+    neighbouring chips, as a share of a chip, [0, 0.9]; a quarter costs 1.8 times the encoding, a
+    half 4 times. resolution: metres a cell, any. projection: a `pca.PCA` of the model's vectors;
+    None keeps all D channels. mode: as `model.query_rs` has it, default the trained one. heading:
+    as `dense_field` has it. dtype: "float32", or "int8" between the ends of the projection. window:
+    (column, row, width, height) in the scene's pixels. licence: for the file's tags, default the
+    notice that Copernicus asks for.
 
     An interrupted call, repeated with the same arguments, goes on where it stopped.
     """
     cog.check_path(path)
+    chip_px, chip_m = scale.of(model.config, chip_px, chip_m)
     layout = lay_out(scene, chip_m, overlap)
     grid, cell = output_grid(
         scene, resolution, window, model.config.dim if projection is None else projection.bands
@@ -101,7 +103,10 @@ def write_cog(
                 for row, values in walker.strip(first, end, done):
                     parts.add(row, first, np.ascontiguousarray(values.transpose(2, 0, 1)))
                     bar.update(len(values) * (end - first))
-            about = _tags(scene, settings, resolution, licence), _names(grid.bands, projection)
+            about = (
+                _tags(model, scene, settings, resolution, licence),
+                _names(grid.bands, projection),
+            )
             return parts.finish(*about)
 
 
@@ -111,8 +116,8 @@ def sample(
     model,
     scene: Scene,
     *,
-    chip_px: int,
-    chip_m: float,
+    chip_px: int | None = None,
+    chip_m: float | None = None,
     mode: str | None = None,
     heading: float | None = None,
     chips: int = 64,
@@ -125,6 +130,7 @@ def sample(
     chips: how many of the scene's chips are drawn; places: how many positions in each.
     """
     model = model.to(device).eval()
+    chip_px, chip_m = scale.of(model.config, chip_px, chip_m)
     layout, prepare = lay_out(scene, chip_m, 0.0), preprocess.get(model.config.preprocessing).rs
     corners = [(c, r, layout.width, layout.height) for r in layout.rows for c in layout.columns]
     rng = np.random.default_rng(seed)
@@ -187,7 +193,7 @@ def _names(bands: int, projection: PCA | None) -> list[str]:
     ]
 
 
-def _tags(scene: Scene, settings: dict, resolution: float, licence) -> dict[str, str]:
+def _tags(model, scene: Scene, settings: dict, resolution: float, licence) -> dict[str, str]:
     return {
         "software": f"gairlib {__version__}",
         "model_sha256": settings["model"],
@@ -195,6 +201,8 @@ def _tags(scene: Scene, settings: dict, resolution: float, licence) -> dict[str,
         "projection_sha256": settings["projection"] or "none: all channels of the embedding",
         "chip": f"{settings['chip_px']} px, {settings['chip_m']:g} m, overlap "
         f"{settings['overlap']:g}",
+        "trained_on_chips_of": scale.trained(model.config),
+        "licence_of_weights": origins.licence(model.origins, settings["model"]),
         "resolution_m": f"{resolution:g}",
         "scene": scene.id,
         "acquired": scene.datetime or "unknown",

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from shapely import Polygon
 from tqdm.auto import tqdm
 
-from gairlib import files, origins
+from gairlib import files, origins, scale
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
 from gairlib.data.scene import outline, sentinel_notice
@@ -38,6 +38,7 @@ from gairlib.model import GAIR, weights_hash
 from gairlib.pairs.cut import expand_views
 
 UNKNOWN = "unknown: the dataset states none"
+SCALE = ("chip_px", "chip_m", "trained_on_chips_of")  # of chips, in a frame's attrs
 SPACES = {  # column -> what it holds
     "embedding": "shared space of chips, photos and places, unit length",
     "features": "the tower's own features before its projection, as they are",
@@ -54,12 +55,14 @@ def chips(
     model: GAIR,
     dataset: Dataset,
     *,
-    chip_px: int,
-    chip_m: float,
+    chip_px: int | None = None,
+    chip_m: float | None = None,
     features: bool = False,
     device: str = "auto",
 ) -> gpd.GeoDataFrame:
-    """Every scene, cut into chips side by side: one row a chip, footprint as geometry."""
+    """Every scene, cut into chips side by side: one row a chip, footprint as geometry. chip_px,
+    chip_m: a chip's side, default that of the model's training."""
+    chip_px, chip_m = scale.of(model.config, chip_px, chip_m)
     rows = []
     columns = ["chip_id", "scene_id", "embedding", "captured_at", "licence", "geometry"]
     if features:
@@ -82,7 +85,10 @@ def chips(
                     "geometry": chip_outline(transform, scene.crs, chip_px),
                 }
             )
-    return gpd.GeoDataFrame(rows, columns=columns, geometry="geometry", crs="EPSG:4326")
+    frame = gpd.GeoDataFrame(rows, columns=columns, geometry="geometry", crs="EPSG:4326")
+    frame.attrs |= {"chip_px": chip_px, "chip_m": chip_m}
+    frame.attrs["trained_on_chips_of"] = scale.trained(model.config)
+    return frame
 
 
 def photos(
@@ -154,6 +160,7 @@ def write(
     if not (np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3).all():
         raise BadInput(f"{path.name}: embeddings must be of unit length (normalize=True)")
     started = origins.read(checkpoint)
+    read_at = {k: frame.attrs[k] for k in SCALE if k in frame.attrs}
     weights, day = weights_hash(checkpoint), datetime.now(UTC).strftime("%Y-%m-%d")
     frame = frame.assign(model=weights, embedded_on=day)
     frame["licence"] = _licences(dataset, frame)
@@ -171,6 +178,7 @@ def write(
             "weights_started_from": [asdict(origin) for origin in started or ()],
             "licence_of_data": sorted(set(map(str, frame["licence"]))),
             "date": day,
+            **read_at,
             "unit_length": True,
             "spaces": {
                 column: {"space": space, "dim": len(frame[column].iloc[0]) if len(frame) else None}

@@ -11,7 +11,7 @@ import torch
 from affine import Affine
 from numpy.typing import ArrayLike
 
-from gairlib import devices, preprocess
+from gairlib import devices, preprocess, scale
 from gairlib.data.scene import Scene, corner
 from gairlib.data.scene_reader import Reader
 from gairlib.embed import pca
@@ -86,8 +86,8 @@ def dense_field(
     model,
     scene: Scene,
     *,
-    chip_px: int,
-    chip_m: float,
+    chip_px: int | None = None,
+    chip_m: float | None = None,
     overlap: float = OVERLAP,
     resolution: float = 10.0,
     mode: str | None = None,
@@ -105,6 +105,7 @@ def dense_field(
     """
     if not resolution > 0:
         raise BadInput(f"resolution: {resolution} m, it must be above 0")
+    chip_px, chip_m = scale.of(model.config, chip_px, chip_m)
     window = window or window_around(scene)
     check_window(scene, window)
     c0, r0, wide, high = window

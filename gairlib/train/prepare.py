@@ -160,8 +160,11 @@ def build_model(
         asked=asked,
         falls_back="fallback" in section,
     )
+    scale = {k: pairs.chips.attrs.get(k) for k in ("chip_px", "chip_m")}
     if plan.init:
         built = whole.load(plan.init)
+        if plan.train:
+            built.config = built.config.replace(**scale)
         plan = replace(plan, origins=built.origins)
         names = built.state_dict()
         loaded = {t: [k for k in names if k.startswith(f"{t}.")] for t in asked}
@@ -172,7 +175,7 @@ def build_model(
         sentence = f"{plan.sentence} {found.sentence}"
         plan = replace(plan, sentence=sentence, origins=found.model.origins or (), **kept)
         return found.model, plan
-    config = GAIRConfig.preset(model.get("preset", "small"), **model.get("changes", {}))
+    config = GAIRConfig.preset(model.get("preset", "small"), **(model.get("changes", {}) | scale))
     sources = {name: tower.start for name, tower in asked.items()}
     built, start = _started(config, sources, section.get("seed", 0), required)
     if start is None:
