@@ -149,6 +149,8 @@ class Dataset:
         found = scenes.read(rows)
         for item, reason in scenes.rejected:
             self._reject("scene", item, reason)
+        for item, reason in scenes.metadata:
+            self._reject("metadata", item, reason)
         guessed = [s for s in found if s.offset_source == scene_metadata.GUESSED]
         if guessed:
             high = [s.id for s in guessed if s.offset]

@@ -2,17 +2,20 @@
 
 An item in scenes.json comes before the files that it describes, a row of scenes.csv before the file
 that it names; rasters, folders of band files and items that neither lists are taken as well.
-What links make two names of is read once, under the name that is no link.
+What links make two names of is read once, under the name that is no link. An item that is no scene
+and describes rasters that are (job-results.json of openEO, for all dates together) is metadata.
 """
 
 import fnmatch
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from gairlib.data import boundary, scene_folders, tables
-from gairlib.data.scene import Scene
-from gairlib.data.scene_assets import DIFFERS
+from gairlib.data.scene import Scene, name_of
+from gairlib.data.scene_assets import DIFFERS, SUFFIXES
 from gairlib.data.scenes import open_scene
 from gairlib.errors import BadInput, Missing
 
@@ -25,11 +28,12 @@ Named = tuple[str, str, Mapping, tuple[Path, ...]]
 
 class SceneList:
     """Reads the scenes of `folder`. layouts, remote: see `Dataset`. skip: folders in it that are
-    other parts. `rejected`: (what, reason)."""
+    other parts. `rejected`: (what, reason); `metadata`: likewise, of items that are no scenes."""
 
     def __init__(self, folder: Path, layouts: Mapping[str, str], remote: bool, skip: Sequence[str]):
         self.folder, self.layouts, self.remote, self.skip = folder, layouts, remote, skip
         self.rejected: list[tuple[str, str]] = []
+        self.metadata: list[tuple[str, str]] = []
 
     def read(self, table: Sequence[Mapping]) -> list[Scene]:
         """The usable scenes, sorted by id. table: the rows of scenes.csv, with scene_id, path."""
@@ -62,6 +66,7 @@ class SceneList:
                 continue
             seen.add(scene.id)
             found.append(scene)
+        self._tell_metadata(items, found)
         return sorted(found, key=lambda s: s.id)
 
     def _open(self, scene_id: str, path: str, row: Mapping, files: tuple[Path, ...]) -> Scene:
@@ -86,6 +91,22 @@ class SceneList:
             found += scenes
             self.rejected += [(row["item"], row["reason"]) for row in rejected]
         return found
+
+    def _tell_metadata(self, items: Sequence[Path], found: Sequence[Scene]) -> None:
+        """Moves rejected items whose rasters are all read by themselves to `metadata`."""
+        read = {Path(f).name for s in found for f in (s.path, *(a.href for a in s.assets))}
+        for path in items:
+            item, rasters = {}, set()
+            with suppress(Exception):  # what is wrong with an item is said where it is read
+                item = json.loads(path.read_text(encoding="utf-8-sig"))
+                rasters = {name_of(asset["href"]) for asset in item["assets"].values()}
+                rasters = {name for name in rasters if Path(name).suffix.lower() in SUFFIXES}
+            mine = [row for row in self.rejected if row[0] == item.get("id")]
+            if mine and rasters and rasters <= read:
+                self.rejected = [row for row in self.rejected if row not in mine]
+                names = ", ".join(sorted(rasters)[:3]) + (" ..." if len(rasters) > 3 else "")
+                reason = f"metadata of {names}, which are read by themselves; no scene of its own"
+                self.metadata.append((path.name, reason))
 
     def _named(self, table: Sequence[Mapping]) -> tuple[list[Named], list[Path]]:
         """Scenes by scenes.csv and by what lies there, and the STAC items among them."""

@@ -29,11 +29,15 @@ def sidecar(path: str | Path) -> dict:
 
 
 def baseline_number(text, what: str = "file") -> float:
-    """ "05.09", "N0509", 5.09 -> 5.09; BadInput otherwise."""
-    found = re.fullmatch(r"[Nn]?(\d{1,2})\.?(\d{2})?0?", str(text).strip())
+    """ "05.09", "N0509", 5.09 -> 5.09; BadInput otherwise. A table program makes 5.1 of 05.10 and
+    210 of 0210."""
+    found = re.fullmatch(
+        r"[Nn]?(\d{1,2})(?:\.(\d{1,2})0*)?|[Nn]?(\d{1,2})(\d\d)", str(text).strip()
+    )
     if not found:
         raise BadInput(f"{what}: processing baseline {text!r} is not of the form 05.09 or N0509")
-    return int(found[1]) + int(found[2] or 0) / 100
+    major, minor = found.group(1, 2) if found[1] else found.group(3, 4)
+    return int(major) + int((minor or "0").ljust(2, "0")) / 100
 
 
 def baseline_of_name(*names) -> str | None:

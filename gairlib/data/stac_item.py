@@ -136,11 +136,19 @@ def _bands(item: pystac.Item, what: str, shared: Collection[str]) -> dict[str, F
         raise BadInput(f"{what}: {reason}") from problem
     best: dict[str, tuple] = {}
     copies = _Copies(item, shared)
-    for order, ((key, index), source) in enumerate(parsed.items()):
-        if key not in data:
-            continue
-        fields = data[key].extra_fields
-        listed = fields.get("bands") or fields.get("eo:bands") or [{}]
+    listed_in = {
+        key: asset.extra_fields.get("bands") or asset.extra_fields.get("eo:bands") or [{}]
+        for key, asset in data.items()
+    }
+    sources = [
+        (key, place, source)
+        for (key, index), source in parsed.items()
+        if key in data
+        # odc-stac counts what raster:bands lists; some items name their bands in eo:bands alone
+        for place in ([index] if (key, 2) in parsed else range(1, len(listed_in[key]) + 1))
+    ]
+    for order, (key, index, source) in enumerate(sources):
+        fields, listed = data[key].extra_fields, listed_in[key]
         known = [bands.canonical(band_names.label(b)) for b in listed]
         band, metres = band_of(key)
         rank = 0
@@ -167,7 +175,13 @@ def _bands(item: pystac.Item, what: str, shared: Collection[str]) -> dict[str, F
             dtype,
         )
         entry = ((rank, metres or float("inf"), order), one)
-        best[band] = min(best.get(band, entry), entry, key=lambda e: e[0])
+        other = best.get(band, entry)
+        if rank == 2 and other[0][:2] == entry[0][:2] and other[1].href != one.href:
+            raise BadInput(
+                f"{what}: {name_of(other[1].href)} and {name_of(one.href)} both hold the ten "
+                "bands; an item is one date"
+            )
+        best[band] = min(other, entry, key=lambda e: e[0])
     return {band: one for band, (_, one) in best.items()}
 
 

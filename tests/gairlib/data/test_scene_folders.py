@@ -25,6 +25,13 @@ def read(folder, count=1):
     return found, [scenes.read(scene) for scene in found]
 
 
+def rejected_of(dataset):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        dataset.scenes()
+    return dataset.rejected
+
+
 def land(size=64, low=0):
     level = np.array([420, 660, 540, 930, 2150, 2560, 2740, 2900, 1750, 980])[:, None, None]
     noise = np.random.default_rng(0).normal(0, 60, (10, size, size))
@@ -145,6 +152,30 @@ def test_exports_of_openeo(tmp_path, together):
     assert scene.id == "openEO_2023-05-01Z" and scene.datetime == "2023-05-01"
     assert scene.cloud_cover == 7 or not together
     np.testing.assert_array_equal(got, np.where(values == -32768, 0, values))
+
+
+def test_an_item_of_several_dates_is_metadata_of_the_rasters_beside_it(tmp_path):
+    values, dates = land(), ("2023-05-01", "2023-05-11")
+    asset = {"type": "image/tiff; application=geotiff", "eo:bands": [{"name": b} for b in BANDS]}
+    result = item("job", "", **{"s2:processing_baseline": "03.00"}) | {"assets": {}}
+    for date in dates:
+        write_export(tmp_path / f"openEO_{date}Z.tif", BANDS, values)
+        href = f"https://example.com/results/openEO_{date}Z.tif"
+        result["assets"][f"openEO_{date}Z.tif"] = asset | {"href": href}
+    (tmp_path / "job-results.json").write_text(json.dumps(result))
+    with pytest.warns(UserWarning, match="baseline"):
+        dataset = Dataset(tmp_path)
+        assert [s.datetime for s in dataset.scenes()] == list(dates)
+    (row,) = dataset.rejected
+    assert (row["kind"], row["item"]) == ("metadata", "job-results.json")
+    (tmp_path / f"openEO_{dates[0]}Z.tif").unlink()
+    assert {r["kind"] for r in rejected_of(Dataset(tmp_path))} == {"scene"}
+    del result["assets"][f"openEO_{dates[0]}Z.tif"]
+    result["properties"]["datetime"] = "2023-05-11T10:20:31Z"
+    (tmp_path / "job-results.json").write_text(json.dumps(result))
+    (scene,), (got,) = read(tmp_path)  # of one date it is that scene
+    assert scene.id == "job" and scene.datetime == "2023-05-11T10:20:31Z"
+    np.testing.assert_array_equal(got, values)
 
 
 def test_rasters_with_all_bands_in_folders_of_any_depth(tmp_path):

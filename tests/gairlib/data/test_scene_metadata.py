@@ -56,6 +56,10 @@ def test_offset_by_order_of_trust(item, tags, declared, layout, low, expected):
         ("5", 5.0),
         ("0400", 4.0),
         (4.0, 4.0),
+        ("5.1", 5.1),  # 05.10 and the two below, saved by a table program
+        ("210", 2.1),
+        ("300", 3.0),
+        ("04.000", 4.0),
     ],
 )
 def test_baseline_number(text, number):
