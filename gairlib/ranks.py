@@ -11,6 +11,7 @@ chip's mean vector, equal for all photos in the chip, from being flattered or pu
 1-based.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,7 +91,20 @@ def match_ranks(query, gallery, groups=None, *, chunk: int = 1024, tie: float = 
         bad = np.flatnonzero(~np.isfinite(vectors).all(1))
         if len(bad):
             raise BadInput(f"row {bad[0]} of the {name} embeddings is not finite; check the model")
-    n = len(query)
+    return ranks_within(
+        len(query), lambda part, among: query[part] @ gallery[among].T, groups, chunk=chunk, tie=tie
+    )
+
+
+def ranks_within(
+    n: int,
+    similarity: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    groups=None,
+    *,
+    chunk: int = 1024,
+    tie: float = TIE,
+) -> Ranks:
+    """`match_ranks` of any similarity(queries [c], candidates [m]) -> [c, m] of their numbers."""
     groups = np.zeros(n, int) if groups is None else np.asarray(groups)
     if len(groups) != n:
         raise BadInput(f"{len(groups)} group labels for {n} queries; give one a query")
@@ -99,8 +113,7 @@ def match_ranks(query, gallery, groups=None, *, chunk: int = 1024, tie: float = 
         rows = np.flatnonzero(groups == label)  # m members of this group
         for start in range(0, len(rows), chunk):
             part = rows[start : start + chunk]
-            similarity = query[part] @ gallery[rows].T  # [c, m]
-            ranking = ranks(similarity, start + np.arange(len(part)), tie=tie)
+            ranking = ranks(similarity(part, rows), start + np.arange(len(part)), tie=tie)
             better[part], tied[part] = ranking.better, ranking.tied
             size[part] = len(rows)
     return Ranks(better, tied, size)

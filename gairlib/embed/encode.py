@@ -132,19 +132,20 @@ def local(
     *,
     mode: str | None = None,
     heading=None,
-    side_m: float | None = None,
+    side_m=None,
     batch: int = 64,
     device: str = "auto",
 ) -> np.ndarray:
     """The field of chips [c, 10, H, W] read at xy [n, 2] of chip chip_of [n] -> float32 [n, D].
-    heading [n], side_m: as in GAIR.query_rs and GAIR.encode_rs."""
+    heading [n], side_m (one, [c] or [c, 2]): as in GAIR.query_rs and GAIR.encode_rs."""
     model = model.to(device).eval()
     prep, size = preprocess.get(model.config.preprocessing), model.config.rs_size
     chip_of, xy = np.asarray(chip_of), np.asarray(xy, dtype=np.float64)
     out = np.zeros((len(chip_of), model.config.dim), np.float32)
     for part in _batches(len(dn), batch, "chips"):
         x = torch.from_numpy(np.asarray(dn[part], dtype=np.float32))
-        encoded = model.encode_rs(prep.rs(x, size).to(device), side_m=side_m)
+        sides = side_m if np.ndim(side_m) == 0 else np.asarray(side_m)[part]
+        encoded = model.encode_rs(prep.rs(x, size).to(device), side_m=sides)
         for k in range(len(x)):  # chips hold different numbers of positions
             rows = np.flatnonzero(chip_of == part.start + k)
             if len(rows):

@@ -124,17 +124,28 @@ def shared_places(model: GAIR, lonlat: np.ndarray, device: str) -> np.ndarray:
     return encode.locations(model, lonlat, normalize=False, device=device)
 
 
-def in_shared_space(data, model: GAIR, images: Tensor | None, device: str) -> np.ndarray:
+def directed(data, model: GAIR) -> bool:
+    """Whether the field at a task's positions can be read in the directions of photos there."""
+    return model.config.reads_headings and getattr(data.inputs, "heading", None) is not None
+
+
+def in_shared_space(
+    data, model: GAIR, images: Tensor | None, device: str, compass: bool = True
+) -> np.ndarray:
     """Vectors [n, D] of a task's photos, chips or positions in chips where the views are compared,
-    of unit length. images: read photos (sv only)."""
+    of unit length. images: read photos (sv only). compass: whether a field of directions is told
+    those of the photos."""
     at = data.inputs
     if hasattr(at, "xy"):
+        how, inputs, kind = {"side_m": at.side_m}, (at.chips, at.chip, at.xy), "field at positions"
+        if compass and directed(data, model):
+            how["heading"], inputs, kind = at.heading, (*inputs, at.heading), f"{kind}, directed"
         return cached(
-            lambda: ranks.unit(encode.local(model, at.chips, at.chip, at.xy, device=device)),
+            lambda: ranks.unit(encode.local(model, at.chips, at.chip, at.xy, device=device, **how)),
             model,
-            (at.chips, at.chip, at.xy),
+            inputs,
             device,
-            "field at positions",
+            kind,
         )
     if data.modality == "rs":
         return of_chips(model, at, device, data.present, "shared")

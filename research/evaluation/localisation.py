@@ -60,9 +60,13 @@ def fit_temperature(similarity, cell) -> float:
     similarity [n, P], cell [n]: which cell holds the photo. To be asked of photos that are not
     judged: it says how far an encoder's similarities are to be trusted.
     """
-    similarity, rows = np.asarray(similarity, dtype=np.float64), np.arange(len(similarity))
-    loss = [-np.log(_shares(similarity, t)[rows, cell] + 1e-300).mean() for t in TEMPERATURES]
+    loss = [surprise(similarity, cell, t).mean() for t in TEMPERATURES]
     return float(TEMPERATURES[int(np.argmin(loss))])
+
+
+def surprise(similarity, cell, temperature: float) -> np.ndarray:
+    """-log p of the true cells [n], natural, if the softmax is right; similarity [n, P]."""
+    return -np.log(_shares(similarity, temperature)[np.arange(len(similarity)), cell] + 1e-300)
 
 
 def cell_of(xy, cells: int) -> np.ndarray:

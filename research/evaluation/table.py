@@ -22,11 +22,14 @@ COMPARISON_COLUMNS = (
 OURS, RANDOM = "gair", "random init"
 HELD = "held part alone"  # of a photo tower: what it started from, without the net that learnt
 SHARED, RANDOM_SHARED = f"{OURS}, shared space", f"{RANDOM}, shared space"
+# the same model, its field read as if no photo said where it looks
+UNKNOWN, SHARED_UNKNOWN = f"{OURS}, compass unknown", f"{SHARED}, compass unknown"
 # The "probe" of networks trained end to end on a task's labels, from nothing or from our weights:
 # bounds for frozen features, and no competitors of theirs
 END_TO_END = "end to end"
 UPPER_BOUNDS = SUPERVISED, FINE_TUNED = "supervised", "fine-tuned"
-LOWER = ("median rank", "localisation error", "rmse")  # smaller is better
+# smaller is better
+LOWER = ("median rank", "localisation error", "heading error", "-log p", "rmse")
 
 
 @dataclass

@@ -9,7 +9,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from research.evaluation.neighbours import NEAREST
-from research.evaluation.table import LOWER, OURS, RANDOM, RANDOM_SHARED, SHARED
+from research.evaluation.table import (
+    LOWER,
+    OURS,
+    RANDOM,
+    RANDOM_SHARED,
+    SHARED,
+    SHARED_UNKNOWN,
+    UNKNOWN,
+)
 from research.figures import style
 from research.tasks.result import BLIND
 from research.tasks.trained import CHOSEN
@@ -25,6 +33,9 @@ LABELS = {
     "median rank": "median rank (1 is best)",
     "localisation error": "median localisation error (m)",
     "localisation error, great circle": "median distance to the best candidate (km)",
+    "heading error": "median error of the direction (°)",
+    "-log p of the true cell": "-log p of the true cell (lower is better)",
+    "-log p of the true direction": "-log p of the true direction (lower is better)",
     "hit within 200 km": "share within 200 km",
     "hit within 2,500 km": "share within 2,500 km",
     "cosine margin": "cosine: match minus other sites",
@@ -33,6 +44,8 @@ NAMES = {
     OURS: "GAIR (pretrained)",
     SHARED: "GAIR, shared space",
     RANDOM_SHARED: "GAIR (random init), shared space",
+    UNKNOWN: "GAIR, compass unknown",
+    SHARED_UNKNOWN: "GAIR, shared space, compass unknown",
     "gair, chip mean": "GAIR, chip mean",
     "gair, least expected error": "GAIR, least expected error",
     "gair, raw tokens bilinear (not its training mode)": (

@@ -2,12 +2,11 @@
 chip, a place among candidates, or the pixels of tiles with each head's answer."""
 
 import numpy as np
-import torch
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from gairlib import geo, preprocess
+from gairlib import geo
 from research.evaluation import localisation
 from research.figures import style
 from research.tasks.segmentation.data import IGNORE, SegmentationData
@@ -124,8 +123,7 @@ def _places(data) -> Figure:
     return fig
 
 
-@torch.inference_mode()
-def _pair(query, reading, model) -> Figure:
+def _pair(query, reading) -> Figure:
     """A typical photo (median error), its chip, and its similarity to the chip's dense field."""
     guesses = np.zeros((len(query.rows), 2)) if reading.shown is None else reading.shown
     errors = localisation.errors_m(guesses, query.xy, query.size_m)
@@ -141,16 +139,12 @@ def _pair(query, reading, model) -> Figure:
     style.image_axes(photo, "Photo").imshow(query.images[row].permute(1, 2, 0).numpy())
     rgb.imshow(style.true_colour(chip), extent=extent)
     rgb.set_title("Its chip")
-    model = model.cpu()
-    dn = torch.from_numpy(chip[None].astype(np.float32))
-    prep = preprocess.get(model.config.preprocessing)
-    encoded = model.encode_rs(prep.rs(dn, model.config.rs_size))
-    grid = torch.from_numpy(localisation.cell_centres(query.cells))[None]
-    dense = model.query_rs(encoded, grid, normalize=True)[0].float().numpy()
+    if reading.maps is None:  # a chip's mean is the same everywhere
+        seen = np.full(query.cells**2, reading.local[row] @ reading.photos[row])
+    else:
+        seen = reading.maps[row]
     shown = field.imshow(
-        (dense @ reading.photos[row]).reshape(query.cells, query.cells),
-        extent=extent,
-        cmap=style.SIMILARITY,
+        seen.reshape(query.cells, query.cells), extent=extent, cmap=style.SIMILARITY
     )
     field.set_title("Similarity to the field")
     fig.colorbar(shown, ax=field, label="cosine", shrink=0.7)

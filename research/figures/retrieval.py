@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from research.evaluation.table import OURS, RANDOM
+from research.evaluation.table import OURS, RANDOM, UNKNOWN
 from research.figures import style
 from research.tasks.result import Split
 
@@ -28,6 +28,7 @@ LOOKS = {
     OURS: ("GAIR (pretrained)", style.BLUE, "o"),
     "gair, by way of RS": ("GAIR, photo → RS → location", style.SKY, "v"),
     "gair, by way of photos": ("GAIR, RS → photo → location", style.SKY, "v"),
+    UNKNOWN: ("GAIR, compass unknown", style.SKY, "X"),
     "gair, chip mean": ("GAIR, chip mean", style.GREEN, "D"),
     RANDOM: ("GAIR (random init)", style.ORANGE, "s"),
     "colour statistics": ("Colour statistics", style.VERMILION, "^"),

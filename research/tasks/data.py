@@ -136,6 +136,8 @@ class Places:
     chips: np.ndarray  # [c, 10, px, px] uint16, DN
     chip: np.ndarray  # [n]
     xy: np.ndarray  # [n, 2] float64
+    heading: np.ndarray | None = None  # [n] degrees in which photos look there, NaN unknown
+    side_m: np.ndarray | None = None  # [c] of the chips
 
     def __len__(self) -> int:
         return len(self.chip)

@@ -40,6 +40,7 @@ from research.evaluation.table import (
     RANDOM,
     RANDOM_SHARED,
     SHARED,
+    SHARED_UNKNOWN,
     SUPERVISED,
 )
 from research.tasks import answers, trained
@@ -140,6 +141,9 @@ def compared(
         shared = [features.in_shared_space(data, one, images, device) for one in blank]
         ours = features.in_shared_space(data, model, images, device)
         found += [linear(SHARED, data, ours, prep), linear(RANDOM_SHARED, data, shared, prep)]
+        if features.directed(data, model):
+            blind = features.in_shared_space(data, model, images, device, compass=False)
+            found.append(linear(SHARED_UNKNOWN, data, blind, prep))
     for name, how, x in published(data, dataset, options):
         found.append(linear(name, data, x, how))
     if data.modality == "location":

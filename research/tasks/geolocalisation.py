@@ -27,7 +27,8 @@ from gairlib.model import GAIR
 from research.evaluation import probes, stats
 from research.evaluation.neighbours import sphere
 from research.evaluation.splits import sites_of
-from research.evaluation.table import OURS, RANDOM, Table
+from research.evaluation.table import OURS, RANDOM, UNKNOWN, Table
+from research.tasks.directions import reads, told
 from research.tasks.query import (
     MIN_TRAIN,
     PairTask,
@@ -73,18 +74,23 @@ def galleries(dataset: Dataset, rows: pd.DataFrame, training: pd.DataFrame) -> G
 
 
 def vectors(
-    model: GAIR, query: Query, modality: str, device: str = "auto", mode: str | None = None
+    model: GAIR,
+    query: Query,
+    modality: str,
+    device: str = "auto",
+    mode: str | None = None,
+    compass: bool = True,
 ) -> np.ndarray:
     """Unit vectors [n, D] of the photos ("sv"), of the RS field where they stand ("rs"), or of
-    their coordinates ("location")."""
+    their coordinates ("location"). compass: as `reading.read` has it."""
     if modality == "location":
         lonlat = query.rows[["lon", "lat"]].to_numpy(np.float64)
         return ranks.unit(encode.locations(model, lonlat, device=device))
     if modality == "sv":
         return ranks.unit(encode.encode_photos(model, query.images, device=device))
-    return ranks.unit(
-        encode.local(model, query.chips, query.chip_of, query.xy, mode=mode, device=device)
-    )
+    looks = query.heading if compass and reads(model, mode) else None
+    how = dict(mode=mode, heading=looks, side_m=query.sides_m, device=device)
+    return ranks.unit(encode.local(model, query.chips, query.chip_of, query.xy, **how))
 
 
 def detour(asking, between) -> np.ndarray:
@@ -177,8 +183,8 @@ class Geolocalisation(PairTask):
             probe="cosine",
         )
 
-        def one(name, encoder, *, hop=False, mean=False):
-            asking = vectors(encoder, query, modality, device)
+        def one(name, encoder, *, hop=False, mean=False, compass=True):
+            asking = vectors(encoder, query, modality, device, compass=compass)
             places = ranks.unit(encode.locations(encoder, where.lonlat, device=device))
             score.both_ways(name, asking, places, **how)
             score.margin(score.forward, name, asking, places[: where.n], how)
@@ -193,6 +199,9 @@ class Geolocalisation(PairTask):
         asking, places = one(
             OURS, model, hop=True, mean=modality == "rs" and config.query_mode != "mean"
         )
+        if modality == "rs" and reads(model):
+            one(UNKNOWN, model, compass=False)
+            notes.append(told(query))
         notes.append(
             f"modality gap {gap(asking, places[: where.n]):.2f} between the centres of "
             f"{self.word} and location embeddings (0: none, at most 2)"

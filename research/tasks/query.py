@@ -56,6 +56,17 @@ class Query:
         return sites_of(self.rows)
 
     @property
+    def heading(self) -> np.ndarray:
+        """Where the photos look, degrees clockwise from north [n], NaN unknown."""
+        unknown = pd.Series(np.nan, self.rows.index)
+        return self.rows.get("heading", unknown).to_numpy(np.float64)
+
+    @property
+    def sides_m(self) -> np.ndarray:
+        """Widths and heights of the chips in metres [c, 2]."""
+        return self.size_m[np.unique(self.chip_of, return_index=True)[1]]
+
+    @property
     def held_out(self) -> str | None:
         """As in `research.tasks.result.Split`."""
         return None if self.label == ALL_PAIRS else "site" if named_sites(self.rows) else "block"
@@ -64,6 +75,10 @@ class Query:
     def cells(self) -> int:
         """Cells a side of the dense field, of CELL_M or finer (UTM's scale factor aside)."""
         return min(MAX_CELLS, max(1, math.ceil(float(self.size_m.max()) / CELL_M - 0.1)))
+
+
+class FieldQuery(Query):
+    """Asked of whole fields, cell by cell or direction by direction: a place is no one vector."""
 
 
 class PairTask(Task):
@@ -128,14 +143,22 @@ def place_colours(query: Query) -> np.ndarray:
     return features.local_statistics(query.chips, query.chip_of, query.xy)
 
 
-def ask(dataset: Dataset, pairs_folder, photo_px: int) -> tuple:
+def _load(pairs_folder, compass: bool, *what) -> Pairs:
+    pairs = store.load(pairs_folder, *what)
+    if compass:
+        pairs.manifest = pairs.manifest[pairs.manifest["heading"].notna()]
+    return pairs
+
+
+def ask(dataset: Dataset, pairs_folder, photo_px: int, compass: bool = False) -> tuple:
     """What a retrieval task asks: the held-out pairs (Query), the manifest rows of the training
     photos outside of them, and those gathered (None with fewer than MIN_TRAIN). Raises Skipped
-    where there are fewer than two pairs."""
-    pairs = store.load(pairs_folder)
+    where there are fewer than two pairs. compass: of the photos whose direction is known alone."""
+    pairs = _load(pairs_folder, compass)
     count = pairs.manifest["photo_id"].nunique() if len(pairs.manifest) else 0
     if count < 2:
-        raise Skipped(f"{count} pair{'' if count == 1 else 's'} in {pairs_folder}, two are needed")
+        what = f"pair{'' if count == 1 else 's'}{' of a known direction' if compass else ''}"
+        raise Skipped(f"{count} {what} in {pairs_folder}, two are needed")
     rows, label = held_out(pairs.manifest)
     training = pairs.manifest[pairs.manifest["split"] == "train"].drop_duplicates("photo_id")
     outside = training[~training["photo_id"].isin(rows["photo_id"])]
@@ -144,9 +167,11 @@ def ask(dataset: Dataset, pairs_folder, photo_px: int) -> tuple:
     return gather(pairs, dataset, rows, label, photo_px), outside, train
 
 
-def ask_shifted(dataset: Dataset, pairs_folder, photo_px: int) -> Query | None:
+def ask_shifted(
+    dataset: Dataset, pairs_folder, photo_px: int, compass: bool = False
+) -> Query | None:
     """The pairs of the second test set; None with fewer than MIN_HELD_OUT."""
-    pairs = store.load(pairs_folder)
+    pairs = _load(pairs_folder, compass)
     rows = one_a_photo(pairs.manifest, SHIFTED)
     if len(rows) < MIN_HELD_OUT:
         return None
@@ -154,8 +179,10 @@ def ask_shifted(dataset: Dataset, pairs_folder, photo_px: int) -> Query | None:
     return replace(gather(pairs, dataset, rows, label, photo_px), shifted=True)
 
 
-def calibration(pairs_folder, dataset: Dataset, photo_px: int) -> Query | None:
+def calibration(
+    pairs_folder, dataset: Dataset, photo_px: int, compass: bool = False
+) -> Query | None:
     """The photos of the validation split, which are not judged; None with fewer than MIN_TRAIN."""
-    pairs = store.load(pairs_folder, store.LEARNING)
+    pairs = _load(pairs_folder, compass, store.LEARNING)
     rows = one_a_photo(pairs.manifest, "val")
     return gather(pairs, dataset, rows, "val", photo_px) if len(rows) >= MIN_TRAIN else None

@@ -36,9 +36,10 @@ class Split:
     at random: neighbours may be on both sides), "published split" (whatever its authors held out),
     or None where nothing was held out. labels: how many training labels were used, None for all.
     The others are of retrieval alone. query looks for target ("photo", "chip": the RS field at a
-    position, "coordinates", "position": where in its chip) in gallery ("chip", "site", "held out",
-    "world"). claim: what the encoder then does, as the subject of a sentence. shifted: whether the
-    test rows are of places unlike all others (the second test set).
+    position, "coordinates", "position": where in its chip, "direction": in which its camera looked)
+    in gallery ("chip", "site", "held out", "world"). claim: what the encoder then does, as the
+    subject of a sentence. shifted: whether the test rows are of places unlike all others (the
+    second test set).
     """
 
     name: str

@@ -12,6 +12,7 @@ Against: chance, the same model untrained, the chip's mean (does *local* alignme
 tokens read bilinearly (a mode the model was not trained in, and labelled so), and canonical
 correlation between colour statistics of photos and of local RS windows, fitted on training pairs.
 For positions also the chip's centre, and guesses from where training photos stand in their chips.
+A field that reads directions is read twice: as each photo's compass says, and with none known.
 Coordinates, the third modality, are the tasks of `research.tasks.geolocalisation`.
 """
 
@@ -20,16 +21,24 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from gairlib import ranks
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from research.evaluation import localisation, stats
-from research.evaluation.table import OURS, RANDOM, Table
-from research.tasks.query import MIN_TRAIN, PairTask, Query, ask, ask_shifted, calibration
+from research.evaluation.table import OURS, RANDOM, UNKNOWN, Table
+from research.tasks.directions import reads, told
+from research.tasks.query import (
+    MIN_TRAIN,
+    FieldQuery,
+    PairTask,
+    Query,
+    ask,
+    ask_shifted,
+    calibration,
+)
 from research.tasks.reading import ESTIMATORS, Reading, colour_reading, read
 from research.tasks.result import Split
 from research.tasks.scoring import MARGIN, Scorer
-from research.tasks.task import Measured, Options
+from research.tasks.task import DEFAULTS, Measured, Options
 
 GUESSES = 32  # random points a photo
 SITE, ALL, CHIP = "within site", "all photos", "within chip"  # what splits are called
@@ -48,6 +57,11 @@ class Retrieval(PairTask):
     claim = "finding a photo's place"
     subject = "pair"
     kind = "retrieval"
+
+    def load(self, dataset: Dataset, options: Options = DEFAULTS) -> Query:
+        """The held-out pairs."""
+        query = super().load(dataset, options)
+        return FieldQuery(**vars(query)) if reads(options.model) else query
 
     def measure(self, dataset: Dataset, options: Options) -> Measured:
         model, config, device = options.model, options.model.config, options.device
@@ -100,10 +114,13 @@ class Retrieval(PairTask):
                     score.positions(name, at[by], probe=f"{what}, {probe}", **about)
             return readings[0]
 
-        def by(encoder, mode_read=None) -> Callable[[Query], Reading]:
-            return lambda q: read(encoder, q, mode=mode_read, device=device)
+        def by(encoder, mode_read=None, **looks) -> Callable[[Query], Reading]:
+            return lambda q: read(encoder, q, mode=mode_read, device=device, **looks)
 
         ours = judge(OURS, by(model), mode, more=True, **how)
+        if reads(model):
+            judge(UNKNOWN, by(model, compass=False), mode, **how)
+            notes.append(told(query))
         for seed in range(options.seeds):
             judge(RANDOM, by(encode.random_init(config, seed)), mode, **how)
         if options.baselines and mode == "nili":
@@ -118,9 +135,11 @@ class Retrieval(PairTask):
                 f"{len(outside)} training pairs: no colour baseline ({MIN_TRAIN} are needed)"
             )
         for each in scores:
-            each.both_ways("chance", None, probe="none")
+            # equal vectors are all tied, and ties count as broken at random: chance, exactly
+            same = np.ones((len(each.query.rows), 2))
+            each.both_ways("chance", Reading(same, same), probe="none")
             _constants(each, each.query, outside)
-        example = {"query": query, "reading": ours, "model": model}
+        example = {"query": query, "reading": ours}
         known, found = judged(query.label, table), splits(query)
         if other is not None:
             shifted = [r for r in judged(other.label, table) if r[0] in SHIFTED_TOO]
@@ -140,18 +159,15 @@ class PairScorer(Scorer):
         if self.company.any():
             self.galleries = {SITE: self.company} | self.galleries
 
-    def both_ways(self, encoder: str, reading: Reading | None, **how) -> None:
-        """Recall and median rank in every gallery, both directions; None: a random order."""
+    def both_ways(self, encoder: str, reading: Reading, **how) -> None:
+        """Recall and median rank in every gallery, both directions."""
         for gallery, rows in self.galleries.items():
             groups = self.query.sites[rows] if gallery == SITE else None
-            split, n = f"{self.query.label}, {gallery}", int(rows.sum())
-            # equal vectors are all tied, and ties count as broken at random: chance, exactly
-            photos = np.ones((n, 2)) if reading is None else reading.photos[rows]
-            local = np.ones((n, 2)) if reading is None else reading.local[rows]
-            self.ranks(split, encoder, ranks.match_ranks(photos, local, groups), how, rows)
-            self.ranks(split + BACK, encoder, ranks.match_ranks(local, photos, groups), how, rows)
+            split = f"{self.query.label}, {gallery}"
+            for name, back in ((split, False), (split + BACK, True)):
+                self.ranks(name, encoder, reading.ranks(rows, groups, back), how, rows)
             if gallery == ALL:  # other sites' rows are what does not match
-                self.margin(split, encoder, photos, local, how)
+                self.margin(split, encoder, reading.photos[rows], reading.local[rows], how)
 
     def positions(self, encoder: str, guesses, **how) -> None:
         """Median distance in metres between guessed positions [n, 2] or [n, G, 2] and the truth."""

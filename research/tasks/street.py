@@ -164,5 +164,7 @@ class StreetFromAbove(StreetLabel):
         rows, found = self.of_photos(rows, kind, notes, source, columns)
         used, chip = np.unique(rows["chip"].to_numpy(), return_inverse=True)
         chips = pairs.chips["chips"].isel(chip=used).to_numpy()
-        places = Places(chips, chip, rows[["x", "y"]].to_numpy(np.float64))
+        heading = rows["heading"].to_numpy(np.float64) if "heading" in rows else None
+        xy = rows[["x", "y"]].to_numpy(np.float64)
+        places = Places(chips, chip, xy, heading, pairs.sides_m(used))
         return self.data(dataset, target=f"{column} from above", inputs=places, **found)

@@ -46,7 +46,7 @@ PUBLISHED = {
 }
 # subject of a task -> the towers that it asks, and kinds that compare towers with each other
 ASKED = {"photo": ["sv"], "chip": ["rs"], "place": ["location"], "pair": ["rs", "sv"]}
-TOGETHER = ("retrieval", "geolocalisation")
+TOGETHER = ("retrieval", "geolocalisation", "localisation", "heading")
 UPERNETS = ("narrow", "pangaea")  # keys of research.tasks.segmentation.train.UPERNETS
 UNDEFINED = "no score of these labels is a number; a constant or values without scale may be why"
 UNUSED = "benchmark.weights: not used by this task"
@@ -181,7 +181,8 @@ class Task(ABC):
     subject: what is encoded: "photo", "chip", "place" (coordinates) or "pair".
     held_out: what the test rows do not share with training: "site", "block", "city", "published
         split", "row" or None. What a result held out is `Split.held_out`: data may name no sites.
-    kind: "probe", "segmentation", "retrieval" (photo and chip), "geolocalisation" (coordinates).
+    kind: "probe", "segmentation", "retrieval" (photo and chip), "geolocalisation" (coordinates),
+        "localisation" (a photo's place in its chip), "heading" (its direction there).
     """
 
     name: str

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import torch
 from builders.small_models import SMALL
 from PIL import Image
 
@@ -19,6 +20,18 @@ from tests.conftest import write_tiny
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     encode.random_init(SMALL, 9).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def directed(tmp_path_factory):
+    """A model whose field reads directions, which no training has taught it."""
+    options = {"channels": 4, "width": 8}
+    model = encode.random_init(SMALL.replace(decoder="cone", decoder_options=options), 9)
+    torch.manual_seed(9)
+    torch.nn.init.normal_(model.field.cone.last.weight)
+    folder = tmp_path_factory.mktemp("directed")
+    model.save_pretrained(folder)
     return folder
 
 
