@@ -1,5 +1,6 @@
 """What a benchmark asks, by example: labelled tiles or photos, a map of labels, a photo and its
-chip, a place among candidates, or the pixels of tiles with each head's answer."""
+chip, the directions at its place, a place among candidates, or the pixels of tiles with each
+head's answer."""
 
 import numpy as np
 from matplotlib.colors import ListedColormap
@@ -9,6 +10,7 @@ from matplotlib.patches import Patch
 from gairlib import geo
 from research.evaluation import localisation
 from research.figures import style
+from research.tasks.directions import DIRECTIONS
 from research.tasks.segmentation.data import IGNORE, SegmentationData
 
 TILES = 3
@@ -37,6 +39,8 @@ def example(result) -> Figure:
             )
         if "reading" in found:
             fig = _pair(**found)
+        elif "around" in found:
+            fig = _directions(**found)
         elif "where" in found:
             fig = _candidates(**found)
         elif "segmentation" in found:
@@ -158,6 +162,48 @@ def _pair(query, reading) -> Figure:
     fig.suptitle(
         f"Photo {name}: circle, where it stands; cross, the guess, "
         f"{errors[row]:.0f} m off (the median photo)",
+        fontsize=10.5,
+        x=0.01,
+        ha="left",
+    )
+    return fig
+
+
+def _directions(query, around) -> Figure:
+    """A typical photo (median error), its chip, and its similarity with the field all round."""
+    guess = DIRECTIONS[around.argmax(1)]
+    off = np.abs((guess - query.heading + 180) % 360 - 180)
+    row = int(np.argsort(off, kind="stable")[len(off) // 2])
+    fig = Figure(figsize=(style.WIDTH + 1.5, 3.3), layout="constrained")
+    photo, rgb = fig.add_subplot(131), fig.add_subplot(132)
+    style.image_axes(photo, "Photo").imshow(query.images[row].permute(1, 2, 0).numpy())
+    chip = query.chips[query.chip_of[row]]
+    width, height = query.size_m[row]
+    rgb.imshow(style.true_colour(chip), extent=(0, width, height, 0))
+    rgb.set(title="Its chip", xlabel="east (m)", ylabel="south (m)")
+    rgb.grid(False)
+    x, y = (query.xy[row] + 1) / 2 * (width, height)
+    rose = fig.add_subplot(133, projection="polar", theta_offset=np.pi / 2, theta_direction=-1)
+    turns = np.deg2rad(np.append(DIRECTIONS, 360))
+    rose.plot(turns, np.append(around[row], around[row][0]), color=style.GREY)
+    for degrees, colour, name in (
+        (query.heading[row], style.BLACK, "true"),
+        (guess[row], style.SKY, "guess"),
+    ):
+        turn = np.deg2rad(degrees)
+        rgb.plot(
+            [x, x + 130 * np.sin(turn)],
+            [y, y - 130 * np.cos(turn)],
+            color=colour,
+            label=name,
+            lw=2.5,
+        )
+        rose.axvline(turn, color=colour, lw=2)
+    rgb.legend(loc="lower right", fontsize=8)
+    rose.set(title="Cosine, by direction")
+    name = style.shortened(query.rows["photo_id"].iloc[row])
+    fig.suptitle(
+        f"Photo {name}: the guess is {off[row]:.0f}° off (the median photo)",
         fontsize=10.5,
         x=0.01,
         ha="left",

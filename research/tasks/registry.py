@@ -7,8 +7,8 @@
 A new benchmark is one file with one class (`research.tasks.task`), named in TASKS. Their names:
 rs-landcover, rs-built_up, rs-eurosat, rs-eurosat-ms, sv-<column> and rs-street-<column> of
 street.csv, location-<table>-<column>, retrieval, retrieval-sv-location, retrieval-rs-location,
-segmentation-landcover, pangaea-<set>, geobench-<set>, placepulse-<attribute>, locbench-<set>,
-area-<column of areas.csv>.
+localisation, heading, segmentation-landcover, pangaea-<set>, geobench-<set>,
+placepulse-<attribute>, locbench-<set>, area-<column of areas.csv>.
 """
 
 import re
@@ -18,7 +18,9 @@ from gairlib.errors import BadInput
 from research.tasks.areas import Area
 from research.tasks.eurosat import EuroSAT, EuroSATMultispectral
 from research.tasks.geolocalisation import ChipLocation, PhotoLocation
+from research.tasks.heading import Heading
 from research.tasks.location import Location
+from research.tasks.placing import Localisation
 from research.tasks.published.geobench import GeoBench
 from research.tasks.published.locbench import LocBench
 from research.tasks.published.pangaea import Pangaea
@@ -42,6 +44,8 @@ TASKS: tuple[type[Task], ...] = (
     PhotoLocation,
     ChipLocation,
     Retrieval,
+    Localisation,
+    Heading,
     LandCoverSegmentation,
     Pangaea,
     GeoBench,
@@ -92,7 +96,8 @@ def get(name: str, dataset: Dataset) -> Task:
             return task
     raise BadInput(
         f"unknown task {name!r}: tasks are retrieval, retrieval-sv-location, "
-        "retrieval-rs-location, rs-landcover, rs-built_up, rs-eurosat, rs-eurosat-ms, "
+        "retrieval-rs-location, localisation, heading, "
+        "rs-landcover, rs-built_up, rs-eurosat, rs-eurosat-ms, "
         "segmentation-landcover, "
         "rs-street-<column> and "
         "sv-<column of street.csv>, location-<table>-<column>, pangaea-<set>, geobench-<set>, "

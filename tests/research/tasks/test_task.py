@@ -11,7 +11,7 @@ from research.tasks import registry
 from research.tasks.areas import Area
 from research.tasks.eurosat import EuroSATMultispectral
 from research.tasks.location import Location
-from research.tasks.task import Measured, Options, Task
+from research.tasks.task import TOGETHER, Measured, Options, Task
 
 
 def test_every_task_says_what_it_is(dataset):
@@ -21,7 +21,7 @@ def test_every_task_says_what_it_is(dataset):
     for task in found:
         assert task.question.endswith("?") and task.claim and task.name
         assert task.subject in ("photo", "chip", "place", "pair")
-        assert task.kind in ("probe", "segmentation", "retrieval", "geolocalisation")
+        assert task.kind in ("probe", "segmentation", *TOGETHER)
         assert task.held_out in ("site", "block", "city", "published split", "row")
         assert registry.get(task.name, dataset) == task or type(task).__eq__ is object.__eq__
 
