@@ -44,7 +44,7 @@ def nearest(heading) -> np.ndarray:
     return np.where(known, steps, k)
 
 
-def look_around(model: GAIR, query: Query, device: str = "cpu") -> np.ndarray:
+def look_around(model: GAIR, query: Query, device: str = "auto") -> np.ndarray:
     """Where each photo stands, in each of K DIRECTIONS, then in all: unit vectors [n, K + 1, D]."""
     looks = np.append(DIRECTIONS, np.nan)
     each, n = len(looks), len(query.rows)
