@@ -23,8 +23,9 @@ AXES = {
     "scale": ("Scale mismatch", "ground size of the chip / trained size"),
     "position": ("Position in the chip", "way from the centre (0) to the edge (1)"),
     "heading": ("Along the camera's heading", "read so far ahead of the camera (m)"),
+    "compass": ("Compass error", "direction of view wrong by (°)"),
 }
-READ = {"nili": "NILI", "mean": "chip mean"}
+READ = {"nili": "NILI", "nili, compass unknown": "NILI, compass unknown", "mean": "chip mean"}
 GALLERY = {"site": "within its site", "all": "among all photos"}
 
 
@@ -153,7 +154,7 @@ def readings(
     ]
     modes, reads = list(dict.fromkeys(table["trained"])), list(dict.fromkeys(table["read"]))
     colours = dict(zip(reads, style.CYCLE))
-    markers = dict(zip(reads, "osD^v"))
+    markers = dict(zip(reads, "osD^vP"))
     with style.context():
         fig = Figure(figsize=(style.WIDTH, 1.6 + 0.6 * len(modes)), layout="constrained")
         ax = fig.subplots()

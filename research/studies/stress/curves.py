@@ -6,7 +6,7 @@ costs. A field read in a mode that it was not trained in is a row of its own, `o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from gairlib.errors import BadInput
 from gairlib.ranks import Ranks
 from research.evaluation import stats
 from research.studies.runs import Run, finished, need, rounded, save
-from research.studies.stress.evaluate import GALLERIES
+from research.studies.stress.evaluate import GALLERIES, UNKNOWN
 from research.studies.stress.levels import NEUTRAL, NONE
 
 METRICS = {"recall@1": 1, "recall@10": 10, "median rank": None}  # k
@@ -30,17 +30,21 @@ KEPT = {
     "scale": (0.5, 2.0),
     "position": (0.9,),
     "heading": (-100.0, 50.0, 100.0, 200.0),
+    "compass": (20.0, 45.0, 90.0, 180.0),
 }  # levels in the small metrics file
 LINEAR, MLP, BILINEAR = "linear NILI", "MLP NILI", "bilinear"  # as `stress.trained` names them
 
 
 @dataclass
 class Result:
-    """curves: a row a (trained, read, stress, level, gallery, metric); gaps: pairs of modes."""
+    """curves: a row a (trained, read, stress, level, gallery, metric); gaps: pairs of modes;
+    compass: of modes that read directions, a row a (trained, degrees, gallery, metric): a compass
+    that is so far off minus none."""
 
     curves: pd.DataFrame
     gaps: pd.DataFrame
     facts: dict
+    compass: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def of(
         self, stress: str, gallery: str = HEADLINE[0], metric: str = HEADLINE[1], own: bool = True
@@ -66,7 +70,16 @@ class Result:
                         row, ("difference", "difference_low", "difference_high")
                     )
         numbers = self.facts | {"trained": small, "gaps": self._headline_gaps()}
-        save({"curves": self.curves, "gaps": self.gaps}, numbers, folder, metrics)
+        frames = {"curves": self.curves, "gaps": self.gaps}
+        if len(self.compass):
+            frames["compass"] = self.compass
+            numbers["compass"] = [
+                {"trained": row.trained, "degrees": row.degrees}
+                | rounded(row, ("difference", "low", "high"))
+                for row in self.compass.itertuples()
+                if (row.gallery, row.metric) == HEADLINE
+            ]
+        save(frames, numbers, folder, metrics)
 
     def _headline_gaps(self) -> list[dict]:
         """first, second, difference, low, high: modes against one another, unstressed, HEADLINE."""
@@ -158,7 +171,8 @@ def summarise(
                 "chance": chance,
             }
         )
-    return Result(pd.DataFrame(rows), _gaps(labels, scores, sizes, draws), facts)
+    gaps, compass = _gaps(labels, scores, sizes, draws), _compass(labels, scores, sizes, draws)
+    return Result(pd.DataFrame(rows), gaps, facts, compass)
 
 
 def _scores(labels: Mapping[str, list[dict]], first: dict) -> tuple[dict, dict]:
@@ -234,4 +248,18 @@ def _gaps(labels, scores, sizes, draws) -> pd.DataFrame:
                         "high": gap.high,
                     }
                 )
+    return pd.DataFrame(rows)
+
+
+def _compass(labels, scores, sizes, draws) -> pd.DataFrame:
+    """`Result.compass`: the field read in a direction that is so far off, minus read with none."""
+    rows = []
+    for (label, read, stress, level, gallery, metric), wrong in scores.items():
+        if stress != "compass" or read != labels[label][0]["own"]:
+            continue
+        none = scores[label, read + UNKNOWN, stress, NEUTRAL[stress], gallery, metric]
+        gap = stats.paired_difference(wrong, none, sizes[stress, gallery, metric][1], draws=draws)
+        head = {"trained": label, "degrees": level, "gallery": gallery, "metric": metric}
+        numbers = {"difference": gap.value, "low": gap.low, "high": gap.high}
+        rows.append(head | numbers)
     return pd.DataFrame(rows)

@@ -72,3 +72,23 @@ def headline_gaps(result: Result) -> list[str]:
         gap = _points(row.difference, row.low, row.high)
         found.append(f"{row.first} against {row.second} {gap} ({kind})")
     return found
+
+
+def worth_of_a_compass(result: Result) -> list[dict]:
+    """For each mode that reads directions: the right compass minus none as text (`gain`), the least
+    error of it (`worse_from`, degrees) from which it is shown to be worse than none, None where no
+    level is."""
+    if not len(result.compass):
+        return []
+    table, found = result.compass, []
+    table = table[(table["gallery"] == HEADLINE[0]) & (table["metric"] == HEADLINE[1])]
+    for mode, part in table.groupby("trained", sort=False):
+        right, worse = part.iloc[part["degrees"].argmin()], part[part["high"] < 0]
+        found.append(
+            {
+                "mode": mode,
+                "gain": _points(right["difference"], right["low"], right["high"]),
+                "worse_from": worse["degrees"].min() if len(worse) else None,
+            }
+        )
+    return found

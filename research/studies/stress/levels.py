@@ -6,6 +6,8 @@
     scale        the chip cut at so many times the trained ground size, at the same pixels
     position     the chip cut anew, so that the photo stands so far from centre to edge
     heading      the field read so many metres ahead of the camera (negative: behind it)
+    compass      the direction of view wrong by so many degrees, to one side or the other at random;
+                 of models whose field reads directions
 
 With noise and along the heading the photo's own chip is read; it moves only where the place would
 come nearer to its edge than a tenth of its half side. Under a shift and at another scale the chip
@@ -34,19 +36,27 @@ NEUTRAL = {
     "scale": 1.0,
     "position": 0.0,
     "heading": 0.0,
+    "compass": 0.0,
 }
 NONE = "none"  # the pairs as they are, all photos
-BOUNDS = {"scale": (0.1, 10.0), "position": (0.0, 1.0), "noise": (0.0, np.inf)}
+BOUNDS = {
+    "scale": (0.1, 10.0),
+    "position": (0.0, 1.0),
+    "noise": (0.0, np.inf),
+    "compass": (0.0, 180.0),
+}
 
 
 @dataclass(frozen=True)
 class Level:
-    """targets [n, 2]: (column, row) that is read; boxes [n, 4]: the chip, both in scene pixels."""
+    """targets [n, 2]: (column, row) that is read; boxes [n, 4]: the chip, both in scene pixels;
+    looks [n]: the direction in which it is read, degrees clockwise from north, NaN unknown."""
 
     stress: str
     value: float
     targets: np.ndarray
     boxes: np.ndarray
+    looks: np.ndarray
 
 
 def check(levels: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
@@ -119,19 +129,22 @@ def make_levels(
 
     true = pixels(lonlat)
     xy, extent = perturb.box_xy(true, boxes), boxes[:, 2:]
-    found, usable = [Level(NONE, 0.0, true, boxes)], {NONE: np.ones(len(rows), bool)}
+    heading = _headings(rows)
+    side = np.random.default_rng(seed).choice([-1.0, 1.0], len(rows))
+    found, usable = [Level(NONE, 0.0, true, boxes, heading)], {NONE: np.ones(len(rows), bool)}
     for name, values in check(wanted).items():
         able = np.ones(len(rows), bool)
         azimuth = {"shift_east": 90.0, "shift_north": 0.0}.get(name, 0.0)
         if name == "noise":
             azimuth, able = perturb.directions(lonlat, max(values), inside, seed)
         elif name == "heading":
-            heading = _headings(rows)
             able, azimuth = np.isfinite(heading), np.nan_to_num(heading)
+        elif name == "compass":
+            able = np.isfinite(heading)
         elif name == "position":
             edge, able = perturb.ring(true, extent, size, seed)
         for value in values:
-            target, box = true, boxes
+            target, box, looks = true, boxes, heading
             if name in ("noise", "heading", "shift_east", "shift_north") and value:
                 target = pixels(perturb.moved(lonlat, azimuth, value))
                 able = able & ((target >= 0) & (target <= size)).all(1)
@@ -144,7 +157,9 @@ def make_levels(
                 box = each(perturb.place_box, true, xy, np.minimum(extent * value, size))
             elif name == "position":
                 box = each(perturb.place_box, true, edge * value, extent)
-            found.append(Level(name, value, target, box))
+            elif name == "compass":
+                looks = (heading + side * value) % 360
+            found.append(Level(name, value, target, box, looks))
         usable[name] = able
     return found, usable
 

@@ -34,6 +34,7 @@ WANTED = {
     "scale": [0.5, 1, 2],
     "position": [0, 0.5, 0.9],
     "heading": [-50, 0, 60],
+    "compass": [0, 20, 180],
 }
 
 
@@ -226,6 +227,7 @@ def test_other_modes_are_kept_apart(answered):
     assert answer["own"] == "nili"
     modes = {r["mode"] for r in answer["ranks"]}
     assert modes == {"nili", "bilinear", "bicubic", "nearest", "mean"}
+    assert "compass" not in {r["stress"] for r in answer["ranks"]}
     assert {r["stress"] for r in answer["ranks"] if r["mode"] == "mean"} == {"none", "noise"}
 
 
@@ -357,8 +359,9 @@ def test_the_stage_has_its_modes_and_files():
     variants = {v.name: v for v in ablation.read_variants(params["ablation"]["variants"])}
     trained = params["stress"]["trained"]
     assert len(trained) == 6 and all(variants[name].keep for name in trained.values())
-    assert set(levels.check(params["stress"]["levels"])) == set(levels.NEUTRAL)
-    kept = {(s, v) for s, vs in curves.KEPT.items() for v in vs}
+    # none of these modes reads directions
+    assert set(levels.check(params["stress"]["levels"])) == set(levels.NEUTRAL) - {"compass"}
+    kept = {(s, v) for s, vs in curves.KEPT.items() for v in vs if s != "compass"}
     assert kept <= {(s, float(v)) for s, vs in params["stress"]["levels"].items() for v in vs}
     assert {curves.LINEAR, curves.MLP, curves.BILINEAR} <= set(trained)
     stage = yaml.safe_load((ROOT / "ablation/dvc.yaml").read_text())["stages"]["stress"]
