@@ -49,6 +49,7 @@ from gairlib.data import (
     table_files,
     table_list,
     tables,
+    unclaimed,
 )
 from gairlib.data.raster import open_raster
 from gairlib.data.scene import Scene, upright
@@ -97,8 +98,34 @@ class Dataset:
 
     @property
     def rejected(self) -> list[dict]:
-        """What could not be used, of the parts read so far: dicts of kind, item, reason."""
-        return [row for rows in self._rejected.values() for row in rows]
+        """What could not be used, of the parts read so far: dicts of kind, item, reason; with what
+        belongs to no part, once scenes and photos are read, or there are no photos."""
+        rows = [row for rows in self._rejected.values() for row in rows]
+        street = self._kept.get("street")
+        if street is not None and ("scenes" in self._kept or street.empty):
+            if "unclaimed" not in self._kept:
+                self._kept["unclaimed"] = self._unclaimed()
+            rows += [
+                {"kind": "not read", "item": item, "reason": reason}
+                for item, reason in self._kept["unclaimed"]
+            ]
+        return rows
+
+    def _unclaimed(self) -> list[tuple[str, str]]:
+        """(item, reason) of what lies in the folder and belongs to none of its parts."""
+        homes = [h.relative_to(self.folder).parts for h in self.benchmarks().values()]
+        if () in homes:  # the folder is one itself
+            return []
+        street, scenes = self.street(), self.scenes()
+        paths = street["path"].dropna().str.removeprefix("./")
+        taken = {*PARTS, *paths.str.split(r"[/\\]", n=1, regex=True).str[0]}
+        taken |= {parts[0] for parts in homes}
+        lost = {row["item"] for rows in self._rejected.values() for row in rows}
+        files = {Path(p) for s in scenes for p in (s.path, *(asset.href for asset in s.assets))}
+        for path in files:
+            if path.is_relative_to(self.folder):
+                taken |= set(path.relative_to(self.folder).parts[:1])
+        return unclaimed.find(self.folder, taken, lost, not street.empty)
 
     def _reject(self, kind: str, item, reason) -> None:
         self._rejected.setdefault(kind, []).append(

@@ -1,18 +1,13 @@
 """What a dataset folder holds, part by part: usable, refused or absent."""
 
-from collections import Counter
-from pathlib import Path
-
 import pandas as pd
 
-from gairlib.data import boundary, photo_folders, scene_assets, table_files
-from gairlib.data.dataset import PARTS, Dataset
+from gairlib.data import boundary, photo_folders, unclaimed
+from gairlib.data.dataset import Dataset
 from gairlib.data.photo_rows import NORMAL
 from research.tasks import labels
 from research.tasks.class_folders import pictures
 from research.tasks.published import folders
-
-TABLES = ("street", "scenes", "areas")  # which may be Parquet
 
 
 def count(dataset: Dataset) -> pd.DataFrame:
@@ -39,7 +34,7 @@ def count(dataset: Dataset) -> pd.DataFrame:
     maps = [
         p
         for p in boundary.listing(boundary.inside(dataset.folder, "landcover")).files
-        if _kind(p) != "notes"
+        if unclaimed.kind(p) != "notes"
     ]
     others = [p.name for p in maps if p.stem not in {s.id for s in scenes}]
     note = "" if covered else "absent: landcover/<scene_id>.tif"
@@ -93,51 +88,21 @@ def nothing(dataset: Dataset) -> str:
     if count(dataset)["count"].sum():
         return ""
     lost, inside = dataset.rejected, boundary.listing(dataset.folder)
+    first = f"{lost[0]['item']}: {lost[0]['reason']}" if lost else ""
     names = [f"{p.name}/" for p in inside.folders] + [p.name for p in inside.files]
     return (
-        f"{dataset.folder}: nothing that can be used: no scene in scenes/, no photo in "
-        "street.csv, no location table in tables/, no benchmark folder; it holds "
+        f"{dataset.folder.resolve().name}: nothing that can be used: no scene in scenes/, "
+        "no photo in street.csv, no location table in tables/, no benchmark folder; it holds "
         + (", ".join(names[:8]) + (" ..." if len(names) > 8 else "") if names else "nothing")
-        + (f" ({len(lost)} rejected, the first: {lost[0]['reason']})" if lost else "")
+        + (f" ({len(lost)} rejected, the first: {first})" if lost else "")
     )
 
 
 def unread(dataset: Dataset) -> list[str]:
     """What lies in a dataset folder and belongs to none of its parts, notes apart, each with what
     it holds: "drive/ (60 pictures)"."""
-    homes = [home.relative_to(dataset.folder).parts for home in dataset.benchmarks().values()]
-    if () in homes:  # the folder is one itself
-        return []
-    paths = dataset.street()["path"].dropna().str.removeprefix("./")
-    taken = {*PARTS, *paths.str.split(r"[/\\]", n=1, regex=True).str[0]}
-    taken |= {parts[0] for parts in homes}
-    lost = {r["item"] for r in dataset.rejected}  # names of files, or a scene's without its suffix
-    for scene in dataset.scenes():
-        for path in (scene.path, *(asset.href for asset in scene.assets)):
-            if Path(path).is_relative_to(dataset.folder):
-                taken |= set(Path(path).relative_to(dataset.folder).parts[:1])
-    inside, found = boundary.listing(dataset.folder), []
-    for path in inside.folders + inside.files:
-        if taken & {path.name, path.name.lower()} or lost & {path.name, path.stem}:
-            continue
-        if path in inside.folders:
-            kinds = Counter(map(_kind, boundary.listing(path, deep=True).files))
-            del kinds["notes"]
-            if kinds:
-                holds = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
-                found.append(f"{path.name}/ ({holds})")
-        elif table_files.stem_of(path) not in TABLES and _kind(path) != "notes":
-            found.append(path.name)
-    return found
-
-
-def _kind(path: Path) -> str:
-    suffix = path.suffix.lower()
-    if suffix in photo_folders.PICTURES:
-        return "pictures"
-    if suffix in scene_assets.SUFFIXES:
-        return "rasters"
-    return "notes" if suffix in boundary.NOTES else "other files"
+    dataset.scenes(), dataset.street()
+    return [row["item"] for row in _lost(dataset, "not read")]
 
 
 def _none(dataset: Dataset, kind: str, where: str) -> str:

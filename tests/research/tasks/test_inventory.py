@@ -12,7 +12,7 @@ from research.tasks import inventory
 def test_of_an_empty_folder_every_part_is_absent(tmp_path):
     parts = inventory.count(Dataset(tmp_path))
     assert (parts["count"] == 0).all() and parts["note"].str.startswith("absent").all()
-    assert str(tmp_path) in inventory.nothing(Dataset(tmp_path))
+    assert tmp_path.name in inventory.nothing(Dataset(tmp_path))
 
 
 def test_usable_and_rejected_rows_are_counted(tmp_path):
@@ -90,3 +90,17 @@ def test_a_part_of_which_all_is_rejected_is_no_absent_one(tmp_path):
     parts = inventory.count(Dataset(tmp_path)).set_index("part")
     assert parts.loc["scenes", "note"] == "every scene is rejected"
     assert parts.loc["landcover", "note"].endswith("a.tif, classes_of_a.tif")
+
+
+def test_ratings_of_photos_without_a_place_are_named_in_the_library_too(tmp_path):
+    write_photo(tmp_path / "photos/1.jpg")
+    (tmp_path / "scores.csv").write_text("photo_id,path,safe\n1,photos/1.jpg,6.2\n")
+    dataset = Dataset(tmp_path)
+    assert dataset.street().empty
+    found = {row["item"]: row["reason"] for row in dataset.rejected}
+    assert "street.csv" in found["photos/ (1 pictures)"]
+    assert "lon, lat, which this one lacks" in found["scores.csv"]
+    assert "scores.csv" in inventory.nothing(dataset)
+    (tmp_path / "street.csv").write_text("photo_id,path,lon,lat\na,photos/1.jpg,1,2\n")
+    placed = Dataset(tmp_path)
+    assert len(placed.street()) == 1 and placed.scenes() == [] and placed.rejected == []

@@ -1,0 +1,72 @@
+"""What lies in a dataset folder and belongs to none of its parts, by name alone.
+
+A table that is named as no part is told only where no photo can be used: it may be the photos' own.
+"""
+
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+from gairlib.data import boundary, photo_folders, table_files
+from gairlib.data.scene_assets import SUFFIXES
+from gairlib.errors import BadInput, Missing
+
+PHOTOS = ("photo_id", "path", "lon", "lat")  # what a table of photos has
+TABLES = ("street", "scenes", "areas")
+NOWHERE = "in no place that is read"
+PICTURES = "in no place that is read; name the photos in street.csv, or move them into street/"
+
+
+def find(
+    folder: Path, taken: Collection[str], lost: Collection[str], photos: bool
+) -> list[tuple[str, str]]:
+    """(name, with what a folder holds: "drive/ (60 pictures)"; what would be right) of each. taken:
+    names of what the parts use. lost: of what they reject, a scene's without its suffix. photos:
+    whether any can be used."""
+
+    def known(path: Path) -> bool:
+        used = not {path.name, path.name.lower()}.isdisjoint(taken)
+        return used or not {path.name, path.stem}.isdisjoint(lost)
+
+    inside, found = boundary.listing(folder), []
+    for path in inside.folders:
+        kinds = Counter(map(kind, boundary.listing(path, deep=True).files))
+        del kinds["notes"]
+        if kinds and not known(path) and not table_files.suffix_of(path):
+            holds = ", ".join(f"{n} {what}" for what, n in sorted(kinds.items()))
+            reason = PICTURES if kinds["pictures"] and not photos else NOWHERE
+            found.append((f"{path.name}/ ({holds})", reason))
+    for path in inside.files:
+        if known(path):
+            continue
+        if table_files.suffix_of(path):
+            if not photos and not _named(path):
+                found.append((path.name, _table(path)))
+        elif kind(path) != "notes" and path.suffix.lower() not in table_files.UNREAD:
+            found.append((path.name, NOWHERE))
+    return found
+
+
+def _named(path: Path) -> bool:
+    """Whether it is named as a part's table or as that of a tool."""
+    stem = table_files.stem_of(path)
+    return stem.lower() in TABLES or stem in photo_folders.SOURCES
+
+
+def _table(path: Path) -> str:
+    try:
+        names = table_files.columns(path)
+    except (BadInput, Missing):
+        names = []
+    lacking = [name for name in PHOTOS if names and name not in names]
+    more = f" and has {', '.join(lacking)}, which this one lacks" if lacking else ""
+    return f"a table in no place that is read; one of photos is named street.csv{more}"
+
+
+def kind(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix in photo_folders.PICTURES:
+        return "pictures"
+    if suffix in SUFFIXES:
+        return "rasters"
+    return "notes" if suffix in boundary.NOTES else "other files"
