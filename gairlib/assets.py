@@ -59,6 +59,13 @@ def names() -> list[str]:
     return list(_lock())
 
 
+def there(name: str) -> bool:
+    """Whether an asset's files are there; `find` compares them, too."""
+    entry = _lock()[name]
+    folder = _folder() / f"{name}-{entry['version']}"
+    return all((folder / file["name"]).is_file() for file in entry["files"])
+
+
 def find(name: str, fetch: bool = False) -> Asset:
     """The asset of a name, its files checked against the lock; where `fetch`, it is fetched first.
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from gairlib.errors import BadInput, Missing
+from gairlib.errors import BadInput
 
 SUMS = "SHA256SUMS"  # as `sha256sum -c` reads it
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
@@ -286,24 +286,3 @@ def owner(path: Path) -> Iterator[None]:
         finally:
             with suppress(OSError):
                 lock.unlink()
-
-
-# ------------------------------------------------------------------ from the hub
-
-
-def from_hub(name: str, revision: str | None, patterns: list[str]) -> Path:
-    """A snapshot's files of these patterns, downloaded; a path that cannot be a hub id, or a
-    failure, raises Missing."""
-    is_id = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).parent.exists()
-    if not is_id:
-        raise Missing(f"{name}: no such folder; the pretraining stage (save_pretrained) makes it.")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except Exception as error:  # no network, no such repository or revision, no access
-        which = "it" if revision is None else f"revision {revision!r}"
-        raise Missing(
-            f"{name}: no such folder here, and the Hugging Face hub did not give {which} "
-            f"({type(error).__name__}); give a folder, or try again with a network."
-        ) from None

@@ -14,8 +14,9 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -24,11 +25,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
-from gairlib import geo, origins, preprocess, references
+from gairlib import card, devices, geo, hub, origins, preprocess, published, references
 from gairlib.cone import Cone, View
 from gairlib.config import QUERY_MODES, GAIRConfig
 from gairlib.errors import BadInput, Missing, NotSaved
-from gairlib.files import atomic_write, from_hub
+from gairlib.files import atomic_write
 from gairlib.inr import NILI, check_query, interpolate
 from gairlib.location import registry
 from gairlib.rs import registry as rs_registry
@@ -37,7 +38,6 @@ from gairlib.state_names import load_strict, named
 from gairlib.sv import SVEncoder
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-FILES = [CONFIG, WEIGHTS, origins.FILE]  # of a folder that save_pretrained writes
 OBJECTIVES = ("incl", "secl", "rs_location")  # each has a temperature of its own
 TEMPERATURES = (0.01, 1.0)  # between these they are held
 
@@ -309,35 +309,78 @@ class GAIR(nn.Module):
         except (OSError, SafetensorError) as error:
             raise NotSaved(f"{folder}: the model was not saved ({error}); make room") from error
 
-    @classmethod
-    def from_pretrained(cls, source: str | Path, revision: str | None = None) -> GAIR:
-        """A folder that save_pretrained wrote, or a Hugging Face hub id ("owner/name").
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        licence: str,
+        token: str | bool | None = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        message: str | None = None,
+    ) -> str:
+        """Write config, whole weights, origins and a model card to "owner/name" on the hub; the
+        commit. The repository is made where there is none, a branch `revision` is not.
 
-        The hub is asked only when there is no such folder and the name can be an id; the files
-        that save_pretrained writes are all that is fetched, and once fetched they are found without
-        a network. `revision`: a branch, tag or commit there; pin a commit for results that last.
+        licence: the hub's word ("mit", "cc-by-nc-4.0", "other"): BadInput where the weights started
+        from some that allow no commercial use and it does. Missing where the hub takes nothing.
         """
-        folder, hub = Path(source), False
-        if not folder.is_dir():
-            folder, hub = from_hub(str(source), revision, FILES), True
-        elif revision is not None:
-            raise BadInput(f"{folder} is a folder here; revision {revision!r} is for hub ids.")
-        for name in (CONFIG, WEIGHTS):
-            if not (folder / name).is_file():
-                raise Missing(f"{folder} holds no {name}; save_pretrained writes it.")
+        how = {"token": token, "private": private, "revision": revision, "message": message}
+        return card.push(self, repository, licence, model_hash(self), **how)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        revision: str | None = None,
+        *,
+        device: str = "cpu",
+        bf16: bool = False,
+        rs_heads: int = 16,
+        sv_heads: int = 12,
+        **access: Unpack[hub.Access],
+    ) -> GAIR:
+        """A model by the name of its weights, in eval mode (forms and access: gairlib.hub).
+
+        A folder that save_pretrained wrote, or a hub's repository of such files; or the published
+        weights, a file or the repository "PingL/GAIR" (CC BY-NC 4.0), which have no config:
+        rs_heads and sv_heads are theirs. device: a word of gairlib.devices; bf16: see above.
+        """
+        files = (WEIGHTS, hub.CHECKPOINT), (CONFIG, origins.FILE)
+        place = hub.find(source, *files, revision=revision, **access)
+        if place.path.name == WEIGHTS:
+            model = cls._own(place.path)
+            if place.commit and model.origins is None:
+                model.origins = (place.origin,)
+        else:
+            model = cls._published(place, rs_heads, sv_heads)
+        model.bf16 = bf16
+        return model.to(devices.find(device)).eval()
+
+    @classmethod
+    def _published(cls, place: hub.Place, rs_heads: int, sv_heads: int) -> GAIR:
+        """What the authors of GAIR published, wherever it was found."""
+        model = published.load(cls, place.path, rs_heads, sv_heads)
+        model.origins = tuple(replace(o, source=place.origin.source) for o in model.origins)
+        return model
+
+    @classmethod
+    def _own(cls, path: Path) -> GAIR:
+        """What save_pretrained wrote; path: of the weights."""
+        folder = path.parent
+        if not (folder / CONFIG).is_file():
+            raise Missing(f"{folder} holds no {CONFIG}; save_pretrained writes it.")
         try:
             config = GAIRConfig.from_dict(json.loads((folder / CONFIG).read_text()))
-            content, leaves_to = references.load(folder / WEIGHTS)
+            content, leaves_to = references.load(path)
         except (json.JSONDecodeError, UnicodeError, RecursionError, SafetensorError) as error:
             raise BadInput(f"{folder}: config or weights cannot be read: {error}") from None
-        model, path = cls(config), str(folder / WEIGHTS)
-        state, beside = named(content, model.state_dict(), path)
-        load_strict(model, {**state, **dict.fromkeys(beside)}, path)
+        model = cls(config)
+        state, beside = named(content, model.state_dict(), str(path))
+        load_strict(model, {**state, **dict.fromkeys(beside)}, str(path))
         model.hold_temperatures()
         model.origins, model.leaves_to = origins.read(folder), leaves_to
-        if hub and model.origins is None:
-            model.origins = (origins.of("model", f"hub:{source}"),)
-        return model.eval()
+        return model
 
 
 def held_tensors(model: GAIR) -> set[str]:

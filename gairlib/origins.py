@@ -16,13 +16,14 @@ from gairlib.files import atomic_write
 
 FILE = "origins.json"
 GAIR_PAPER = "Liu et al.: GAIR. ISPRS JPRS 237, 2026, arXiv 2503.16683"
+GAIR_PUBLISHED = ("CC BY-NC 4.0", GAIR_PAPER)
 _CROMA = ("MIT", "Fuller et al.: CROMA. NeurIPS 2023, arXiv 2311.00566")
 _GEOCLIP = ("MIT", "Vivanco Cepeda et al.: GeoCLIP. NeurIPS 2023, arXiv 2309.16020")
 _SATCLIP = ("MIT", "Klemmer et al.: SatCLIP. AAAI 2025, arXiv 2311.17179")
 _GALILEO = ("MIT", "Tseng et al.: Galileo. ICML 2025, arXiv 2502.09356")
 PUBLISHED = {  # how an id of a hub begins: licence and citation
-    "zpl99/": ("CC BY-NC", GAIR_PAPER),
-    "pingl/gair": ("CC BY-NC", GAIR_PAPER),  # where zpl99/GAIR says that its weights are
+    "zpl99/": GAIR_PUBLISHED,
+    "pingl/gair": GAIR_PUBLISHED,  # where zpl99/GAIR says that its weights are
     "antofuller/croma": _CROMA,
     "mvrl/geoclip": _GEOCLIP,
     "vicentevivan/geo-clip": _GEOCLIP,

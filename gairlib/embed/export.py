@@ -34,7 +34,7 @@ from gairlib.data.dataset import Dataset
 from gairlib.data.scene import outline, sentinel_notice
 from gairlib.embed import encode
 from gairlib.errors import BadInput
-from gairlib.model import GAIR, weights_hash
+from gairlib.model import GAIR, model_hash, weights_hash
 from gairlib.pairs.cut import expand_views
 
 UNKNOWN = "unknown: the dataset states none"
@@ -144,13 +144,14 @@ def write(
     frame: gpd.GeoDataFrame,
     path: Path,
     *,
-    checkpoint: str | Path,
+    checkpoint: str | Path | GAIR,
     dataset: Dataset,
     preprocessing: str,
 ) -> None:
     """GeoParquet with provenance in columns and in the file's metadata under `gairlib`.
 
-    The frame is one of `chips`, `photos` or `places`; BadInput if its vectors are not of unit
+    checkpoint: the model, or the folder of its weights. The frame is one of `chips`, `photos` or
+    `places`; BadInput if its vectors are not of unit
     length. `spaces` of the metadata says of each column of vectors what it holds, and its width.
     An interrupted write leaves the old file.
     """
@@ -159,9 +160,13 @@ def write(
     vectors = np.stack(frame["embedding"].to_list()) if len(frame) else np.zeros((0, 1))
     if not (np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3).all():
         raise BadInput(f"{path.name}: embeddings must be of unit length (normalize=True)")
-    started = origins.read(checkpoint)
     read_at = {k: frame.attrs[k] for k in SCALE if k in frame.attrs}
-    weights, day = weights_hash(checkpoint), datetime.now(UTC).strftime("%Y-%m-%d")
+    if isinstance(checkpoint, GAIR):
+        started, weights = checkpoint.origins, model_hash(checkpoint)
+        checkpoint = weights
+    else:
+        started, weights = origins.read(checkpoint), weights_hash(checkpoint)
+    day = datetime.now(UTC).strftime("%Y-%m-%d")
     frame = frame.assign(model=weights, embedded_on=day)
     frame["licence"] = _licences(dataset, frame)
     with files.atomic_write(path) as part:

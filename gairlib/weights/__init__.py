@@ -7,10 +7,12 @@
 | load_croma    | antofuller/CROMA, MIT             | `rs.RSEncoder`: chips of 10 or 12 bands     |
 | load_timm_vit | huggingface/pytorch-image-models  | `sv.SVEncoder`: photos; licence by model    |
 
-Each takes a file (.safetensors, or a pickle that is read with `weights_only`) or a state dict,
-infers the sizes from the tensors, and refuses missing, unknown and misshapen ones by name. They
-are no names of `gairlib.location`: those build without files (its `geoclip` is the design alone,
-which `initialise` fills). The published GAIR itself: `gairlib.weights.official`.
+Each takes a source by name (`gairlib.hub`: a folder, a file, an asset, a hub id; `revision`,
+`token`, `cache_dir`, `local_files_only`) or a state dict, and a `device`; reads .safetensors, or a
+pickle with `weights_only`; infers the sizes from the tensors, and refuses missing, unknown and
+misshapen ones by name. They are no names of `gairlib.location`: those build without files (its
+`geoclip` is the design alone, which `initialise` fills). The published GAIR itself:
+`GAIR.from_pretrained`.
 """
 
 from gairlib.lazy import attach

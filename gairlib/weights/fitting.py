@@ -20,9 +20,9 @@ from gairlib.errors import BadInput
 from gairlib.location.fourier import EqualEarthRFF
 from gairlib.location.geoclip import GeoCLIP
 from gairlib.model import GAIR
+from gairlib.tensor_files import check, read, unwrap
 from gairlib.weights.galileo import heads_of, load_galileo
 from gairlib.weights.location import load_geoclip
-from gairlib.weights.read import check, read, unwrap
 from gairlib.weights.timm_models import efficientnet_names, photo_scale
 from gairlib.weights.vit import CROMA_BANDS, HEADS, load_croma, timm_vit_options
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Unpack
 
 import torch
 
+from gairlib import devices
 from gairlib.errors import BadInput
+from gairlib.hub import Where
 from gairlib.rs.galileo import GROUPS, Galileo
-from gairlib.weights.read import Weights, both, check, count, read, shape
+from gairlib.tensor_files import Weights, both, check, count, file_of, read, shape
 
 HEADS = {128: 8, 192: 3, 768: 12}  # nano, tiny, base, by width
 OTHERS = ("space_embed.", "time_embed.", "static_embed.", "space_time_embed.S1.")
@@ -23,6 +26,8 @@ def load_galileo(
     month: int = 7,
     patch: int | None = None,
     scale_ndvi: bool = True,
+    device: str = "cpu",
+    **where: Unpack[Where],
 ) -> Galileo:
     """Galileo's encoder for one Sentinel-2 image without further modalities, in eval mode.
 
@@ -36,6 +41,7 @@ def load_galileo(
     are resized for others. scale_ndvi: see gairlib.rs.galileo.
     """
     what = "Galileo's encoder"
+    weights = file_of(weights, "encoder.pt", beside=["config.json"], **where)
     content, source = read(weights)
     state = {k.replace(".backbone", ""): v for k, v in content.items()}
     unused = sorted(k for k in state if k.startswith(OTHERS))
@@ -96,7 +102,7 @@ def load_galileo(
                 ours[f"{at}.{name}.{kind}"] = state[f"{at}.{name}.{kind}"]
     encoder.load_state_dict(ours)
     encoder.unused_tensors = unused
-    return encoder.eval()
+    return encoder.eval().to(devices.find(device))
 
 
 def heads_of(weights: Weights, width: int) -> int | None:

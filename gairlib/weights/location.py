@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import math
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
+from gairlib import devices
 from gairlib.errors import BadInput
+from gairlib.hub import Where
 from gairlib.location.base import LocationEncoder
 from gairlib.location.fourier import EqualEarthRFF
 from gairlib.location.spherical_harmonics import Siren, real_harmonics
-from gairlib.weights.read import Weights, both, check, count, read, shape, unwrap
+from gairlib.tensor_files import Weights, both, check, count, file_of, read, shape, unwrap
 
+GEOCLIP = ("model.safetensors", "location_encoder_weights.pth")  # in a folder
+NETS = ("vit16", "resnet50", "resnet18")  # image encoders that SatCLIP was trained with
+SATCLIP = tuple(f"satclip-{net}-l{n}.ckpt" for n in (40, 10) for net in NETS)
 HARMONICS = ("analytic", "closed-form")
 
 
-def load_geoclip(weights: Weights) -> EqualEarthRFF:
+def load_geoclip(weights: Weights, *, device: str = "cpu", **where: Unpack[Where]) -> EqualEarthRFF:
     """GeoCLIP's location encoder: (lon, lat) [N, 2] -> [N, 512], float32, in eval mode.
 
-    Source: VicenteVivan/geo-clip (MIT licence), geoclip/model/weights/location_encoder_weights.pth;
+    Source: VicenteVivan/geo-clip (MIT licence), geoclip/model/weights/location_encoder_weights.pth,
+    the folder it is in, or a release folder of GeoCLIP 1.3 (config.json, model.safetensors);
     Vivanco Cepeda et al., NeurIPS 2023 (arXiv 2309.16020). The state dict of a whole GeoCLIP
     (names under "location_encoder.") is taken too; the tensors that are left over are listed in
     `unused_tensors`.
@@ -31,7 +38,7 @@ def load_geoclip(weights: Weights) -> EqualEarthRFF:
     The output is what the published module returns, before GeoCLIP scales it to unit length.
     """
     what = "GeoCLIP's location encoder"
-    content, source = read(weights)
+    content, source = read(file_of(weights, *GEOCLIP, **where))
     expected = [f"LocEnc0.{x}" for x in ("capsule.0.b", "capsule.1.weight", "head.0.weight")]
     others = ["image_encoder.", "logit_scale", "gps_queue"]
     state, unused = unwrap(content, source, what, expected, "location_encoder.", others, others)
@@ -60,7 +67,7 @@ def load_geoclip(weights: Weights) -> EqualEarthRFF:
                 ours[f"nets.{k}.{2 * i}.{kind}"] = state[f"LocEnc{k}.{name}.{kind}"]
     encoder.load_state_dict(ours)
     encoder.unused_tensors = unused
-    return encoder.eval()
+    return encoder.eval().to(devices.find(device))
 
 
 class SatCLIPLocation(LocationEncoder):
@@ -107,7 +114,9 @@ def satclip_scale(degree: int, harmonics: str) -> Tensor:
     return sign * (1 - 2 * (m.abs() % 2))
 
 
-def load_satclip(weights: Weights, harmonics: str | None = None) -> SatCLIPLocation:
+def load_satclip(
+    weights: Weights, harmonics: str | None = None, *, device: str = "cpu", **where: Unpack[Where]
+) -> SatCLIPLocation:
     """SatCLIP's location encoder: (lon, lat) [N, 2] -> [N, 256], float32, in eval mode.
 
     Source: microsoft/satclip (MIT licence), checkpoints microsoft/SatCLIP-* on the Hugging Face
@@ -126,7 +135,7 @@ def load_satclip(weights: Weights, harmonics: str | None = None) -> SatCLIPLocat
     outputs differ by that error of theirs.
     """
     what = "SatCLIP's location encoder"
-    content, source = read(weights)
+    content, source = read(file_of(weights, *SATCLIP, **where))
     given = content.get("hyper_parameters")
     settings = dict(given) if hasattr(given, "items") else {}
     expected, others = (
@@ -157,4 +166,4 @@ def load_satclip(weights: Weights, harmonics: str | None = None) -> SatCLIPLocat
     encoder = SatCLIPLocation(dim, L=degrees, hidden=hidden, layers=layers, harmonics=said)
     encoder.load_state_dict(state)
     encoder.unused_tensors = unused
-    return encoder.eval()
+    return encoder.eval().to(devices.find(device))

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import timm
@@ -15,9 +15,12 @@ from timm.data import resolve_data_config
 from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
+from gairlib import devices
 from gairlib.errors import BadInput, Missing
-from gairlib.weights.read import check, read
+from gairlib.hub import Where
+from gairlib.tensor_files import check, file_of, read
 
+FILES = ("model.safetensors", "pytorch_model.bin")  # in a folder of timm's hub
 DOWNLOAD = "timm:"  # before a model's name: fetch its weights
 
 
@@ -36,20 +39,22 @@ class TimmTower(nn.Module):
         return self.model((photos.to(self.mean) - self.mean) / self.std)
 
 
-def load_timm(weights: str | Path) -> TimmTower:
+def load_timm(weights: str | Path, *, device: str = "cpu", **where: Unpack[Where]) -> TimmTower:
     """A model of timm's in eval mode, without its classifier.
 
     Source: huggingface/pytorch-image-models (code under Apache 2.0; each model's weights have a
-    licence of their own, on its hub page). weights: a file, model.safetensors beside the
-    config.json of timm's hub, or one that bears the model's name (resnet50.a1_in1k.safetensors;
-    tf_efficientnet_lite0.pth of the asset efficientnet-lite0, in its own names). Or
-    "timm:resnet50.a1_in1k", which downloads: nothing else does.
+    licence of their own, on its hub page). weights: a source (gairlib.hub), that is a folder of
+    timm's hub with model.safetensors and config.json, there ("timm/resnet50.a1_in1k") or here; or a
+    file that bears the model's name (resnet50.a1_in1k.safetensors; tf_efficientnet_lite0.pth of the
+    asset efficientnet-lite0, in its own names). Or "timm:resnet50.a1_in1k": timm's own download.
     Every tensor but the classifier's must be there.
     """
     if str(weights).startswith(DOWNLOAD):
         name = str(weights).removeprefix(DOWNLOAD)
-        return TimmTower(name, _downloaded(name), {}).eval()
-    path = Path(weights)
+        return TimmTower(name, _downloaded(name), {}).eval().to(devices.find(device))
+    path = Path(
+        file_of(weights, "model.safetensors", "pytorch_model.bin", beside=["config.json"], **where)
+    )
     content, source = read(path)
     name, about = _named(path)
     model = timm.create_model(name, pretrained=False, num_classes=0)
@@ -65,7 +70,7 @@ def load_timm(weights: str | Path) -> TimmTower:
     own = {k: v for k, v in model.state_dict().items() if not _counts(k)}
     check(state, {k: tuple(v.shape) for k, v in own.items()}, source, f"timm's {name}")
     model.load_state_dict(state, strict=False)
-    return TimmTower(name, model, about).eval()
+    return TimmTower(name, model, about).eval().to(devices.find(device))
 
 
 def efficientnet_names(content: Mapping[str, Any], tower: nn.Module) -> Mapping[str, Any]:

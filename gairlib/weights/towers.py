@@ -28,8 +28,6 @@ leave no trace in the tensors either; timm's own are what its weights were train
 
 from __future__ import annotations
 
-import errno
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -40,14 +38,13 @@ import torch
 from gairlib import assets
 from gairlib.errors import BadInput, Missing
 from gairlib.files import sha256
+from gairlib.hub import fetch, hub_parts
 from gairlib.model import GAIR, WEIGHTS
 from gairlib.origins import Origin, of
 from gairlib.weights.fitting import FIT, Fitted, check_photo_scale
 
 TOWERS = {"rs": "RS encoder", "sv": "SV encoder", "location": "location encoder"}
-HUB = re.compile(r"hub:([\w.-]+/[\w.-]+)(?:/([^@]+))?(?:@(\S+))?")
 FORM = 'a file, "asset:NAME", "hub:owner/name[/file][@revision]", or "" to start from scratch'
-NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # of our disk, not the hub's
 
 
 class Start(NamedTuple):
@@ -184,36 +181,3 @@ def _find(name: str, source: str, hub: str | None, required: bool) -> Weights | 
             raise Missing(f"towers.{name}.start: {error}.") from None
         return str(error)
     return Weights(path, of(name, source), revision, commit)
-
-
-def hub_parts(source: str) -> tuple[str, str | None, str | None]:
-    """Repository, file and revision of "hub:owner/name[/file][@revision]"."""
-    if parts := HUB.fullmatch(source):
-        return parts.groups()
-    raise BadInput(f"{source!r} is not of the form hub:owner/name[/file][@revision]")
-
-
-def fetch(repository: str, file: str, revision: str | None, hub: str | None) -> tuple[Path, str]:
-    """One file of a hub's repository, and its commit; from the client's cache where there is no
-    network."""
-    from huggingface_hub import errors, hf_hub_download
-
-    try:
-        path = Path(hf_hub_download(repository, file, revision=revision, endpoint=hub))
-    except Exception as error:
-        if getattr(error, "errno", None) in NO_PLACE:  # no reason to train from scratch
-            raise
-        reasons = {
-            errors.RepositoryNotFoundError: "has no such repository for us",
-            errors.RevisionNotFoundError: f"has no revision {revision!r} of it",
-            errors.RemoteEntryNotFoundError: "has no such file in it",
-            errors.LocalEntryNotFoundError: "cannot be reached and the file was not fetched before",
-        }
-        reason = next((v for k, v in reasons.items() if isinstance(error, k)), "did not give it")
-        raise Missing(
-            f"{repository}/{file} was asked for, but the Hugging Face hub {reason} "
-            f"({type(error).__name__})"
-        ) from None
-    parts = path.parts  # .../snapshots/<commit>/<file>
-    commit = parts[len(parts) - 1 - len(Path(file).parts)]
-    return path, commit

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor
 
+from gairlib import devices
 from gairlib.bands import LAYOUTS
 from gairlib.errors import BadInput
+from gairlib.hub import Where
 from gairlib.rs.vit import RSEncoder
 from gairlib.sv import SVEncoder
-from gairlib.weights.read import Weights, both, check, count, read, shape, unwrap
+from gairlib.tensor_files import Weights, both, check, count, file_of, read, shape, unwrap
+from gairlib.weights.timm_models import FILES
 
 CROMA_BANDS = 12  # B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12: L2A, without B10
 
 
 def load_croma(
-    weights: Weights, bands: int = 10, fill: float = 0.5, size: int = 120, heads: int = 16
+    weights: Weights,
+    bands: int = 10,
+    fill: float = 0.5,
+    size: int = 120,
+    heads: int = 16,
+    *,
+    device: str = "cpu",
+    **where: Unpack[Where],
 ) -> RSEncoder:
     """CROMA's optical encoder: chips [B, bands, H, W] -> Features, float32, in eval mode.
 
@@ -42,7 +52,7 @@ def load_croma(
     what = "CROMA's optical encoder"
     if bands not in (10, CROMA_BANDS):
         raise BadInput(f"bands {bands!r}: CROMA's optical encoder is read with 10 or 12.")
-    content, source = read(weights)
+    content, source = read(file_of(weights, "CROMA_base.pt", "CROMA_large.pt", **where))
     others = ["s1_encoder.", "s1_GAP_FFN.", "s2_GAP_FFN.", "joint_encoder."]  # the published file
     others += ["GAP_FFN_s1.", "GAP_FFN_s2.", "cross_encoder.", "attn_bias"]  # the whole module
     expected = ["linear_input.weight", "linear_input.bias", "transformer.norm_out.weight"]
@@ -88,7 +98,7 @@ def load_croma(
     )
     encoder.load_state_dict(renamed)
     encoder.unused_tensors = unused
-    return encoder.eval()
+    return encoder.eval().to(devices.find(device))
 
 
 def _ten_bands(weight: Tensor, bias: Tensor, fill: float) -> tuple[Tensor, Tensor]:
@@ -110,6 +120,8 @@ def load_timm_vit(
     heads: int | None = None,
     pooler: str = "linear",
     options: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    **where: Unpack[Where],
 ) -> SVEncoder:
     """A ViT of timm's (VisionTransformer) as our SV encoder: photos [B, 3, H, W] -> [B, dim].
 
@@ -126,7 +138,7 @@ def load_timm_vit(
     Inputs must be in the scale the weights were trained with (timm's data config).
     """
     what = "a ViT of timm's"
-    content, source = read(weights)
+    content, source = read(file_of(weights, *FILES, **where))
     expected = ["patch_embed.proj.weight", "pos_embed", "cls_token", "blocks.0.mlp.fc1.weight"]
     state, unused = unwrap(content, source, what, expected, dropped=["head."])
     inferred = timm_vit_options(state, heads, source)
@@ -137,7 +149,7 @@ def load_timm_vit(
     check(state, {k: tuple(v.shape) for k, v in own.items()}, source, what)
     encoder.tower.load_state_dict(state)
     encoder.unused_tensors = unused
-    return encoder.eval()
+    return encoder.eval().to(devices.find(device))
 
 
 def timm_vit_options(

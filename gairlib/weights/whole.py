@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-from gairlib import origins
+from gairlib import hub, origins
 from gairlib.errors import Missing
-from gairlib.model import GAIR, WEIGHTS
-from gairlib.weights.official import load_official
-from gairlib.weights.towers import fetch, hub_parts
+from gairlib.model import CONFIG, GAIR, WEIGHTS
 
 PUBLISHED = "hub:PingL/GAIR/checkpoint.pth"  # named by the README of github zpl99/GAIR
 SAMPLE = "sample:"  # before a folder: that of the weights which the sample's run has trained
@@ -22,28 +19,19 @@ FORM = (
 def find(source: str) -> Path:
     """The file that holds the weights of a source (FORM), fetched where it is a hub's. BadInput
     for another form, Missing where it is not there or the hub does not give it."""
-    if source.startswith("hub:"):
-        repository, file, revision = hub_parts(source)
-        return fetch(repository, file or WEIGHTS, revision, None)[0]
-    path = Path(source.removeprefix(SAMPLE))
-    file = path / WEIGHTS if path.is_dir() or not path.suffix else path
-    if not file.is_file():
-        raise Missing(f"{source}: no {file.name} there; it takes {FORM}")
-    return file
+    named = source.removeprefix(SAMPLE)
+    if not named.startswith(hub.PREFIX) and not Path(named).exists():
+        raise Missing(f"{source}: nothing is there; it takes {FORM}")
+    try:
+        return hub.find(named, (WEIGHTS, hub.CHECKPOINT), (CONFIG, origins.FILE)).path
+    except Missing as error:
+        raise Missing(f"{source}: {error}; it takes {FORM}") from None
 
 
 def load(source: str) -> GAIR:
     """The model of a source (FORM), with its own config. Its `origins` are never None."""
-    file = find(source)
-    if source.startswith("hub:"):
-        repository, name, revision = hub_parts(source)
-        if name:
-            model = load_official(file)
-            model.origins = tuple(replace(o, source=source) for o in model.origins or ())
-        else:
-            model = GAIR.from_pretrained(repository, revision)
-    else:
-        model = GAIR.from_pretrained(file.parent) if file.name == WEIGHTS else load_official(file)
+    find(source)
+    model = GAIR.from_pretrained(source.removeprefix(SAMPLE))
     if model.origins is None:
         model.origins = (origins.of("model", source),)
     return model

@@ -20,6 +20,7 @@ from builders.small_files import ramp, write_scene
 from PIL import ExifTags, Image
 from safetensors.torch import save_file
 
+from gairlib import tensor_files as weights
 from gairlib.bands import BANDS
 from gairlib.data import (
     photo_folders,
@@ -32,7 +33,6 @@ from gairlib.data import (
 )
 from gairlib.data.dataset import Dataset
 from gairlib.data.exif import folder_table
-from gairlib.weights import read as weights
 from research.tasks import class_folders
 
 COUNT = int(os.environ.get("GAIRLIB_FUZZ", "240"))

@@ -9,7 +9,8 @@ import torch
 from builders import open_weights
 from safetensors.torch import save_file
 
-from gairlib import GAIR, GAIRConfig, assets
+from gairlib import GAIR, GAIRConfig, assets, hub
+from gairlib import published as published_files
 from gairlib.errors import BadInput, Missing
 from gairlib.origins import GAIR_PAPER, Origin
 from gairlib.train import fallback, prepare
@@ -27,7 +28,7 @@ NAMES = ["asset:geoclip", "asset:efficientnet-lite0"]
 def pairs():
     """Twelve photos in the training split: all that the plan reads of pairs."""
     rows = {"photo_id": [str(k) for k in range(12)], "split": "train"}
-    return SimpleNamespace(manifest=pd.DataFrame(rows))
+    return SimpleNamespace(manifest=pd.DataFrame(rows), chips=SimpleNamespace(attrs={}))
 
 
 @pytest.fixture(scope="module")
@@ -41,22 +42,22 @@ def world(monkeypatch, files):
     there, asked = {}, []
     open_weights.take(monkeypatch, files, there, asked)
 
-    def fetch(repository, file, revision, hub):
+    def fetch(repository, file, revision, *_, **__):
         source = f"hub:{repository}/{file}"
         asked.append(source)
         if source not in there:
             raise Missing(f"{repository}/{file} was asked for, but the hub cannot be reached")
         return there[source], "c" * 40
 
-    monkeypatch.setattr(whole, "fetch", fetch)
-    monkeypatch.setattr(whole, "load_official", lambda file: official(file))
+    monkeypatch.setattr(hub, "fetch", fetch)
+    monkeypatch.setattr(published_files, "load", lambda build, file, *_: official(file))
     return there, asked
 
 
 def official(file):
     """In the place of the published weights, which have 300 million values."""
-    model = GAIR.from_pretrained(file.parent)
-    model.origins = (Origin("model", str(file), "CC BY-NC", GAIR_PAPER),)
+    model = GAIR._own(file.parent / "model.safetensors")
+    model.origins = (Origin("model", str(file), "CC BY-NC 4.0", GAIR_PAPER),)
     return model
 
 
@@ -94,7 +95,7 @@ def test_what_the_user_names_is_first(pairs, world, published, tmp_path):
         assert plan.init == mine and mine in plan.sentence and not plan.train and plan.aligned
         assert plan.source == "taken as they are" and model.config == CONFIG and not asked
     model, plan = build(pairs, fallback=str(published))  # a file of the published weights
-    assert plan.init == str(published) and plan.origins[0].licence == "CC BY-NC"
+    assert plan.init == str(published) and plan.origins[0].licence == "CC BY-NC 4.0"
 
 
 def test_the_published_weights_are_sought_only_where_their_licence_is_accepted(
@@ -114,7 +115,7 @@ def test_the_published_weights_are_sought_only_where_their_licence_is_accepted(
         model, plan = build(pairs, fallback=wanted, accept_licence="CC BY-NC")
         assert plan.init == whole.PUBLISHED and plan.aligned and not plan.untrained
         assert "no commercial use" in plan.sentence
-        assert plan.origins == (Origin("model", whole.PUBLISHED, "CC BY-NC", GAIR_PAPER),)
+        assert plan.origins == (Origin("model", whole.PUBLISHED, "CC BY-NC 4.0", GAIR_PAPER),)
     there.pop(whole.PUBLISHED)
     with pytest.raises(Missing, match="cannot be reached"):
         build(pairs, fallback="published", accept_licence="CC BY-NC")
@@ -188,8 +189,8 @@ def test_the_samples_weights_serve_where_they_are_asked_for(pairs, tmp_path):
     "wanted, words",
     [
         ("hub:nobody", "form hub:owner/name"),
-        ("no/such/folder", "no model.safetensors there"),
-        ("none.pth", "no none.pth there"),
+        ("no/such/folder", "nothing is there"),
+        ("none.pth", "nothing is there"),
         (3, "is 3; it is a text"),
     ],
 )

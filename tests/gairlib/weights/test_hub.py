@@ -1,98 +1,36 @@
-"""GAIR.from_pretrained with a hub id, against a small stand-in for the Hugging Face hub.
+"""Weights by name, alike for every layout, against a small stand-in for the Hugging Face hub."""
 
-The stand-in answers on this machine what the hub's client asks for: the list of files of a
-revision, a HEAD with the commit and hash of each file, and the file.
-"""
-
-import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import re
+import warnings
 
 import pytest
+import timm
 import torch
+import yaml
+from builders.hub import COMMITS, point, serving
+from builders.small_models import SMALL
+from builders.small_weights import (
+    croma_shapes,
+    galileo_published,
+    geoclip_state,
+    random_state,
+    satclip_state,
+)
+from safetensors.torch import save_file
 
-from gairlib import GAIR, GAIRConfig
+from gairlib import GAIR, hub, published, weights
+from gairlib.embed.encode import random_init
 from gairlib.errors import BadInput, Missing
+from gairlib.model import model_hash
+from gairlib.origins import GAIR_PUBLISHED, Origin
+from gairlib.rs.galileo import Galileo
 
-COMMITS = {"main": "a" * 40, "v1": "b" * 40}
-
-
-class Hub(BaseHTTPRequestHandler):
-    """One repository, someone/gair: two revisions, each a folder."""
-
-    folders: dict  # commit -> folder
-    asked: list
-
-    def do_HEAD(self):
-        self.do_GET()
-
-    def do_GET(self):
-        path = self.path.split("?")[0]
-        self.asked.append((self.command, path))
-        head, _, rest = path.partition("/someone/gair/")
-        kind, _, rest = rest.partition("/")
-        revision, _, name = rest.partition("/")
-        commit = COMMITS.get(revision, revision)
-        folder = self.folders.get(commit)
-        if folder is None:
-            return self.answer(404, b"")
-        if head == "/api/models":
-            files = [{"rfilename": p.name, "size": p.stat().st_size} for p in folder.iterdir()]
-            body = {
-                "id": "someone/gair",
-                "sha": commit,
-                "siblings": files,
-                "tags": [],
-                "private": False,
-                "downloads": 0,
-            }
-            if kind == "tree":
-                body = [
-                    {"type": "file", "path": p.name, "size": p.stat().st_size, "oid": "0"}
-                    for p in folder.iterdir()
-                ]
-            return self.answer(200, json.dumps(body).encode(), "application/json")
-        if kind != "resolve" or not (folder / name).is_file():
-            return self.answer(404, b"")
-        body = (folder / name).read_bytes()
-        tag = hashlib.sha256(body).hexdigest()
-        self.answer(200, body, headers={"X-Repo-Commit": commit, "ETag": f'"{tag}"'})
-
-    def answer(self, status, body, kind="application/octet-stream", headers=None):
-        self.send_response(status)
-        for key, value in {"Content-Type": kind, **(headers or {})}.items():
-            self.send_header(key, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+NOWHERE = "http://127.0.0.1:9"
 
 
 def small(seed):
-    torch.manual_seed(seed)
-    sv = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}
-    return GAIR(GAIRConfig(dim=16, rs_size=16, rs_depth=1, rs_heads=2, sv_options=sv, sv_size=16))
-
-
-@pytest.fixture
-def hub(tmp_path):
-    models = {}
-    for seed, (revision, commit) in enumerate(COMMITS.items()):
-        models[revision] = small(seed)
-        models[revision].save_pretrained(tmp_path / commit)
-        (tmp_path / commit / "training_state.bin").write_bytes(b"0" * 1000)
-    handler = type(
-        "Handler", (Hub,), {"folders": {c: tmp_path / c for c in COMMITS.values()}, "asked": []}
-    )
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", handler.asked, models
-    server.shutdown()
-    server.server_close()
+    return random_init(SMALL, seed)
 
 
 def vector(model):
@@ -100,45 +38,192 @@ def vector(model):
 
 
 @pytest.fixture
-def client(tmp_path, monkeypatch):
-    """Points the hub's client at an endpoint, with a cache of its own, as HF_ENDPOINT would."""
-    from huggingface_hub import constants
-
-    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-
-    def point(endpoint):
-        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + template)
-
-    return point
+def there(tmp_path):
+    """The folder of the stand-in's repositories."""
+    folder = tmp_path / "hub"
+    for seed, commit in enumerate(COMMITS.values()):
+        small(seed).save_pretrained(folder / "someone/gair" / commit)
+        (folder / "someone/gair" / commit / "training_state.bin").write_bytes(b"0" * 1000)
+    return folder
 
 
-def test_from_a_hub_and_again_without_it(hub, client):
-    endpoint, asked, models = hub
-    client(endpoint)
-    for revision, model in ((None, models["main"]), ("v1", models["v1"])):
-        fetched = GAIR.from_pretrained("someone/gair", revision=revision)
-        assert torch.equal(vector(fetched), vector(model))
-    assert not torch.equal(vector(models["main"]), vector(models["v1"]))
-    names = {path.rsplit("/", 1)[-1] for verb, path in asked if "/resolve/" in path}
-    assert names == {"config.json", "model.safetensors"}  # and nothing else of the repository
+@pytest.fixture
+def asked(there, tmp_path, monkeypatch):
+    """What the stand-in was asked; the client's working folder and cache are the test's."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    with serving(there) as (endpoint, asked):
+        point(monkeypatch, endpoint, tmp_path / "cache")
+        yield asked
+
+
+def test_from_a_hub_and_again_without_it(asked, monkeypatch, tmp_path):
+    main, v1 = (vector(small(seed)) for seed in (0, 1))
+    for source, revision, right in (
+        ("someone/gair", None, main),
+        ("someone/gair", "v1", v1),
+        ("hub:someone/gair@v1", None, v1),
+        ("hub:someone/gair/model.safetensors@v1", None, v1),
+    ):
+        fetched = GAIR.from_pretrained(source, revision)
+        assert torch.equal(vector(fetched), right)
+        named = source if source.startswith("hub:") else f"hub:{source}"
+        assert fetched.origins == (Origin("model", named, f"unknown, see {named}"),)
+    names = {path.rsplit("/", 1)[-1] for _, path, _ in asked if "/resolve/" in path}
+    assert names <= {"config.json", "model.safetensors", "origins.json"}  # nothing else of it
     with pytest.raises(Missing, match="someone/gair.*revision 'absent'"):
         GAIR.from_pretrained("someone/gair", revision="absent")
 
     # No network: what was fetched before is found, what was not is said to be missing.
-    client("http://127.0.0.1:9")
-    assert torch.equal(vector(GAIR.from_pretrained("someone/gair")), vector(models["main"]))
-    with pytest.raises(Missing, match="someone/gair.*with a network"):
-        GAIR.from_pretrained("someone/gair", revision="absent")
+    point(monkeypatch, NOWHERE, tmp_path / "cache")
+    assert torch.equal(vector(GAIR.from_pretrained("someone/gair")), main)
+    for name, how in (("someone/gair", {"revision": "absent"}), ("someone/else", {})):
+        with pytest.raises(Missing, match=f"{name}.*with a network"):
+            GAIR.from_pretrained(name, **how)
 
 
-def test_a_revision_belongs_to_a_hub_id(tmp_path):
-    small(0).save_pretrained(tmp_path)
+def test_access_token_cache_and_files_at_hand(asked, tmp_path):
+    how = {"token": "hf_secret", "cache_dir": tmp_path / "own"}
+    with pytest.raises(Missing, match="not fetched before"):
+        GAIR.from_pretrained("someone/gair", local_files_only=True, **how)
+    assert asked == []
+    GAIR.from_pretrained("someone/gair", **how)
+    assert {token for *_, token in asked} == {"Bearer hf_secret"}
+    assert (tmp_path / "own").is_dir() and not (tmp_path / "cache").exists()
+    before = len(asked)
+    GAIR.from_pretrained("someone/gair", local_files_only=True, **how)
+    assert len(asked) == before
+
+
+def test_nothing_here_is_asked_of_the_hub(asked, tmp_path):
+    small(0).save_pretrained(tmp_path / "work/someone/gair")
+    GAIR.from_pretrained("someone/gair")  # a folder of that name
     with pytest.raises(BadInput, match="revision"):
-        GAIR.from_pretrained(tmp_path, revision="v1")
+        GAIR.from_pretrained("someone/gair", revision="v1")
+    for name in ("someone/other", "weights/gair.pth", "absent", "a/b/c"):
+        with pytest.raises(Missing, match="no such folder or file"):
+            GAIR.from_pretrained(name)
+    assert asked == []
+
+
+def test_the_authors_weights_and_their_licence(asked, there, monkeypatch):
+    """The repository's own name and file; of their tensors a small stand-in."""
+    folder = there / "PingL/GAIR" / COMMITS["main"]
+    folder.mkdir(parents=True)
+    torch.save({"imnet.weight": torch.ones(1)}, folder / "checkpoint.pth")
+
+    def load(build, path, rs_heads, sv_heads):
+        assert path.name == "checkpoint.pth" and (rs_heads, sv_heads) == (16, 12)
+        model = small(3)
+        model.origins = (Origin("model", str(path), *GAIR_PUBLISHED),)
+        return model
+
+    monkeypatch.setattr(published, "load", load)
+    with warnings.catch_warnings(action="error", category=hub.Licensed):
+        with pytest.raises(hub.Licensed, match="PingL/GAIR.*CC BY-NC 4.0, no commercial use"):
+            GAIR.from_pretrained("PingL/GAIR")
+    assert asked == []  # it was said before
+    for source in ("PingL/GAIR", "hub:PingL/GAIR/checkpoint.pth"):
+        with pytest.warns(hub.Licensed):
+            model = GAIR.from_pretrained(source)
+        assert torch.equal(vector(model), vector(small(3)))
+        named = "hub:" + source.removeprefix("hub:")
+        assert model.origins == (Origin("model", named, *GAIR_PUBLISHED),)
+    with pytest.warns(hub.Licensed):
+        weights.load_official("PingL/GAIR")
+    with pytest.raises(BadInput, match="'mit'.*CC BY-NC 4.0"):
+        model.push_to_hub("someone/own", licence="mit")
+
+
+def repositories(folder):
+    """Project -> (loader, what it takes beside, its repository), each with small tensors."""
+    geoclip = folder / "VicenteVivan/geoclip" / COMMITS["main"]
+    satclip = folder / "microsoft/SatCLIP-ViT16-L10" / COMMITS["main"]
+    croma = folder / "antofuller/CROMA" / COMMITS["main"]
+    galileo = folder / "nasaharvest/galileo-nano" / COMMITS["main"]
+    vit = folder / "timm/vit_tiny_patch16_224.augreg_in21k" / COMMITS["main"]
+    for made in (geoclip, satclip, croma, galileo, vit):
+        made.mkdir(parents=True)
+    release = {"model_type": "geoclip-location-encoder", "format_version": 1, "sigma": [1, 16, 256]}
+    (geoclip / "config.json").write_text(json.dumps(release))
+    save_file(geoclip_state(8, 16, 24), geoclip / "model.safetensors")
+    torch.save({"state_dict": satclip_state(hidden=8, dim=4)}, satclip / "satclip-vit16-l10.ckpt")
+    torch.save({"s2_encoder": random_state(croma_shapes(32, 1))}, croma / "CROMA_base.pt")
+    tower = Galileo(32, patch=4, depth=1, heads=2, hidden=64, kernel=4)
+    torch.save(galileo_published(tower), galileo / "encoder.pt")
+    (galileo / "config.json").write_text('{"model": {"encoder": {"num_heads": 2}}}')
+    net = timm.create_model("vit_tiny_patch16_224", img_size=32)
+    save_file(net.state_dict(), vit / "model.safetensors")
+    about = {"architecture": "vit_tiny_patch16_224", "model_args": {"img_size": 32}}
+    (vit / "config.json").write_text(json.dumps(about))
+    return {
+        "geoclip": (weights.load_geoclip, {}, geoclip),
+        "satclip": (weights.load_satclip, {}, satclip),
+        "croma": (weights.load_croma, {"size": 40, "heads": 4}, croma),
+        "galileo": (weights.load_galileo, {}, galileo),
+        "timm vit": (weights.load_timm_vit, {"dim": 8}, vit),
+    }
+
+
+@pytest.mark.parametrize("name", ["geoclip", "satclip", "croma", "galileo", "timm vit"])
+def test_every_projects_weights_by_folder_file_and_id(asked, there, tmp_path, name):
+    load, options, folder = repositories(there)[name]
+    file = next(p for p in folder.iterdir() if p.name != "config.json")
+    repository = folder.parent.relative_to(there).as_posix()
+    torch.manual_seed(0)
+    right = load(file, **options).state_dict()
+    assert asked == []
+    sources = [folder, str(folder), repository, f"hub:{repository}@main"]
+    for source in [*sources, f"hub:{repository}/{file.name}"]:
+        torch.manual_seed(0)
+        module = load(source, **options, device="auto")
+        assert {k: v.shape for k, v in module.state_dict().items()} == {
+            k: v.shape for k, v in right.items()
+        }
+        assert all(torch.equal(v, right[k]) for k, v in module.state_dict().items()), source
+    assert asked
+    with pytest.raises(Missing, match="not fetched before"):
+        load(repository, **options, local_files_only=True, cache_dir=tmp_path / "empty")
+    with pytest.raises(Missing, match="revision 'absent'"):
+        load(repository, **options, revision="absent")
+    with pytest.raises(BadInput, match="cuda:7"):
+        load(file, **options, device="cuda:7")
+
+
+def test_a_timm_model_by_its_repository(asked, there):
+    folder = there / "timm/resnet10t.c3_in1k" / COMMITS["main"]
+    folder.mkdir(parents=True)
+    net = timm.create_model("resnet10t")
+    save_file(net.state_dict(), folder / "model.safetensors")
+    inputs = {"mean": [0.1, 0.2, 0.3], "std": [1, 1, 1], "input_size": [3, 64, 64]}
+    about = {"architecture": "resnet10t", "pretrained_cfg": inputs}
+    (folder / "config.json").write_text(json.dumps(about))
+    tower = weights.load_timm("timm/resnet10t.c3_in1k")
+    assert tower.size == 64 and tower.mean.flatten().tolist() == pytest.approx([25.5, 51, 76.5])
+    assert torch.equal(tower.model.conv1[0].weight, net.conv1[0].weight)
+
+
+def test_what_is_pushed_is_read_again_and_can_be_indexed(asked, there):
+    model = small(4)
+    model.config = model.config.replace(chip_px=32, chip_m=320.0)
+    model.origins = (Origin("location", "hub:VicenteVivan/geoclip@v1", "MIT", "V. et al."),)
+    with pytest.raises(BadInput, match="'mine'.*owner/name"):
+        model.push_to_hub("mine", licence="mit")
+    assert model.push_to_hub("someone/new", licence="mit", token="hf_w") == COMMITS["main"]
+    again = GAIR.from_pretrained("someone/new")
+    assert model_hash(again) == model_hash(model) and again.config == model.config
+    assert again.origins == model.origins
+    card = (there / "someone/new" / COMMITS["main"] / "README.md").read_text()
+    head, body = re.fullmatch(r"---\n(.*?)\n---\n(.*)", card, re.DOTALL).groups()
+    head = yaml.safe_load(head)
+    assert head["license"] == "mit" and head["library_name"] == "gairlib"
+    assert head["base_model"] == ["VicenteVivan/geoclip"] and "remote-sensing" in head["tags"]
+    assert head["pipeline_tag"] == "feature-extraction"
+    assert 'from_pretrained("someone/new")' in body and "32 px, 320 m" in body
+    assert model_hash(model) in body and "V. et al." in body
+
+
+def test_a_hub_that_takes_nothing(monkeypatch, tmp_path):
+    point(monkeypatch, NOWHERE, tmp_path / "cache")
+    with pytest.raises(Missing, match="someone/new.*did not take it.*token"):
+        small(0).push_to_hub("someone/new", licence="mit")

@@ -11,13 +11,14 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from gairlib import hub
 from gairlib.errors import BadInput, Missing
 from gairlib.state_names import named
 
@@ -27,6 +28,15 @@ NO_WEIGHTS = {  # how files begin that are taken for weights
     b"<": "a page of a website, not the file; download it again",
     b"{": "JSON; the parts that the index of a checkpoint lists are to be saved as one file",
 }
+
+
+def file_of(
+    weights: Weights, *names: str, beside: Sequence[str] = (), **where: Unpack[hub.Where]
+) -> Weights:
+    """A mapping as it is; of a source (gairlib.hub) its file, in a folder the first of `names`."""
+    if not isinstance(weights, (str, Path)):
+        return weights
+    return hub.find(weights, names, beside, **where).path
 
 
 def read(weights: Weights) -> tuple[Mapping[str, Any], str]:
