@@ -12,6 +12,7 @@ and in each sub-package, and load on first use: `import gairlib` alone imports n
 | `gairlib.embed`    | what a trained model gives: vectors, neighbours, dense fields, COGs |
 | `gairlib.location` | location encoders: coordinates to vectors                           |
 | `gairlib.weights`  | published weights: GAIR, CROMA, GeoCLIP, SatCLIP, ViTs              |
+| `gairlib.cli`      | the command line `gair`                                             |
 | `gairlib.regress`  | a number at any place from numbers at others (extra `regress`)      |
 """
 

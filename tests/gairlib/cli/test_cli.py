@@ -2,6 +2,7 @@
 mistake in one sentence."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +146,23 @@ def test_mistakes_are_one_sentence(model, tiny, vectors, tmp_path, capsys):
         capsys, "search", photos, "--photo", tiny / "street/bern-00.jpg", "--model", other
     )
     assert not Path("x").exists()
+
+
+def test_the_commands_of_the_docs_run(model, tiny, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[3] / "docs/cli.md").read_text()
+    lines = [line for line in page.splitlines() if line.startswith("gair ")]
+    monkeypatch.chdir(tmp_path)
+    for name, there in (
+        ("outputs/sites", tiny),
+        ("outputs/pretrain/model", model),
+        ("scene.tif", tiny / "scenes/bern.tif"),
+        ("photo.jpg", tiny / "street/bern-00.jpg"),
+    ):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).symlink_to(there)
+    assert len(lines) > 7
+    for line in lines:
+        arguments = shlex.split(line)[1:]
+        cli.parser().parse_args(arguments)
+        if "owner/name" not in line:
+            assert told(capsys, *arguments), line

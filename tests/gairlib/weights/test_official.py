@@ -102,7 +102,7 @@ def test_wrappers_and_files(state, io, tmp_path):
 def test_what_stands_beside_the_model_is_listed(state):
     lightning = {f"net.{k}": v for k, v in state.items()} | {"criterion.weight": torch.ones(3)}
     model = load_official({"state_dict": lightning, "epoch": 2}, **HEADS)
-    assert [(o.part, o.licence) for o in model.origins] == [("model", "CC BY-NC")]
+    assert [(o.part, o.licence) for o in model.origins] == [("model", "CC BY-NC 4.0")]
     assert "criterion.weight" in model.unused_tensors
     with pytest.warns(UserWarning, match="'model.' was taken, not 'model_ema.'"):
         both = {"model_ema": {k: v + 1 for k, v in state.items()}, "model": state}
@@ -260,7 +260,7 @@ def test_training_options_beside_the_model_are_read(state, tmp_path):
 
 
 def test_other_refusals(state, tmp_path):
-    with pytest.raises(Missing, match="no such checkpoint"):
+    with pytest.raises(Missing, match="no such folder or file"):
         load_official(tmp_path / "absent.pth")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     with pytest.raises(BadInput, match="broken.safetensors"):
