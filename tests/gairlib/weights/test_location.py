@@ -180,7 +180,7 @@ def test_satclip_is_strict(name):
 
 
 def test_files(tmp_path):
-    with pytest.raises(Missing, match="no such checkpoint"):
+    with pytest.raises(Missing, match="no such folder or file"):
         weights.load_geoclip(tmp_path / "absent.pth")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     with pytest.raises(BadInput, match="cannot be read"):
