@@ -24,20 +24,16 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    import pyarrow.parquet as pq
+
     from gairlib.data.dataset import Dataset
-    from gairlib.embed import export
-    from gairlib.pairs.cut import expand_views
+    from gairlib.embed import many
 
     dataset, model = Dataset(options.data), common.model(options)
     how = {"features": options.features, "device": options.device}
     size = {"chip_px": options.chip_px, "chip_m": options.chip_m}
-    read = {
-        "chips": lambda: export.chips(model, dataset, **size, **how),
-        "photos": lambda: export.photos(model, dataset, **how),
-        "places": lambda: export.places(model, expand_views(dataset.street()), **how),
-    }
+    write = {"chips": many.write_chips, "photos": many.write_photos, "places": many.write_places}
     for kind in options.kind:
-        path, frame = Path(options.out) / f"{kind}.parquet", read[kind]()
-        prep = model.config.preprocessing
-        export.write(frame, path, checkpoint=model, dataset=dataset, preprocessing=prep)
-        print(f"{path}: {len(frame):,} rows")
+        path = Path(options.out) / f"{kind}.parquet"
+        write[kind](model, dataset, path, **how, **(size if kind == "chips" else {}))
+        print(f"{path}: {pq.read_metadata(path).num_rows:,} rows")

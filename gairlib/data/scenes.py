@@ -202,17 +202,22 @@ def tiles(
     shifted into the scene. A scene smaller than a chip gives one chip of the whole scene, stretched
     to chip_px x chip_px; its transform tells the ground size that it really has.
     """
-    width, height = scene.chip_pixels(chip_m, scene.width / 2, scene.height / 2)
     with Reader(scene) as reader:
-        if width > scene.width or height > scene.height:
-            chip = reader.chip(0.0, 0.0, scene.width, scene.height, chip_px)
+        for box in tile_boxes(scene, chip_px, chip_m, stride_px):
+            chip = reader.chip(*box, chip_px)
             yield chip.values, chip.transform
-            return
-        share = (stride_px or chip_px) / chip_px
-        for r in _starts(height, share, scene.height):
-            for c in _starts(width, share, scene.width):
-                chip = reader.chip(c, r, width, height, chip_px)
-                yield chip.values, chip.transform
+
+
+def tile_boxes(
+    scene: Scene, chip_px: int, chip_m: float, stride_px: int | None = None
+) -> list[tuple[float, float, float, float]]:
+    """(column, row, width, height) of the chips of `tiles`, in the scene's pixels."""
+    width, height = scene.chip_pixels(chip_m, scene.width / 2, scene.height / 2)
+    if width > scene.width or height > scene.height:
+        return [(0.0, 0.0, scene.width, scene.height)]
+    share = (stride_px or chip_px) / chip_px
+    down, across = _starts(height, share, scene.height), _starts(width, share, scene.width)
+    return [(c, r, width, height) for r in down for c in across]
 
 
 def _starts(extent: float, share: float, available: int) -> list[float]:

@@ -45,6 +45,18 @@ def number(text: str) -> float:
         return np.nan
 
 
+def placed(frame: pd.DataFrame) -> pd.DataFrame:
+    """A GeoDataFrame of points in any CRS with their lon and lat as columns, without the geometry;
+    of other shapes the points on them. Tables that have the columns stay as they are."""
+    if not hasattr(frame, "to_crs") or {"lon", "lat"} <= set(frame.columns):
+        return frame
+    if frame.crs is None:
+        raise BadInput("GeoDataFrame: has no CRS; frame.set_crs('EPSG:4326') says which it is")
+    points = frame.geometry.to_crs("OGC:CRS84").representative_point()
+    bare = pd.DataFrame(frame.drop(columns=frame.geometry.name))
+    return bare.assign(lon=points.x, lat=points.y)
+
+
 def positions(frame: pd.DataFrame, grid: bool = False) -> pd.Series:
     """Turn lon and lat into float64 degrees, in place, lon in [-180, 180]; a reason a row or None.
 

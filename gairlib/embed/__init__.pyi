@@ -1,6 +1,21 @@
 from gairlib.embed.dense import write_cog
 from gairlib.embed.export import chips, photos, places, write
 from gairlib.embed.field import dense_field
+from gairlib.embed.item import write_item, write_model_item
+from gairlib.embed.many import write_chips, write_photos, write_places
 from gairlib.embed.nearest import Index
 
-__all__ = ["write_cog", "chips", "photos", "places", "write", "dense_field", "Index"]
+__all__ = [
+    "write_cog",
+    "chips",
+    "photos",
+    "places",
+    "write",
+    "write_chips",
+    "write_photos",
+    "write_places",
+    "write_item",
+    "write_model_item",
+    "dense_field",
+    "Index",
+]

@@ -10,9 +10,10 @@ by averaging), the copy is read back, takes the place of what stood there, and t
 GDAL keeps errors of its last writes to itself: on a full disk it leaves half a file and says
 nothing. So nothing that it wrote is believed before it has been read.
 
-Values are float32 with NaN for "no data", or int8 with a scale and an offset a band: then value =
-offset + scale * stored, -127 to 127, -128 for "no data", and what lies beyond the ends is clipped.
-While it is written the disk holds the uncompressed values as well.
+Values are float32 with NaN for "no data"; or float16, which TIFF has as half floats (NBITS=16, GDAL
+gives them as float32): 11 bits in half the space; or int8 with a scale and an offset a band: then
+value = offset + scale * stored, -127 to 127, -128 for "no data", and what lies beyond the ends is
+clipped. While it is written the disk holds the uncompressed values as well.
 """
 
 import hashlib
@@ -36,8 +37,8 @@ from gairlib import files
 from gairlib.errors import BadInput
 
 CACHE_BYTES = 256 * 2**20  # of GDAL's own; by default it takes 5% of the machine
-DTYPES = ("float32", "int8")
-_TYPES = {"float32": "Float32", "int8": "Int8"}  # GDAL's names
+DTYPES = ("float32", "float16", "int8")
+_TYPES = {"float32": "Float32", "float16": "Float32", "int8": "Int8"}  # GDAL's names
 _PART = re.compile(r"r(\d+)-(\d+)_c(\d+)-(\d+)_([0-9a-f]{16})\.tif$")
 FORMAT = 2  # of the pieces: those of another one are made anew
 
@@ -80,7 +81,7 @@ class Parts:
         if dtype not in DTYPES:
             raise BadInput(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
         if dtype == "int8" and ends is None:
-            raise BadInput("dtype int8 needs known ends of every band: give a fitted PCA")
+            raise BadInput("dtype int8 needs known ends of every band: give them")
         self.path, self.grid, self.dtype = check_path(path), grid, dtype
         self.scale, self.offset = np.ones(grid.bands), np.zeros(grid.bands)
         if dtype == "int8":
@@ -146,7 +147,7 @@ class Parts:
 
         def check(part: Path) -> None:
             with _reading(part, self.path) as file:
-                if not np.array_equal(file.read(), stored, equal_nan=self.dtype == "float32"):
+                if not np.array_equal(file.read(), stored, equal_nan=self.dtype != "int8"):
                     raise _cut_short(self.path)
 
         waiting = self.folder / "piece.tif"
@@ -161,7 +162,7 @@ class Parts:
                     width=w,
                     height=h,
                     count=bands,
-                    dtype=self.dtype,
+                    dtype=stored.dtype,
                     crs=self.grid.crs,
                     transform=place,
                     nodata=self._nodata,
@@ -169,6 +170,7 @@ class Parts:
                     blockxsize=512,
                     blockysize=max(16, min(512, -(-h // 16) * 16)),
                     bigtiff="IF_SAFER",
+                    **self._bits,
                 ) as file,
             ):
                 file.write(stored)
@@ -177,11 +179,17 @@ class Parts:
 
     @property
     def _nodata(self) -> float:
-        return float("nan") if self.dtype == "float32" else -128
+        return -128 if self.dtype == "int8" else float("nan")
+
+    @property
+    def _bits(self) -> dict:
+        """What GDAL is told of numbers that are stored with fewer bits than their type has."""
+        return {"nbits": 16} if self.dtype == "float16" else {}
 
     def _stored(self, values: np.ndarray) -> np.ndarray:
-        if self.dtype == "float32":
-            return values.astype(np.float32, copy=False)
+        if self.dtype != "int8":
+            half = np.float16 if self.dtype == "float16" else np.float32
+            return values.astype(half, copy=False).astype(np.float32, copy=False)
         out = np.rint((values - self.offset[:, None, None]) / self.scale[:, None, None])
         return np.where(np.isfinite(values), np.clip(out, -127, 127), -128).astype(np.int8)
 
@@ -208,6 +216,7 @@ class Parts:
                     overview_resampling="AVERAGE",
                     bigtiff="IF_SAFER",
                     num_threads=str(min(4, os.cpu_count() or 1)),
+                    **self._bits,
                 )
         files.remove(self.folder)
         return self.path

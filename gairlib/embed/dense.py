@@ -29,6 +29,7 @@ from gairlib.errors import BadInput
 from gairlib.model import model_hash
 
 SCALE = 0.005  # a CRS whose metres are this close to metres on the ground is taken at its word
+ROOM = 0.1  # of a channel's span in a sample, left at both ends for what the sample lacks
 
 
 @devices.on_device
@@ -56,7 +57,8 @@ def write_cog(
     neighbouring chips, as a share of a chip, [0, 0.9]; a quarter costs 1.8 times the encoding, a
     half 4 times. resolution: metres a cell, any. projection: a `pca.PCA` of the model's vectors;
     None keeps all D channels. mode: as `model.query_rs` has it, default the trained one. heading:
-    as `dense_field` has it. dtype: "float32", or "int8" between the ends of the projection. window:
+    as `dense_field` has it. dtype: "float32", "float16", or "int8" with a scale and an offset a
+    channel, between the ends of the projection or, of all channels, of what 64 chips hold. window:
     (column, row, width, height) in the scene's pixels. licence: for the file's tags, default the
     notice that Copernicus asks for.
 
@@ -86,6 +88,11 @@ def write_cog(
     columns = origin[0] + (np.arange(grid.width) + 0.5) * cell[0]  # centres, in the scene's pixels
     rows = origin[1] + (np.arange(grid.height) + 0.5) * cell[1]
     ends = projection and (projection.low, projection.high)
+    if dtype == "int8" and projection is None:
+        how = dict(chip_px=chip_px, chip_m=chip_m, mode=mode, heading=heading, device=device)
+        found = sample(model, scene, **how)
+        room = ROOM * np.ptp(found, axis=0)
+        ends = found.min(axis=0) - room, found.max(axis=0) + room
     bar = tqdm(
         total=grid.height * grid.width,
         unit="px",
@@ -197,6 +204,7 @@ def _tags(model, scene: Scene, settings: dict, resolution: float, licence) -> di
     return {
         "software": f"gairlib {__version__}",
         "model_sha256": settings["model"],
+        "preprocessing": model.config.preprocessing,
         "query_mode": settings["mode"],
         "projection_sha256": settings["projection"] or "none: all channels of the embedding",
         "chip": f"{settings['chip_px']} px, {settings['chip_m']:g} m, overlap "

@@ -10,6 +10,7 @@ representation has to beat: much of weather, greenness and land cover is simply 
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from tqdm.auto import tqdm
 
 from gairlib import devices, geo, preprocess
 from gairlib.data.dataset import Dataset
+from gairlib.embed.ahead import ahead
 from gairlib.model import GAIR, held_tensors
 from gairlib.pairs.photo_store import PhotoReader
 
@@ -43,7 +45,7 @@ def as_started(model: GAIR, seed: int) -> GAIR:
 def _batches(n: int, batch: int, what: str):
     yield from (
         slice(i, min(i + batch, n))
-        for i in tqdm(range(0, n, batch), desc=what, mininterval=1, leave=False)
+        for i in tqdm(range(0, n, batch), desc=what, mininterval=1, leave=False, delay=1)
     )
 
 
@@ -54,9 +56,12 @@ def _joined(parts: list[Tensor], width: int) -> np.ndarray:
 def read_photos(dataset: Dataset, rows: pd.DataFrame, size: int) -> Tensor:
     """Photos of the rows (columns path and, where there are cut views, view_yaw), decoded once and
     squashed to uint8 [n, 3, size, size]."""
-    if "view_yaw" not in rows:
-        rows = rows.assign(view_yaw=np.nan)
-    return PhotoReader(dataset, rows, size).read_all()
+    return photo_reader(dataset, rows, size).read_all()
+
+
+def photo_reader(dataset: Dataset, rows: pd.DataFrame, size: int) -> PhotoReader:
+    """A reader of the photos of rows as `read_photos` takes them."""
+    return PhotoReader(dataset, rows if "view_yaw" in rows else rows.assign(view_yaw=np.nan), size)
 
 
 @devices.on_device
@@ -85,9 +90,11 @@ def photos(
     batch: int = 64,
     device: str = "auto",
 ) -> np.ndarray:
-    """Embeddings [n, D] of the photos in a table's rows."""
-    images = read_photos(dataset, rows, model.config.sv_size)
-    return encode_photos(model, images, backbone=backbone, batch=batch, device=device)
+    """Embeddings [n, D] of the photos in a table's rows, of which few are held at a time."""
+    reader = photo_reader(dataset, rows, model.config.sv_size)
+    encode = partial(encode_photos, model, backbone=backbone, batch=batch, device=device)
+    parts = [encode(images) for images in ahead(reader.batches(batch))]
+    return np.concatenate(parts) if parts else np.zeros((0, model.config.dim), np.float32)
 
 
 @devices.on_device

@@ -16,7 +16,8 @@ whether the data are synthetic, and the licences of what the weights started fro
 """
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,25 +25,28 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from shapely import Polygon
 from tqdm.auto import tqdm
 
-from gairlib import files, origins, scale
-from gairlib.data import scenes
+from gairlib import devices, origins, scale
+from gairlib.data import scenes, tables
 from gairlib.data.dataset import Dataset
-from gairlib.data.scene import outline, sentinel_notice
-from gairlib.embed import encode
+from gairlib.data.scene import Scene, outline, sentinel_notice
+from gairlib.data.scene_reader import Reader
+from gairlib.embed import encode, geoparquet
+from gairlib.embed.ahead import ahead
+from gairlib.embed.geoparquet import SPACES, kind_of
 from gairlib.errors import BadInput
 from gairlib.model import GAIR, model_hash, weights_hash
 from gairlib.pairs.cut import expand_views
 
 UNKNOWN = "unknown: the dataset states none"
 SCALE = ("chip_px", "chip_m", "trained_on_chips_of")  # of chips, in a frame's attrs
-SPACES = {  # column -> what it holds
-    "embedding": "shared space of chips, photos and places, unit length",
-    "features": "the tower's own features before its projection, as they are",
-}
+ROWS = 2048  # of a part: what is held of a long list
+BATCH = 64  # pictures that are encoded together
 
 
 def chip_outline(transform, crs, size_px: int) -> Polygon:
@@ -51,6 +55,7 @@ def chip_outline(transform, crs, size_px: int) -> Polygon:
     return outline(transform, crs, size_px, size_px, "chip", steps=1)
 
 
+@devices.on_device
 def chips(
     model: GAIR,
     dataset: Dataset,
@@ -63,47 +68,104 @@ def chips(
     """Every scene, cut into chips side by side: one row a chip, footprint as geometry. chip_px,
     chip_m: a chip's side, default that of the model's training."""
     chip_px, chip_m = scale.of(model.config, chip_px, chip_m)
-    rows = []
-    columns = ["chip_id", "scene_id", "embedding", "captured_at", "licence", "geometry"]
-    if features:
-        columns.insert(3, "features")
+    how = dict(chip_px=chip_px, chip_m=chip_m, features=features, device=device)
+    frames = []
     for scene in tqdm(dataset.scenes(), desc="scenes", unit="scene", mininterval=1):
-        tiles = list(scenes.tiles(scene, chip_px, chip_m, chip_px))
-        dn = np.stack([chip for chip, _ in tiles])
-        vectors = encode.chips(model, dn, kind="shared", device=device)
-        if features:
-            own = encode.chips(model, dn, kind="backbone", device=device)
-        for i, ((_, transform), vector) in enumerate(zip(tiles, vectors)):
-            rows.append(
-                {
-                    "chip_id": f"{scene.id}/{i}",
-                    "scene_id": scene.id,
-                    "embedding": vector,
-                    **({"features": own[i]} if features else {}),
-                    "captured_at": scene.datetime,
-                    "licence": _licence(dataset) or sentinel_notice(scene.datetime),
-                    "geometry": chip_outline(transform, scene.crs, chip_px),
-                }
-            )
-    frame = gpd.GeoDataFrame(rows, columns=columns, geometry="geometry", crs="EPSG:4326")
-    frame.attrs |= {"chip_px": chip_px, "chip_m": chip_m}
-    frame.attrs["trained_on_chips_of"] = scale.trained(model.config)
+        frames += chip_rows(model, scene, licence=licence_of(dataset), **how)
+    frame = pd.concat(frames, ignore_index=True) if frames else no_chips(features)
+    frame.attrs |= read_at(model, chip_px, chip_m)
     return frame
 
 
+def read_at(model: GAIR, chip_px: int, chip_m: float) -> dict:
+    """What a file's metadata say of the chips' scale."""
+    return dict(zip(SCALE, (chip_px, chip_m, scale.trained(model.config))))
+
+
+def no_chips(features: bool = False) -> gpd.GeoDataFrame:
+    """The columns of `chips` without a row."""
+    columns = ["chip_id", "scene_id", "embedding", "captured_at", "licence", "geometry"]
+    if features:
+        columns.insert(3, "features")
+    return gpd.GeoDataFrame(columns=columns, geometry="geometry", crs="EPSG:4326")
+
+
+def chip_rows(
+    model: GAIR,
+    scene: Scene,
+    *,
+    chip_px: int,
+    chip_m: float,
+    features: bool = False,
+    device: str | torch.device = "cpu",
+    licence: str | None = None,
+    first: int = 0,
+) -> Iterator[gpd.GeoDataFrame]:
+    """The rows of a scene's chips from number `first` on, ROWS at a time, in bounded memory.
+    licence: None, the notice that Copernicus asks for."""
+    boxes = scenes.tile_boxes(scene, chip_px, chip_m)
+    numbers = range(first, len(boxes))
+    batches = [numbers[i : i + BATCH] for i in range(0, len(numbers), BATCH)]
+
+    def read():
+        with Reader(scene) as reader:
+            for batch in batches:
+                found = [reader.chip(*boxes[i], chip_px) for i in batch]
+                yield np.stack([c.values for c in found]), [c.transform for c in found]
+
+    vectors = {"embedding": []} | ({"features": []} if features else {})
+    transforms = []
+    for dn, some in ahead(read()):
+        transforms += some
+        for name, found in vectors.items():
+            kind = "backbone" if name == "features" else "shared"
+            found += list(encode.chips(model, dn, kind=kind, device=device))
+        if len(transforms) == ROWS or first + len(transforms) == len(boxes):
+            yield gpd.GeoDataFrame(
+                {
+                    "chip_id": [f"{scene.id}/{first + i}" for i in range(len(transforms))],
+                    "scene_id": scene.id,
+                    **vectors,
+                    "captured_at": scene.datetime,
+                    "licence": licence or sentinel_notice(scene.datetime),
+                },
+                geometry=[chip_outline(t, scene.crs, chip_px) for t in transforms],
+                crs="EPSG:4326",
+            )
+            first, transforms = first + len(transforms), []
+            vectors = {name: [] for name in vectors}
+
+
+@devices.on_device
 def photos(
     model: GAIR, dataset: Dataset, *, features: bool = False, device: str = "auto"
 ) -> gpd.GeoDataFrame:
     """Every photo (spherical ones as their four views): one row a view, position as geometry."""
-    street = expand_views(dataset.street())
-    images = encode.read_photos(dataset, street, model.config.sv_size)
-    read = partial(encode.encode_photos, model, images, device=device)
+    return photo_rows(
+        model, dataset, expand_views(dataset.street()), features=features, device=device
+    )
+
+
+@devices.on_device
+def photo_rows(
+    model: GAIR,
+    dataset: Dataset,
+    street: pd.DataFrame,
+    *,
+    features: bool = False,
+    device: str = "auto",
+) -> gpd.GeoDataFrame:
+    """The rows of some photos, as `expand_views` gives them; pixels of two batches are held."""
     kept = "photo_id path site view_yaw heading captured_at split licence".split()
-    keep = [c for c in kept if c in street]
-    vectors = {"embedding": list(read())}
-    if features:
-        vectors["features"] = list(read(backbone=True))
-    frame = street[keep].assign(**vectors, licence=_licences(dataset, street))
+    vectors = {"embedding": []} | ({"features": []} if features else {})
+    reader = encode.photo_reader(dataset, street, model.config.sv_size)
+    for images in ahead(reader.batches(BATCH)):
+        for name, found in vectors.items():
+            found += list(
+                encode.encode_photos(model, images, backbone=name == "features", device=device)
+            )
+    frame = street[[c for c in kept if c in street]].assign(**vectors)
+    frame["licence"] = licences_of(dataset, street)
     return gpd.GeoDataFrame(
         frame, geometry=gpd.points_from_xy(street["lon"], street["lat"]), crs="EPSG:4326"
     )
@@ -112,7 +174,8 @@ def photos(
 def places(
     model: GAIR, street: pd.DataFrame, *, features: bool = False, device: str = "auto"
 ) -> gpd.GeoDataFrame:
-    """Every photo's place by its coordinates alone."""
+    """Every photo's place by its coordinates alone: columns lon and lat, or a GeoDataFrame."""
+    street = tables.placed(street)
     lonlat = street[["lon", "lat"]].to_numpy(np.float64).reshape(-1, 2)
     read = partial(encode.locations, model, lonlat, device=device)
     vectors = {"embedding": list(read())}
@@ -125,16 +188,16 @@ def places(
     )
 
 
-def _licence(dataset: Dataset) -> str | None:
+def licence_of(dataset: Dataset) -> str | None:
     """What dataset.json says, or that nothing was photographed."""
     stated = dataset.about.get("licence") or dataset.about.get("license")
     return str(stated) if stated else "synthetic data" if dataset.synthetic else None
 
 
-def _licences(dataset: Dataset, street: pd.DataFrame) -> pd.Series:
+def licences_of(dataset: Dataset, street: pd.DataFrame) -> pd.Series:
     """Of each photo: the table's column, else the dataset's."""
     column = next((c for c in ("licence", "license") if c in street), None)
-    default = _licence(dataset) or UNKNOWN
+    default = licence_of(dataset) or UNKNOWN
     if column is None:
         return pd.Series(default, index=street.index, dtype=object)
     return street[column].astype(object).where(street[column].notna(), default)
@@ -148,56 +211,83 @@ def write(
     dataset: Dataset,
     preprocessing: str,
 ) -> None:
-    """GeoParquet with provenance in columns and in the file's metadata under `gairlib`.
+    """GeoParquet with provenance in columns and in the file's metadata under `gairlib`, its rows
+    along a Hilbert curve (`gairlib.embed.geoparquet`).
 
     checkpoint: the model, or the folder of its weights. The frame is one of `chips`, `photos` or
-    `places`; BadInput if its vectors are not of unit
-    length. `spaces` of the metadata says of each column of vectors what it holds, and its width.
-    An interrupted write leaves the old file.
+    `places`; BadInput if its vectors are not of unit length. `spaces` of the metadata says of each
+    column of vectors what it holds, and its width. An interrupted write leaves the old file.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    vectors = np.stack(frame["embedding"].to_list()) if len(frame) else np.zeros((0, 1))
-    if not (np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3).all():
-        raise BadInput(f"{path.name}: embeddings must be of unit length (normalize=True)")
-    read_at = {k: frame.attrs[k] for k in SCALE if k in frame.attrs}
     if isinstance(checkpoint, GAIR):
         started, weights = checkpoint.origins, model_hash(checkpoint)
         checkpoint = weights
     else:
         started, weights = origins.read(checkpoint), weights_hash(checkpoint)
-    day = datetime.now(UTC).strftime("%Y-%m-%d")
-    frame = frame.assign(model=weights, embedded_on=day)
-    frame["licence"] = _licences(dataset, frame)
-    with files.atomic_write(path) as part:
-        frame.to_parquet(part, index=False)
-        table = pq.read_table(part)
+    made = Maker(
+        weights,
+        preprocessing,
+        origins.licence(started, checkpoint),
+        [asdict(origin) for origin in started or ()],
+        dataset.name,
+        dataset.synthetic,
+        today(),
+    )
+    frame = frame.assign(licence=licences_of(dataset, frame))
+    table = made.table(frame, path)
+    read_at = {k: frame.attrs[k] for k in SCALE if k in frame.attrs}
+    about = made.about(kind_of(frame), table.schema, len(frame), frame["licence"], **read_at)
+    with geoparquet.writing(path, [table.schema], about) as file:
+        file.add(table.take(geoparquet.order(table)))
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Whose vectors a file holds: the weights, what they started from, the data set, the day."""
+
+    weights: str
+    preprocessing: str
+    licence: str  # of the weights
+    started_from: list[dict]
+    dataset: str
+    synthetic: bool
+    day: str
+
+    def table(self, frame: gpd.GeoDataFrame, path: str | Path) -> pa.Table:
+        """Rows that say who made them; BadInput where vectors are not of unit length."""
+        vectors = np.stack(frame["embedding"].to_list()) if len(frame) else np.zeros((0, 1))
+        if not (np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3).all():
+            name = Path(path).name
+            raise BadInput(f"{name}: embeddings must be of unit length (normalize=True)")
+        return geoparquet.table_of(frame.assign(model=self.weights, embedded_on=self.day))
+
+    def about(
+        self, kind: str, schema: pa.Schema, rows: int, licences: Iterable[str], **read_at
+    ) -> dict:
+        """The metadata `gairlib` and `emb` of a file of so many rows; read_at: SCALE."""
+        dims = {
+            c: schema.field(c).type.list_size if rows else None for c in SPACES if c in schema.names
+        }
         facts = {
-            "kind": kind_of(frame),
-            "weights_sha256": weights,
-            "preprocessing": preprocessing,
-            "dim": int(vectors.shape[1]) if len(frame) else None,
-            "dataset": dataset.name,
-            "synthetic": dataset.synthetic,
-            "licence_of_weights": origins.licence(started, checkpoint),
-            "weights_started_from": [asdict(origin) for origin in started or ()],
-            "licence_of_data": sorted(set(map(str, frame["licence"]))),
-            "date": day,
+            "kind": kind,
+            "weights_sha256": self.weights,
+            "preprocessing": self.preprocessing,
+            "dim": dims["embedding"],
+            "dataset": self.dataset,
+            "synthetic": self.synthetic,
+            "licence_of_weights": self.licence,
+            "weights_started_from": self.started_from,
+            "licence_of_data": sorted(set(map(str, licences))),
+            "date": self.day,
             **read_at,
             "unit_length": True,
-            "spaces": {
-                column: {"space": space, "dim": len(frame[column].iloc[0]) if len(frame) else None}
-                for column, space in SPACES.items()
-                if column in frame
-            },
+            "spaces": {c: {"space": SPACES[c], "dim": dim} for c, dim in dims.items()},
         }
-        metadata = dict(table.schema.metadata) | {b"gairlib": json.dumps(facts).encode()}
-        pq.write_table(table.replace_schema_metadata(metadata), part)
+        return {"gairlib": facts, "emb": geoparquet.product(facts)}
 
 
-def kind_of(frame: pd.DataFrame) -> str:
-    """ "chips", "photos" or "places", by the columns."""
-    return "chips" if "chip_id" in frame else "photos" if "path" in frame else "places"
+def today() -> str:
+    """The day, UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%d")
 
 
 def about(path: str | Path) -> dict:

@@ -7,9 +7,12 @@ where the photo could be. How a field is read is in `gairlib.embed.walker`.
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
+import xarray as xr
 from affine import Affine
 from numpy.typing import ArrayLike
+from pyproj import CRS
 
 from gairlib import devices, preprocess, scale
 from gairlib.data.scene import Scene, corner
@@ -52,6 +55,27 @@ class Field:
         vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
         cosine = np.einsum("...d,hwd->...hw", vectors, unit)
         return np.where(self.valid, cosine, np.nan)
+
+    def to_xarray(self) -> xr.DataArray:
+        """The field as (band, y, x) float32, NaN where there are no data: x and y in the scene's
+        CRS at the cells' centres, `spatial_ref` as rioxarray reads it, `time` where it is known."""
+        h, w, d = self.values.shape
+        t = self.transform
+        crs = CRS.from_user_input(self.scene.crs)
+        about = {**crs.to_cf(), "GeoTransform": " ".join(map(repr, t.to_gdal()))}
+        coords = {
+            "band": [f"embedding {i}" for i in range(d)],
+            "y": t.f + t.e * (np.arange(h) + 0.5),
+            "x": t.c + t.a * (np.arange(w) + 0.5),
+            "spatial_ref": xr.Variable((), 0, about),
+        }
+        if self.scene.datetime:
+            time = pd.Timestamp(self.scene.datetime)
+            time = time.tz_convert("UTC").tz_localize(None) if time.tz else time
+            coords["time"] = time.to_datetime64()
+        values = np.where(self.valid, np.moveaxis(self.values, -1, 0), np.float32(np.nan))
+        attrs = {"scene": self.scene.id, "mode": self.mode}
+        return xr.DataArray(values, coords, ("band", "y", "x"), "field", attrs)
 
 
 def in_window(

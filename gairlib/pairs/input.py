@@ -122,6 +122,7 @@ def photo_chunks(street: pd.DataFrame | tuple | str | Path, rows: int) -> Iterat
 
 def check_table(street: pd.DataFrame) -> pd.DataFrame:
     """A table given in memory: BadInput unless ids are unique and positions are valid."""
+    street = tables.placed(street)
     missing = [c for c in PHOTO_COLUMNS if c not in street]
     if missing:
         raise BadInput(f"photo table: lacks the columns {missing}; Dataset.street() gives them")

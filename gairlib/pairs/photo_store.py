@@ -15,6 +15,7 @@ faster, since decoding takes time by the pixel.
 import io
 import math
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -167,6 +168,15 @@ class PhotoReader:
             path = self.folder / self.path[i]
             values = photos.load(path, view_yaw=self.yaw[i], size=self.size)
             out[...] = values.transpose(2, 0, 1)
+
+    def batches(self, batch: int, *, workers: int = 2) -> Iterator[Tensor]:
+        """uint8 [<= batch, 3, size, size] one after the other: no more than that is held."""
+        with ThreadPoolExecutor(workers) as pool:
+            for start in range(0, len(self), batch):
+                rows = range(start, min(start + batch, len(self)))
+                out = np.empty((len(rows), 3, self.size, self.size), np.uint8)
+                list(pool.map(self.read, rows, out))
+                yield torch.from_numpy(out)
 
     def read_all(self, *, workers: int = 2) -> Tensor:
         """uint8 [n, 3, size, size], with a progress bar."""

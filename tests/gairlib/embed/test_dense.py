@@ -161,6 +161,22 @@ def test_projection_is_the_scores_of_the_field(tmp_path, decoder, mode):
     assert (np.abs(stored - np.clip(got, low, high)) <= scale * 0.51).all()
 
 
+def test_all_channels_in_fewer_bits(tmp_path):
+    """float16 is numpy's rounding; int8 lies within half a step of each channel's own scale."""
+    scene, model = write_scene(tmp_path / "a.tif"), make("mlp")
+    want = dense.write_cog(model, scene, tmp_path / "f.tif", **CHIP)
+    half = dense.write_cog(model, scene, tmp_path / "h.tif", dtype="float16", **CHIP)
+    byte = dense.write_cog(model, scene, tmp_path / "b.tif", dtype="int8", **CHIP)
+    with rasterio.open(want) as f, rasterio.open(half) as h, rasterio.open(byte) as b:
+        values, halves, stored = f.read(), h.read(), b.read()
+        scale, offset = (np.array(v)[:, None, None] for v in (b.scales, b.offsets))
+        assert h.tags(1, ns="IMAGE_STRUCTURE")["NBITS"] == "16" and b.dtypes[0] == "int8"
+    np.testing.assert_array_equal(halves, values.astype(np.float16).astype(np.float32))
+    inside = np.abs(stored) < 127
+    assert inside.mean() > 0.98 and len(scale) == 12
+    assert ((np.abs(stored * scale + offset - values) <= scale * 0.51) | ~inside).all()
+
+
 # ---------------------------------------------------------------------------- blending
 
 
@@ -366,7 +382,6 @@ def test_refusals(tmp_path):
         (dict(window=(0, 0, 97, 10)), "window"),
         (dict(mode="mean"), "mean"),
         (dict(dtype="int16"), "dtype"),
-        (dict(dtype="int8"), "PCA"),
         (dict(projection=pca.fit(np.random.default_rng(0).normal(size=(9, 5)), 2)), "fitted on 5"),
     ):
         with pytest.raises(BadInput, match=said):

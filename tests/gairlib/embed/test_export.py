@@ -134,11 +134,11 @@ def test_the_cosine_of_true_pairs_has_an_interval_over_sites(embedded):
 def test_licences(tiny, embedded):
     model, dataset, _ = embedded
     street = pd.DataFrame({"licence": ["CC BY-SA 4.0", None]})
-    assert export._licences(dataset, street).tolist() == ["CC BY-SA 4.0", "synthetic data"]
+    assert export.licences_of(dataset, street).tolist() == ["CC BY-SA 4.0", "synthetic data"]
     real = Dataset(tiny)
     real.synthetic = False
     assert export.chips(model, real, **CHIP)["licence"].str.contains("Copernicus Sentinel").all()
-    assert export._licences(real, street)[1] == export.UNKNOWN
+    assert export.licences_of(real, street)[1] == export.UNKNOWN
     notice = "contains modified Copernicus Sentinel data"
     assert sentinel_notice("2021-05-06") == f"{notice} 2021"
     assert sentinel_notice(None) == notice

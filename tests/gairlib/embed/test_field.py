@@ -1,10 +1,14 @@
 """A scene's field for maps: the model's own values, blended as in the GeoTIFF, and answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import rasterio
 import torch
+from affine import Affine
 from builders.field_scenes import write_scene
+from pyproj import CRS
 
 from gairlib import GAIR, GAIRConfig, preprocess
 from gairlib.data import scenes
@@ -138,3 +142,20 @@ def test_colours_are_fixed_and_comparable():
     like = field.fit_colours(turned, like=(values - first.mean) @ first.axes).rgb(turned)
     assert np.abs(like.astype(int) - first.rgb(values).astype(int)).max() < 8
     assert (field.fit_colours(np.ones((4, 4, 6))).rgb(np.ones((4, 4, 6))) == 128).all()
+
+
+def test_the_field_as_an_array(tmp_path, model):
+    """Every cell at its place, in the array's own CRS and grid."""
+    scene = replace(write_scene(tmp_path / "a.tif"), datetime="2023-05-06T10:20:30Z")
+    got = field.dense_field(model, scene, chip_px=32, chip_m=320.0, resolution=20.0)
+    array = got.to_xarray()
+    assert array.dims == ("band", "y", "x") and array.dtype == np.float32
+    values = np.moveaxis(array.to_numpy(), 0, -1)
+    np.testing.assert_array_equal(values[got.valid], got.values[got.valid])
+    assert np.isnan(values[~got.valid]).all()
+    assert CRS.from_wkt(array.spatial_ref.attrs["crs_wkt"]) == CRS.from_user_input(scene.crs)
+    assert array.time.to_numpy() == np.datetime64("2023-05-06T10:20:30")
+    place = Affine.from_gdal(*map(float, array.spatial_ref.attrs["GeoTransform"].split()))
+    assert place == got.transform
+    at = [~place @ (float(x), float(y)) for x, y in zip(array.x[:3], array.y[:3])]
+    np.testing.assert_allclose(at, [(i + 0.5, i + 0.5) for i in range(3)])

@@ -51,6 +51,56 @@ def test_blocks_of_queries_and_vectors_change_nothing(monkeypatch):
     assert (whole.rows[:, 1] == whole.rows[:, 0] + 250).all()
 
 
+def test_what_float32_cannot_tell_apart_is_decided_in_float64():
+    """Vectors that differ by less than float32 holds, lengths that it does not, long ties."""
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=32)
+    vectors = base + 1e-9 * rng.normal(size=(300, 32))  # float64: all one vector in float32
+    vectors = np.concatenate([vectors, 1e-30 * vectors[::-1], 1e30 * vectors, np.zeros((5, 32))])
+    queries = np.stack([base, -base, rng.normal(size=32)])
+    for k, chunk in ((1, 64), (7, 64), (400, 1000)):
+        found = nearest.search(queries, vectors, k, chunk)
+        np.testing.assert_array_equal(found.rows, naive(queries, vectors, k))
+    alike = np.ones((900, 8), np.float32)
+    assert nearest.search(alike[:2], alike, 5, 100).rows.tolist() == [[0, 1, 2, 3, 4]] * 2
+
+
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 6), st.integers(1, 50))
+@settings(deadline=None, max_examples=30)
+def test_search_among_some_equals_search_of_these(seed, n, k, chunk):
+    rng = np.random.default_rng(seed)
+    vectors, queries = rng.integers(-1, 2, (n, 4)).astype(np.float32), rng.normal(size=(3, 4))
+    among = rng.random(n) < 0.4
+    found = nearest.search(queries, vectors, k, chunk, among=among)
+    want = nearest.search(queries, vectors[among], k) if among.any() else None
+    rows = np.flatnonzero(among)[want.rows] if want else np.zeros((3, 0))
+    np.testing.assert_array_equal(found.rows, rows)
+
+
+def test_where(embedded):
+    _, _, folder = embedded
+    index = nearest.Index.load(*(folder / f"{k}.parquet" for k in ("photos", "places")))
+    table = index.table
+    times = ["2021-07-03T23:59:59Z", "2021-07-04", None]
+    table["captured_at"] = (times * len(table))[: len(table)]
+    time = table["captured_at"]
+    bern = table["id"].str.startswith("bern")
+    for where, want in (
+        ({}, time.notna() | True),
+        ({"kind": "places"}, table["kind"] == "places"),
+        ({"box": (7, 46, 8, 47)}, bern),
+        ({"box": (8, -90, 7, 90)}, ~bern),  # across the antimeridian: all but a stripe
+        ({"date": "2021-07-03"}, time.str.startswith("2021-07-03") & time.notna()),
+        ({"date": ("2021-06", "2021-07")}, time.notna()),
+        ({"date": "2021-07-04", "box": (7, 46, 8, 47)}, (time == "2021-07-04") & bern),
+    ):
+        np.testing.assert_array_equal(index.where(**where), want.to_numpy(bool), str(where))
+    found = index.query(index.vectors[0], where={"box": (7, 46, 8, 47), "kind": "photos"}, k=99)
+    assert set(found["id"]) == set(table["id"][bern & (table["kind"] == "photos")])
+    with pytest.raises(BadInput, match="date"):
+        index.where(date="last summer")
+
+
 def test_search_refuses():
     good = np.ones((3, 4))
     for queries, k, said in (
@@ -68,7 +118,7 @@ def test_index_by_id_vector_and_place(embedded):
     index = nearest.Index.load(*(folder / f"{k}.parquet" for k in ("chips", "photos", "places")))
     assert set(index.table["kind"]) == {"chips", "photos", "places"}
     own = index.row("bern-03", "photos")
-    answer = index.query(id="bern-03", of="photos", k=5, kind="photos")
+    answer = index.query(id="bern-03", of="photos", k=5, where={"kind": "photos"})
     assert list(answer.columns[:6]) == "similarity id kind lon lat distance_km".split()
     assert "bern-03" not in set(answer["id"]) and (answer["kind"] == "photos").all()
     rows = [index.row(i, "photos") for i in answer["id"]]
@@ -78,14 +128,14 @@ def test_index_by_id_vector_and_place(embedded):
     here, there = (index.table.loc[r, ["lon", "lat"]].to_numpy(float) for r in (own, rows[0]))
     assert answer["distance_km"][0] == pytest.approx(geo.haversine(here, there).item() / 1000)
 
-    first = index.query(index.vectors[own], k=1, kind="photos").iloc[0]
+    first = index.query(index.vectors[own], k=1, where={"kind": "photos"}).iloc[0]
     assert first["id"] == "bern-03" and np.isnan(first["distance_km"])
 
     lonlat = index.table.loc[index.row("quito-01", "places"), ["lon", "lat"]].to_list()
-    answer = index.query(lonlat=lonlat, model=model, kind="places", k=3)
+    answer = index.query(lonlat=lonlat, model=model, where={"kind": "places"}, k=3)
     assert answer["id"][0] == "quito-01" and answer["similarity"][0] > 1 - 1e-5
     assert answer["distance_km"][0] == pytest.approx(0, abs=1e-6)
-    chip = index.query(lonlat=lonlat, model=model, kind="chips").iloc[0]
+    chip = index.query(lonlat=lonlat, model=model, where={"kind": "chips"}).iloc[0]
     assert "licence" in chip and len(chip["model"]) == 16
 
 
@@ -97,7 +147,9 @@ def test_index_refuses(embedded, tmp_path):
         (dict(id="bern-03", lonlat=(1, 2)), "one of"),
         (dict(id="nobody"), "nobody"),
         (dict(lonlat=(1, 2)), "model"),
-        (dict(id="bern-03", kind="chips"), "holds photos"),
+        (dict(id="bern-03", where={"kind": "chips"}), "holds photos"),
+        (dict(id="bern-03", where={"box": (50, 0, 51, 1)}), "box \\(50, 0, 51, 1\\)"),
+        (dict(id="bern-03", where={"date": "2021"}), "date 2021"),
         (dict(lonlat=(1, 2), model=another(model)), "not the one"),
     ):
         with pytest.raises(BadInput, match=said):
