@@ -124,7 +124,8 @@ def test_search_finds_what_python_finds(model, tiny, vectors, capsys):
     assert [row["id"] for row in said] == index.query(id=photo, k=3)["id"].tolist()
     place = "--lonlat 7.4 46.9 --kind chips --box 7 46 8 47 -k 2 --format csv".split()
     said = told(capsys, "search", *files, "--model", model, *place).splitlines()
-    right = index.query(lonlat=(7.4, 46.9), model=own, where={"kind": "chips"}, k=2)
+    where = {"kind": "chips", "box": (7, 46, 8, 47)}
+    right = index.query(lonlat=(7.4, 46.9), model=own, where=where, k=2)
     assert len(said) == 3 and [line.split(",")[1] for line in said[1:]] == right["id"].tolist()
     picture = tiny / f"street/{photo}.jpg"
     said = told(capsys, "search", *files, "--model", model, "--photo", picture, "--kind", "photos")
