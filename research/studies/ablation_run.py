@@ -11,6 +11,8 @@ each question and a row for each photo, so that runs can be compared photo by ph
     field_coordinates   RS field -> the coordinates there: is it one space?
 
 and `error_m`, the distance between where the photo stands and the most similar cell of its chip.
+A field of directions is read as each photo's compass says; columns `unknown_...` are of the same
+field with none known.
 """
 
 import shutil
@@ -30,8 +32,9 @@ from gairlib.pairs.store import Pairs
 from gairlib.train import loop, prepare
 from research.evaluation import localisation
 from research.studies import worker
+from research.tasks.directions import reads
 from research.tasks.query import Query, gather, one_a_photo
-from research.tasks.reading import read
+from research.tasks.reading import Reading, read
 from research.tasks.retrieval import GUESSES
 
 SPLIT = "val"  # the test sites are for the benchmarks alone
@@ -49,21 +52,21 @@ def validation_query(pairs: Pairs, dataset: Dataset, photo_px: int) -> Query:
     return gather(pairs, dataset, rows, "validation sites", photo_px)
 
 
-def answers(query: Query, photos, local, places) -> pd.DataFrame:
+def answers(query: Query, reading: Reading, places) -> pd.DataFrame:
     """Ranks of the true match and whether it is among the first k: a row a photo.
 
-    photos, local, places: embeddings [n, D] of the photos, of the field and of the coordinates
-    where they stand. Ties count as broken at random.
+    reading: of photos and field; places [n, D]: embeddings of the coordinates where the photos
+    stand. Ties count as broken at random.
     """
     found = {"photo_id": query.rows["photo_id"].astype(str).to_numpy(), "site": query.sites}
+    every = np.ones(len(query.rows), bool)
     asked = {
-        "place": (photos, local, None),
-        "site": (photos, local, query.sites),
-        "coordinates": (photos, places, None),
-        "field_coordinates": (local, places, None),
+        "place": reading.ranks(every),
+        "site": reading.ranks(every, query.sites),
+        "coordinates": ranks.match_ranks(reading.photos, places),
+        "field_coordinates": ranks.match_ranks(reading.local, places),
     }
-    for name, (queries, gallery, groups) in asked.items():
-        matches = ranks.match_ranks(queries, gallery, groups)
+    for name, matches in asked.items():
         found |= {f"{name}_hit{k}": matches.recall_at(k) for k in KS}
         found[f"{name}_rank"] = matches.rank()
     return pd.DataFrame(found)
@@ -72,14 +75,24 @@ def answers(query: Query, photos, local, places) -> pd.DataFrame:
 @devices.on_device
 def evaluate(model: GAIR, query: Query, device: str = "auto") -> pd.DataFrame:
     """`answers` of a model, with `error_m` unless it reads a chip's mean, the same everywhere."""
-    reading = read(model, query, device=device)
     lonlat = query.rows[["lon", "lat"]].to_numpy(np.float64)
     with torch.inference_mode():
         places = model.encode_location(torch.from_numpy(lonlat).to(device), normalize=True)
-    found = answers(query, reading.photos, reading.local, places.float().cpu().numpy())
-    if model.config.query_mode != "mean":
-        best = localisation.best_cell(reading.maps, reading.grid)
-        found["error_m"] = localisation.errors_m(best, query.xy, query.size_m)
+    places = places.float().cpu().numpy()
+
+    def judged(compass: bool) -> pd.DataFrame:
+        reading = read(model, query, compass=compass, device=device)
+        found = answers(query, reading, places)
+        if model.config.query_mode != "mean":
+            best = localisation.best_cell(reading.maps, reading.grid)
+            found["error_m"] = localisation.errors_m(best, query.xy, query.size_m)
+        return found
+
+    found = judged(True)
+    if reads(model):
+        blind = judged(False).drop(columns=["photo_id", "site"])
+        blind = blind[[c for c in blind if not c.startswith("coordinates")]]  # read no field
+        found = found.join(blind.add_prefix("unknown_"))
     return found
 
 

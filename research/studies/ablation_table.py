@@ -3,13 +3,15 @@
 Intervals are 95%, over sites and training seeds (`research.evaluation.stats`); a variant and the
 base are read on the same draws of sites, seed by seed. Three seeds are few, which is in the
 intervals: where trainings differ more than sites do, they are wide.
+A field of directions has metrics of its own for when no compass is known, compared with the base's
+of the same kind, or, where the base reads no directions, with its only ones.
 Each of many comparisons may be wrong one time in twenty, so verdicts are given for the `judged`
 metrics only, and the conclusion says how many of them chance alone would make.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,7 @@ class Metric:
     lower: bool = False  # lower is better
     unit: str = ""
     judged: bool = False
+    of: str = ""  # the metric that this one is with no compass known
 
     @property
     def make(self):
@@ -45,7 +48,7 @@ class Metric:
         return f"{value:{plus}.1f}" + (f" {self.unit}" if self.unit else "")
 
 
-METRICS = (
+PLAIN = (
     Metric("place_recall_at_1", "place_hit1", "photo to place, recall@1"),
     Metric("place_recall_at_10", "place_hit10", "photo to place, recall@10", judged=True),
     Metric("place_median_rank", "place_rank", "photo to place, median rank", lower=True),
@@ -75,6 +78,18 @@ METRICS = (
         judged=True,
     ),
 )
+UNKNOWN = tuple(
+    replace(
+        m,
+        name=f"{m.name}_compass_unknown",
+        column=f"unknown_{m.column}",
+        label=f"{m.label}, compass unknown",
+        of=m.name,
+    )
+    for m in PLAIN
+    if not m.column.startswith("coordinates")  # which read no field
+)
+METRICS = PLAIN + UNKNOWN
 BY_NAME = {m.name: m for m in METRICS}
 JUDGED = {m.name: m for m in METRICS if m.judged}
 
@@ -177,11 +192,13 @@ def _table(runs, done, scores, sites, draws) -> pd.DataFrame:
             if not own:
                 continue
             mean = stats.cluster_bootstrap(own, sites, draws=draws)
-            gap = None
-            if variant != BASE and shared and ((BASE, shared[0]), m.name) in scores:
+            gap, base = None, m.name
+            if shared and ((BASE, shared[0]), base) not in scores:
+                base = m.of
+            if variant != BASE and shared and ((BASE, shared[0]), base) in scores:
                 gap = stats.paired_difference(
                     [scores[(variant, s), m.name] for s in shared],
-                    [scores[(BASE, s), m.name] for s in shared],
+                    [scores[(BASE, s), base] for s in shared],
                     sites,
                     draws=draws,
                 )
@@ -214,14 +231,14 @@ def _verdict(metric: Metric, gap: stats.Estimate) -> str:
 def _chance(result: dict, sizes: np.ndarray) -> dict[str, float]:
     """What a random order reaches; sizes: photos at each photo's site."""
     found = {"localisation_error_m": result["chance_error_m"]}
-    for m in METRICS:
+    for m in PLAIN:
         among = sizes if m.column.startswith("site") else np.full(len(sizes), len(sizes))
         if "_hit" in m.column:
             k = int(m.column.split("_hit")[1])
             found[m.name] = float((np.minimum(k, among) / among).mean())
         elif m.column.endswith("_rank"):
             found[m.name] = float(np.median((among + 1) / 2))
-    return found
+    return found | {m.name: found[m.of] for m in UNKNOWN}
 
 
 # ---------------------------------------------------------------------------- what a person reads
@@ -234,6 +251,8 @@ def readable(result: Result, variants: Sequence[Variant]) -> pd.DataFrame:
         part = result.table[result.table["variant"] == v.name].set_index("metric")
         cells = {"asks": v.asks}
         for m in JUDGED.values():
+            if m.of and not (result.table["metric"] == m.name).any():
+                continue  # no variant reads directions
             if m.name not in part.index:
                 cells[m.label] = "-" if len(part) else "failed"
                 continue

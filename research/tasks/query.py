@@ -143,8 +143,7 @@ def place_colours(query: Query) -> np.ndarray:
     return features.local_statistics(query.chips, query.chip_of, query.xy)
 
 
-def _load(pairs_folder, compass: bool, *what) -> Pairs:
-    pairs = store.load(pairs_folder, *what)
+def _directed(pairs: Pairs, compass: bool) -> Pairs:
     if compass:
         pairs.manifest = pairs.manifest[pairs.manifest["heading"].notna()]
     return pairs
@@ -154,7 +153,7 @@ def ask(dataset: Dataset, pairs_folder, photo_px: int, compass: bool = False) ->
     """What a retrieval task asks: the held-out pairs (Query), the manifest rows of the training
     photos outside of them, and those gathered (None with fewer than MIN_TRAIN). Raises Skipped
     where there are fewer than two pairs. compass: of the photos whose direction is known alone."""
-    pairs = _load(pairs_folder, compass)
+    pairs = _directed(store.load(pairs_folder), compass)
     count = pairs.manifest["photo_id"].nunique() if len(pairs.manifest) else 0
     if count < 2:
         what = f"pair{'' if count == 1 else 's'}{' of a known direction' if compass else ''}"
@@ -171,7 +170,7 @@ def ask_shifted(
     dataset: Dataset, pairs_folder, photo_px: int, compass: bool = False
 ) -> Query | None:
     """The pairs of the second test set; None with fewer than MIN_HELD_OUT."""
-    pairs = _load(pairs_folder, compass)
+    pairs = _directed(store.load(pairs_folder), compass)
     rows = one_a_photo(pairs.manifest, SHIFTED)
     if len(rows) < MIN_HELD_OUT:
         return None
@@ -183,6 +182,6 @@ def calibration(
     pairs_folder, dataset: Dataset, photo_px: int, compass: bool = False
 ) -> Query | None:
     """The photos of the validation split, which are not judged; None with fewer than MIN_TRAIN."""
-    pairs = _load(pairs_folder, compass, store.LEARNING)
+    pairs = _directed(store.load(pairs_folder, store.LEARNING), compass)
     rows = one_a_photo(pairs.manifest, "val")
     return gather(pairs, dataset, rows, "val", photo_px) if len(rows) >= MIN_TRAIN else None

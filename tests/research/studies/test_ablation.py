@@ -22,6 +22,7 @@ from research.studies import ablation, ablation_run
 from research.studies import runs as study
 from research.studies.ablation import BASE, Variant
 from research.studies.runs import Run
+from research.tasks.reading import Reading
 
 ROOT = Path(__file__).resolve().parents[3]
 LISTED = [
@@ -317,7 +318,7 @@ def test_answers_are_the_ranks_of_the_true_match():
     photos, local, places = (rng.normal(size=(9, 4)) for _ in range(3))
     rows = pd.DataFrame({"photo_id": list("abcdefghi"), "site": list("xxxxyyyyz")})
     query = ablation_run.Query(rows, "", None, None, None, None)
-    found = ablation_run.answers(query, photos, local, places)
+    found = ablation_run.answers(query, Reading(photos, local), places)
     unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (photos, local, places)]
     pairs = {"place": (0, 1), "coordinates": (0, 2), "field_coordinates": (1, 2)}
     for name, (a, b) in pairs.items():
