@@ -291,10 +291,14 @@ def test_lazy_package():
         _ = gairlib.nothing_here
 
 
-def test_weights_of_a_compiled_model_are_read(model, tmp_path):
+@pytest.mark.parametrize(
+    "prefix", ["_orig_mod.", "module.", "module._orig_mod.", "model.", "_forward_module.model."]
+)
+def test_weights_of_a_compiled_or_wrapped_model_are_read(model, tmp_path, prefix):
+    """torch.compile, DDP, both, a LightningModule's attribute, Fabric around it."""
     model.save_pretrained(tmp_path)
     own = load_file(tmp_path / "model.safetensors")
-    save_file({f"_orig_mod.{k}": v for k, v in own.items()}, tmp_path / "model.safetensors")
+    save_file({f"{prefix}{k}": v for k, v in own.items()}, tmp_path / "model.safetensors")
     for name, value in GAIR.from_pretrained(tmp_path).state_dict().items():
         assert torch.equal(value, own[name])
 
