@@ -7,11 +7,11 @@ right, where brackets name the objectives that join them (GAIR, arXiv 2503.16683
 from collections.abc import Mapping
 
 import torch
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from gairlib.config import GAIRConfig
 from research.figures import style
+from research.figures.style import Figure
 
 # left edge and width of each column: input, encoder, reading, vector
 COLUMNS = ((1.0, 16.0), (20.0, 23.0), (54.0, 22.0), (79.5, 13.0))

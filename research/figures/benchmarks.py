@@ -5,7 +5,6 @@ import textwrap
 import numpy as np
 import pandas as pd
 from matplotlib.collections import PatchCollection
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from research.evaluation.neighbours import NEAREST
@@ -19,6 +18,7 @@ from research.evaluation.table import (
     UNKNOWN,
 )
 from research.figures import style
+from research.figures.style import Figure
 from research.tasks.result import BLIND
 from research.tasks.trained import CHOSEN
 

@@ -10,10 +10,10 @@ chip's own CRS and transform (geo.chip_xy) they are not.
 import numpy as np
 import pyproj
 from affine import Affine
-from matplotlib.figure import Figure
 
 from gairlib import geo
 from research.figures import style
+from research.figures.style import Figure
 
 STEPS = 9  # positions along each side of the chip that are tried
 LATITUDES = np.linspace(-78.0, 83.0, 47)

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from research.figures import style
+from research.figures.style import Figure
 
 LEAST = -0.5  # a worse R2 is drawn at the edge, with its number
 PER_ROW = 2

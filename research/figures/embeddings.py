@@ -2,13 +2,13 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
 from research.evaluation import stats
 from research.figures import style
+from research.figures.style import Figure
 from research.tasks.data import photo_sites
 
 KINDS = {"chips": style.BLUE, "photos": style.ORANGE, "places": style.GREEN}

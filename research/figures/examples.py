@@ -4,12 +4,12 @@ head's answer."""
 
 import numpy as np
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from gairlib import geo
 from research.evaluation import localisation
 from research.figures import style
+from research.figures.style import Figure
 from research.tasks.directions import DIRECTIONS
 from research.tasks.segmentation.data import IGNORE, SegmentationData
 

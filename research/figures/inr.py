@@ -1,12 +1,12 @@
 """Figures of the continuous field: three readings of a chip, a photo's similarity map, errors."""
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from gairlib.data.scene import Scene
 from gairlib.embed.field import Field
 from research.evaluation.finding import Finding, find, flat_note, similarity_limits
 from research.figures import style
+from research.figures.style import Figure
 
 
 def readings(chip: np.ndarray, pictures: dict[str, np.ndarray], ground_m: float) -> Figure:

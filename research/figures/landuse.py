@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from markupsafe import Markup, escape
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from research.figures import style
+from research.figures.style import Figure
 
 LIKE = {  # classes of OpenStreetMap that take the colour of a land cover
     "meadow": "grass",

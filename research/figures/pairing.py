@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
@@ -15,6 +14,7 @@ from gairlib.data.scene_reader import Reader
 from gairlib.pairs.join import Footprints
 from gairlib.pairs.store import Pairs
 from research.figures import style
+from research.figures.style import Figure
 
 SPLIT_COLOURS = {
     "train": style.BLUE,

@@ -13,7 +13,6 @@ import sys
 import geopandas as gpd
 import numpy as np
 from geopandas import GeoDataFrame
-from matplotlib.figure import Figure
 from shapely import contains_xy
 
 from gairlib import assets
@@ -22,6 +21,7 @@ from gairlib.errors import BadInput, Missing
 from gairlib.regress import LocationRegressor
 from gairlib.weights.location import load_geoclip
 from research.figures import style
+from research.figures.style import Figure
 from research.studies.location_regressor import LEVEL, drawn, questions
 
 DPI = 80

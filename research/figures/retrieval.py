@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from research.evaluation.table import OURS, RANDOM, UNKNOWN
 from research.figures import style
+from research.figures.style import Figure
 from research.tasks.result import Split
 
 # title of a panel -> query, target and gallery of its splits (`research.tasks.result.Split`)

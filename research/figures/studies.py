@@ -4,10 +4,10 @@ Stress tests: a panel a trained mode, its curve with the 95% interval."""
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from research.figures import style
+from research.figures.style import Figure
 from research.studies import ablation_table
 from research.studies.ablation import BASE
 from research.studies.ablation_table import BY_NAME

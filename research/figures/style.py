@@ -15,7 +15,8 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
-from matplotlib.figure import Figure
+from matplotlib import figure
+from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter
 from PIL import Image
 
@@ -63,7 +64,7 @@ WIDTH = 8.0  # inches: a full-width figure
 DPI = 150
 
 RC = {
-    "text.parse_math": False,  # a $ in a name or label of the data is a $
+    "text.parse_math": False,  # see Figure
     "figure.dpi": 110,
     "figure.figsize": (WIDTH, 4.0),
     "figure.facecolor": "white",
@@ -105,6 +106,17 @@ def context():
         yield
 
 
+class Figure(figure.Figure):
+    """In this style whenever it is drawn, as a notebook does after its cell, and to the letter: a $
+    of the data is a $ in every text, the ticks' that are made while drawing included."""
+
+    def draw(self, renderer) -> None:
+        with context():
+            for text in self.findobj(Text):
+                text.set_parse_math(False)
+            super().draw(renderer)
+
+
 def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
     """Write `path`.png and `path`.svg (a suffix in `path` is dropped), creating folders.
 
@@ -130,11 +142,13 @@ def save(fig: Figure, path: str | Path) -> tuple[Path, Path]:
 
 
 def numbered(svg: str) -> str:
-    """Matplotlib's ids (a letter and a hash) by order of appearance.
+    """Matplotlib's ids (a letter and a hash) by order of appearance; without characters that no XML
+    may hold, as a text of the data may.
 
     The hash of a clip path takes in every bit of its corners, and the solver of the layout does not
     give the same last bit twice; the corners themselves are written to six decimals.
     """
+    svg = re.sub(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", svg)
     found = dict.fromkeys(re.findall(r'\bid="([a-zA-Z][0-9a-f]{10})"', svg))
     names = {old: f"{old[0]}{i}-gairlib" for i, old in enumerate(found)}
     return re.sub(

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 
 from gairlib.train import inputs
 from research.figures import style
+from research.figures.style import Figure
 
 
 def parameter_table(model: torch.nn.Module) -> pd.DataFrame:

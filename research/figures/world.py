@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Wedge
 
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
 from research.figures import style
+from research.figures.style import Figure
 
 
 def _false_colour(dn: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
 """The figure style: legible, told apart by everyone, the same file for the same figure."""
 
+import io
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
@@ -41,6 +43,23 @@ def test_ids_of_an_svg_do_not_hang_on_last_bits():
     other = style.numbered(svg.format(a="bb112233cc", b="fedcba9876"))
     assert one.replace("00112233aa", "") == other.replace("bb112233cc", "")
     assert "url(#p0-gairlib)" in one and 'id="p0-gairlib"' in one and '"#m1-gairlib"' in one
+
+
+@pytest.mark.parametrize("text", ["$x^{$", r"$\frac{1}{0$", "a$b$c", "\\", "\0\x1f<&>"])
+def test_texts_of_the_data_are_drawn_to_the_letter(tmp_path, text):
+    """Wherever they stand, ticks included, and in a notebook too, which draws after its cell."""
+    with style.context():
+        figure = style.Figure()
+        ax = figure.subplots()
+    ax.barh([text, "b"], [1, 2], label=text)
+    ax.set(title=text, xlabel=text)
+    ax.text(0, 0, text), ax.annotate(text, (0, 0)), figure.suptitle(text), ax.legend()
+    figure.savefig(io.BytesIO(), format="png")
+    _, svg = style.save(figure, tmp_path / "a")
+    shown = text.replace("\0", "").replace("\x1f", "")
+    drawn = ["".join(t.itertext()) for t in ElementTree.parse(svg).findall(".//{*}text")]
+    assert drawn.count(shown) == 7
+    assert style.empty(text).savefig(io.BytesIO()) is None
 
 
 def test_context_leaves_nothing_behind():
