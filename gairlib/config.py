@@ -7,8 +7,10 @@ params.yaml.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from gairlib.errors import BadInput
@@ -138,6 +140,25 @@ class GAIRConfig:
                 f"config: unknown key {', '.join(unknown)}; known are {', '.join(sorted(known))}."
             )
         return cls(**values)
+
+    @classmethod
+    def read(cls, path: str | Path, written: Any = None) -> GAIRConfig:
+        """What a file holds as JSON; BadInput names it. written: what `to_dict` gave when the
+        weights beside it were saved, where they say so: another config would make another model of
+        them without a word."""
+        try:
+            config = cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+            saved = config if written is None else cls.from_dict(written)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise BadInput(f"{path}: no config can be read ({error}); fetch it again") from None
+        for key, value in asdict(saved).items():
+            if (found := getattr(config, key)) != value:
+                raise BadInput(
+                    f"{path}: {key} is {found!r}, but the weights beside it were saved with "
+                    f"{value!r}; put that back. If the change is meant, load the weights into "
+                    "GAIR(config) and save that by save_pretrained."
+                )
+        return config
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

@@ -302,7 +302,8 @@ class GAIR(nn.Module):
         tensors, metadata = references.split(_tensors(self), () if whole else self.leaves_to)
         try:
             with atomic_write(folder / WEIGHTS) as part:
-                save_file(tensors, part, references.sealed(tensors, metadata))
+                config = self.config.to_dict()
+                save_file(tensors, part, references.sealed(tensors, metadata, config))
             with atomic_write(folder / CONFIG) as part:
                 part.write_text(json.dumps(self.config.to_dict(), indent=1) + "\n")
             origins.write(folder, self.origins)
@@ -371,11 +372,14 @@ class GAIR(nn.Module):
         if not (folder / CONFIG).is_file():
             raise Missing(f"{folder} holds no {CONFIG}; save_pretrained writes it.")
         try:
-            config = GAIRConfig.from_dict(json.loads((folder / CONFIG).read_text()))
             content, leaves_to = references.load(path)
-        except (json.JSONDecodeError, UnicodeError, RecursionError, SafetensorError) as error:
-            raise BadInput(f"{folder}: config or weights cannot be read: {error}") from None
-        model = cls(config)
+            config = GAIRConfig.read(folder / CONFIG, references.config(path))
+        except SafetensorError as error:
+            raise BadInput(f"{path}: cannot be read: {error}") from None
+        try:
+            model = cls(config)
+        except Exception as error:  # whatever torch and timm raise at odd sizes and options
+            raise BadInput(f"{folder / CONFIG}: no model can be made of it: {error}") from error
         state, beside = named(content, model.state_dict(), str(path))
         load_strict(model, {**state, **dict.fromkeys(beside)}, str(path))
         model.hold_temperatures()

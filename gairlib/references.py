@@ -5,8 +5,9 @@ file of the model's weights (safetensors) names them in its metadata, asset by a
 others; reading it takes them from the asset, whose bytes the lock fixes (gairlib.assets). So a
 model of a few megabytes stays one, whatever it stands on.
 
-Beside those names stands a digest of what the file holds, which is compared when it is read: a
-flipped bit is named. Who writes other tensors with safetensors' own functions writes none.
+Beside those names stand a digest of what the file holds, which is compared when it is read, so that
+a flipped bit is named, and the config of its model. Who writes other tensors with safetensors' own
+functions writes neither.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -26,7 +28,7 @@ from gairlib import assets
 from gairlib.errors import BadInput
 
 KEY = "assets"  # one key: the order of several in a file's head would differ from run to run
-SUM = "sha256"  # beside the names of assets
+SUM, CONFIG = "sha256", "config"  # beside the names of assets
 
 
 def split(
@@ -48,10 +50,28 @@ def held(tensors: Mapping[str, Tensor], names: Sequence[str]) -> set[str]:
     return set(tensors) - set(split(tensors, names)[0])
 
 
-def sealed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> dict[str, str]:
-    """The metadata that `split` gave, with a digest of the tensors that are stored."""
+def sealed(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None, config: Mapping
+) -> dict[str, str]:
+    """The metadata that `split` gave, with a digest of the tensors that are stored and the config
+    of the model that they are of."""
     named = json.loads(metadata[KEY]) if metadata else {}
-    return {KEY: json.dumps({**named, SUM: _sum(tensors, named)}, sort_keys=True)}
+    more = {SUM: _sum(tensors, named), CONFIG: config}
+    return {KEY: json.dumps({**named, **more}, sort_keys=True)}
+
+
+def config(path: str | Path) -> Any:
+    """The config that a file was written with; None where it does not say."""
+    return _said(path).get(CONFIG)
+
+
+def _said(path: str | Path) -> dict:
+    with safe_open(path, "pt") as file:
+        said = (file.metadata() or {}).get(KEY)
+    try:
+        return dict(json.loads(said or "{}"))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise BadInput(f"{path}: what it leaves to assets cannot be read: {error!r}") from None
 
 
 def stored(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str] | None]:
@@ -59,15 +79,9 @@ def stored(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str] | None]:
     they are not those that were sealed; what safetensors says of a file that it cannot read is its
     SafetensorError."""
     found = load_file(path)
-    with safe_open(path, "pt") as file:
-        said = (file.metadata() or {}).get(KEY)
-    if said is None:
-        return found, None
-    try:
-        named = {name: table for name, table in json.loads(said).items() if name != SUM}
-        digest = json.loads(said).get(SUM)
-    except (ValueError, AttributeError) as error:
-        raise BadInput(f"{path}: what it leaves to assets cannot be read: {error!r}") from None
+    said = _said(path)
+    named = {name: table for name, table in said.items() if name not in (SUM, CONFIG)}
+    digest = said.get(SUM)
     if digest is not None and digest != _sum(found, named):
         raise BadInput(f"{path} is not what was written: it is damaged; save or fetch it again")
     return found, {KEY: json.dumps(named, sort_keys=True)} if named else None

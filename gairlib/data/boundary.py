@@ -7,6 +7,7 @@ holds: what computers leave there for themselves does not count, and what cannot
 and stops nothing.
 """
 
+import json
 import os
 import stat
 import unicodedata
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from gairlib.errors import BadInput, Missing, Skipped
 
@@ -51,6 +53,32 @@ def reading(what: str | Path, reason: str = "cannot be read") -> Iterator[None]:
         text = " ".join(str(problem).split())[:200]
         kind = type(problem).__name__
         raise BadInput(f"{what}: {reason} ({kind}{': ' if text else ''}{text})") from problem
+
+
+def parsed(text: str | bytes) -> Any:
+    """What JSON text holds; halves of characters (a lone \\ud800), which no table, page or file can
+    hold, as "?"."""
+    found = json.loads(text)
+    odd = "\\ud" if isinstance(text, str) else b"\\ud"
+    if odd in text.lower():
+        found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+    return found
+
+
+def settings(path: str | Path) -> dict:
+    """The sections of a YAML file; Missing or BadInput where it is none."""
+    import yaml
+
+    path = Path(path)
+    if not path.is_file():
+        raise Missing(f"{path}: there is no such parameter file")
+    with reading(path, "not readable as YAML"):
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise BadInput(f"{path}: sections (`data:`) are needed, not {str(found)[:60]!r}")
+    return found
 
 
 @dataclass(frozen=True)

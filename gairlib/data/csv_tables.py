@@ -125,19 +125,19 @@ def text_tables(
             yield pa.table({**empty, REASON: pa.array([block])})
             continue
         table = _by_arrow(block, about, kept) or _by_line(block, about, kept)
-        for k, name in enumerate(kept if about.padded or about.commas else ()):
-            values = table[name]
-            if about.padded:
+        columns = {}
+        for name, values in zip(table.column_names, table.columns):
+            if about.padded and name != REASON:
                 values = pc.utf8_trim_whitespace(values)
                 gap = pc.is_in(values, pa.array(GAPS))
                 values = pc.if_else(gap, pa.scalar(None, pa.string()), values)
             if dots and name in dots:  # 1.234,5 as 1234,5
                 plain = pc.replace_substring(values, ".", "")
                 values = pc.if_else(pc.match_substring_regex(values, GROUPED), plain, values)
-            if about.commas and dots is not None:  # 7,66 as 7.66
+            if about.commas and dots is not None and name != REASON:  # 7,66 as 7.66
                 values = pc.replace_substring_regex(values, DECIMAL_COMMA, r"\1.\2")
-            table = table.set_column(k, name, values)
-        yield table
+            columns[name] = values
+        yield pa.table(columns)
 
 
 def _by_arrow(block: bytes, about: Head, kept: list[str]) -> pa.Table | None:
@@ -234,20 +234,12 @@ def _record(lines: list[bytes], i: int, count: int, separator: str) -> tuple[lis
     """(fields, lines used) of the record at line i; csv.Error where no reading of it is whole."""
     if b'"' not in lines[i]:
         return lines[i].decode("utf-8").split(separator), 1
-    failure: csv.Error | None = None
-    for used in range(1, min(JOIN, len(lines) - i) + 1):
-        text = b"\n".join(lines[i : i + used])
-        if used > 1 and text.count(b'"') % 2:
-            continue
-        try:
-            source = io.StringIO(text.decode("utf-8"), newline="")
-            fields = next(csv.reader(source, delimiter=separator, strict=True))
-        except csv.Error as problem:
-            failure = failure or problem
-            continue
-        if len(fields) == count or used == 1:
-            return fields, used
-    raise failure or csv.Error("quotation marks do not match")
+    rows = (line.decode("utf-8") + "\n" for line in lines[i : i + JOIN])
+    reader = csv.reader(rows, delimiter=separator, strict=True)
+    fields = next(reader)
+    if len(fields) != count and reader.line_num > 1:
+        raise csv.Error("quotation marks do not match")
+    return fields, reader.line_num
 
 
 def _count_reason(fields: int, needed: int, text: str) -> str:

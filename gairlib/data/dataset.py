@@ -27,7 +27,6 @@ table whose header is wrong raises, since no row of it can be read, and a datase
 `tolerant` lists these two in `rejected` as well.
 """
 
-import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -142,7 +141,7 @@ class Dataset:
             return {}
         try:
             with boundary.reading(path, "not valid JSON"):
-                about = json.loads(path.read_text(encoding="utf-8-sig"))
+                about = boundary.parsed(path.read_text(encoding="utf-8-sig"))
             if not isinstance(about, dict):
                 raise BadInput(f"{path}: must hold one JSON object with name, synthetic, ...")
         except BadInput as problem:

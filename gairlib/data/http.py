@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gairlib.data.boundary import parsed
 from gairlib.errors import extra
 
 with extra("stac"):
@@ -168,7 +169,7 @@ class Getter:
 
         def read(answer: requests.Response) -> dict:
             try:
-                found = json.loads(b"".join(parts(answer, LARGEST_JSON)))
+                found = parsed(b"".join(parts(answer, LARGEST_JSON)))
             except (ValueError, RecursionError) as problem:
                 raise Failed("the answer is not JSON", again=True) from problem
             if not isinstance(found, dict):

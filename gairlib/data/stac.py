@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from gairlib.data.boundary import reading
+from gairlib.data.boundary import parsed, reading
 from gairlib.data.http import Bounded, Failed, Getter, Patience
 from gairlib.data.scene import Scene, is_remote
 from gairlib.data.stac_item import copy_names, from_item, refuse_private, short
@@ -76,7 +76,7 @@ def from_file(path: str | Path, **options) -> tuple[list[Scene], list[dict]]:
     if not path.is_file():
         raise Missing(f"{path}: there is no such file")
     with reading(path, "not readable as STAC JSON"):
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = parsed(path.read_text(encoding="utf-8-sig"))
         kind = content.get("type")
         items = list(content.get("features") or []) if kind == "FeatureCollection" else []
     if kind == "FeatureCollection":

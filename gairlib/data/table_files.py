@@ -171,16 +171,17 @@ def _to_pandas(table: pa.Table, kinds: dict[str, pa.DataType], start: int) -> Pi
     given = table[REASON]
     if given.null_count < len(given):
         reasons[:] = np.array(given.to_pylist(), object)
-    table = table.drop_columns([REASON])
-    for i, field in enumerate(table.schema):
+    columns = {}  # replacing one column after another in a table takes the square of their number
+    for field, values in zip(table.schema, table.columns):
         kind = kinds.get(field.name, field.type)
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
         if kind != field.type:
-            values, text = table[field.name], pa.types.is_string(field.type)
+            text = pa.types.is_string(field.type)
             values = csv_tables.as_kind(values, kind) if text else values.cast(kind)
-            table = table.set_column(i, field.name, values)
-    frame = table.to_pandas(ignore_metadata=True)
+        columns[field.name] = values
+    del columns[REASON]
+    frame = pa.table(columns).to_pandas(ignore_metadata=True)
     frame.index = index
     return frame, reasons
 
@@ -196,18 +197,20 @@ def _kinds_with_gaps(path: Path, core: Collection[str]) -> dict[str, pa.DataType
     kinds = {}
     with _parquet(path) as file:
         schema, metadata = file.schema_arrow, file.metadata
-        for name, kind in zip(csv_head.told_apart(schema.names)[0], schema.types):
+        names, double = csv_head.told_apart(schema.names)
+        for name, kind in zip(names, schema.types):
             if pa.types.is_decimal(kind) and name not in core:
                 kinds[name] = pa.float64()
+        whole = {f.name for f in schema if pa.types.is_integer(f.type)} - set(double)
         for k in range(metadata.num_columns):
             name = metadata.schema.column(k).path
-            if schema.names.count(name) != 1 or not pa.types.is_integer(schema.field(name).type):
+            if name not in whole:
                 continue
             for group in range(metadata.num_row_groups):
                 known = metadata.row_group(group).column(k).statistics
                 if known is None or not known.has_null_count or known.null_count:
-                    whole = known is not None and known.has_min_max
-                    exact = whole and max(abs(known.min), abs(known.max)) < EXACT
+                    exact = known is not None and known.has_min_max
+                    exact = exact and max(abs(known.min), abs(known.max)) < EXACT
                     text = name in core or not exact or kinds.get(name) == pa.string()
                     kinds[name] = pa.string() if text else pa.float64()
     return kinds

@@ -17,8 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
-
+from gairlib.data.boundary import settings
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.pairs import store
@@ -101,11 +100,10 @@ def main(arguments: list[str] | None = None) -> int:
     if "RANK" in os.environ:  # torchrun started it
         _end_with_parent()
     try:
-        if not file.is_file():
-            raise Missing(f"{file}: no such file; --params takes params.yaml or one like it")
-        values = yaml.safe_load(file.read_text())
-        if lacking := [s for s in ("data", "model", "pretrain") if s not in values]:
-            raise BadInput(f"{file}: no section {', '.join(lacking)}")
+        values = settings(file)
+        needed = ("data", "model", "pretrain")
+        if lacking := [s for s in needed if not isinstance(values.get(s), dict)]:
+            raise BadInput(f"{file}: no section {', '.join(lacking)}; params.yaml has them")
         run(values)
     except (BadInput, Missing) as problem:
         print(f"gairlib.train: {problem}", file=sys.stderr)

@@ -12,9 +12,8 @@ import argparse
 import sys
 from pathlib import Path
 
-import yaml
-
 from gairlib import assets
+from gairlib.data.boundary import settings
 from gairlib.errors import BadInput, Missing
 from gairlib.files import atomic_write
 
@@ -55,9 +54,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", default="outputs/assets.txt", type=Path)
     options = parser.parse_args(argv)
     try:
-        params = yaml.safe_load(options.params.read_text(encoding="utf-8"))
+        params = settings(options.params)
         text = record(named([params["pretrain"]["towers"], params["benchmark"]["weights"]]))
-    except BadInput as error:
+    except (BadInput, Missing) as error:
         print(error, file=sys.stderr)
         return 1
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from gairlib.data.boundary import reading, settings
 from gairlib.errors import BadInput, Missing
 
 SCRATCH = "scratch/"  # where a notebook writes that is run by hand
@@ -56,19 +57,14 @@ def parameters(path: str | Path) -> dict:
 
 def merge_sections(path: str | Path, sections: list[str]) -> dict:
     """The keys of the named sections of a YAML file, in one dict; "a.b" is section b inside a."""
-    try:
-        everything = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except FileNotFoundError as problem:
-        raise Missing(f"{path}: there is no such parameter file") from problem
-    except yaml.YAMLError as problem:
-        raise BadInput(f"{path}: not readable as YAML ({problem})") from problem
+    everything = settings(path)
     merged, origin = {}, {}
     for name in sections:
         section = everything
         for part in name.split("."):
             section = section.get(part) if isinstance(section, dict) else None
         if not isinstance(section, dict):
-            raise BadInput(f"{path}: there is no section {name!r}; it has {sorted(everything)}")
+            raise BadInput(f"{path}: there is no section {name!r}; it has {[*everything]}")
         for key, value in section.items():
             if key in merged:
                 raise BadInput(
@@ -116,7 +112,8 @@ def collect(
         name, equals, text = item.partition("=")
         if not equals:
             raise BadInput(f"-p {item}: write -p name=value")
-        given[name] = text if isinstance(defaults.get(name), str) else yaml.safe_load(text)
+        with reading(f"-p {item}", "not readable as YAML"):
+            given[name] = text if isinstance(defaults.get(name), str) else yaml.safe_load(text)
         origin[name] = f"-p {item}"
     for name in given:
         if name not in defaults:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import yaml
 
+from gairlib.data.boundary import settings
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from research.pipeline import side_by_side, weights
@@ -175,11 +176,16 @@ def _merge(params: dict, local: Path) -> None:
     """Section by section, the user's own changes over the generated parameters."""
     if not local.exists():
         return
-    for section, changes in (yaml.safe_load(local.read_text()) or {}).items():
+    for section, changes in settings(local).items():
         if section not in params:
             raise BadInput(f"{local}: params.yaml has no section '{section}'")
-        if isinstance(changes, dict):
-            params[section].update(changes)
+        of = params[section]
+        if isinstance(of, dict):
+            if not isinstance(changes, dict | None):
+                raise BadInput(
+                    f"{local}: section '{section}' has keys ({', '.join(of)}), not {changes!r}"
+                )
+            of.update(changes or {})
         else:
             params[section] = changes
 

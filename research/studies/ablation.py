@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from gairlib.config import GAIRConfig
+from gairlib.data.boundary import settings
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.files import sha256
@@ -88,12 +88,9 @@ def base_values(params: str | Path, common: Mapping[str, dict] | None = None) ->
 
     common: `model` (fields of GAIRConfig) and `pretrain` that differ from it in all runs.
     """
-    path = Path(params)
-    if not path.is_file():
-        raise Missing(f"{path}: no such file; `base` is the pipeline's params.yaml")
-    everything = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    everything = settings(params)
     if lacking := [s for s in SECTIONS if s not in everything]:
-        raise BadInput(f"{path}: no section {', '.join(lacking)}")
+        raise BadInput(f"{params}: no section {', '.join(lacking)}")
     common = dict(common or {})
     if unknown := sorted(set(common) - {"model", "pretrain"}):
         raise BadInput(f"ablation.common: unknown key {', '.join(unknown)}; it has model, pretrain")
@@ -174,10 +171,7 @@ def overrides(run: Run, params: str | Path) -> list[str]:
 
     A key that params.yaml has not is written with `++`; a mapping is replaced key by key.
     """
-    path = Path(params)
-    if not path.is_file():
-        raise Missing(f"{path}: no such file; it is the pipeline's params.yaml")
-    before = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    before = settings(params)
     return [
         found
         for section in SECTIONS

@@ -14,8 +14,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
+from gairlib.data.boundary import settings
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
 from gairlib.files import sha256
@@ -54,7 +53,7 @@ def models(published: str | Path, base: dict, trained: Sequence[Run], runs: str 
 
 def asked(params: str | Path) -> tuple[list[str], dict]:
     """Tasks, and the options that they are run with, of the pipeline's params.yaml."""
-    everything = yaml.safe_load(Path(params).read_text(encoding="utf-8")) or {}
+    everything = settings(params)
     if lacking := {"tasks", "benchmark"} - set(everything):
         raise BadInput(f"{params}: no section {', '.join(sorted(lacking))}")
     return list(everything["tasks"]), {k: everything["benchmark"][k] for k in HOW}

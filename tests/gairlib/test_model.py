@@ -319,6 +319,52 @@ def test_a_flipped_bit_of_a_saved_model_is_named(tmp_path):
     assert weights_hash(tmp_path) == model_hash(GAIR.from_pretrained(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "text", ["[1]", "7", "[" * 100_000, "{", "\udcff", '{"dim": "x"}', '{"temperature": []}']
+)
+def test_a_damaged_config_is_named(model, tmp_path, text):
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(BadInput, match=str(path)):
+        GAIR.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"query_mode": "bilinear"}, {"temperature": 0.08}, {"rs_heads": 1}, {"dim": 10_000_000}],
+)
+def test_another_config_than_that_of_the_weights_is_named(tmp_path, changes):
+    """It would load, or take all memory, and be another model."""
+    model = make()
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole | changes))
+    with pytest.raises(BadInput, match=f"{path}: {[*changes][0]} is .*save_pretrained"):
+        GAIR.from_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file(weights, tmp_path / "model.safetensors")  # by somebody who says no config
+    if "temperature" in changes:
+        assert GAIR.from_pretrained(tmp_path).config.temperature == 0.08
+    path.write_text(json.dumps(dict(reversed(whole.items()))))
+    model.save_pretrained(tmp_path / "again")
+    assert GAIR.from_pretrained(tmp_path / "again").config == model.config
+
+
+@pytest.mark.parametrize(
+    "changes", [{"sv_options": {"depth": "x"}}, {"location_options": {"n": 1}}, {"rs_depth": -1}]
+)
+def test_a_config_that_makes_no_model_is_named(model, tmp_path, changes):
+    model.save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    save_file(load_file(weights), weights)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(BadInput, match=str(path)):
+        GAIR.from_pretrained(tmp_path)
+
+
 def test_a_model_that_the_disk_does_not_take_leaves_the_old_one(tmp_path):
     make().save_pretrained(tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}

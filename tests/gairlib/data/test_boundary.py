@@ -519,3 +519,20 @@ def test_a_reference_system_that_names_files_is_refused(tmp_path, grids):
     path = tmp_path / "street.csv"
     path.write_text(f"photo_id,path,lon,lat,crs\na,street/a.jpg,7.4,46.9,{system}\n")
     assert "is not a known reference system" in photo_tables.read_photos(path)[1][0]
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "text", "7", "a: !!python/name:os.system", "\x07"])
+def test_a_parameter_file_that_is_none_is_a_sentence(tmp_path, text):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(BadInput, match="params.yaml"):
+        boundary.settings(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("# nothing\n")
+    assert boundary.settings(tmp_path / "params.yaml") == {}
+    with pytest.raises(Missing):
+        boundary.settings(tmp_path / "no.yaml")
+
+
+def test_halves_of_characters_in_json_become_question_marks():
+    found = boundary.parsed('{"a\\ud800": ["\\uDFFF b", NaN, "\\ud83d\\ude00"]}')
+    assert list(found) == ["a?"] and found["a?"][::2] == ["? b", "\U0001f600"]
+    found["a?"][0].encode()
