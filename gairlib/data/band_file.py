@@ -56,9 +56,7 @@ def header(href: str, what: str, index: int = 1) -> Header:
         check_georeferenced(source, what)
         if source.transform == Affine.identity():
             raise BadInput(f"{what}: has no geotransform; where its pixels lie is not known")
-        crs = crs_name(source.crs, what)
-        transform = north_up(source.transform, source.width, source.height, what)
-        grid = Grid(crs, transform, source.width, source.height)
+        grid = grid_of(source, what)
         scale = scene_metadata.declared_scale(source, [index], what)
         plain = scale is None and source.dtypes[0].startswith("float")
         unit = scene_metadata.unit(source, index) if plain else None
@@ -66,6 +64,12 @@ def header(href: str, what: str, index: int = 1) -> Header:
             check_whole(source, what)
         count = source.count - (mask_band(source) is not None)
         return Header(grid, source.dtypes[0], source.tags(), scale, unit, count)
+
+
+def grid_of(source, what: str) -> Grid:
+    """Where the pixels of an open raster lie, north-up."""
+    transform = north_up(source.transform, source.width, source.height, what)
+    return Grid(crs_name(source.crs, what), transform, source.width, source.height)
 
 
 def check_whole(source, what: str) -> None:

@@ -39,6 +39,7 @@ from gairlib.data import (
     area_list,
     boundary,
     class_list,
+    landcover,
     photo_list,
     photo_rows,
     photo_tables,
@@ -50,8 +51,7 @@ from gairlib.data import (
     tables,
     unclaimed,
 )
-from gairlib.data.raster import open_raster
-from gairlib.data.scene import Scene, upright
+from gairlib.data.scene import Scene
 from gairlib.errors import BadInput, Missing
 
 PUBLISHED = (
@@ -99,32 +99,20 @@ class Dataset:
     def rejected(self) -> list[dict]:
         """What could not be used, of the parts read so far: dicts of kind, item, reason; with what
         belongs to no part, once scenes and photos are read, or there are no photos."""
-        rows = [row for rows in self._rejected.values() for row in rows]
         street = self._kept.get("street")
-        if street is not None and ("scenes" in self._kept or street.empty):
+        whole = street is not None and ("scenes" in self._kept or street.empty)
+        if whole:
+            self.scenes(), self.benchmarks()
+        rows = [row for rows in self._rejected.values() for row in rows]
+        if whole:
             if "unclaimed" not in self._kept:
-                self._kept["unclaimed"] = self._unclaimed()
+                lost = {row["item"] for row in rows}
+                self._kept["unclaimed"] = unclaimed.find(self, PARTS, lost)
             rows += [
                 {"kind": "not read", "item": item, "reason": reason}
                 for item, reason in self._kept["unclaimed"]
             ]
         return rows
-
-    def _unclaimed(self) -> list[tuple[str, str]]:
-        """(item, reason) of what lies in the folder and belongs to none of its parts."""
-        homes = [h.relative_to(self.folder).parts for h in self.benchmarks().values()]
-        if () in homes:  # the folder is one itself
-            return []
-        street, scenes = self.street(), self.scenes()
-        paths = street["path"].dropna().str.removeprefix("./")
-        taken = {*PARTS, *paths.str.split(r"[/\\]", n=1, regex=True).str[0]}
-        taken |= {parts[0] for parts in homes}
-        lost = {row["item"] for rows in self._rejected.values() for row in rows}
-        files = {Path(p) for s in scenes for p in (s.path, *(asset.href for asset in s.assets))}
-        for path in files:
-            if path.is_relative_to(self.folder):
-                taken |= set(path.relative_to(self.folder).parts[:1])
-        return unclaimed.find(self.folder, taken, lost, not street.empty)
 
     def _reject(self, kind: str, item, reason) -> None:
         self._rejected.setdefault(kind, []).append(
@@ -190,9 +178,13 @@ class Dataset:
         return found
 
     def _table_rows(self, kind: str, table: Path, needed: tuple[str, ...]) -> Iterator[dict]:
-        """The good rows of a small table, every value as text or None; others are rejected."""
+        """The good rows of a small table, its names in lower case, every value as text or None;
+        others are rejected."""
         try:
-            frame, reasons = table_files.read(table, needed, text=True)
+            frame, reasons = table_files.read(table, text=True)
+            lower = frame.columns.str.lower()
+            frame.columns = np.where(lower.duplicated(keep=False), frame.columns, lower)
+            table_files.check(table, list(frame.columns), needed)
         except (BadInput, Missing) as problem:
             self._reject(kind, table.name, problem)
             return
@@ -221,6 +213,21 @@ class Dataset:
         path = boundary.inside(self.folder, f"landcover/{scene_id}.tif")
         return path if path.is_file() else None
 
+    def landcover_scenes(self) -> list[str]:
+        """Ids of the scenes whose land-cover map can be used; what is wrong with the others' maps
+        stands in `rejected`."""
+        if "landcover" not in self._kept:
+            self._kept["landcover"] = found = []
+            for scene in self.scenes():
+                if (path := self.landcover_path(scene.id)) is None:
+                    continue
+                try:
+                    self.landcover(scene.id)
+                    found.append(scene.id)
+                except (BadInput, Missing) as problem:
+                    self._reject("land cover", path.name, problem)
+        return list(self._kept["landcover"])
+
     def landcover(self, scene_id: str) -> tuple[np.ndarray, dict[int, str]] | None:
         """(class values [H, W] on the scene's grid, value -> name), or None if there is none. Cells
         without a class have the raster's declared nodata value; BadInput for any other value that
@@ -229,25 +236,7 @@ class Dataset:
         if path is None:
             return None
         names = self.landcover_names()
-        with boundary.reading(path, "not readable as a raster"), open_raster(path) as source:
-            values, nodata = upright(source.read(1), source), source.nodata
-        scene = self.scene(scene_id)
-        if values.shape != (scene.height, scene.width):
-            raise BadInput(
-                f"{path}: {values.shape[1]} x {values.shape[0]} px, but its scene has "
-                f"{scene.width} x {scene.height}; both must be on the same grid"
-            )
-        unknown = [
-            v
-            for v in np.unique(values).tolist()
-            if v not in names and v != nodata and not (v != v and nodata != nodata)
-        ]
-        if unknown:
-            raise BadInput(
-                f"{path}: the value {unknown[0]} has no name; landcover/classes.csv lists "
-                f"{', '.join(map(str, names))}. Name it there, or declare it as the raster's nodata"
-            )
-        return values, names
+        return landcover.read(path, self.scene(scene_id), names), names
 
     def landcover_names(self) -> dict[int, str]:
         """Value -> name of landcover/classes.csv; Missing where there is none."""

@@ -6,7 +6,7 @@ whole file before the first piece, so that all pieces agree. In a Parquet file a
 cannot be read becomes rows with a reason.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,15 +89,20 @@ def read(
     them. "NA" is a value (Namibia's country code); an empty field, "nan" and "null" are gaps.
     """
     names = columns(path, {*needed, *core})
+    check(path, names, needed)
+    parts = list(pieces(path, 1 << 20, names if text else core))
+    frame, reasons = (pd.concat(column).reset_index(drop=True) for column in zip(*parts))
+    return frame, reasons
+
+
+def check(path: str | Path, names: Sequence[str], needed: Sequence[str]) -> None:
+    """BadInput where a table of the columns `names` lacks one of `needed`."""
     missing = [name for name in needed if name not in names]
     if missing:
         raise BadInput(
             f"{path}: lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
             f"it has {', '.join(map(str, names[:12]))}"
         )
-    parts = list(pieces(path, 1 << 20, names if text else core))
-    frame, reasons = (pd.concat(column).reset_index(drop=True) for column in zip(*parts))
-    return frame, reasons
 
 
 def columns(path: str | Path, once: Collection[str] = ()) -> list[str]:

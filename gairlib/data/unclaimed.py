@@ -17,18 +17,26 @@ NOWHERE = "in no place that is read"
 PICTURES = "in no place that is read; name the photos in street.csv, or move them into street/"
 
 
-def find(
-    folder: Path, taken: Collection[str], lost: Collection[str], photos: bool
-) -> list[tuple[str, str]]:
-    """(name, with what a folder holds: "drive/ (60 pictures)"; what would be right) of each. taken:
-    names of what the parts use. lost: of what they reject, a scene's without its suffix. photos:
-    whether any can be used."""
+def find(dataset, parts: Collection[str], lost: Collection[str]) -> list[tuple[str, str]]:
+    """(name, with what a folder holds: "drive/ (60 pictures)"; what would be right) of each. parts:
+    names of parts. lost: of what they reject, a scene's without its suffix."""
+    homes = [h.relative_to(dataset.folder).parts for h in dataset.benchmarks().values()]
+    if () in homes:  # the folder is one itself
+        return []
+    paths = dataset.street()["path"].dropna().str.removeprefix("./")
+    photos = len(paths) > 0
+    taken = {*parts, *paths.str.split(r"[/\\]", n=1, regex=True).str[0]}
+    taken |= {home[0] for home in homes}
+    for scene in dataset.scenes():
+        for path in map(Path, {scene.path, *(asset.href for asset in scene.assets)}):
+            if path.is_relative_to(dataset.folder):
+                taken |= set(path.relative_to(dataset.folder).parts[:1])
 
     def known(path: Path) -> bool:
         used = not {path.name, path.name.lower()}.isdisjoint(taken)
         return used or not {path.name, path.stem}.isdisjoint(lost)
 
-    inside, found = boundary.listing(folder), []
+    inside, found = boundary.listing(dataset.folder), []
     for path in inside.folders:
         kinds = Counter(map(kind, boundary.listing(path, deep=True).files))
         del kinds["notes"]

@@ -30,14 +30,14 @@ def count(dataset: Dataset) -> pd.DataFrame:
     rows.append(("street", len(street), note))
     if len(areas := dataset.areas()) or _lost(dataset, "area"):
         rows.append(("areas", len(areas), f"columns: {', '.join(areas.columns)}"))
-    covered = sum(dataset.landcover_path(s.id) is not None for s in scenes)
+    covered = len(dataset.landcover_scenes())
     maps = [
         p
         for p in boundary.listing(boundary.inside(dataset.folder, "landcover")).files
         if unclaimed.kind(p) != "notes"
     ]
     others = [p.name for p in maps if p.stem not in {s.id for s in scenes}]
-    note = "" if covered else "absent: landcover/<scene_id>.tif"
+    note = "" if covered else _none(dataset, "land cover", "landcover/<scene_id>.tif")
     if others:
         note = f"named as no usable scene, which a map must be: {', '.join(others[:8])}"
     rows.append(("landcover", covered, note))
@@ -65,6 +65,7 @@ def count(dataset: Dataset) -> pd.DataFrame:
         dtype=object,
     ).value_counts()
     part_of = {"scenes": "scene", "street": "photo", "tables": "table", "areas": "area"}
+    part_of["landcover"] = "land cover"
     counts = [lost.get(part_of.get(p, p.removeprefix("tables/")), 0) for p, _, _ in rows]
     return pd.DataFrame(
         [(p, n, int(r), note) for (p, n, note), r in zip(rows, counts)],

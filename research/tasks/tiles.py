@@ -24,7 +24,7 @@ TILE_PX, TILE_STRIDE, TILE_M = 64, 32, 640.0
 
 def no_maps(dataset: Dataset) -> str | None:
     """None where two scenes have a map in landcover/, else the reason why not."""
-    covered = sum(dataset.landcover_path(s.id) is not None for s in dataset.scenes())
+    covered = len(dataset.landcover_scenes())
     return None if covered >= 2 else f"landcover/ holds maps for {covered} scenes, two are needed"
 
 
@@ -90,10 +90,8 @@ class Mapped:
 def mapped(dataset: Dataset, stride: int) -> Iterator[Mapped]:
     """Tiles of TILE_PX every `stride` px of all scenes that have a map."""
     site_of, split_of = scene_sites(dataset)
-    for scene in dataset.scenes():
-        found = dataset.landcover(scene.id)
-        if found is None:
-            continue
+    for scene in map(dataset.scene, dataset.landcover_scenes()):
+        cover, _ = dataset.landcover(scene.id)
         cuts = scenes.tiles(scene, TILE_PX, TILE_M, stride)
         for number, (chip, transform) in enumerate(cuts):
             (lonlat,) = geo.chip_lonlat([[0.0, 0.0]], scene.crs, transform, chip.shape[1:])
@@ -102,7 +100,7 @@ def mapped(dataset: Dataset, stride: int) -> Iterator[Mapped]:
                 site_of.get(scene.id, scene.id),
                 split_of.get(scene.id, ""),
                 chip,
-                window_of(found[0], scene, transform, TILE_PX),
+                window_of(cover, scene, transform, TILE_PX),
                 tuple(lonlat),
             )
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
+from affine import Affine
 from builders.small_files import ORIGIN, ramp, write_photo, write_scene
 from builders.small_photos import SMALL, table
 from builders.small_scenes import item, on_10_m, write_bands
@@ -273,6 +275,29 @@ def test_landcover_must_be_on_the_scenes_grid(tmp_path):
     assert dataset.landcover("c") is None
     with pytest.raises(BadInput, match="b.tif: 16 x 16 px.* 32 x 32"):
         dataset.landcover("b")
+    elsewhere = Affine(10.0, 0.0, 0.0, 0.0, -10.0, 5_000_000.0)
+    with rasterio.open(tmp_path / "landcover/a.tif", "r+") as file:
+        file.transform = elsewhere
+    with pytest.raises(BadInput, match="a.tif: .* from 0, 5e\\+06.* same grid"):
+        dataset.landcover("a")
+    shutil.copy(tmp_path / "scenes/a.tif", tmp_path / "scenes/d.tif")
+    write_scene(tmp_path / "landcover/d.tif", np.full((1, 32, 32), 3, np.uint8), names=None)
+    whole = Dataset(tmp_path)
+    assert whole.landcover_scenes() == ["d"]
+    assert [r["item"] for r in whole.rejected if r["kind"] == "land cover"] == ["a.tif", "b.tif"]
+
+
+def test_small_tables_have_their_names_in_any_case(tmp_path):
+    write_scene(tmp_path / "scenes/a.tif", ramp(10, 32, 32))
+    write_scene(tmp_path / "landcover/a.tif", np.ones((1, 32, 32), np.uint8), names=None)
+    (tmp_path / "scenes.csv").write_text(
+        "Scene_ID;Path;Processing_Baseline;DateTime\na;scenes/a.tif;5.1;2023-05-01\n"
+    )
+    (tmp_path / "landcover/classes.csv").write_text("Value;Name\n1.0;Forest\n")
+    dataset = Dataset(tmp_path)
+    (scene,) = dataset.scenes()
+    assert (scene.offset, scene.datetime) == (1000, "2023-05-01")
+    assert dataset.landcover("a")[1] == {1: "Forest"}
 
 
 def test_positions_agree_with_a_loop():

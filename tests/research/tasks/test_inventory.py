@@ -94,13 +94,16 @@ def test_a_part_of_which_all_is_rejected_is_no_absent_one(tmp_path):
 
 def test_ratings_of_photos_without_a_place_are_named_in_the_library_too(tmp_path):
     write_photo(tmp_path / "photos/1.jpg")
+    (tmp_path / "broken.tif").write_text("x")
     (tmp_path / "scores.csv").write_text("photo_id,path,safe\n1,photos/1.jpg,6.2\n")
     dataset = Dataset(tmp_path)
     assert dataset.street().empty
     found = {row["item"]: row["reason"] for row in dataset.rejected}
+    assert found.keys() == {"broken", "photos/ (1 pictures)", "scores.csv"}
     assert "street.csv" in found["photos/ (1 pictures)"]
     assert "lon, lat, which this one lacks" in found["scores.csv"]
     assert "scores.csv" in inventory.nothing(dataset)
     (tmp_path / "street.csv").write_text("photo_id,path,lon,lat\na,photos/1.jpg,1,2\n")
     placed = Dataset(tmp_path)
-    assert len(placed.street()) == 1 and placed.scenes() == [] and placed.rejected == []
+    assert len(placed.street()) == 1 and placed.scenes() == []
+    assert [row["item"] for row in placed.rejected] == ["broken"]
