@@ -40,6 +40,7 @@ HEADLINES = {  # README's rows, real data first: one of each kind, and where the
     ("sv-weather", "accuracy"): "Weather from the photo, accuracy",
     ("rs-landcover", "accuracy"): "Dominant land cover of a chip, accuracy",
     ("segmentation-landcover", "miou"): "Land cover of every pixel, linear head, mIoU",
+    ("segmentation-landcover", "miou_bands"): "... with the pixel's bands beside the tokens",
 }
 SUBJECTS = {  # what a task encodes -> heading of its table
     "pair": "A photo and the chip around it",

@@ -22,10 +22,11 @@ from research.tasks.task import DEFAULTS, Options
 TILE_PX, TILE_STRIDE, TILE_M = 64, 32, 640.0
 
 
-def no_maps(dataset: Dataset) -> str | None:
-    """None where two scenes have a map in landcover/, else the reason why not."""
+def no_maps(dataset: Dataset, least: int = 2) -> str | None:
+    """None where `least` scenes have a map in landcover/, else the reason why not."""
     covered = len(dataset.landcover_scenes())
-    return None if covered >= 2 else f"landcover/ holds maps for {covered} scenes, two are needed"
+    needed = f"landcover/ holds maps for {covered} scenes, {least} needed"
+    return None if covered >= least else needed
 
 
 def scene_sites(dataset: Dataset) -> tuple[dict[str, str], dict[str, str]]:

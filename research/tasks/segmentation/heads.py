@@ -1,11 +1,16 @@
 """What answers for every pixel: a linear head and UPerNet on frozen tokens, a U-Net on pixels.
 
+The linear head also reads what is finer than tokens beside them (`Linear` takes several grids): the
+chip's bands with the means around each pixel, a skip past the tower.
+
 UPerNet (Xiao et al. 2018, arXiv 1807.10221) as PANGAEA (arXiv 2412.04204, section 3.3) sets it on
 plain ViTs: four evenly spaced layers become a pyramid with strides of 4, 8, 16 and 32 pixels by
 resampling the tokens; pooling at four sizes on the coarsest, then top-down sums, then one map.
 Ours is narrow (`width`) where two CPU cores have to train it. The U-Net (Ronneberger et al. 2015,
 arXiv 1505.04597) sees pixels and is trained end to end: what labels alone are worth.
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -30,8 +35,6 @@ def _conv(inside: int, outside: int, kernel: int = 3) -> nn.Sequential:
 class LinearHead(nn.Module):
     """Logits of each token, enlarged bilinearly: last layer [B, h, w, width] -> [B, K, H, W]."""
 
-    layers = 1
-
     def __init__(self, width: int, classes: int, size: int) -> None:
         super().__init__()
         self.size = size
@@ -42,6 +45,30 @@ class LinearHead(nn.Module):
         x = layers[-1]
         logits = self.read(self.norm(x.flatten(0, 2))).reshape(*x.shape[:3], -1)  # [B, h, w, K]
         return _resize(logits.permute(0, 3, 1, 2), (self.size, self.size))
+
+
+class Linear(nn.Module):
+    """Several grids of one chip, each under a `LinearHead` of its own, whose logits are added:
+    grids [B, h, w, D] of any resolutions -> [B, K, H, W]. windows: of each grid, see `around`."""
+
+    def __init__(
+        self, widths: Sequence[int], windows: Sequence[Sequence[int]], classes: int, size: int
+    ) -> None:
+        super().__init__()
+        self.windows = windows
+        self.parts = nn.ModuleList(LinearHead(width, classes, size) for width in widths)
+
+    def forward(self, grids: list[Tensor]) -> Tensor:
+        found = zip(self.parts, grids, self.windows, strict=True)
+        return sum(part([around(x, windows)]) for part, x, windows in found)
+
+
+def around(grid: Tensor, windows: Sequence[int]) -> Tensor:
+    """A grid [B, h, w, D] and beside it its means over squares of these odd sides, [B, h, w, D *
+    (1 + windows)]; what lies beyond the edge is left out of a mean."""
+    x = grid.permute(0, 3, 1, 2)
+    means = [F.avg_pool2d(x, n, 1, n // 2, count_include_pad=False) for n in windows]
+    return torch.cat([x, *means], 1).permute(0, 2, 3, 1) if means else grid
 
 
 class UPerNet(nn.Module):

@@ -4,22 +4,25 @@ The head's logits are linear in the tokens, and so is the bilinear enlargement t
 logits are therefore a linear function of the tokens enlarged at that pixel, and training the head
 is a convex problem with one answer, which no schedule can miss. It is solved by L-BFGS over all
 rows at once, in coordinates in which the features are uncorrelated and of one size. At most ROWS
-pixels teach, the same number of each tile at random places.
+pixels teach, the same number of each tile at random places. Tokens may stand beside the bands of
+the pixel itself and their means around it: then the features are all of these.
 
 A ridge on the coefficients of standardised features is chosen by mIoU on validation tiles, then the
 head is fitted once more to all training tiles.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from research.evaluation.fit import Fit
 from research.tasks.segmentation.data import IGNORE
-from research.tasks.segmentation.heads import LinearHead
+from research.tasks.segmentation.heads import Linear, around
 from research.tasks.segmentation.train import Tiles, apart, error
 
 ROWS = 90_000
@@ -38,15 +41,33 @@ class Solved:
     at_limit: bool
 
 
-def fit(tiles: Tiles, classes: int, *, seed: int, validation: Tiles | None = None):
-    """tiles: token grids of the last layer ([n, h, w, D],) with masks [n, H, W]; validation: a
-    published split, or None for a fifth of the training groups.
+class Fitted(NamedTuple):
+    """A head that was solved, its `Fit` (iterations as steps, no curve), the ridge, and 1 - mIoU on
+    validation tiles with that ridge before the head saw them; inf without any."""
 
-    Returns (head, its `Fit`: iterations as steps, no curve; ridge). A function of the seed alone,
-    which draws pixels and, without `validation`, the groups that choose the ridge.
+    head: nn.Module
+    fit: Fit
+    ridge: float
+    missed: float
+
+
+def fit(
+    tiles: Tiles,
+    classes: int,
+    *,
+    seed: int,
+    validation: Tiles | None = None,
+    windows: Sequence[Sequence[int]] = ((),),
+) -> Fitted:
+    """tiles: grids [n, h, w, D] that are read side by side, with masks [n, H, W]; windows: of each
+    grid the squares whose means are features too (`heads.around`). validation: a published split,
+    or None for a fifth of the training groups.
+
+    A function of the seed alone, which draws pixels and, without `validation`, the groups that
+    choose the ridge.
     """
     learn, judge = apart(tiles, seed) if validation is None else (tiles, validation)
-    rows, ridge = _Rows(learn, seed), RIDGES[len(RIDGES) // 2]
+    rows, ridge = _Rows(learn, seed, windows), RIDGES[len(RIDGES) // 2]
     best, start = np.inf, None
     for candidate in RIDGES if len(judge) else ():
         found = rows.solve(classes, candidate, start)
@@ -54,17 +75,23 @@ def fit(tiles: Tiles, classes: int, *, seed: int, validation: Tiles | None = Non
         missed = error(rows.head(found, classes, tiles.size), judge)
         if missed < best:
             best, ridge = missed, candidate
-    rows = rows if learn is tiles else _Rows(tiles, seed)
+    rows = rows if learn is tiles else _Rows(tiles, seed, windows)
     found = rows.solve(classes, ridge, start)
     record = Fit(found.iterations, found.iterations, found.at_limit)
-    return rows.head(found, classes, tiles.size), record, ridge
+    return Fitted(rows.head(found, classes, tiles.size), record, ridge, best)
 
 
 class _Rows:
     """The training pixels as a table: standardised features in uncorrelated coordinates."""
 
-    def __init__(self, tiles: Tiles, seed: int) -> None:
-        x, self.labels = pixels(tiles.inputs[-1], tiles.masks, seed)
+    def __init__(self, tiles: Tiles, seed: int, windows: Sequence[Sequence[int]] = ((),)) -> None:
+        self.windows = windows
+        found = [
+            pixels(grid, tiles.masks, seed, sides)
+            for grid, sides in zip(tiles.inputs, windows, strict=True)
+        ]
+        self.widths = [part.shape[1] for part, _ in found]
+        x, self.labels = torch.cat([part for part, _ in found], 1), found[0][1]
         self.mean, spread = x.mean(0), x.std(0)
         self.scale = torch.where(spread > 1e-6 * self.mean.abs().clamp(min=1), spread, torch.inf)
         x = (x - self.mean) / self.scale
@@ -106,20 +133,25 @@ class _Rows:
         weights = torch.cat([self.axes @ (free[:-1] * size), free[-1:]]).detach()
         return Solved(weights, solver.state[free]["n_iter"], at_limit)
 
-    def head(self, found: Solved, classes: int, size: int) -> LinearHead:
-        """The same function as a network that reads tokens."""
-        head = LinearHead(len(self.mean), classes, size).eval()
-        head.norm.running_mean, head.norm.running_var = self.mean, self.scale.square()
-        head.norm.eps = 0.0
-        with torch.no_grad():
-            head.read.weight.copy_(found.weights[:-1].T)
-            head.read.bias.copy_(found.weights[-1])
+    def head(self, found: Solved, classes: int, size: int) -> Linear:
+        """The same function as a network that reads the grids."""
+        head = Linear(self.widths, self.windows, classes, size).eval()
+        parts = (v.split(self.widths) for v in (self.mean, self.scale, found.weights[:-1]))
+        for number, (part, mean, scale, weights) in enumerate(zip(head.parts, *parts)):
+            part.norm.running_mean, part.norm.running_var = mean, scale.square()
+            part.norm.eps = 0.0
+            with torch.no_grad():
+                part.read.weight.copy_(weights.T)
+                part.read.bias.copy_(found.weights[-1] * (number == 0))
         return head
 
 
-def pixels(tokens: Tensor, masks: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:
-    """Token grids [n, h, w, D] enlarged bilinearly at random pixels of masks [n, H, W]: features
-    [r, D] float32 and labels [r]; ROWS at most, and none where the label is IGNORE."""
+def pixels(
+    grids: Tensor, masks: np.ndarray, seed: int, windows: Sequence[int] = ()
+) -> tuple[Tensor, Tensor]:
+    """Grids [n, h, w, D] with their means over `windows`, enlarged bilinearly at random pixels of
+    masks [n, H, W]: features [r, D] float32 and labels [r]; ROWS at most, and none where the label
+    is IGNORE. The seed alone decides which pixels."""
     n, height, width = masks.shape
     count = min(height * width, max(1, ROWS // n))
     rng = np.random.default_rng(seed)
@@ -129,12 +161,12 @@ def pixels(tokens: Tensor, masks: np.ndarray, seed: int) -> tuple[Tensor, Tensor
     where = (2 * where + 1) / torch.tensor([width, height]) - 1  # in [-1, 1], of pixel centres
     parts = [
         F.grid_sample(
-            grid.float().permute(0, 3, 1, 2),
+            around(grid.float(), windows).permute(0, 3, 1, 2),
             points[:, None],
             padding_mode="border",
             align_corners=False,
         )[:, :, 0].transpose(1, 2)
-        for grid, points in zip(tokens.split(32), where.split(32))
+        for grid, points in zip(grids.split(32), where.split(32))
     ]
     known = labels != IGNORE
     return torch.cat(parts)[known], labels[known]

@@ -138,7 +138,7 @@ def probe(
         )
         for split, (x, y) in loaded.items()
     }
-    head, ended, _ = linear.fit(tiles["train"], count, seed=0, validation=tiles.get("val"))
+    head, ended, *_ = linear.fit(tiles["train"], count, seed=0, validation=tiles.get("val"))
     guess = train.predict(head, tiles["test"].inputs, device=device)
     codes, _ = stats.encode_clusters(data.splits["test"].clusters)
     bound = Bound(name, len(masks), ended, scores.confusion(truth, guess, codes, count), LINEAR)

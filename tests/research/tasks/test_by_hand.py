@@ -90,7 +90,7 @@ def test_segmentation(mapped, embedded, monkeypatch):
             (split, data.load(tiles, split)) for split in ("train", "test")
         )
     )
-    head, _, _ = linear_head.fit(known, len(tiles.classes), seed=0)
+    head, *_ = linear_head.fit(known, len(tiles.classes), seed=0)
     guess, truth = train.predict(head, new.inputs), new.masks
     codes, sites = stats.encode_clusters(tiles.splits["test"].clusters)
     matrices = benchmark.confusion(truth, guess, codes, len(tiles.classes))

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from builders.small_models import SMALL
 from sklearn.linear_model import LogisticRegression
 
 from gairlib.errors import BadInput
-from research.tasks.segmentation import heads, linear, train
+from gairlib.model import GAIR
+from research.tasks.segmentation import heads, linear, skip, train
 from research.tasks.segmentation.data import IGNORE
 from research.tasks.task import UPERNETS, Options
 
@@ -99,9 +101,62 @@ def test_the_ridge_is_chosen_on_groups_kept_aside_and_the_seed_decides():
     tiles = noisy()
     learn, judge = train.apart(tiles, 0)
     assert not set(learn.groups) & set(judge.groups) and len(learn) + len(judge) == len(tiles)
-    (first, ended, ridge), (again, _, same) = (linear.fit(tiles, 3, seed=0) for _ in range(2))
-    assert ridge == same and ridge in linear.RIDGES and not ended.at_limit
-    assert torch.equal(first.read.weight, again.read.weight)
+    first, again = (linear.fit(tiles, 3, seed=0) for _ in range(2))
+    assert first.ridge == again.ridge and first.ridge in linear.RIDGES and not first.fit.at_limit
+    assert torch.equal(first.head.parts[0].read.weight, again.head.parts[0].read.weight)
+    assert first.missed == pytest.approx(  # of the head before it saw what chose its ridge
+        train.error(linear.fit(learn, 3, seed=0, validation=judge).head, judge), abs=0.05
+    )
+
+
+def two_scales(n=16):
+    """Tiles whose class is told by a token of 4 pixels and by the pixel itself, never by one."""
+    rng = np.random.default_rng(3)
+    coarse, fine = rng.integers(0, 2, (n, 4, 4)), rng.integers(0, 2, (n, 16, 16))
+    masks = (2 * coarse.repeat(4, 1).repeat(4, 2) + fine).astype(np.uint8)
+    tokens, pixels = (torch.from_numpy(v).float()[..., None] for v in (coarse, fine))
+    return tokens, pixels, masks
+
+
+def test_a_linear_head_reads_grids_of_two_resolutions_side_by_side():
+    tokens, pixels, masks = two_scales()
+    right = {}
+    for name, grids in {"both": [tokens, pixels], "tokens": [tokens], "pixels": [pixels]}.items():
+        tiles = train.Tiles(grids, masks, np.arange(len(masks)) // 2)
+        found = linear.fit(tiles, 4, seed=0, windows=[()] * len(grids))
+        right[name] = (train.predict(found.head, grids) == masks).mean()
+    assert right["both"] > 0.85 > 0.7 > max(right["tokens"], right["pixels"])
+
+
+def test_means_around_a_pixel_leave_out_what_is_beyond_the_edge():
+    grid = torch.randn(2, 5, 6, 3)
+    found = heads.around(grid, (3, 5))
+    assert found.shape == (2, 5, 6, 9) and torch.equal(found[..., :3], grid)
+    for row, column in ((0, 0), (2, 3), (4, 5)):
+        for at, reach in ((3, 1), (6, 2)):
+            near = grid[:, max(0, row - reach) : row + reach + 1]
+            near = near[:, :, max(0, column - reach) : column + reach + 1]
+            torch.testing.assert_close(found[:, row, column, at : at + 3], near.mean((1, 2)))
+    assert heads.around(grid, ()) is grid
+
+
+def test_how_far_around_is_chosen_by_the_bands_alone():
+    """The class is what a 9 x 9 square holds more of: three by three is too little."""
+    rng = np.random.default_rng(0)
+    noise = torch.from_numpy(rng.normal(0, 1, (16, 24, 24, 1))).float()
+    masks = (heads.around(noise, (9,))[..., 1] > 0).numpy().astype(np.uint8)
+    tiles = train.Tiles([noise], masks, np.arange(16))
+    squares, found = skip.alone({"train": tiles}, 2)
+    assert 9 in squares and found.missed < 0.1
+
+
+def test_the_skip_of_a_cone_holds_its_map_and_others_hold_none():
+    chips = np.random.default_rng(0).integers(300, 3000, (3, 10, 64, 64)).astype(np.float32)
+    cone = SMALL.replace(decoder="cone", decoder_options={"channels": 6})
+    models = [SMALL, cone.replace(decoder_options={"pixels": False}), cone]
+    none, tokens_alone, guided = (skip.guided(GAIR(c), chips, batch=2) for c in models)
+    assert none == tokens_alone == [] and skip.bands(chips).shape == (3, 64, 64, 10)
+    assert guided[0].shape == (3, SMALL.rs_size, SMALL.rs_size, 6) and guided[0].std() > 0
 
 
 def test_training_ends_by_itself_and_says_how():
