@@ -106,18 +106,22 @@ class Explorer:
             raise BadInput(
                 f"{len(photos)} photos, {len(vectors)} vectors, {len(pictures)} pictures: one each"
             )
-        self.field, self.scene = field, field.scene
+        self.scene = field.scene
         self.photos, self.pictures = photos.reset_index(drop=True), pictures
         self.vectors = ranks.unit(np.reshape(vectors, (len(photos), field.values.shape[-1])))
         self.lonlat = self.photos[["lon", "lat"]].to_numpy(np.float64)
-        h, w, d = field.values.shape
-        self._cells = ranks.unit(field.values.reshape(-1, d))  # float32 [hw, D]
-        self._valid = field.valid.reshape(-1)
-        self._warp = Warp((h, w), field.scene, field.window)
+        self.show(field)
+        self._warp = Warp(field.valid.shape, field.scene, field.window)
         self._centres = np.stack(field.centres(), axis=-1)  # float64 [h, w, 2]
         self._encode = encode
         self._world, self._world_shape, self.world_bounds = world_grid()
         self._places = ranks.unit(encode(self._world))  # float32 [m, D]
+
+    def show(self, field: Field) -> None:
+        """Answer from another reading of the same cells, such as that of another heading."""
+        self.field = field
+        self._cells = ranks.unit(field.values.reshape(-1, field.values.shape[-1]))  # [hw, D]
+        self._valid = field.valid.reshape(-1)
 
     # ------------------------------------------------------------------ the three questions
 

@@ -7,7 +7,8 @@ click would call them.
 
 CSS classes that a test or a style sheet can hold on to: gairlib-scene, gairlib-world (the maps),
 gairlib-near, gairlib-place, gairlib-world-near (the answers), gairlib-photos (the choice of photo),
-gairlib-opacity, gairlib-dots (how many of the photos are drawn), gairlib-credit.
+gairlib-opacity, gairlib-dots (how many of the photos are drawn), gairlib-credit, gairlib-heading
+(`turning`).
 """
 
 import time
@@ -45,7 +46,7 @@ class SceneClicks:
         ground = explorer.ground(true_colour)
         self.map = _map(ground, height, "scene")
         self.map.add(_overlay(ground))
-        self.similarity = None
+        self.similarity, self.asked = None, None
         self.here = _ring(style.YELLOW)
         self.best = _ring(style.GREEN)
         self.truth = _ring(style.VERMILION)
@@ -81,11 +82,17 @@ class SceneClicks:
 
     def spot(self, lon: float, lat: float) -> None:
         """Answer a click at (lon, lat)."""
-        start = time.perf_counter()
+        start, self.asked = time.perf_counter(), (lon, lat)
         answer = self.explorer.at(lon, lat)
         self.here.location = (lat, lon)
         _show(self.map, self.here)
         self.near.value = _said("spot", answer) + _took(start)
+
+    def again(self) -> None:
+        """Answer the last spot and the last photo anew, as after another reading of the field."""
+        if self.asked:
+            self.spot(*self.asked)
+        self._chosen(self.photos.value)
 
     def choose(self, row: int) -> None:
         """Answer the choice of the photo in that row of the gallery."""

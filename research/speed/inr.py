@@ -9,6 +9,9 @@ Compared in one run:
   weighted embedding bag.
 - *ours*: `gairlib.inr.NILI`. Its MLP runs beside the linear decoder; `mlp_ratio` sets both of ours
   against the direct MLP alone, `mlp_both_ratio` against the direct forms of both.
+- *cone* (`gairlib.cone`), without the linear decoder that it is added to, with a heading for each
+  query and without any: ours against one sampling of the map for each place of the view cone, one
+  direction after the other.
 
 Targets: linear at least 100 times as fast as direct, within 1e-5; MLP at least 10 times as fast,
 in at most 2 GiB (a fresh process, interpreter and PyTorch included).
@@ -23,12 +26,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gairlib import inr
+from gairlib.cone import Cone, View
 from research.speed import measure
 
 FULL = (65_536, 12, 768)  # queries, tokens a side, D
 QUICK = (512, 4, 16)
 BLOCK = 4096  # queries that the direct form takes at a time: 4096 x 6,914 values are 113 MB
 THREADS = 2
+TOKEN_PX, METRES = 8, 10.0  # pixels a token, and metres a pixel, of the cone's map
 
 
 def problem(queries: int, side: int, dim: int):
@@ -62,6 +67,41 @@ def correction(nili: inr.NILI, x: Tensor) -> Tensor:
     for layer in nili.middle:
         x = F.gelu(layer(x))
     return nili.last(x)
+
+
+def views(side: int, dim: int, queries: int) -> tuple[Cone, dict[str, View]]:
+    """A cone and the map of a chip of side x side tokens, with a heading a query and without."""
+    torch.manual_seed(1)
+    cone, px = Cone(dim).eval(), side * TOKEN_PX
+    torch.nn.init.normal_(cone.last.weight, std=0.05)  # it starts at zero
+    area = cone.map(torch.randn(1, 10, px, px), torch.randn(1, side, side, dim))
+    sides = torch.full((1, 2), METRES * px, dtype=torch.float64)
+    headings = torch.rand(1, queries, dtype=torch.float64) * 360
+    return cone, {"cone": View(area, sides, headings), "cone_all": View(area, sides, None)}
+
+
+def direct_view(cone: Cone, view: View, xy: Tensor) -> Tensor:
+    """[1, Q, D] by the definition: direction after direction, place after place of the camera's
+    frame, each sampled from the map."""
+    heading = cone.around[:, None] if view.heading is None else view.heading  # [K, 1] or [1, Q]
+    parts = []
+    for s in range(0, xy.shape[1], BLOCK):
+        at, total = xy[0, s : s + BLOCK], 0.0
+        for angle in heading.expand(-1, xy.shape[1])[:, s : s + BLOCK].deg2rad():
+            values, inside = [], []
+            for ahead, right in cone.places.tolist():
+                east = ahead * angle.sin() + right * angle.cos()
+                south = right * angle.sin() - ahead * angle.cos()
+                point = at + 2 * torch.stack([east, south], -1) / view.side_m
+                inside.append((point.abs() <= 1 + 1e-9).all(-1).float())
+                sampled = F.grid_sample(
+                    view.map, point[None, None].float(), padding_mode="border", align_corners=False
+                )
+                values.append(sampled[0, :, 0].T * inside[-1][:, None])  # [q, c]
+            x = torch.cat([*values, torch.stack(inside, -1)], -1)
+            total = total + cone.last(F.gelu(cone.first(x)))
+        parts.append(total / len(heading))
+    return torch.cat(parts)[None]
 
 
 def sketch(nili: inr.NILI, grid: Tensor, xy: Tensor) -> Tensor:
@@ -102,17 +142,25 @@ def run(quick: bool = False) -> dict:
     with measure.threads(THREADS):
         linear, mlp, grid, xy = problem(*size)
         ours = {"linear": linear(grid, xy), "mlp": mlp(grid, xy)}  # warm
+        cone, seen = views(size[1], size[2], size[0])
+        ours |= {name: cone(view, xy) for name, view in seen.items()}
         sketch(linear, grid, xy)
         fast = {
             "linear_ours": lambda: linear(grid, xy),
             "mlp_ours": lambda: mlp(grid, xy),
             "linear_sketch": lambda: sketch(linear, grid, xy),
+            **{f"{name}_ours": partial(cone, view, xy) for name, view in seen.items()},
         }
         seconds = measure.side_by_side(fast, repeat=1 if quick else 5)
+        plain = {
+            "linear": lambda: direct(linear.linear, grid, xy),
+            "mlp": lambda: direct(partial(correction, mlp), grid, xy),
+            **{name: partial(direct_view, cone, view, xy) for name, view in seen.items()},
+        }
         slow = {}
-        for name, decode in (("linear", linear.linear), ("mlp", partial(correction, mlp))):
+        for name, evaluate in plain.items():
             start = time.perf_counter()  # once: tens of seconds
-            slow[name] = direct(decode, grid, xy)
+            slow[name] = evaluate()
             seconds[f"{name}_direct"] = time.perf_counter() - start
     slow["mlp"] += slow["linear"]
     alone = measure.peak("research.speed.inr:ours_alone", *size)
@@ -125,6 +173,7 @@ def run(quick: bool = False) -> dict:
         "linear_sketch_ratio": seconds["linear_direct"] / seconds["linear_sketch"],
         "mlp_ratio": seconds["mlp_direct"] / seconds["mlp_ours"],
         "mlp_both_ratio": both / seconds["mlp_ours"],
+        **{f"{k}_ratio": seconds[f"{k}_direct"] / seconds[f"{k}_ours"] for k in seen},
         **{f"{k}_max_difference": float((slow[k] - ours[k]).abs().max()) for k in ours},
         **{f"{k}_largest_value": float(ours[k].abs().max()) for k in ours},
         "mlp_ours_peak_bytes": alone["peak_bytes"],

@@ -269,6 +269,8 @@ def test_bench_compares_equal_things(monkeypatch):
     monkeypatch.setattr(measure, "peak", lambda name, *v: measure.call(name, list(v)))  # in here
     found = bench.run(quick=True)
     assert found["linear_max_difference"] < 1e-5 and found["mlp_max_difference"] < 1e-5
+    assert found["cone_max_difference"] < 1e-4 and found["cone_all_max_difference"] < 1e-4
+    assert min(found[f"{k}_largest_value"] for k in ("cone", "cone_all")) > 0.05
     assert found["linear_largest_value"] > 1 and found["mlp_ours_peak_bytes"] > 10**7
     assert all(v > 0 for k, v in found.items() if k.endswith(("seconds", "ratio")))
     linear, _, grid, _ = bench.problem(4, 6, 8)  # away from the border the sketch is the field

@@ -24,7 +24,7 @@ from rasterio.transform import from_origin
 from gairlib.data import scenes
 from gairlib.embed.field import Field
 from gairlib.errors import BadInput
-from research.maps import explorer, explorer_widgets, overlays
+from research.maps import explorer, explorer_widgets, overlays, turning
 from research.speed import exploration
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -228,6 +228,34 @@ def test_clicks_on_the_scene_are_answered(scene):
     shown.opacity.value = 0.3
     assert shown.similarity.url == held.where(3, 0.3).picture.uri
     assert [shown.map.layers.count(x) for x in (shown.truth, shown.best)] == [1, 1]
+
+
+def test_a_direction_is_turned_by_hand_and_the_last_questions_are_asked_anew(scene):
+    held = make(scene)
+    shown = explorer_widgets.SceneClicks(held, np.zeros((SIDE, SIDE, 4), np.uint8))
+    read = []
+
+    def looking(heading):  # the photo of cell (0, 0) is what is seen from the last one
+        read.append(heading)
+        values = np.roll(first.values, (SIDE - 1, SIDE - 1), axis=(0, 1))
+        return replace(first, values=values, mode=f"nili, heading {heading:g}")
+
+    first = held.field
+    turned = turning.slider(shown, looking)
+    lon, lat = (float(v) for v in scene.to_lonlat(46.0, 46.0))
+    shown.spot(lon, lat)
+    shown.choose(0)
+    before = shown.near.value, shown.best.location, shown.similarity.url
+    turned.value = 90.0
+    assert held.field.mode == "nili, heading 90" and read == [90.0]
+    assert held.at(lon, lat).near[0].photo_id == "p0"
+    after = shown.near.value, shown.best.location, shown.similarity.url
+    assert all(a != b for a, b in zip(before, after))
+    np.testing.assert_allclose(after[1], (lat, lon), atol=1e-4)
+    turned.value = turning.ALL
+    assert held.field is first and shown.best.location == before[1]
+    turned.value = 90.0
+    assert read == [90.0]  # each stop is read once
 
 
 def test_clicks_on_the_world_are_answered(scene):
