@@ -4,6 +4,10 @@ from gairlib.config import GAIRConfig
 from gairlib.model import GAIR
 from gairlib.weights.official import load_official
 
+# where a photo was taken, and which photos look like a place
+from gairlib.embed.finding import find
+from gairlib.embed.like import photos_like
+
 # sub-packages
 from gairlib import data, embed, location, pairs, train, weights
 
@@ -22,6 +26,8 @@ __all__ = [
     "GAIRConfig",
     "GAIR",
     "load_official",
+    "find",
+    "photos_like",
     "data",
     "embed",
     "location",

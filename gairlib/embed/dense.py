@@ -7,7 +7,7 @@ NaN where the scene has no data.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,35 +64,72 @@ def write_cog(
 
     An interrupted call, repeated with the same arguments, goes on where it stopped.
     """
-    cog.check_path(path)
-    chip_px, chip_m = scale.of(model.config, chip_px, chip_m)
-    layout = lay_out(scene, chip_m, overlap)
-    grid, cell = output_grid(
-        scene, resolution, window, model.config.dim if projection is None else projection.bands
-    )
-    model = model.to(device).eval()
-    reading = Reading(model, mode, projection, heading)
-    weights = model_hash(model)
-    settings = {
-        "version": __version__,
-        "model": weights,
-        "mode": reading.label + ", bf16" * model.bf16,
-        "chip_px": chip_px,
-        "chip_m": chip_m,
-        "overlap": overlap,
-        "scene": scene.id,
-        "source": scene.stamps(),
-        "projection": projection and projection.digest(),
-    }
-    origin = (window or (0, 0))[:2]
-    columns = origin[0] + (np.arange(grid.width) + 0.5) * cell[0]  # centres, in the scene's pixels
-    rows = origin[1] + (np.arange(grid.height) + 0.5) * cell[1]
+    digest = projection and projection.digest()
     ends = projection and (projection.low, projection.high)
     if dtype == "int8" and projection is None:
         how = dict(chip_px=chip_px, chip_m=chip_m, mode=mode, heading=heading, device=device)
         found = sample(model, scene, **how)
         room = ROOM * np.ptp(found, axis=0)
         ends = found.min(axis=0) - room, found.max(axis=0) + room
+    return write(
+        Reading(model.to(device).eval(), mode, projection, heading),
+        scene,
+        path,
+        chip_px=chip_px,
+        chip_m=chip_m,
+        overlap=overlap,
+        resolution=resolution,
+        names=_names(model.config.dim, projection),
+        settings={"projection": digest},
+        tags={"projection_sha256": digest or "none: all channels of the embedding"},
+        dtype=dtype,
+        ends=ends,
+        window=window,
+        licence=licence,
+        progress=progress,
+    )
+
+
+def write(
+    reading: Reading,
+    scene: Scene,
+    path: str | Path,
+    *,
+    chip_px: int | None,
+    chip_m: float | None,
+    overlap: float,
+    resolution: float,
+    names: Sequence[str],
+    settings: Mapping,
+    tags: Mapping[str, str],
+    turn: Callable[[np.ndarray], np.ndarray] | None = None,
+    dtype: str = "float32",
+    ends: tuple[Sequence[float], Sequence[float]] | None = None,
+    window: tuple[int, int, int, int] | None = None,
+    licence: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """What `reading` says of a scene as a COG, or what `turn` makes of its values: [n, w, K] in, a
+    value for each of the bands `names` out, NaN where there were no data. settings: whatever else
+    decides the values, JSON-able; tags: of the file, beside those that every such file has."""
+    cog.check_path(path)
+    chip_px, chip_m = scale.of(reading.model.config, chip_px, chip_m)
+    layout = lay_out(scene, chip_m, overlap)
+    grid, cell = output_grid(scene, resolution, window, len(names))
+    settings = {
+        **settings,
+        "version": __version__,
+        "model": model_hash(reading.model),
+        "mode": reading.label + ", bf16" * reading.model.bf16,
+        "chip_px": chip_px,
+        "chip_m": chip_m,
+        "overlap": overlap,
+        "scene": scene.id,
+        "source": scene.stamps(),
+    }
+    origin = (window or (0, 0))[:2]
+    columns = origin[0] + (np.arange(grid.width) + 0.5) * cell[0]  # centres, in the scene's pixels
+    rows = origin[1] + (np.arange(grid.height) + 0.5) * cell[1]
     bar = tqdm(
         total=grid.height * grid.width,
         unit="px",
@@ -108,13 +145,11 @@ def write_cog(
                 done = parts.rows_done((first, end))
                 bar.update(done * (end - first))
                 for row, values in walker.strip(first, end, done):
+                    values = values if turn is None else turn(values)
                     parts.add(row, first, np.ascontiguousarray(values.transpose(2, 0, 1)))
                     bar.update(len(values) * (end - first))
-            about = (
-                _tags(model, scene, settings, resolution, licence),
-                _names(grid.bands, projection),
-            )
-            return parts.finish(*about)
+            about = _tags(reading.model, scene, settings, resolution, licence) | tags
+            return parts.finish(about, names)
 
 
 @devices.on_device
@@ -191,9 +226,9 @@ def output_grid(
     return cog.Grid(bands, h, w, scene.crs, place), cell
 
 
-def _names(bands: int, projection: PCA | None) -> list[str]:
+def _names(dim: int, projection: PCA | None) -> list[str]:
     if projection is None:
-        return [f"embedding {i}" for i in range(bands)]
+        return [f"embedding {i}" for i in range(dim)]
     return [
         f"principal component {i + 1} ({100 * share:.1f}% of variance)"
         for i, share in enumerate(projection.explained)
@@ -206,7 +241,6 @@ def _tags(model, scene: Scene, settings: dict, resolution: float, licence) -> di
         "model_sha256": settings["model"],
         "preprocessing": model.config.preprocessing,
         "query_mode": settings["mode"],
-        "projection_sha256": settings["projection"] or "none: all channels of the embedding",
         "chip": f"{settings['chip_px']} px, {settings['chip_m']:g} m, overlap "
         f"{settings['overlap']:g}",
         "trained_on_chips_of": scale.trained(model.config),

@@ -44,7 +44,7 @@ from gairlib.model import GAIR, model_hash, weights_hash
 from gairlib.pairs.cut import expand_views
 
 UNKNOWN = "unknown: the dataset states none"
-SCALE = ("chip_px", "chip_m", "trained_on_chips_of")  # of chips, in a frame's attrs
+SCALE = ("chip_px", "chip_m", "trained_on_chips_of", "field")  # of chips, in a frame's attrs
 ROWS = 2048  # of a part: what is held of a long list
 BATCH = 64  # pictures that are encoded together
 
@@ -78,8 +78,10 @@ def chips(
 
 
 def read_at(model: GAIR, chip_px: int, chip_m: float) -> dict:
-    """What a file's metadata say of the chips' scale."""
-    return dict(zip(SCALE, (chip_px, chip_m, scale.trained(model.config))))
+    """What a file's metadata say of the chips' scale, and how their field was read."""
+    looks = ", all headings" * model.config.reads_headings
+    how = f"mean over the chip, {model.config.query_mode}{looks}"
+    return dict(zip(SCALE, (chip_px, chip_m, scale.trained(model.config), how)))
 
 
 def no_chips(features: bool = False) -> gpd.GeoDataFrame:

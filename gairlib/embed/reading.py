@@ -162,6 +162,24 @@ class Reading:
         return self.mlp.correction_at(grid[None], taps, chip, None, dense=True)
 
 
+class AllRound:
+    """A view-directed field in each of its directions, side by side: `bands` is D for each of the K
+    headings of `gairlib.cone.Cone.around`, one after the other. Read as a `Reading` is."""
+
+    def __init__(self, model, mode: str | None = None) -> None:
+        self.headings = model.field.cone.around.tolist()
+        self.each = [Reading(model, mode, heading=h) for h in self.headings]
+        one = self.each[0]
+        self.model, self.device, self.rows = model, one.device, one.rows
+        self.bands, self.shift = len(self.each) * one.bands, np.zeros(len(self.each) * one.bands)
+        self.label = f"{one.mode}, each of {len(self.each)} headings"
+
+    def slabs(self, *chip):
+        """As `Reading.slabs`: (slice of y, [n, len(x), K * D])."""
+        for parts in zip(*(reading.slabs(*chip) for reading in self.each)):
+            yield parts[0][0], torch.cat([values for _, values in parts], -1)
+
+
 def _projected(decoder: nn.Module, matrix: Tensor) -> nn.Module:
     """The same decoder whose last layer gives matrix [K, D] times the correction."""
     dtype = decoder.last.weight.dtype

@@ -87,3 +87,4 @@ def test_outputs_say_both_scales(tiny, tmp_path):
     about = export.about(tmp_path / "c.parquet")
     assert {k: about[k] for k in CHIP} == CHIP
     assert about["trained_on_chips_of"] == "32 px, 320 m"
+    assert about["field"] == "mean over the chip, nili"
