@@ -1,14 +1,15 @@
 """A Cloud-Optimised GeoTIFF that is written part by part and survives being interrupted.
 
 Rows arrive as they are finished. Each piece becomes a small uncompressed GeoTIFF in the folder
-`<name>.parts` beside the target, renamed into place when it is whole, with a digest of its content
+`<name>.parts` beside the target, renamed into place when it is whole, with a CRC-32 of its content
 in its name. A run with the same settings takes up where the last one stopped, and makes anew what a
 power cut or a full disk has damaged; other settings (another model, another window) start anew. At
 the end a virtual raster joins the pieces, GDAL's COG driver copies it (512-pixel tiles, overviews
-by averaging), the copy is read back, takes the place of what stood there, and the pieces go.
+by averaging), the copy is examined, takes the place of what stood there, and the pieces go.
 
 GDAL keeps errors of its last writes to itself: on a full disk it leaves half a file and says
-nothing. So nothing that it wrote is believed before it has been read.
+nothing. So it writes pieces into memory and Python writes them to the disk, and of the copy it is
+examined whether any byte is lacking (`Parts._check`).
 
 Values are float32 with NaN for "no data"; or float16, which TIFF has as half floats (NBITS=16, GDAL
 gives them as float32): 11 bits in half the space; or int8 with a scale and an offset a band: then
@@ -20,10 +21,12 @@ import hashlib
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -39,8 +42,8 @@ from gairlib.errors import BadInput
 CACHE_BYTES = 256 * 2**20  # of GDAL's own; by default it takes 5% of the machine
 DTYPES = ("float32", "float16", "int8")
 _TYPES = {"float32": "Float32", "float16": "Float32", "int8": "Int8"}  # GDAL's names
-_PART = re.compile(r"r(\d+)-(\d+)_c(\d+)-(\d+)_([0-9a-f]{16})\.tif$")
-FORMAT = 2  # of the pieces: those of another one are made anew
+_PART = re.compile(r"r(\d+)-(\d+)_c(\d+)-(\d+)_([0-9a-f]{8})\.tif$")
+FORMAT = 3  # of the pieces: those of another one are made anew
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Parts:
         whole = {}  # columns -> rows from the top that are there without a gap
         for (first, end, *columns), name in sorted(self._pieces().items()):
             path, done = self.folder / name, whole.get(tuple(columns), 0)
-            if first == done and files.sha256(path)[:16] == _PART.match(name)[5]:
+            if first == done and _checksum(path.read_bytes()) == _PART.match(name)[5]:
                 whole[tuple(columns)] = end
             else:
                 path.unlink()
@@ -143,39 +146,29 @@ class Parts:
     def add(self, row: int, column: int, values: np.ndarray) -> None:
         """A piece, float32 [bands, h, w] with NaN for no data, whose corner is (column, row)."""
         bands, h, w = values.shape
-        place, stored = self.grid.transform @ Affine.translation(column, row), self._stored(values)
-
-        def check(part: Path) -> None:
-            with _reading(part, self.path) as file:
-                if not np.array_equal(file.read(), stored, equal_nan=self.dtype != "int8"):
-                    raise _cut_short(self.path)
-
-        waiting = self.folder / "piece.tif"
-        # not synced: its digest tells what a power cut has left of it
-        with files.atomic_write(waiting, check, durable=False) as part:
-            with (
-                _told(self.path),
-                rasterio.open(
-                    part,
-                    "w",
-                    driver="GTiff",
-                    width=w,
-                    height=h,
-                    count=bands,
-                    dtype=stored.dtype,
-                    crs=self.grid.crs,
-                    transform=place,
-                    nodata=self._nodata,
-                    tiled=True,
-                    blockxsize=512,
-                    blockysize=max(16, min(512, -(-h // 16) * 16)),
-                    bigtiff="IF_SAFER",
-                    **self._bits,
-                ) as file,
-            ):
+        stored = self._stored(values)
+        with _told(self.path), rasterio.MemoryFile() as memory:
+            with memory.open(
+                driver="GTiff",
+                width=w,
+                height=h,
+                count=bands,
+                dtype=stored.dtype,
+                crs=self.grid.crs,
+                transform=self.grid.transform @ Affine.translation(column, row),
+                nodata=self._nodata,
+                tiled=True,
+                blockxsize=512,
+                blockysize=max(16, min(512, -(-h // 16) * 16)),
+                bigtiff="IF_SAFER",
+                **self._bits,
+            ) as file:
                 file.write(stored)
-        digest = files.sha256(waiting)[:16]
-        waiting.rename(self.folder / f"r{row}-{row + h}_c{column}-{column + w}_{digest}.tif")
+            data = memory.getbuffer()
+            name = f"r{row}-{row + h}_c{column}-{column + w}_{_checksum(data)}.tif"
+            # not synced: its checksum tells what a power cut has left of it
+            with files.atomic_write(self.folder / name, durable=False) as part:
+                part.write_bytes(data)
 
     @property
     def _nodata(self) -> float:
@@ -222,20 +215,36 @@ class Parts:
         return self.path
 
     def _check(self, part: Path) -> None:
-        """Every tile of every overview, and of the bands themselves, is there and decodes."""
-        with _reading(part, self.path) as file:
-            if (file.count, file.height, file.width) != (
-                self.grid.bands,
-                self.grid.height,
-                self.grid.width,
-            ):
+        """Every tile of every overview, and of the bands themselves, is wholly there.
+
+        A write that failed leaves the file short, or a hole in it; and in a COG the length of each
+        tile stands before it, and its last four bytes again after it.
+        """
+        size = part.stat().st_size
+        with part.open("rb") as raw, _reading(part, self.path) as file:
+            grid = self.grid
+            same = (file.count, file.height, file.width) == (grid.bands, grid.height, grid.width)
+            if not same or not size or _first_hole(raw) < size:
                 raise _cut_short(self.path)
-            levels = len(file.overviews(1))
-        for level in (None, *range(levels)):
+            for start, length in self._tiles(part, file):
+                raw.seek(max(0, start - 4))
+                before = raw.read(4)
+                raw.seek(max(0, start + length - 4))
+                end, again = raw.read(4), raw.read(4)
+                # What ends a tile is a checksum, so zeros are none.
+                if int.from_bytes(before, "little") != length or end != again or not any(end):
+                    raise _cut_short(self.path)
+
+    def _tiles(self, part: Path, file: rasterio.DatasetReader) -> Iterator[tuple[int, int]]:
+        """(first byte, length) of every tile; 0, 0 of one that is not there."""
+        for level in (None, *range(len(file.overviews(1)))):
             options = {} if level is None else {"overview_level": level}
-            with _reading(part, self.path, **options) as file:
-                for _, window in file.block_windows(1):
-                    file.read(window=window)
+            with _reading(part, self.path, **options) as opened:
+                places = [place for place, _ in opened.block_windows(1)]
+            for row, column in places:
+                names = (f"BLOCK_{what}_{column}_{row}" for what in ("OFFSET", "SIZE"))
+                start, length = (file.get_tag_item(n, "TIFF", 1, level) or 0 for n in names)
+                yield int(start), int(length)
 
     def _virtual(self, tags: Mapping[str, str], descriptions: Sequence[str]) -> str:
         """GDAL's VRT of the pieces, with the tags and the names of the bands."""
@@ -275,10 +284,10 @@ class Parts:
 
 @contextmanager
 def _told(target: Path) -> Iterator[None]:
-    """Around what GDAL writes of `target`, or reads back: its errors become one OSError."""
+    """Around what is written of `target`, or read back: all errors become one OSError."""
     try:
         yield
-    except (RasterioError, CPLE_BaseError) as problem:
+    except (OSError, RasterioError, CPLE_BaseError) as problem:
         raise _cut_short(target) from problem
 
 
@@ -287,6 +296,17 @@ def _reading(part: Path, target: Path, **options) -> Iterator[rasterio.DatasetRe
     """An open GeoTIFF that is to become (a piece of) `target`."""
     with _told(target), rasterio.open(part, driver="GTiff", **options) as file:
         yield file
+
+
+def _checksum(data: bytes | memoryview) -> str:
+    return f"{zlib.crc32(data):08x}"
+
+
+def _first_hole(file: BinaryIO) -> int:
+    """Where an open file has its first hole; its end where it has none, or none can be known."""
+    if not hasattr(os, "SEEK_HOLE"):
+        return os.fstat(file.fileno()).st_size
+    return os.lseek(file.fileno(), 0, os.SEEK_HOLE)
 
 
 def _cut_short(target: Path) -> OSError:

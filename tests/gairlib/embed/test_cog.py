@@ -73,6 +73,41 @@ def test_a_full_disk_at_a_piece_is_said_and_the_next_call_goes_on(tmp_path, limi
     assert again == [300, 450] and not (tmp_path / "f.tif.parts").exists()
 
 
+@pytest.mark.parametrize("how", ["hole", "no end of a tile", "no start of a tile", "no directory"])
+def test_a_write_that_failed_unseen_does_not_replace(tmp_path, monkeypatch, how):
+    """As where another process makes room on a full disk, so that later writes succeed again."""
+    path, copy = tmp_path / "f.tif", cog.raster_shutil.copy
+    right = write(path)
+    with rasterio.open(path) as file:
+        start, size = (
+            int(file.get_tag_item(f"BLOCK_{what}_0_1", "TIFF", 1)) for what in ("OFFSET", "SIZE")
+        )
+    first, length = {
+        "hole": (1 << 16, 1 << 16),
+        "no end of a tile": (start + size - 50, 54),
+        "no start of a tile": (start - 4, 50),
+        "no directory": (0, 1 << 12),
+    }[how]
+
+    def hurt(source, part, **options):
+        copy(source, part, **options)
+        data = part.read_bytes()
+        part.unlink()
+        with part.open("wb") as file:
+            file.write(data[:first])
+            if how == "hole":
+                file.seek(first + length)
+            else:
+                file.write(bytes(length))
+            file.write(data[first + length :])
+
+    monkeypatch.setattr(cog.raster_shutil, "copy", hurt)
+    with pytest.raises(OSError, match="f.tif: could not be written"):
+        write(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == right == write(path, again=(again := [])) and again == []
+
+
 @pytest.mark.parametrize("how", ["byte", "half", "empty", "absent", "cut settings"])
 def test_a_damaged_piece_is_made_anew(tmp_path, how):
     path = tmp_path / "f.tif"
