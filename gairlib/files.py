@@ -203,9 +203,10 @@ def seal(folder: Path, names: Iterable[str] | None = None, sums: str = SUMS) -> 
     if names is None:
         found = (p for p in folder.rglob("*") if p.is_file() and p.name != sums)
         names = [p.relative_to(folder).as_posix() for p in found]
-    lines = [f"{sha256(folder / name)}  {name}\n" for name in sorted(names)]
+    lines = "".join(f"{sha256(folder / name)}  {name}\n" for name in sorted(names))
+    own = hashlib.sha256(lines.encode()).hexdigest()  # to `sha256sum -c` a comment
     with atomic_write(folder / sums, durable=False) as part:
-        part.write_text("".join(lines), encoding="utf-8")
+        part.write_text(f"{lines}# {own}\n", encoding="utf-8")
 
 
 def damaged(
@@ -217,11 +218,16 @@ def damaged(
     """
     folder = Path(folder)
     try:
-        lines = (folder / sums).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        text = (folder / sums).read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
     except ValueError:
-        lines = []
+        text = ""
+    if own := re.fullmatch(
+        r"(.*\n)# ([0-9a-f]{64})\n", text, re.DOTALL
+    ):  # else: an older version's
+        text = own[1] if hashlib.sha256(own[1].encode()).hexdigest() == own[2] else ""
+    lines = text.removesuffix("\n").split("\n")
     known = [re.fullmatch(r"([0-9a-f]{64})  (.+)", line) for line in lines]
     if not known or not all(known):
         return f"{folder / sums} is damaged"

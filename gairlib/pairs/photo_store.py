@@ -1,10 +1,11 @@
 """Photos as encoded bytes (JPEG, PNG) in a Zarr store, and how single ones come back fast.
 
 All photos lie one after the other in `photo_bytes` (uint8, not compressed: they are already), and
-photo i is photo_bytes[photo_start[i] : photo_start[i] + photo_size[i]]. Inner chunks of 64 KiB in
-shards of 64 MiB keep the number of files small, and any Zarr reader fetches a photo with one or
-two of them; on a local disk exactly its own bytes are read (`shards`). Bytes decode through
-`photos.decode_into`; of a spherical photo its views are stored, already cut.
+photo i is photo_bytes[photo_start[i] : photo_start[i] + photo_size[i]], whose CRC-32 is compared as
+it is read. Inner chunks of 64 KiB in shards of 64 MiB keep the number of files small, and any Zarr
+reader fetches a photo with one or two of them; on a local disk exactly its own bytes are read
+(`shards`). Bytes decode through `photos.decode_into`; of a spherical photo its views are stored,
+already cut.
 
 A file's own bytes are kept where nothing has to be cut or shrunk, so nothing is lost and nothing is
 encoded twice. Views out of spherical photos, and photos that shall be stored at the size the model
@@ -72,6 +73,7 @@ class Writer:
 
         self.start = column("photo_start", np.int64, "first byte of the photo in photo_bytes")
         self.size = column("photo_size", np.int64, "bytes of the photo")
+        self.check = column("photo_crc32", np.uint32, "CRC-32 of the photo")
         self.name = column("photo_id", VariableLengthUTF8(), "photo, or view of a spherical one")
         self.bytes = shards.Appender(
             shards.create(
@@ -85,7 +87,6 @@ class Writer:
             )
         )
         self.at = 0
-        self.checks: list[int] = []  # CRC-32 of each photo
 
     def add(self, ids: np.ndarray, sizes: np.ndarray, file: Path) -> None:
         """Photos of one part: ids and sizes [n], and the file in which they follow each other."""
@@ -94,15 +95,17 @@ class Writer:
         self.size.add(sizes)
         self.start.add(self.at + np.cumsum(sizes) - sizes)
         self.at += int(sizes.sum())
+        checks = []
         with file.open("rb") as source:
             for size in sizes.tolist():
                 photo = source.read(size)
-                self.checks.append(zlib.crc32(photo))
+                checks.append(zlib.crc32(photo))
                 self.bytes.add(np.frombuffer(photo, np.uint8))
+        self.check.add(np.array(checks, np.uint32))
 
     def close(self) -> None:
         """Write what is still held; photo_bytes of some other length than announced is an error."""
-        for column in (self.start, self.size, self.name, self.bytes):
+        for column in (self.start, self.size, self.check, self.name, self.bytes):
             column.flush()
         if self.at != self.bytes.array.shape[0]:
             raise ValueError(f"{self.at} bytes of photos instead of {self.bytes.array.shape[0]}")
@@ -111,12 +114,13 @@ class Writer:
 class Photos:
     """The stored photos by number (`photo` of the manifest). Safe to use from threads."""
 
-    def __init__(self, store: xr.Dataset, folder: Path, checks: np.ndarray | None = None):
-        """store: with photo_bytes, photo_start, photo_size; folder: of the Zarr store; checks:
-        CRC-32 of each photo, which is compared as it is read."""
-        self.folder, self.checks = folder, checks
+    def __init__(self, store: xr.Dataset, folder: Path):
+        """store: with photo_bytes, photo_start, photo_size and, but for an older version's,
+        photo_crc32, which is compared as photos are read; folder: of the Zarr store."""
+        self.folder = folder
         self.start = store["photo_start"].to_numpy()
         self.size = store["photo_size"].to_numpy()
+        self.checks = store["photo_crc32"].to_numpy() if "photo_crc32" in store else None
         self.values = store["photo_bytes"]
         self.shards = shards.open_local(folder / "photo_bytes")  # None: laid out otherwise
 

@@ -4,7 +4,6 @@
     manifest.parquet   one row a (photo, chip): position in the chip, heading, split, provenance
     rejected.parquet   photo_id, reason
     report.json        counts: photos_in = paired + the sum of rejected; written last
-    checksums.npz      CRC-32 of every chip's pixels (`chips`) and photo's bytes (`photos`)
     SHA256SUMS         digests of all these files, as `sha256sum -c` reads them
 
 The store is Zarr format 3, sharded, with names of dimensions: `xarray.open_zarr` is all it takes.
@@ -13,15 +12,15 @@ of them make a shard, a file. `assemble` streams the parts of a pairing (`parts`
 memory a shard at a time; the same parts give the same bytes. A folder of pairs is complete or not
 there: it is written beside its place and renamed.
 
-`load` compares the digests of everything but pixels and photos, which must be there, and those are
-compared as they are read: so other pairs' manifest, a lost shard and a flipped bit are each named.
-Pairs without the two last files, of an older version, are read as they are.
+`load` compares the digests of everything but pixels and photos, which must be there. These have a
+checksum for each chip (Zarr's codec crc32c) and each photo (`photo_crc32`), compared as they are
+read: so other pairs' manifest, a lost shard and a flipped bit are each named. What an older version
+wrote without some of these is read as it is.
 """
 
 import json
 import shutil
 import warnings
-import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -43,8 +42,7 @@ from gairlib.pairs.photo_store import Photos, Writer
 
 LEARNING = ("train", "val")  # splits that are learnt from and chosen by; "test" is judged alone
 FILES = ("pairs.zarr", "manifest.parquet", "rejected.parquet", "report.json")
-CHECKS = "checksums.npz"
-OURS = (*FILES, CHECKS, files.SUMS)
+OURS = (*FILES, files.SUMS, "checksums.npz")  # the last: of an older version
 ROWS = 1 << 16  # of a chunk of the small columns
 
 # Columns that a manifest always has, in this order; those of the photo table follow.
@@ -107,13 +105,7 @@ class Pairs:
         """The stored photos; None where the pairs were made without."""
         if self.chips.sizes.get("photo", 0) == 0:
             return None
-        return Photos(self.chips, self.folder / "pairs.zarr", self._checks.get("photos"))
-
-    @cached_property
-    def _checks(self) -> dict[str, np.ndarray]:
-        """CRC-32 of `chips` and `photos`; {} where an older version wrote the pairs."""
-        path = self.folder / CHECKS
-        return dict(np.load(path)) if path.is_file() else {}
+        return Photos(self.chips, self.folder / "pairs.zarr")
 
     @cached_property
     def _shards(self) -> shards.Shards | None:
@@ -144,19 +136,14 @@ class Pairs:
         """
         if out is None:
             out = np.empty((len(numbers), *self.chips["chips"].shape[1:]), np.uint16)
-        whole = self.chips["chips"].isel(chip=numbers).to_numpy() if self._shards is None else None
-        known = self._checks.get("chips")
+        if self._shards is None:
+            out[...] = self.chips["chips"].isel(chip=numbers).to_numpy()
+            return out
         for i, number in enumerate(numbers):
-            if whole is None:
-                try:
-                    pixels = self._shards.chunk(number)[0]
-                except (RuntimeError, ValueError) as problem:  # of an index or a decoder
-                    raise shards.damaged(self.folder / "pairs.zarr", f"chip {number}") from problem
-            else:
-                pixels = whole[i]
-            if known is not None and zlib.crc32(np.ascontiguousarray(pixels)) != known[number]:
-                raise shards.damaged(self.folder / "pairs.zarr", f"chip {number}")
-            out[i] = pixels
+            try:
+                out[i] = self._shards.chunk(number)[0]
+            except (RuntimeError, ValueError) as problem:  # of a checksum or a decoder
+                raise shards.damaged(self.folder / "pairs.zarr", f"chip {number}") from problem
         return out
 
 
@@ -167,11 +154,19 @@ def load(folder: str | Path, splits: Sequence[str] | None = None) -> Pairs:
     chooses asks for LEARNING, so that test rows cannot reach it; default: all rows.
     """
     folder = Path(folder)
+    _check_files(folder)
+    return _open(folder, splits)
+
+
+def _check_files(folder: Path) -> None:
     for name in FILES:
         if not (folder / name).exists():
             raise Missing(f"{folder / name}: not there; has the pairing stage been run?")
     if wrong := files.damaged(folder, content=_is_small):
         raise BadInput(f"{wrong}; run the pairing stage again")
+
+
+def _open(folder: Path, splits: Sequence[str] | None = None) -> Pairs:
     manifest = pd.read_parquet(folder / "manifest.parquet")
     if splits is not None:
         manifest = manifest[manifest["split"].isin(list(splits))].reset_index(drop=True)
@@ -211,8 +206,7 @@ def assemble(
     files.remove(fresh)
     fresh.mkdir(parents=True)
     try:
-        checks = _write_store(found, fresh, chip_px, settings, schema)
-        np.savez(fresh / CHECKS, **checks)
+        _write_store(found, fresh, chip_px, settings, schema)
         target = fresh / "rejected.parquet"
         if isinstance(rejected, pd.DataFrame):
             schema = pa.schema({"photo_id": pa.string(), "reason": pa.string()})
@@ -229,12 +223,12 @@ def assemble(
         (fresh / "report.json").write_text(text + "\n", encoding="utf-8")
         files.seal(fresh)
         files.sync([*fresh.rglob("*"), fresh])
-        load(fresh)  # read back before it replaces anything
+        _check_files(fresh)  # read back before it replaces anything
     except BaseException:
         files.remove(fresh)
         raise
     files.replace_folder(fresh, folder, OURS)
-    return load(folder)
+    return _open(folder)
 
 
 def _is_small(name: str) -> bool:
@@ -244,14 +238,13 @@ def _is_small(name: str) -> bool:
 
 def _write_store(
     parts: list[Part], folder: Path, chip_px: int, settings: dict, schema: pa.Schema | None
-) -> dict[str, np.ndarray]:
-    """pairs.zarr and manifest.parquet in one pass over the parts; returns what CHECKS holds."""
+) -> None:
+    """pairs.zarr and manifest.parquet in one pass over the parts."""
     chips, pairs = sum(p.chips for p in parts), sum(p.pairs for p in parts)
     group = zarr.create_group(folder / "pairs.zarr", zarr_format=3, attributes=settings)
     columns = _columns(group, chips, pairs, chip_px)
     photos = Writer(group, sum(p.photos for p in parts), sum(p.photo_bytes for p in parts))
     first_chip = first_photo = 0
-    checks: list[int] = []
     with ManifestWriter(
         folder / "manifest.parquet",
         joined_schema([schema] if schema and not parts else [p.schema for p in parts], MANIFEST),
@@ -264,7 +257,6 @@ def _write_store(
                     f"{(len(bands.BANDS), chip_px, chip_px)}"
                 )
             columns["chips"].add(pixels)
-            checks += [zlib.crc32(np.ascontiguousarray(chip)) for chip in pixels]
             for name, values in part.about_chips().items():
                 columns[name].add(values)
             table = part.manifest()
@@ -286,7 +278,6 @@ def _write_store(
         # it as a field that readers may skip, which zarr-python warns of.
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
         zarr.consolidate_metadata(group.store)
-    return {"chips": np.array(checks, np.uint32), "photos": np.array(photos.checks, np.uint32)}
 
 
 def _columns(group: zarr.Group, chips: int, pairs: int, px: int) -> dict[str, shards.Appender]:
@@ -299,7 +290,7 @@ def _columns(group: zarr.Group, chips: int, pairs: int, px: int) -> dict[str, sh
             (chips, len(bands.BANDS), px, px),
             np.uint16,
             ("chip", "band", "y", "x"),
-            codec=shards.PIXEL_CODEC,
+            codecs=shards.PIXEL_CODECS,
             about="reflectance x 10000, harmonised; 0: no data",
         )
     }
