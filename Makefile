@@ -3,7 +3,8 @@
 # make pull             what `make repro` has made, from the repository's own remote: no training
 # make test             everything that is missing, then the tests
 # make fuzz             damaged files of every kind, COUNT=10000 of them (minutes)
-# make test-faults      an end, a full disk, a flipped byte at every place where files change (half an hour)
+# make test-faults      an end, a full disk, a flipped byte at every place where files change; two at
+#                       once and killed workers, TIMES=50 times each (half an hour)
 # make test-browser     reports, maps and JupyterLab in headless Chromium [GAIRLIB_REPORTS=reports]
 # make pictures         README's pictures from a finished run, into docs/
 # make lab              JupyterLab on the notebooks
@@ -81,10 +82,12 @@ chromium:
 
 COUNT ?= 10000
 fuzz: env
-	GAIRLIB_FUZZ=$(COUNT) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -W ignore tests/research/test_damaged_inputs.py
+	GAIRLIB_FUZZ=$(COUNT) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -W ignore tests/research/test_damaged_inputs.py
 
+TIMES ?= 50
 test-faults: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -rP -W ignore tests/gairlib/test_fault_injection.py
+	GAIRLIB_TIMES=$(TIMES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow -rP -W ignore \
+	  tests/gairlib/test_fault_injection.py tests/gairlib/test_two_at_once.py
 
 test-browser: env chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser $(PYTEST_ARGS)
