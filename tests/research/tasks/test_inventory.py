@@ -73,8 +73,10 @@ def test_a_table_of_photos_that_cannot_be_read_is_no_absent_one(tmp_path):
 
 def test_a_part_of_which_all_is_rejected_is_no_absent_one(tmp_path):
     """A map in landcover/ that has no scene's name is named, whether others have one or not."""
-    for name in ("scenes/a.tif", "landcover/a.tif", "landcover/classes_of_a.tif"):
-        write_scene(tmp_path / name, ramp(10, 32, 32))
+    write_scene(tmp_path / "scenes/a.tif", ramp(10, 32, 32))
+    for name in ("a", "classes_of_a"):
+        cover = np.ones((1, 32, 32), np.uint8)
+        write_scene(tmp_path / f"landcover/{name}.tif", cover, names=None)
     (tmp_path / "landcover/classes.csv").write_text("value,name\n1,wood\n")
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables/t.csv").write_text("a,b\n1,2\n")
