@@ -99,7 +99,7 @@ def chip_rows(
     chip_px: int,
     chip_m: float,
     features: bool = False,
-    device: str | torch.device = "cpu",
+    device: str | torch.device = "auto",
     licence: str | None = None,
     first: int = 0,
 ) -> Iterator[gpd.GeoDataFrame]:
