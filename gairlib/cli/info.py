@@ -79,9 +79,9 @@ def _model(name: str, revision: str | None, offline: bool) -> Iterator[tuple[str
         return
     tensors, about = _head(place.path)
     named = json.loads(about.get("assets", "{}"))
-    config = GAIRConfig.from_dict(json.loads((folder / "config.json").read_text()))
+    config = GAIRConfig.read(folder / "config.json", named.get("config"))
     yield "parameters", sum(tensors.values())
-    yield "and held by assets", [key for key in named if key != "sha256"]
+    yield "and held by assets", [key for key in named if key not in ("sha256", "config")]
     yield "trained on chips of", scale.trained(config)
     whose = origins.read(folder)
     if whose is None and place.commit:

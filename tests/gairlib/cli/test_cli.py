@@ -80,6 +80,7 @@ def test_info_of_a_model_imports_nothing_that_computes(model, capsys):
     assert found["parameters"] == sum(v.numel() for v in whole.state_dict().values())
     assert found["trained on chips of"] == "32 px, 320 m" and "MIT" in found["licence"]
     assert found["location"] == SMALL.location and found["dim"] == 16
+    assert found["and held by assets"] == []
     assert "geoclip" in told(capsys, "info") or "none" in told(capsys, "info")
 
 
