@@ -144,6 +144,10 @@ def _by_arrow(block: bytes, about: Head, kept: list[str]) -> pa.Table | None:
     """A block by Arrow's parser; None where that cannot be trusted to keep all good rows."""
     if block.count(b'"') % 2 or b"\0" in block:
         return None
+    try:  # Arrow tells a handler of rows by a noise on stderr
+        pa.scalar(block).cast(pa.string())
+    except pa.ArrowInvalid:
+        return None
     for text in (block, None):  # blank lines are taken out only where something is amiss
         text = BLANK.sub(lambda m: m[0][:1] if m.start() else b"", block) if text is None else text
         try:

@@ -34,6 +34,7 @@ from research.pipeline.parameters import collect, parameters, read
 ROOT = Path(__file__).resolve().parents[2]
 DPI = 140  # of figures in notebooks
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+FOLDERS = "gairlib-kernel-"  # of kernels, with the process's number, in the temporary folder
 SENTENCES = ("BadInput", "Missing")  # errors whose sentence is for the user
 ERROR_MARKS = {"papermill-error-cell-tag"}  # of the cells that papermill puts around an error
 # In a kernel tqdm.auto draws widgets, of which neither a terminal nor a page would show anything.
@@ -77,7 +78,8 @@ def table(frame):
 @contextmanager
 def _kernel():
     """Make `python3` mean this interpreter, with gairlib importable, whatever is installed."""
-    with tempfile.TemporaryDirectory(prefix="gairlib-kernel-") as folder:
+    _sweep()
+    with tempfile.TemporaryDirectory(prefix=f"{FOLDERS}{os.getpid()}-") as folder:
         launch = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         # ipykernel logs on stderr, over the sentence of a failure: of its local sockets, and of
         # the interrupt that ends it. A defect in a notebook reaches us as papermill's exception.
@@ -111,6 +113,18 @@ def _kernel():
         finally:
             for key, value in old.items():
                 os.environ.pop(key) if value is None else os.environ.update({key: value})
+
+
+def _sweep() -> None:
+    """Remove the kernels' folders of processes that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*-*"):
+        number = path.name.removeprefix(FOLDERS).split("-")[0]
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            shutil.rmtree(path, ignore_errors=True)
+        except (OSError, ValueError, OverflowError):  # somebody else's, or no folder of ours
+            pass
 
 
 def run(notebook: str | Path, values: dict, html: str | Path, index: str = "index.html") -> Path:

@@ -238,6 +238,17 @@ def test_ten_thousand_columns_cost_ten_times_as_much_as_a_thousand(tmp_path, suf
     assert time.process_time() - start < 8
 
 
+def test_lines_that_are_not_utf8_are_named_without_a_noise(tmp_path, capfd):
+    path = tmp_path / "street.csv"
+    path.write_bytes(
+        b"photo_id,path,lon,lat\na,b.jpg,5,50\nx,\xff,1\nb,\xff.jpg,5,50,9\nc,d,5,50\n"
+    )
+    _, reasons = photo_tables.read_photos(path)
+    assert reasons.notna().tolist() == [False, True, True, False]
+    assert all("not UTF-8" in reason for reason in reasons.dropna())
+    assert capfd.readouterr().err == ""
+
+
 def test_a_stray_quote_on_every_line_costs_no_more_than_its_lines(tmp_path):
     path = tmp_path / "street.csv"
     lines = 'a"b"",b.jpg,5,50\n"a,b.jpg,5,50\nc,d.jpg,6,51\n' * 5000

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import nbformat
 import numpy as np
 import pytest
 import yaml
+from builders.faults import ENDED
 from PIL import Image
 
 from gairlib.errors import BadInput, Missing
@@ -220,6 +222,16 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked
 
 
 @linux
+def test_folders_of_kernels_that_were_killed_go_at_the_next_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in (f"{ENDED}-ab", f"{os.getpid()}-ab", "x-ab", "ab"):
+        (tmp_path / f"gairlib-kernel-{name}" / "share").mkdir(parents=True)
+    with notebook._kernel():
+        left = {p.name.removeprefix("gairlib-kernel-") for p in tmp_path.iterdir()}
+    assert f"{ENDED}-ab" not in left and {f"{os.getpid()}-ab", "x-ab", "ab"} < left
+    assert len(left) == 4
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_kernel_and_is_told_in_a_sentence(tmp_path, number):
     process = begun(tmp_path)
