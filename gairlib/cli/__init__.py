@@ -18,7 +18,7 @@ from typing import NoReturn
 from gairlib import __version__
 from gairlib.errors import BadInput, Missing, NotSaved
 
-COMMANDS = ("info", "embed", "field", "search")
+COMMANDS = ("info", "embed", "field", "search", "find")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -16,6 +16,7 @@ from builders.small_models import SMALL
 from gairlib import cli
 from gairlib.data.dataset import Dataset
 from gairlib.embed import dense, encode, export
+from gairlib.embed.finding import find
 from gairlib.embed.nearest import Index
 from gairlib.model import GAIR, model_hash
 from gairlib.origins import Origin
@@ -131,6 +132,16 @@ def test_search_finds_what_python_finds(model, tiny, vectors, capsys):
     picture = tiny / f"street/{photo}.jpg"
     said = told(capsys, "search", *files, "--model", model, "--photo", picture, "--kind", "photos")
     assert said.splitlines()[1].split()[1] == photo  # the picture itself is the nearest
+
+
+def test_find_finds_what_python_finds(model, tiny, tmp_path, capsys):
+    photo, scene, out = tiny / "street/bern-00.jpg", tiny / "scenes/bern.tif", tmp_path / "found"
+    how = "--count 2 --resolution 40".split()
+    said = told(capsys, "find", photo, scene, "--model", model, "--out", out, *how).splitlines()
+    right = find(photo, scene, model, count=2, resolution=40.0)
+    places = json.loads((out / "places.geojson").read_text())["features"]
+    assert [p["properties"]["lon"] for p in places] == right.places["lon"].tolist()
+    assert len(said) == 1 + len(right.places) + 3 and (out / "similarity.tif").is_file()
 
 
 def test_mistakes_are_one_sentence(model, tiny, vectors, tmp_path, capsys):
