@@ -45,7 +45,7 @@ def as_started(model: GAIR, seed: int) -> GAIR:
 def _batches(n: int, batch: int, what: str):
     yield from (
         slice(i, min(i + batch, n))
-        for i in tqdm(range(0, n, batch), desc=what, mininterval=1, leave=False, delay=1)
+        for i in tqdm(range(0, n, batch), desc=what, mininterval=1, leave=False, disable=n <= batch)
     )
 
 
