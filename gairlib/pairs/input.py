@@ -28,6 +28,7 @@ from gairlib import files, geo
 from gairlib.data import tables
 from gairlib.data.photo_rows import PHOTO_COLUMNS
 from gairlib.data.photo_tables import chunks, id_hashes
+from gairlib.data.photos import VIEW_YAWS
 from gairlib.data.scene import Scene
 from gairlib.data.tables import stated
 from gairlib.errors import BadInput
@@ -177,7 +178,7 @@ def prepare_chunk(
         own = table.filter(pa.array(split[located] == name))
         with files.atomic_write(work / f"in/{name}-{number:06d}.parquet", durable=False) as part:
             pq.write_table(own, part)
-    hashes = _hash_and_row(ids[located], row[located])
+    hashes = _hash_and_row(kept)
     save_array(work / f"in/ids-{number:06d}.npy", np.sort(hashes, order=("hash", "row")))
     write_rejections(
         work / f"rejected/in-{number:06d}.parquet",
@@ -208,8 +209,11 @@ def save_array(path: Path, values: np.ndarray) -> None:
 
 
 def _completed(frame: pd.DataFrame) -> pd.DataFrame:
-    """A copy with every column that pairing reads."""
-    frame = frame.copy()
+    """A copy with every column that pairing reads; a column of a name that pairing gives to columns
+    of its own is called "table_..."."""
+    own = {"_row", "_day", "_why", "_candidates", "_scene", "_tile"}
+    own |= {f"street_{name}" for name in frame}
+    frame = frame.rename(columns={name: f"table_{name}" for name in frame if name in own})
     for name, empty in (
         ("heading", np.nan),
         ("captured_at", None),
@@ -240,9 +244,14 @@ def _splits(frame: pd.DataFrame, reasons: pd.Series, division: Division) -> np.n
     return split.to_numpy(object)
 
 
-def _hash_and_row(ids: np.ndarray, row: np.ndarray) -> np.ndarray:
-    pairs = np.empty(len(ids), dtype=[("hash", np.uint64), ("row", np.int64)])
-    pairs["hash"], pairs["row"] = id_hashes(pd.Series(ids, dtype=object)), row
+def _hash_and_row(kept: pd.DataFrame) -> np.ndarray:
+    """The ids of photos, and those of a sphere's views, which another photo may have too."""
+    views = kept[kept["is_spherical"].fillna(False).to_numpy(bool)]
+    ids = [kept["photo_id"], *(views["photo_id"] + f"@{yaw:03.0f}" for yaw in VIEW_YAWS)]
+    rows = np.concatenate([kept["_row"], *[views["_row"]] * len(VIEW_YAWS)])
+    pairs = np.empty(len(rows), dtype=[("hash", np.uint64), ("row", np.int64)])
+    pairs["hash"] = id_hashes(pd.concat(ids, ignore_index=True).astype(object))
+    pairs["row"] = rows
     return pairs
 
 
@@ -277,7 +286,7 @@ def double_rows(work: Path) -> np.ndarray:
             continue
         some = np.sort(some, order=("hash", "row"))
         found.append(some["row"][1:][some["hash"][1:] == some["hash"][:-1]])
-    return np.sort(np.concatenate(found)) if found else np.array([], np.int64)
+    return np.unique(np.concatenate(found)) if found else np.array([], np.int64)
 
 
 def reject_doubles(work: Path, rows: np.ndarray) -> None:

@@ -344,3 +344,17 @@ def test_figures_are_drawn_with_and_without_pairs(tmp_path, scene, photos):
     for i, figure in enumerate(figures):
         figure.savefig(tmp_path / f"{i}.png", dpi=40)
     assert "6 photos in: 6 paired" in figures[2].axes[0].get_title("left") or not photos
+
+
+def test_columns_of_any_name_and_ids_like_those_of_views_do_no_harm(tiny):
+    dataset = Dataset(tiny)
+    street, scenes = dataset.street().head(3), dataset.scenes()
+    odd = ["_candidates", "_scene", "_tile", "_row", "_day", "_why", "x", "street_x", "\0reason"]
+    street = street.assign(**dict.fromkeys(odd, 7), photo_id=["p", "p@090", "q"])
+    street["is_spherical"] = [True, False, False]
+    how = {"chip_px": 32, "chip_m": 320.0, "scheduler": "synchronous", "progress": False}
+    pairs = pair(street, scenes, **how)
+    assert pairs.manifest["photo_id"].is_unique and len(pairs.manifest) == 5
+    assert pairs.rejected["photo_id"].tolist() == ["p@090"]
+    for name in ("table__candidates", "table__row", "street_x", "table_street_x", "\0reason"):
+        assert (pairs.manifest[name] == 7).all()
