@@ -1,5 +1,7 @@
 """Land cover of tiles: majorities, shares, and values without a name."""
 
+import re
+
 import numpy as np
 import pytest
 import rasterio
@@ -7,7 +9,7 @@ import rasterio
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput
 from research.tasks import labels as columns
-from research.tasks import registry
+from research.tasks import registry, tiles
 from research.tasks.tiles import LandCover
 
 
@@ -35,8 +37,7 @@ def test_landcover_needs_tiles_enough_and_names_them_by_majority(folder, monkeyp
 
 
 @pytest.mark.parametrize("dtype, value", [("uint8", 7), ("uint16", 300), ("int16", -1)])
-@pytest.mark.parametrize("task", ["rs-landcover", "rs-built_up", "segmentation-landcover"])
-def test_a_land_cover_value_that_has_no_name_is_an_error(folder, task, dtype, value):
+def test_a_map_with_a_value_that_has_no_name_is_rejected_by_itself(folder, dtype, value):
     path = folder / "landcover/bern.tif"
     (folder / "landcover/classes.csv").write_text("value,name\n1,grass\n2,built-up\n")
     with rasterio.open(path) as source:
@@ -44,8 +45,12 @@ def test_a_land_cover_value_that_has_no_name_is_an_error(folder, task, dtype, va
     values[0, 30, 30] = value
     with rasterio.open(path, "w", **profile) as file:
         file.write(values)
-    with pytest.raises(BadInput, match=f"bern.tif: the value {value} has no name.* lists 1, 2"):
-        registry.get(task, Dataset(folder)).load(Dataset(folder))
+    dataset = Dataset(folder)
+    assert {tile.site for tile in tiles.mapped(dataset, 64)} == {"quito", "perth"}
+    (row,) = [row for row in dataset.rejected if row["kind"] == "land cover"]
+    assert re.search(f"bern.tif: the value {value} has no name.* lists 1, 2", row["reason"])
+    with pytest.raises(BadInput, match="has no name"):
+        dataset.landcover("bern")
 
 
 def test_the_share_that_is_built_up(mapped):
