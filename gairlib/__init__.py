@@ -13,6 +13,7 @@ and in each sub-package, and load on first use: `import gairlib` alone imports n
 | `gairlib.location` | location encoders: coordinates to vectors                           |
 | `gairlib.weights`  | published weights: GAIR, CROMA, GeoCLIP, SatCLIP, ViTs              |
 | `gairlib.cli`      | the command line `gair`                                             |
+| `gairlib.mapping`  | `gairlib.fit`: maps learnt from a user's own labels                 |
 | `gairlib.regress`  | a number at any place from numbers at others (extra `regress`)      |
 """
 

@@ -7,9 +7,11 @@ from gairlib.weights.official import load_official
 # where a photo was taken, and which photos look like a place
 from gairlib.embed.finding import find
 from gairlib.embed.like import photos_like
+# what a user's own labels teach
+from gairlib.mapping.fitting import fit
 
 # sub-packages
-from gairlib import data, embed, location, pairs, train, weights
+from gairlib import data, embed, location, mapping, pairs, train, weights
 
 # modules
 from gairlib import assets, geo, inr, losses, preprocess, regress, torchgeo_adapter
@@ -28,9 +30,11 @@ __all__ = [
     "load_official",
     "find",
     "photos_like",
+    "fit",
     "data",
     "embed",
     "location",
+    "mapping",
     "pairs",
     "train",
     "weights",

@@ -254,6 +254,27 @@ def blocks(lonlat: Any, degrees: float) -> np.ndarray:
     return np.char.add(np.char.add(column.astype(str), "_"), row.astype(str))
 
 
+def fold_numbers(groups: Any, folds: int, seed: int) -> np.ndarray:
+    """Fold number [n] of every row, whole groups together, about equal in rows.
+
+    Groups are shuffled and dealt out largest first to the smallest fold so far. With fewer groups
+    than folds, there are as many folds as groups.
+    """
+    names, codes, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    folds = min(folds, len(names))
+    order = np.random.default_rng(seed).permutation(len(names))
+    if (counts == counts[0]).all():  # such as single rows: dealing out is counting off
+        fold = np.zeros(len(names), int)
+        fold[order] = np.arange(len(names)) % folds
+        return fold[codes.reshape(-1)]
+    order = order[np.argsort(-counts[order], kind="stable")]
+    load, fold = np.zeros(folds), np.zeros(len(names), int)
+    for group in order:
+        fold[group] = load.argmin()
+        load[fold[group]] += counts[group]
+    return fold[codes.reshape(-1)]
+
+
 def utm_epsg(lon: float, lat: float) -> int:
     """EPSG code of the UTM zone, with the exceptions of Norway and Svalbard; lat in [-80, 84]."""
     lon, lat = (float(v) for v in check_lonlat([lon, lat]))

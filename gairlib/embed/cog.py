@@ -14,7 +14,9 @@ examined whether any byte is lacking (`Parts._check`).
 Values are float32 with NaN for "no data"; or float16, which TIFF has as half floats (NBITS=16, GDAL
 gives them as float32): 11 bits in half the space; or int8 with a scale and an offset a band: then
 value = offset + scale * stored, -127 to 127, -128 for "no data", and what lies beyond the ends is
-clipped. While it is written the disk holds the uncompressed values as well.
+clipped. Whole numbers from 1 to 255, such as classes, are uint8 with 0 for "no data"; with a palette
+the file holds their colours and, beside it as GDAL has it (.aux.xml), their names. While it is
+written the disk holds the uncompressed values as well.
 """
 
 import hashlib
@@ -40,9 +42,11 @@ from gairlib import files
 from gairlib.errors import BadInput
 
 CACHE_BYTES = 256 * 2**20  # of GDAL's own; by default it takes 5% of the machine
-DTYPES = ("float32", "float16", "int8")
-_TYPES = {"float32": "Float32", "float16": "Float32", "int8": "Int8"}  # GDAL's names
+DTYPES = ("float32", "float16", "int8", "uint8")
+_TYPES = dict(zip(DTYPES, ("Float32", "Float32", "Int8", "Byte")))  # GDAL's names
+_NODATA = dict(zip(DTYPES, (float("nan"), float("nan"), -128, 0)))
 _PART = re.compile(r"r(\d+)-(\d+)_c(\d+)-(\d+)_([0-9a-f]{8})\.tif$")
+Palette = Sequence[tuple[str, str]]  # name and colour "#rrggbb" of the values 1, 2, ...
 FORMAT = 3  # of the pieces: those of another one are made anew
 
 
@@ -172,7 +176,7 @@ class Parts:
 
     @property
     def _nodata(self) -> float:
-        return -128 if self.dtype == "int8" else float("nan")
+        return _NODATA[self.dtype]
 
     @property
     def _bits(self) -> dict:
@@ -180,19 +184,25 @@ class Parts:
         return {"nbits": 16} if self.dtype == "float16" else {}
 
     def _stored(self, values: np.ndarray) -> np.ndarray:
+        if self.dtype == "uint8":
+            return np.nan_to_num(values).astype(np.uint8)
         if self.dtype != "int8":
             half = np.float16 if self.dtype == "float16" else np.float32
             return values.astype(half, copy=False).astype(np.float32, copy=False)
         out = np.rint((values - self.offset[:, None, None]) / self.scale[:, None, None])
         return np.where(np.isfinite(values), np.clip(out, -127, 127), -128).astype(np.int8)
 
-    def finish(self, tags: Mapping[str, str], descriptions: Sequence[str]) -> Path:
-        """Join the pieces, write the COG under its name and remove the pieces.
+    def finish(
+        self, tags: Mapping[str, str], descriptions: Sequence[str], palette: Palette = ()
+    ) -> Path:
+        """Join the pieces, write the COG under its name and remove the pieces. palette: name and
+        colour "#rrggbb" of each value from 1 on, for one band of dtype "uint8".
 
         OSError where the disk does not take it: pieces and what stood there before stay.
         """
         virtual = self.folder / "all.vrt"
-        virtual.write_text(self._virtual(tags, descriptions), encoding="utf-8")
+        virtual.write_text(self._virtual(tags, descriptions, palette), encoding="utf-8")
+        names = self.path.with_name(self.path.name + ".aux.xml")
         with (
             files.atomic_write(self.path, self._check) as part,
             rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
@@ -204,13 +214,17 @@ class Parts:
                     driver="COG",
                     compress="DEFLATE",
                     level=1,
-                    predictor="YES",
+                    predictor="NO" if palette else "YES",
                     blocksize=_block(self.grid.bands),
-                    overview_resampling="AVERAGE",
+                    overview_resampling="MODE" if palette else "AVERAGE",
                     bigtiff="IF_SAFER",
                     num_threads=str(min(4, os.cpu_count() or 1)),
                     **self._bits,
                 )
+        names.unlink(missing_ok=True)  # of what stood there before
+        if palette:
+            with files.atomic_write(names) as part:
+                part.write_text(_names(palette), encoding="utf-8")
         files.remove(self.folder)
         return self.path
 
@@ -246,7 +260,9 @@ class Parts:
                 start, length = (file.get_tag_item(n, "TIFF", 1, level) or 0 for n in names)
                 yield int(start), int(length)
 
-    def _virtual(self, tags: Mapping[str, str], descriptions: Sequence[str]) -> str:
+    def _virtual(
+        self, tags: Mapping[str, str], descriptions: Sequence[str], palette: Palette
+    ) -> str:
         """GDAL's VRT of the pieces, with the tags and the names of the bands."""
         grid, t = self.grid, self.grid.transform
         geo = ", ".join(repr(float(v)) for v in (t.c, t.a, t.b, t.f, t.d, t.e))
@@ -270,6 +286,8 @@ class Parts:
             ]
             if self.dtype == "int8":
                 lines.append(f"<Offset>{offset[b]!r}</Offset><Scale>{scale[b]!r}</Scale>")
+            if palette:
+                lines.append(_colours(palette))
             for (r0, r1, c0, c1), name in sorted(pieces.items()):
                 size = f'xSize="{c1 - c0}" ySize="{r1 - r0}"'
                 lines.append(
@@ -280,6 +298,24 @@ class Parts:
                 )
             lines.append("</VRTRasterBand>")
         return "\n".join([*lines, "</VRTDataset>"])
+
+
+def _colours(palette: Palette) -> str:
+    """GDAL's colour table, no colour for 0."""
+    lines = ["<ColorInterp>Palette</ColorInterp><ColorTable>"]
+    for r, g, b in [(0, 0, 0), *(bytes.fromhex(colour[1:]) for _, colour in palette)]:
+        alpha = 255 if len(lines) > 1 else 0
+        lines.append(f'<Entry c1="{r}" c2="{g}" c3="{b}" c4="{alpha}"/>')
+    return "".join([*lines, "</ColorTable>"])
+
+
+def _names(palette: Palette) -> str:
+    """What GDAL reads beside a raster: the names of its categories, none for 0."""
+    names = "".join(f"<Category>{escape(name)}</Category>" for name, _ in palette)
+    return (
+        '<PAMDataset><PAMRasterBand band="1"><CategoryNames><Category></Category>'
+        f"{names}</CategoryNames></PAMRasterBand></PAMDataset>\n"
+    )
 
 
 @contextmanager

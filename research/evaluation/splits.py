@@ -27,7 +27,17 @@ from numpy.typing import ArrayLike
 from sklearn.model_selection import StratifiedKFold
 
 from gairlib.errors import BadInput
-from gairlib.geo import blocks
+from gairlib.geo import blocks, fold_numbers
+
+__all__ = [
+    "block_count",
+    "fitting_size",
+    "fold_numbers",
+    "folds",
+    "named_sites",
+    "sites_of",
+    "stratified",
+]
 
 Folds = list[tuple[np.ndarray, np.ndarray]]  # (training rows, test rows)
 
@@ -58,27 +68,6 @@ def sites_of(rows: pd.DataFrame) -> np.ndarray:
 def named_sites(rows: pd.DataFrame) -> bool:
     """Whether all rows name their site."""
     return "site" in rows and bool(rows["site"].notna().all())
-
-
-def fold_numbers(groups: ArrayLike, folds: int, seed: int) -> np.ndarray:
-    """Fold number [n] of every row, whole groups together, about equal in rows.
-
-    Groups are shuffled and dealt out largest first to the smallest fold so far. With fewer groups
-    than folds, there are as many folds as groups.
-    """
-    names, codes, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    folds = min(folds, len(names))
-    order = np.random.default_rng(seed).permutation(len(names))
-    if (counts == counts[0]).all():  # such as single rows: dealing out is counting off
-        fold = np.zeros(len(names), int)
-        fold[order] = np.arange(len(names)) % folds
-        return fold[codes.reshape(-1)]
-    order = order[np.argsort(-counts[order], kind="stable")]
-    load, fold = np.zeros(folds), np.zeros(len(names), int)
-    for group in order:
-        fold[group] = load.argmin()
-        load[fold[group]] += counts[group]
-    return fold[codes.reshape(-1)]
 
 
 def folds(groups: ArrayLike, k: int, seed: int) -> Folds:

@@ -16,18 +16,16 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
 import pandas as pd
-from rasterio.features import geometry_mask
 
 from gairlib import assets
 from gairlib.data import scenes
-from gairlib.data.boundary import reading
 from gairlib.data.dataset import Dataset
 from gairlib.data.scene import Scene
-from gairlib.errors import BadInput, Missing, Skipped
+from gairlib.errors import Missing, Skipped
 from gairlib.geo import blocks
+from gairlib.mapping.labels import pixels_in, read_polygons, some
 from research.evaluation.splits import fitting_size
 from research.tasks import probing
 from research.tasks.data import (
@@ -138,7 +136,7 @@ def folder_of(source: str) -> Path:
 def polygons(dataset: Dataset) -> Polygons:
     """The polygons of a folder that have LEAST pixels in its first scene, are no part of a larger
     one of their class, and are of a class with MIN_CLASS of them, in the file's order."""
-    scene, given = _scene(dataset), _read(dataset.folder / FILE)
+    scene, given = _scene(dataset), read_polygons(dataset.folder / FILE, COLUMN)
     given = given.to_crs(scene.crs)
     taken: dict[str, np.ndarray] = {}
     kept, small, twice = {}, 0, 0
@@ -174,29 +172,6 @@ def _scene(dataset: Dataset) -> Scene | None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*processing baseline")
         return next(iter(dataset.scenes()), None)
-
-
-def _read(path: Path) -> gpd.GeoDataFrame:
-    """The polygons of a file, those without a class left out."""
-    with reading(path, "not readable as polygons"):
-        found = gpd.read_file(path)
-    if COLUMN not in found or found.crs is None:
-        raise BadInput(f"{path}: needs a column `{COLUMN}` and a reference system")
-    return found[found[COLUMN].notna() & found.geometry.notna()].reset_index(drop=True)
-
-
-def pixels_in(scene: Scene, shape) -> np.ndarray:
-    """Pixels (column, row) [p, 2] of the scene whose centre lies in a shape of its CRS, row by
-    row."""
-    if shape.is_empty:
-        return np.zeros((0, 2), int)
-    size = (scene.height, scene.width)
-    return np.argwhere(geometry_mask([shape], size, scene.transform, invert=True))[:, ::-1]
-
-
-def some(rows: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the rows, evenly spaced."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
 
 
 def places(scene: Scene, at: np.ndarray, side: int) -> Places:
