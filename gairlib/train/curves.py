@@ -1,13 +1,15 @@
 """Training curves on the disk, which training does without where the disk does not take them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
 from gairlib import files
 from gairlib.errors import extra
+from gairlib.train.loggers import make
 
 
 class Curves:
@@ -17,13 +19,18 @@ class Curves:
     written (a full disk) that is said once, and the next row writes all of them anew.
     """
 
-    def __init__(self, folder: Path, history: list[dict]):
-        """history: the rows so far; whoever adds one to it hands it to `log` as well."""
+    def __init__(self, folder: Path, history: list[dict], loggers: Sequence[Any] = ()):
+        """history: the rows so far; whoever adds one to it hands it to `log` as well. loggers: see
+        `gairlib.train.loggers`; their files are in the folder `loggers` beside."""
         with extra("train"):
             import dvclive
 
         self.make, self.folder, self.history = dvclive.Live, folder, history
         self.live, self.said = None, False
+        beside = folder.with_name("loggers")
+        if loggers:
+            files.remove(beside)
+        self.loggers = make(loggers, beside)
         self._attempt(self._all)
 
     def log(self, row: dict) -> None:
@@ -33,6 +40,8 @@ class Curves:
     def close(self) -> None:
         if self.live is not None:
             self._attempt(self.live.end)
+        for logger in self.loggers:
+            self._attempt(partial(logger.finalize, "success"))
 
     def _attempt(self, write: Callable[[], None]) -> None:
         try:
@@ -54,3 +63,5 @@ class Curves:
             if key != "step":
                 self.live.log_metric(key, value)
         self.live.make_summary()
+        for logger in self.loggers:
+            logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=row["step"])

@@ -17,16 +17,18 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gairlib.errors import BadInput, extra
 from gairlib.model import GAIR
+from gairlib.train import loggers
 
 with extra("train"):
     from lightning_fabric import Fabric
@@ -39,7 +41,8 @@ class Engine:
     """accelerator: Fabric's names ("auto", "cpu", "cuda"); devices: a node; strategy: "ddp"
     replicates the model (as "auto" does on several devices), "fsdp" shards it (FSDP2);
     compile: torch.compile, which needs a C++ compiler on the CPU; activation_checkpointing:
-    recompute the towers' blocks in the backward pass, a third more work for far less memory."""
+    recompute the towers' blocks in the backward pass, a third more work for far less memory;
+    loggers: of curves beside DVCLive's, names or objects (gairlib.train.loggers)."""
 
     accelerator: str = "auto"
     devices: int = 1
@@ -47,8 +50,10 @@ class Engine:
     strategy: str = "auto"
     compile: bool = False
     activation_checkpointing: bool = False
+    loggers: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
+        loggers.check(self.loggers)
         if self.strategy not in STRATEGIES:
             raise BadInput(
                 f"pretrain.strategy is {self.strategy!r}; choose one of {', '.join(STRATEGIES)}"

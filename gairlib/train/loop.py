@@ -120,6 +120,7 @@ class _Run:
     ):
         self.model, self.options, self.towers = model, options, towers
         self.batches, self.validation = batches, validation
+        self.loggers = engine.loggers
         self.out, self.checkpoints, self.progress = out, checkpoints, progress
         torch.manual_seed(options.seed)
         self.fabric = engine.fabric(options.precision)
@@ -163,7 +164,7 @@ class _Run:
         """From where the run stands to its last step; a request to stop ends it between two."""
         options, began = self.options, time.monotonic()
         if self.fabric.is_global_zero:
-            self.curves = Curves(self.out / "live", self.history)
+            self.curves = Curves(self.out / "live", self.history, self.loggers)
         train_mode(self.wrapped, self.model, self.towers)
         bar = tqdm(
             total=options.steps,
