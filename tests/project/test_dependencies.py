@@ -85,6 +85,7 @@ UNIMPORTED = {
 # What may be imported where: the core, and these extras with all that they include
 ALLOWED = {
     "gairlib": {"stac", "train"},
+    "gairlib/maps.py": {"maps"},
     "gairlib/regress.py": {"regress"},
     "research": {"maps", "pipeline", "sample", "stac"},
     "research/speed": {"bench"},
