@@ -69,11 +69,11 @@ def fit(
     raster with labels in its first band. kind: "classes" or "numbers"; by default floating-point
     values are numbers. names: value -> name of the class, values without one are left out; colours:
     name -> "#rrggbb"; a raster's own colour table is taken otherwise. head: "linear" (discriminants
-    of classes, ridge regression of numbers) or "neighbours". mode: how the field is read;
-    "bilinear" reads the tokens, which know more of the
-    ground than the space that photos share ("nili"). chip_px, chip_m: as in `write_cog`
-    trained with, by default its own size at 10 m a pixel. block_m: side of the blocks, by default
-    the largest that makes thirty. each: pixels of a polygon; most: of a scene.
+    or logistic regression of classes, ridge regression of numbers) or "neighbours". mode: how the
+    field is read; "bilinear" reads the tokens, which know more of the ground than the space that
+    photos share ("nili"). chip_px, chip_m: a chip's side, default that of the training
+    (gairlib.scale). block_m: side of the blocks, by default the largest that makes thirty. each:
+    pixels of a polygon; most: of a scene.
     """
     scenes = [scenes] if isinstance(scenes, Scene | str | Path) else list(scenes)
     scenes = [s if isinstance(s, Scene) else scene_files.open_scene(s) for s in scenes]

@@ -24,6 +24,6 @@ def test_land_cover_is_told_better_than_by_pixels():
     how = dict(names=CLASSES, chip_px=64, chip_m=640.0, most=6000)
     report = gairlib.fit(GAIR.from_pretrained(MODEL), scene, labels, **how).report
     print(report)
-    assert report.scores["balanced accuracy"][0] > 0.84
-    assert report.better("balanced accuracy") and report.better("accuracy")
+    assert report.scores["balanced accuracy"][0] > 0.88
+    assert report.difference["accuracy"][0] > 0  # of 20,000 pixels beyond the interval: docs/fit.md
     assert abs(report.stated - report.found) < 0.05
