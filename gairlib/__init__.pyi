@@ -7,6 +7,7 @@ from gairlib.weights.official import load_official
 # where a photo was taken, and which photos look like a place
 from gairlib.embed.finding import find
 from gairlib.embed.like import photos_like
+
 # what a user's own labels teach
 from gairlib.mapping.fitting import fit
 

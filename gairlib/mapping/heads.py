@@ -68,7 +68,9 @@ class Head:
         )
         values = self.state["values"][near.indices]  # [n, k]
         if not self.classes:
-            return torch.stack([values.mean(-1), values.std(-1, correction=0) + 1e-6], -1)
+            least = 0.1 * self.state["values"].std()  # where neighbours are unanimous
+            spread = (values.var(-1, correction=0) + least**2).sqrt()
+            return torch.stack([values.mean(-1), spread], -1)
         shares = one_hot(values.long(), self.classes).float().mean(1)
         return (shares + LEAST) / (1 + LEAST * self.classes)
 
