@@ -14,7 +14,7 @@ examined whether any byte is lacking (`Parts._check`).
 Values are float32 with NaN for "no data"; or float16, which TIFF has as half floats (NBITS=16, GDAL
 gives them as float32): 11 bits in half the space; or int8 with a scale and an offset a band: then
 value = offset + scale * stored, -127 to 127, -128 for "no data", and what lies beyond the ends is
-clipped. Whole numbers from 1 to 255, such as classes, are uint8 with 0 for "no data"; with a palette
+clipped. Whole numbers from 1 to 255 (classes) are uint8 with 0 for "no data"; with a palette
 the file holds their colours and, beside it as GDAL has it (.aux.xml), their names. While it is
 written the disk holds the uncompressed values as well.
 """
