@@ -7,10 +7,11 @@ from shapely import STRtree, box
 
 from gairlib.data import scenes
 from gairlib.data.dataset import Dataset
-from gairlib.data.scene import Scene
+from gairlib.data.scene import Scene, outline
 from gairlib.errors import BadInput
+from gairlib.geo import Box
 
-Box = tuple[float, float, float, float]  # west, south, east, north in degrees; east may pass 180
+TURNS = (-360, 0, 360)  # degrees by which a box may be drawn beside a scene
 EDGE = 32  # points along each side of a box, which is no rectangle in a scene's own CRS
 
 
@@ -28,7 +29,7 @@ def scene_of(
     found = dataset.scenes()
     if bounds is not None:
         west, south, east, north = _checked(bounds)
-        turns = [box(west + t, south, east + t, north) for t in (-360, 0, 360)]
+        turns = [box(west + t, south, east + t, north) for t in TURNS]
         tree = STRtree([scene.footprint for scene in found])
         found = [
             found[i] for i in sorted({int(i) for t in turns for i in tree.query(t, "intersects")})
@@ -48,13 +49,19 @@ def window_of(scene: Scene, bounds: Box | None) -> tuple[int, int, int, int]:
     if bounds is None:
         return 0, 0, scene.width, scene.height
     west, south, east, north = _checked(bounds)
+    left, low, right, high = outline(
+        scene.transform, scene.crs, scene.width, scene.height, f"scene {scene.id}"
+    ).bounds  # what lies beyond it may have no place in the scene's CRS
+    cuts = [(max(west + t, left), min(east + t, right)) for t in TURNS]
+    west, east = max(cuts, key=lambda cut: cut[1] - cut[0])
+    south, north = max(south, low), min(north, high)
+    if west >= east or south >= north:
+        raise BadInput(f"box {tuple(bounds)}: no part of scene {scene.id} lies in it")
     along, up = np.linspace(west, east, EDGE), np.linspace(south, north, EDGE)
     lon = np.concatenate([along, along, np.full(EDGE, west), np.full(EDGE, east)])
     lat = np.concatenate([np.full(EDGE, south), np.full(EDGE, north), up, up])
     column, row = scene.to_pixels(lon, lat)
     limits = ((column, scene.width), (row, scene.height))
-    if not (np.isfinite(column).all() and np.isfinite(row).all()):
-        raise BadInput(f"box {tuple(bounds)}: reaches where the CRS of scene {scene.id} ends")
     (c0, c1), (r0, r1) = (
         (max(0, int(np.floor(v.min()))), min(n, int(np.ceil(v.max())))) for v, n in limits
     )
@@ -68,6 +75,6 @@ def _checked(bounds: Box) -> Box:
     if values.shape != (4,) or not np.isfinite(values).all():
         raise BadInput(f"box {bounds!r}: (west, south, east, north) in degrees is needed")
     west, south, east, north = values.tolist()
-    if not (-90 <= south < north <= 90 and -180 <= west < east <= 540 and east - west <= 360):
-        raise BadInput(f"box {tuple(bounds)}: west < east and south < north in degrees are needed")
-    return west, south, east, north
+    if not (-90 <= south < north <= 90 and -180 <= min(west, east) <= max(west, east) <= 180):
+        raise BadInput(f"box {tuple(bounds)}: south < north, in degrees, are needed")
+    return west, south, east + 360 * (west > east), north

@@ -32,10 +32,11 @@ from gairlib.cone import any_direction
 from gairlib.data.dataset import Dataset
 from gairlib.data.scene import Scene
 from gairlib.embed import dense, likely, question
-from gairlib.embed.area import Box, scene_of, window_of
+from gairlib.embed.area import scene_of, window_of
 from gairlib.embed.reading import AllRound, Reading
 from gairlib.embed.walker import OVERLAP
 from gairlib.errors import BadInput
+from gairlib.geo import Box
 from gairlib.model import GAIR
 
 RADIUS = 160.0  # metres: a quarter of a chip of 640 m
@@ -97,12 +98,12 @@ def find(
 
     photo: a file, or its vector [D] in the shared space. area: a scene, a raster, or a dataset
     folder with one scene there; box: (west, south, east, north) in degrees, the part of it that is
-    searched; remote: as in `Dataset`. heading: where the camera looked, degrees clockwise from the
-    scene's upper edge, for a model that reads headings; None: not known. path: of the map, which
-    goes on where an interrupted call stopped; None: a temporary file, kept as long as the answer
-    is. resolution: metres a cell. chip_px, chip_m: a chip's side, default that of the training
-    (gairlib.scale). temperature: default the model's. radius: of a place, metres; count: how
-    many places at most.
+    searched (across the antimeridian west is above east); remote: as in `Dataset`. heading: where
+    the camera looked, degrees clockwise from the scene's upper edge, for a model that reads
+    headings; None: not known. path: of the map, which goes on where an interrupted call stopped;
+    None: a temporary file, kept as long as the answer is. resolution: metres a cell. chip_px,
+    chip_m: a chip's side, default that of the training (gairlib.scale). temperature: default the
+    model's. radius: of a place, metres; count: how many places at most.
     """
     model = question.loaded(model)
     if radius <= 0 or count < 1:

@@ -139,9 +139,21 @@ def test_a_box_cuts_the_area_and_its_cells_are_those_of_the_whole(linear, scene,
     whole = read(everywhere.map)[0]
     h, w = values.shape
     np.testing.assert_allclose(values, whole[row : row + h, column : column + w], atol=1e-5)
-    for bad in ((0, 0, 1, 1), (east, south, west, north), (1, 2, 3)):
+    for bad in ((0, 0, 1, 1), (west, north, east, south), (1, 2, 3), (0, 0, 1, 100)):
         with pytest.raises(BadInput, match="box"):
             gairlib.find(photo, scene, linear, box=bad, **QUIET)
+    for all_of_it in (None, (-180, -90, 180, 90), (100, 0, 179, 80), (140, 30, -170, 40)):
+        assert area.window_of(scene, all_of_it) == (0, 0, 96, 80)
+    half = area.window_of(scene, (141.0, float(north), -170.0, 90.0))  # what is north of a row
+    assert half[:3] == (0, 0, 96) and abs(half[3] - 20) <= 2
+
+
+def test_a_box_may_lie_across_the_antimeridian(tmp_path):
+    scene = write_scene(
+        tmp_path / "a.tif", crs="EPSG:4326", transform=from_origin(179.996, 10, 1e-4, 1e-4)
+    )
+    assert area.window_of(scene, (179.99805, 9.0, -179.99805, 11.0)) == (20, 0, 40, 80)
+    assert area.window_of(scene, (-179.99795, 9.99505, 0.0, 11.0)) == (60, 0, 36, 50)
 
 
 def test_a_folder_of_several_scenes_needs_a_box_or_a_scene(tmp_path, linear, photo):
