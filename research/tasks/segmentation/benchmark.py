@@ -119,7 +119,7 @@ def measure(data: SegmentationData, options: Options, first: str | None = UPERNE
         pixels = {s: skip.bands(asked if s == "test" else x) for s, (x, _) in loaded.items()}
         squares, found = skip.alone(tiles_of({s: [x] for s, x in pixels.items()}), count)
         fits[skip.ALONE] = found.fit
-        add(skip.ALONE, "linear", train.predict(found.head, [pixels["test"]]), "none")
+        add(skip.ALONE, "logistic", train.predict(found.head, [pixels["test"]]), "none")
 
     def done(encoder: str, head_of: str, head, inputs: list, ended: Fit, error: float) -> None:
         fits.setdefault(encoder + HEADS[head_of][2], ended)
