@@ -18,7 +18,7 @@ from typing import NoReturn
 from gairlib import __version__
 from gairlib.errors import BadInput, Missing, NotSaved
 
-COMMANDS = ("info", "embed", "field", "search", "find")
+COMMANDS = ("info", "embed", "field", "search", "find", "fit", "predict")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -144,6 +144,24 @@ def test_find_finds_what_python_finds(model, tiny, tmp_path, capsys):
     assert len(said) == 1 + len(right.places) + 3 and (out / "similarity.tif").is_file()
 
 
+def test_a_map_is_learnt_and_made(model, tiny, tmp_path, capsys):
+    """The tiny scene is green in the west and grey in the east."""
+    scene, labels = tiny / "scenes/bern.tif", tmp_path / "labels.tif"
+    with rasterio.open(scene) as file:
+        profile = file.profile | {"count": 1, "dtype": "uint8", "nodata": 0}
+        truth = np.where(np.arange(96) < 48, 1, 2)[None].repeat(96, 0).astype("uint8")
+    with rasterio.open(labels, "w", **profile) as file:
+        file.write(truth, 1)
+    learnt, made = tmp_path / "map.safetensors", tmp_path / "map.tif"
+    told(capsys, "fit", scene, "--labels", labels, "--model", model, "--out", learnt)
+    told(capsys, "predict", learnt, scene, "--model", model, "--out", made)
+    with rasterio.open(made) as file:
+        assert file.read(1).shape == truth.shape and len(np.unique(file.read(1))) >= 2
+    assert "no such file" in refused(
+        capsys, "predict", tmp_path / "absent", scene, "--model", model, "--out", made
+    )
+
+
 def test_mistakes_are_one_sentence(model, tiny, vectors, tmp_path, capsys):
     assert "no such folder" in refused(capsys, "info", tmp_path / "absent")
     assert "--help" in refused(capsys, "embed", tiny)
