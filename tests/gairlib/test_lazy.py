@@ -15,7 +15,7 @@ import gairlib
 PACKAGES = ["gairlib"] + [
     f"gairlib.{name}"
     for _, name, is_package in pkgutil.iter_modules(gairlib.__path__)
-    if is_package
+    if is_package and name != "cli"  # a command: nothing of it is imported
 ]
 
 

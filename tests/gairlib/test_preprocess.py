@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 
 from gairlib import GAIR, GAIRConfig, bands, preprocess
 from gairlib.errors import BadInput
@@ -241,5 +242,9 @@ def test_a_model_brings_its_own_scale(tmp_path):
     assert GAIR.from_pretrained(tmp_path).config.preprocessing == "published"
     file = tmp_path / "config.json"
     file.write_text(file.read_text().replace('"published"', '"croma"'))
+    with pytest.raises(BadInput, match="saved with 'published'; put that back"):
+        GAIR.from_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    save_file(load_file(weights), weights)  # these say no config
     with pytest.raises(BadInput, match="'croma' is not one of gairlib, galileo, published"):
         GAIR.from_pretrained(tmp_path)

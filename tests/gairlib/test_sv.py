@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from gairlib.config import GAIRConfig
@@ -112,5 +113,7 @@ def test_a_config_reaches_no_hub_and_no_file(tmp_path, monkeypatch, change, word
     model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | change))
+    weights = tmp_path / "model.safetensors"
+    save_file(load_file(weights), weights)  # whoever sends both need not say whose config it is
     with pytest.raises(BadInput, match=words):
         GAIR.from_pretrained(tmp_path)

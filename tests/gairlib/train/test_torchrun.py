@@ -132,7 +132,7 @@ def test_command_line_says_what_is_wrong(tmp_path, capsys):
     (tmp_path / "half.yaml").write_text(yaml.safe_dump({"data": {}}))
     assert __main__.main(["--params", str(tmp_path / "half.yaml")]) == 1
     said = capsys.readouterr().err.splitlines()
-    assert "no such file" in said[0] and "no section model, pretrain" in said[1]
+    assert "no such parameter file" in said[0] and "no section model, pretrain" in said[1]
 
 
 def test_unknown_keys_of_the_section_are_named():

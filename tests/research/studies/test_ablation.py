@@ -96,7 +96,7 @@ def test_a_refused_option_names_its_variant():
             ablation.plan_runs(small_base(), variants, steps=2, seeds=[0], pairs="p")
     with pytest.raises(BadInput, match="different whole numbers"):
         ablation.plan_runs(small_base(), [Variant(BASE)], steps=2, seeds=[1, 1], pairs="p")
-    with pytest.raises(Missing, match="no such file"):
+    with pytest.raises(Missing, match="no such parameter file"):
         ablation.base_values("nowhere/params.yaml")
 
 
@@ -174,7 +174,7 @@ def test_every_variant_is_also_one_dvc_experiment(tmp_path):
         apply_overrides(file, [b for a, b in zip(words, words[1:]) if a == "-S"])
         found = yaml.safe_load(file.read_text())
         assert {s: found[s] for s in ablation.SECTIONS} == run.values, run.variant
-    with pytest.raises(Missing, match="no such file"):
+    with pytest.raises(Missing, match="no such parameter file"):
         ablation.overrides(runs[0], tmp_path / "none.yaml")
 
 
