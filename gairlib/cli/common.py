@@ -27,6 +27,30 @@ def scale_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chip-m", type=float, help=f"... and in metres on the ground; {said}")
 
 
+def window_argument(parser: argparse.ArgumentParser) -> None:
+    """--window."""
+    parts = ("COLUMN", "ROW", "WIDTH", "HEIGHT")
+    said = "a part of the scene, in its pixels"
+    parser.add_argument("--window", nargs=4, type=int, metavar=parts, help=said)
+
+
+def box_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """--box; what: lies in it."""
+    ends = ("WEST", "SOUTH", "EAST", "NORTH")
+    parser.add_argument("--box", nargs=4, type=float, metavar=ends, help=f"{what}, degrees")
+
+
+def view_arguments(parser: argparse.ArgumentParser, who: str) -> None:
+    """--resolution, and --heading of `who`."""
+    parser.add_argument("--resolution", type=float, default=10.0, help="metres a cell; default 10")
+    parser.add_argument("--heading", type=float, help=f"where {who}, degrees from north")
+
+
+def numbers(given: list | None) -> tuple | None:
+    """What --window or --box was given, for Python's functions."""
+    return given and tuple(given)
+
+
 def model(options: argparse.Namespace) -> GAIR:
     """The model of the arguments, on its device."""
     from gairlib.model import GAIR

@@ -14,18 +14,11 @@ EXAMPLE = "gair field scene.tif --model outputs/pretrain/model --out field.tif -
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scene", help="a Sentinel-2 GeoTIFF, or a folder of one file a band")
     parser.add_argument("--out", required=True, help="the GeoTIFF to write")
-    parser.add_argument("--resolution", type=float, default=10.0, help="metres a cell; default 10")
     parser.add_argument("--components", type=int, help="principal components; default: all values")
     parser.add_argument("--dtype", choices=("float32", "int8"), default="float32")
-    parser.add_argument(
-        "--window",
-        nargs=4,
-        type=int,
-        metavar=("COLUMN", "ROW", "WIDTH", "HEIGHT"),
-        help="a part of the scene, in its pixels",
-    )
+    common.window_argument(parser)
     parser.add_argument("--mode", help="how tokens are read; default: as the model was trained")
-    parser.add_argument("--heading", type=float, help="where cameras look, degrees from north")
+    common.view_arguments(parser, "cameras look")
     parser.add_argument("--layout", help="names of a raster's bands (gairlib.bands.LAYOUTS)")
     common.model_arguments(parser)
     common.scale_arguments(parser)
@@ -49,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
         resolution=options.resolution,
         projection=projection,
         dtype=options.dtype,
-        window=options.window and tuple(options.window),
+        window=common.numbers(options.window),
         **how,
     )
     print(path)

@@ -15,15 +15,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photo", help="a picture file")
     parser.add_argument("area", help="a raster, or a dataset folder with one scene there")
     parser.add_argument("--out", required=True, help="folder for the map, the places and how")
-    parser.add_argument("--heading", type=float, help="where the camera looked, degrees")
-    parser.add_argument(
-        "--box",
-        nargs=4,
-        type=float,
-        metavar=("WEST", "SOUTH", "EAST", "NORTH"),
-        help="the part of the area to search, degrees",
-    )
-    parser.add_argument("--resolution", type=float, default=10.0, help="metres a cell; default 10")
+    common.view_arguments(parser, "the camera looked")
+    common.box_argument(parser, "the part of the area to search")
     parser.add_argument("--radius", type=float, default=160.0, help="of a place, metres")
     parser.add_argument("--count", type=int, default=10, help="how many places; default 10")
     parser.add_argument("--remote", action="store_true", help="scenes of a catalogue's server, too")
@@ -41,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
         options.photo,
         options.area,
         common.model(options),
-        box=options.box and tuple(options.box),
+        box=common.numbers(options.box),
         path=path,
         **{name: getattr(options, name) for name in names},
     )

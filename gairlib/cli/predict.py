@@ -16,13 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("map", help=".safetensors of `gair fit`, with the same model")
     parser.add_argument("scene", help="the raster to map")
     parser.add_argument("--out", required=True, help="the GeoTIFF to write")
-    parser.add_argument(
-        "--window",
-        nargs=4,
-        type=int,
-        metavar=("COLUMN", "ROW", "WIDTH", "HEIGHT"),
-        help="a part of the scene, in its pixels",
-    )
+    common.window_argument(parser)
     common.model_arguments(parser)
 
 
@@ -30,6 +24,6 @@ def run(options: argparse.Namespace) -> None:
     from gairlib.mapping import Mapper
 
     fitted = Mapper.load(options.map, common.model(options))
-    window = options.window and tuple(options.window)
+    window = common.numbers(options.window)
     written = fitted.predict(options.scene, options.out, window=window, device=options.device)
     print("\n".join(str(path) for path in written))

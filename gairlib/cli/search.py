@@ -21,8 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     asked.add_argument("--photo", help="a picture file")
     parser.add_argument("-k", type=int, default=10, help="how many; default 10")
     parser.add_argument("--kind", choices=KINDS, help="search these alone")
-    box = ("WEST", "SOUTH", "EAST", "NORTH")
-    parser.add_argument("--box", nargs=4, type=float, metavar=box, help="rows in it alone, degrees")
+    common.box_argument(parser, "rows in it alone")
     parser.add_argument("--date", nargs="+", help="rows of 2021, 2021-07, or of a first and a last")
     parser.add_argument("--of", choices=KINDS, help="the kind of --id, where two rows share it")
     parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
@@ -34,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
 
     index = Index.load(*options.files)
     date = options.date and (options.date[0], options.date[-1])
-    where = {"kind": options.kind, "box": options.box, "date": date}
+    where = {"kind": options.kind, "box": common.numbers(options.box), "date": date}
     how = {"k": options.k, "where": where}
     if options.id is not None:
         found = index.query(id=options.id, of=options.of, **how)
