@@ -18,7 +18,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", required=True, help="points, polygons, or a raster")
     parser.add_argument("--column", help="of the labels, where they are no raster")
     parser.add_argument("--kind", choices=("classes", "numbers"), help="default: by the values")
-    parser.add_argument("--head", choices=("linear", "neighbours"), default="linear")
+    parser.add_argument("--head", choices=("linear", "neighbours", "upernet"), default="linear")
+    parser.add_argument(
+        "--tower",
+        choices=("frozen", "lora", "full"),
+        default="frozen",
+        help="whether the encoder of chips is trained, too; default: it is not",
+    )
     parser.add_argument("--out", required=True, help="the map, for `gair predict`: .safetensors")
     common.model_arguments(parser)
     common.scale_arguments(parser)
@@ -27,7 +33,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from gairlib.mapping import fit
 
-    names = ("column", "kind", "head", "chip_px", "chip_m", "device")
+    names = ("column", "kind", "head", "tower", "chip_px", "chip_m", "device")
     how = {name: getattr(options, name) for name in names}
     fitted = fit(common.model(options), options.scenes, options.labels, **how)
     print(fitted.report)

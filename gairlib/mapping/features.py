@@ -34,14 +34,18 @@ class Chips:
 
 
 class Features:
-    """Features float32 [.., PIXEL + D] of a window (column, row, width, height) of a scene."""
+    """Features float32 [.., PIXEL + D] of a window (column, row, width, height) of a scene; with a
+    `reading` of another kind (`gairlib.mapping.network`) what that gives, [.., K]."""
 
-    def __init__(self, model, reader: Reader, chips: Chips, window: tuple[int, int, int, int]):
+    def __init__(
+        self, model, reader: Reader, chips: Chips, window: tuple[int, int, int, int], reading=None
+    ):
         c0, r0, wide, high = self.window = window
         self.reader, scene = reader, reader.scene
+        self.pixels = PIXEL if reading is None else 0  # features of the pixel itself
         self.walker = Walker(
             reader,
-            Reading(model, chips.mode),
+            reading or Reading(model, chips.mode),
             lay_out(scene, chips.chip_m, chips.overlap),
             chips.chip_px,
             c0 + np.arange(wide) + 0.5,
@@ -56,17 +60,15 @@ class Features:
         for row, field in self.walker.strip(first, end, done):
             for top in range(0, len(field), step):
                 part = field[top : top + step]
-                yield (
-                    row + top,
-                    np.concatenate(
-                        [self._bands(first, row + top, part.shape[1], len(part)), part], axis=-1
-                    ),
-                )
+                if self.pixels:
+                    bands = self._bands(first, row + top, part.shape[1], len(part))
+                    part = np.concatenate([bands, part], axis=-1)
+                yield row + top, part
 
     def at(self, pixels: np.ndarray) -> np.ndarray:
         """[n, F] of pixels (column, row) of the scene [n, 2] inside the window."""
         column, row = (pixels - self.window[:2]).T
-        found = np.full((len(pixels), PIXEL + self.walker.reading.bands), np.nan, np.float32)
+        found = np.full((len(pixels), self.pixels + self.walker.reading.bands), np.nan, np.float32)
         for first, end in self.strips:
             for top, values in self.strip(first, end):
                 here = (row >= top) & (row < top + len(values)) & (column >= first) & (column < end)

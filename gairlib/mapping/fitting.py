@@ -13,7 +13,7 @@ deviations are set right too. The head that makes maps is then fitted to all lab
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import geopandas as gpd
@@ -28,10 +28,11 @@ from gairlib.data.scene_reader import Reader
 from gairlib.embed.walker import OVERLAP
 from gairlib.errors import BadInput
 from gairlib.geo import fold_numbers
-from gairlib.mapping import blocks, heads
+from gairlib.mapping import blocks, heads, network
 from gairlib.mapping.colours import colours_of
 from gairlib.mapping.features import PIXEL, Chips, Features, window_of
 from gairlib.mapping.labels import RASTERS, Labels, kind_of, on_scene, palette_of
+from gairlib.mapping.lessons import joined, lessons
 from gairlib.mapping.mapper import Mapper
 from gairlib.mapping.report import judged
 
@@ -40,6 +41,8 @@ LEAST = 30  # labelled pixels
 MOST_CLASSES = 255
 
 Source = str | Path | gpd.GeoDataFrame
+Answer = Callable[[np.ndarray], torch.Tensor]  # rows (bool [n]) -> answers [sum of rows, K or 2]
+Teach = Callable[[np.ndarray], tuple[heads.Head | network.Trained, Answer]]  # by rows (bool [n])
 
 
 @devices.on_device
@@ -53,6 +56,7 @@ def fit(
     names: Mapping | None = None,
     colours: Mapping[str, str] | None = None,
     head: str = "linear",
+    tower: str = "frozen",
     mode: str = "bilinear",
     chip_px: int | None = None,
     chip_m: float | None = None,
@@ -69,17 +73,20 @@ def fit(
     raster with labels in its first band. kind: "classes" or "numbers"; by default floating-point
     values are numbers. names: value -> name of the class, values without one are left out; colours:
     name -> "#rrggbb"; a raster's own colour table is taken otherwise. head: "linear" (discriminants
-    or logistic regression of classes, ridge regression of numbers) or "neighbours". mode: how the
-    field is read; "bilinear" reads the tokens, which know more of the ground than the space that
-    photos share ("nili"). chip_px, chip_m: a chip's side, default that of the training
-    (gairlib.scale). block_m: side of the blocks, by default the largest that makes thirty. each:
-    pixels of a polygon; most: of a scene.
+    or logistic regression of classes, ridge regression of numbers), "neighbours", or "upernet", a
+    network. tower: "frozen", or trained with a linear head or UPerNet: by corrections of low rank
+    ("lora") or whole ("full"). mode: how the field is read where no network is trained; "bilinear"
+    reads the tokens, which know more of the ground than the space that photos share ("nili").
+    chip_px, chip_m: a chip's side, default that of the training (gairlib.scale). block_m: side of
+    the blocks, by default the largest that makes thirty. each: pixels of a polygon; most: of a
+    scene.
     """
     scenes = [scenes] if isinstance(scenes, Scene | str | Path) else list(scenes)
     scenes = [s if isinstance(s, Scene) else scene_files.open_scene(s) for s in scenes]
+    trained = _by_network(head, tower)
     chips = Chips(mode, *scale.of(model.config, chip_px, chip_m), overlap)
     model = model.eval()
-    found, features, lonlat, objects = [], [], [], []
+    found, features, lonlat, objects, taught = [], [], [], [], []
     for number, scene in enumerate(scenes):
         part = on_scene(scene, labels, column, each=each, most=most, seed=seed)
         if names is not None:
@@ -92,6 +99,8 @@ def fit(
         features.append(x[known])
         lonlat.append(_middles(scene, part)[known])
         objects.append(np.column_stack([np.full(known.sum(), number), part.objects[known]]))
+        if trained and known.any():
+            taught.append(lessons(scene, chips, part.pixels[known]))
     if sum(map(len, found)) < LEAST:
         where = ", ".join(scene.id for scene in scenes)
         raise BadInput(
@@ -110,9 +119,28 @@ def fit(
     if isinstance(labels, str | Path) and Path(labels).suffix.lower() in RASTERS:
         own = {str((names or {}).get(k, k)): v for k, v in palette_of(labels).items()}
         colours = own | dict(colours or {})
+
+    def by_head(name: str, x: np.ndarray) -> Teach:
+        def teach(rows: np.ndarray) -> tuple[heads.Head, Answer]:
+            fitted = heads.choose(name, x[rows], values[rows], len(classes), groups[rows], seed)
+            return fitted, lambda out: fitted(x[out])
+
+        return teach
+
+    def by_network(rows: np.ndarray) -> tuple[network.Trained, Answer]:
+        fitted = network.train(
+            model, every, values, len(classes), rows, head=head, tower=tower, seed=seed
+        )
+        return fitted, lambda out: fitted.at(model, every, out)
+
+    if trained:
+        every, rival = joined(taught), "linear"
+        teach = by_network
+    else:
+        rival, teach = head, by_head(head, features)
     both = [
-        _held_out(head, x, values, len(classes), groups, seed)
-        for x in (features, features[:, :PIXEL])
+        _held_out(one, groups, len(classes), seed)
+        for one in (teach, by_head(rival, features[:, :PIXEL]))
     ]
     factors = [heads.calibration(answers, values, len(classes)) for answers in both]
     both = [heads.calibrated(a, f, len(classes)).numpy() for a, f in zip(both, factors)]
@@ -124,7 +152,7 @@ def fit(
         objects=len(np.unique(np.concatenate(objects), axis=0)),
         block_m=float(size),
     )
-    fitted = heads.choose(head, features, values, len(classes), groups, seed)
+    fitted, _ = teach(np.ones(len(values), bool))
     palette = colours_of(classes, colours or {})
     return Mapper(model, chips, fitted, factors[0], list(zip(classes, palette)), report)
 
@@ -158,14 +186,23 @@ def _coded(values: np.ndarray, kind: str, names: Mapping | None) -> tuple[np.nda
     return codes.reshape(-1), [str((names or {}).get(v, v)) for v in given.tolist()]
 
 
-def _held_out(
-    head: str, x: np.ndarray, values: np.ndarray, classes: int, groups: np.ndarray, seed: int
-) -> torch.Tensor:
+def _by_network(head: str, tower: str) -> bool:
+    """Whether a network is trained; BadInput for what does not go together."""
+    if tower not in network.TOWERS:
+        raise BadInput(f"tower {tower!r}: choose {', '.join(network.TOWERS)}")
+    trained = head == "upernet" or tower != "frozen"
+    if trained and head not in network.HEADS:
+        raise BadInput(f"head {head!r} with tower {tower!r}: choose {' or '.join(network.HEADS)}")
+    if not trained and head not in heads.HEADS:
+        raise BadInput(f"head {head!r}: choose {', '.join((*heads.HEADS, 'upernet'))}")
+    return trained
+
+
+def _held_out(teach: Teach, groups: np.ndarray, classes: int, seed: int) -> torch.Tensor:
     """Answers [n, K or 2] for all rows, each by a head that its block had no part in."""
     fold = fold_numbers(groups, FOLDS, seed)
-    answers = torch.zeros(len(x), classes or 2)
+    answers = torch.zeros(len(groups), classes or 2)
     for f in range(fold.max() + 1):
         out = fold == f
-        fitted = heads.choose(head, x[~out], values[~out], classes, groups[~out], seed)
-        answers[torch.from_numpy(out)] = fitted(x[out]).float()
+        answers[torch.from_numpy(out)] = teach(~out)[1](out).float()
     return answers

@@ -44,9 +44,16 @@ class Head:
     strength: float
     state: dict[str, Tensor]
 
+    @property
+    def about(self) -> dict:
+        return {"name": self.name, "classes": self.classes, "strength": self.strength}
+
+    def reading(self, model) -> None:
+        """What is read of a scene instead of the field: nothing."""
+
     def to(self, device) -> Head:
         state = {name: tensor.to(device) for name, tensor in self.state.items()}
-        return Head(self.name, self.classes, self.strength, state)
+        return Head(**self.about, state=state)
 
     @torch.inference_mode()
     def __call__(self, features: np.ndarray) -> Tensor:

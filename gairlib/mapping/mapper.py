@@ -16,6 +16,7 @@ from gairlib.data.scene import Scene
 from gairlib.errors import BadInput, Missing
 from gairlib.mapping.features import Chips
 from gairlib.mapping.heads import Head
+from gairlib.mapping.network import Trained
 from gairlib.mapping.report import Report
 from gairlib.mapping.writing import Written, write_map
 from gairlib.model import model_hash
@@ -30,7 +31,7 @@ class Mapper:
 
     model: torch.nn.Module
     chips: Chips
-    head: Head
+    head: Head | Trained
     factor: float
     palette: list[tuple[str, str]]
     report: Report
@@ -83,7 +84,8 @@ class Mapper:
             with safe_open(path, "pt") as file:
                 state = {key: file.get_tensor(key) for key in file.keys()}
                 about = json.loads(file.metadata()[ABOUT])
-            head = Head(*about["head"], state)
+            kind = Trained if "tower" in about["head"] else Head
+            head = kind(**about["head"], state=state)
             report, chips = Report.from_dict(about["report"]), Chips(**about["chips"])
             palette = [tuple(entry) for entry in about["palette"]]
             known, factor = about["model"], float(about["factor"])
@@ -97,7 +99,7 @@ class Mapper:
         about = {
             "model": model_hash(self.model),
             "chips": asdict(self.chips),
-            "head": [self.head.name, self.head.classes, self.head.strength],
+            "head": self.head.about,
             "factor": self.factor,
             "palette": self.palette,
             "report": self.report.to_dict(),

@@ -28,6 +28,7 @@ from gairlib.embed import cog
 from gairlib.embed.walker import check_window
 from gairlib.mapping.features import Features
 from gairlib.mapping.heads import Head, calibrated
+from gairlib.mapping.network import Trained
 from gairlib.model import model_hash
 
 
@@ -70,7 +71,8 @@ def write_map(
     with ExitStack() as held:
         held.enter_context(rasterio.Env(GDAL_CACHEMAX=cog.CACHE_BYTES))
         reader = held.enter_context(Reader(scene))
-        features = Features(model.eval(), reader, mapper.chips, window)
+        model = model.eval()
+        features = Features(model, reader, mapper.chips, window, head.reading(model))
         settings["strips"] = features.strips
         kinds = "uint8" if mapper.palette else "float32", "float32"
         parts = [
@@ -106,7 +108,7 @@ def write_map(
         )
 
 
-def _bands(head: Head, factor: float, values: np.ndarray) -> np.ndarray:
+def _bands(head: Head | Trained, factor: float, values: np.ndarray) -> np.ndarray:
     """Map and uncertainty float32 [2, h, w] of features [h, w, F]; NaN without data."""
     flat = values.reshape(-1, values.shape[-1])
     known = np.isfinite(flat).all(1)

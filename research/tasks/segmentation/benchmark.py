@@ -23,6 +23,7 @@ import numpy as np
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
 from gairlib.errors import BadInput
+from gairlib.mapping.pixel_heads import UPerNet
 from gairlib.model import GAIR
 from research.evaluation import stats
 from research.evaluation.fit import Fit
@@ -30,7 +31,6 @@ from research.evaluation.table import OURS, RANDOM, Table
 from research.tasks.result import SHIFTED, Split
 from research.tasks.segmentation import linear, skip, train, upper_bounds
 from research.tasks.segmentation.data import IGNORE, SegmentationData, check_classes, load
-from research.tasks.segmentation.heads import UPerNet
 from research.tasks.segmentation.scores import accuracy, confusion, miou
 from research.tasks.segmentation.skip import by_pixel
 from research.tasks.segmentation.train import Tiles

@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gairlib.mapping.pixel_heads import Linear, around
 from research.evaluation.fit import Fit
 from research.tasks.segmentation.data import IGNORE
-from research.tasks.segmentation.heads import Linear, around
 from research.tasks.segmentation.train import Tiles, apart, error
 
 ROWS = 90_000

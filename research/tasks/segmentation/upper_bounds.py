@@ -24,14 +24,15 @@ from torch import Tensor, nn
 from gairlib import preprocess
 from gairlib.embed import encode
 from gairlib.files import atomic_write
+from gairlib.mapping.pixel_heads import LinearHead
 from gairlib.model import GAIR
 from research.evaluation import stats
 from research.evaluation.fit import Fit
 from research.evaluation.table import END_TO_END
 from research.tasks.segmentation import linear, scores, train
 from research.tasks.segmentation.data import SegmentationData, load
-from research.tasks.segmentation.heads import LinearHead, UNet
 from research.tasks.segmentation.train import Schedule, Tiles
+from research.tasks.segmentation.unet import UNet
 
 FOLDER = Path("metrics/upper_bounds")
 FEW = 100  # tiles

@@ -10,9 +10,11 @@ from builders.small_models import SMALL
 from sklearn.linear_model import LogisticRegression
 
 from gairlib.errors import BadInput
+from gairlib.mapping import pixel_heads
 from gairlib.model import GAIR
-from research.tasks.segmentation import heads, linear, skip, train
+from research.tasks.segmentation import linear, skip, train
 from research.tasks.segmentation.data import IGNORE
+from research.tasks.segmentation.unet import UNet
 from research.tasks.task import UPERNETS, Options
 
 
@@ -24,8 +26,8 @@ def test_heads_learn_what_the_tokens_say_and_the_seed_decides():
     masks[0, :8] = IGNORE
     schedule = train.Schedule(steps=60, batch=6, lr=0.05)
     for make, layers in (
-        (lambda: heads.LinearHead(3, 3, 16), [tokens]),
-        (lambda: heads.UPerNet(3, 3, 16, channels=8), [tokens] * 4),
+        (lambda: pixel_heads.LinearHead(3, 3, 16), [tokens]),
+        (lambda: pixel_heads.UPerNet(3, 3, 16, channels=8), [tokens] * 4),
     ):
         tiles = train.Tiles(layers, masks, np.arange(12) // 2)
         (first, _), (again, _) = (
@@ -43,7 +45,7 @@ def test_the_u_net_turns_images_and_masks_together():
     images = rng.normal(0, 1, (8, 2, 8, 8)).repeat(2, 2).repeat(2, 3)
     masks = (images[:, 0] > 0).astype(np.uint8)
     net, _ = train.fit(
-        lambda: heads.UNet(2, 2, channels=8),
+        lambda: UNet(2, 2, channels=8),
         train.Tiles([torch.from_numpy(images)], masks, np.arange(8)),
         seed=0,
         schedule=train.Schedule(steps=60, batch=4, lr=0.02),
@@ -130,21 +132,21 @@ def test_a_linear_head_reads_grids_of_two_resolutions_side_by_side():
 
 def test_means_around_a_pixel_leave_out_what_is_beyond_the_edge():
     grid = torch.randn(2, 5, 6, 3)
-    found = heads.around(grid, (3, 5))
+    found = pixel_heads.around(grid, (3, 5))
     assert found.shape == (2, 5, 6, 9) and torch.equal(found[..., :3], grid)
     for row, column in ((0, 0), (2, 3), (4, 5)):
         for at, reach in ((3, 1), (6, 2)):
             near = grid[:, max(0, row - reach) : row + reach + 1]
             near = near[:, :, max(0, column - reach) : column + reach + 1]
             torch.testing.assert_close(found[:, row, column, at : at + 3], near.mean((1, 2)))
-    assert heads.around(grid, ()) is grid
+    assert pixel_heads.around(grid, ()) is grid
 
 
 def test_how_far_around_is_chosen_by_the_bands_alone():
     """The class is what a 9 x 9 square holds more of: three by three is too little."""
     rng = np.random.default_rng(0)
     noise = torch.from_numpy(rng.normal(0, 1, (16, 24, 24, 1))).float()
-    masks = (heads.around(noise, (9,))[..., 1] > 0).numpy().astype(np.uint8)
+    masks = (pixel_heads.around(noise, (9,))[..., 1] > 0).numpy().astype(np.uint8)
     tiles = train.Tiles([noise], masks, np.arange(16))
     squares, found = skip.alone({"train": tiles}, 2)
     assert 9 in squares and found.missed < 0.1
@@ -161,7 +163,7 @@ def test_the_skip_of_a_cone_holds_its_map_and_others_hold_none():
 
 def test_training_ends_by_itself_and_says_how():
     tiles = noisy()
-    create = partial(heads.UPerNet, 5, 3, 8, channels=4)
+    create = partial(pixel_heads.UPerNet, 5, 3, 8, channels=4)
     tiles = train.Tiles(tiles.inputs * 4, tiles.masks, tiles.groups)
     short = train.Schedule(steps=2, batch=4, every=1)
     assert train.fit(create, tiles, seed=0, schedule=short)[1].at_limit

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from research.tasks.segmentation import heads
+from gairlib.mapping import pixel_heads as heads
 
 
 @pytest.mark.parametrize("tokens, size", [(4, 16), (16, 64), (12, 96), (3, 24)])

@@ -1,4 +1,4 @@
-"""What answers for every pixel: a linear head and UPerNet on frozen tokens, a U-Net on pixels.
+"""Heads that answer for every pixel of a chip: linear ones and UPerNet, on a tower's tokens.
 
 The linear head also reads what is finer than tokens beside them (`Linear` takes several grids): the
 chip's bands with the means around each pixel, a skip past the tower.
@@ -6,8 +6,7 @@ chip's bands with the means around each pixel, a skip past the tower.
 UPerNet (Xiao et al. 2018, arXiv 1807.10221) as PANGAEA (arXiv 2412.04204, section 3.3) sets it on
 plain ViTs: four evenly spaced layers become a pyramid with strides of 4, 8, 16 and 32 pixels by
 resampling the tokens; pooling at four sizes on the coarsest, then top-down sums, then one map.
-Ours is narrow (`width`) where two CPU cores have to train it. The U-Net (Ronneberger et al. 2015,
-arXiv 1505.04597) sees pixels and is trained end to end: what labels alone are worth.
+Ours is narrow (`width`) where two CPU cores have to train it.
 """
 
 from collections.abc import Sequence
@@ -20,11 +19,11 @@ STRIDES = (4, 8, 16, 32)  # pixels, of the pyramid
 POOLS = (1, 2, 3, 6)  # cells a side, of the pooling pyramid
 
 
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
-def _conv(inside: int, outside: int, kernel: int = 3) -> nn.Sequential:
+def conv(inside: int, outside: int, kernel: int = 3) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inside, outside, kernel, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outside),
@@ -44,7 +43,7 @@ class LinearHead(nn.Module):
     def forward(self, layers: list[Tensor]) -> Tensor:
         x = layers[-1]
         logits = self.read(self.norm(x.flatten(0, 2))).reshape(*x.shape[:3], -1)  # [B, h, w, K]
-        return _resize(logits.permute(0, 3, 1, 2), (self.size, self.size))
+        return resize(logits.permute(0, 3, 1, 2), (self.size, self.size))
 
 
 class Linear(nn.Module):
@@ -80,57 +79,32 @@ class UPerNet(nn.Module):
         super().__init__()
         self.size = size
         self.norms = nn.ModuleList(nn.BatchNorm2d(width, affine=False) for _ in STRIDES)
-        self.lateral = nn.ModuleList(_conv(width, channels, 1) for _ in STRIDES[:-1])
+        self.lateral = nn.ModuleList(conv(width, channels, 1) for _ in STRIDES[:-1])
         self.pooled = nn.ModuleList(  # no norm: one cell of one image has no spread
             nn.Sequential(nn.Conv2d(width, channels, 1), nn.ReLU()) for _ in POOLS
         )
-        self.bottom = _conv(width + len(POOLS) * channels, channels)
-        self.smooth = nn.ModuleList(_conv(channels, channels) for _ in STRIDES[:-1])
-        self.fuse = _conv(len(STRIDES) * channels, channels)
+        self.bottom = conv(width + len(POOLS) * channels, channels)
+        self.smooth = nn.ModuleList(conv(channels, channels) for _ in STRIDES[:-1])
+        self.fuse = conv(len(STRIDES) * channels, channels)
         self.read = nn.Conv2d(channels, classes, 1)
 
     def forward(self, layers: list[Tensor]) -> Tensor:
         sides = [max(1, self.size // s) for s in STRIDES]
         levels = [
-            norm(_resize(x.permute(0, 3, 1, 2), (n, n)))
+            norm(resize(x.permute(0, 3, 1, 2), (n, n)))
             for norm, x, n in zip(self.norms, layers, sides)
         ]
         last = levels[-1]  # [B, width, n, n]
         context = [
-            _resize(f(F.adaptive_avg_pool2d(last, p)), last.shape[-2:])
+            resize(f(F.adaptive_avg_pool2d(last, p)), last.shape[-2:])
             for p, f in zip(POOLS, self.pooled)
         ]
         x = self.bottom(torch.cat([last, *context], 1))
         found = [x]
         for level in reversed(range(len(levels) - 1)):  # coarse to fine
             lateral = self.lateral[level](levels[level])
-            x = lateral + _resize(x, lateral.shape[-2:])
+            x = lateral + resize(x, lateral.shape[-2:])
             found.append(self.smooth[level](x))
         finest = found[-1].shape[-2:]
-        x = self.fuse(torch.cat([_resize(f, finest) for f in found], 1))
-        return _resize(self.read(x), (self.size, self.size))
-
-
-class UNet(nn.Module):
-    """Standardised pixels [B, C, H, W], H and W multiples of 4 -> [B, K, H, W]."""
-
-    def __init__(self, bands: int, classes: int, channels: int = 16) -> None:
-        super().__init__()
-        c = channels
-        self.down = nn.ModuleList(
-            [
-                nn.Sequential(_conv(bands, c), _conv(c, c)),
-                nn.Sequential(_conv(c, 2 * c), _conv(2 * c, 2 * c)),
-                nn.Sequential(_conv(2 * c, 4 * c), _conv(4 * c, 4 * c)),
-            ]
-        )
-        self.up = nn.ModuleList([_conv(6 * c, 2 * c), _conv(3 * c, c)])
-        self.read = nn.Conv2d(c, classes, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        fine = self.down[0](x)
-        middle = self.down[1](F.max_pool2d(fine, 2))
-        x = self.down[2](F.max_pool2d(middle, 2))
-        x = self.up[0](torch.cat([_resize(x, middle.shape[-2:]), middle], 1))
-        x = self.up[1](torch.cat([_resize(x, fine.shape[-2:]), fine], 1))
-        return self.read(x)
+        x = self.fuse(torch.cat([resize(f, finest) for f in found], 1))
+        return resize(self.read(x), (self.size, self.size))
