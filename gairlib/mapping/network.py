@@ -32,8 +32,8 @@ from gairlib.rs.base import Features
 HEADS, TOWERS = ("linear", "upernet"), ("frozen", "lora", "full")
 RANK = 8  # of the corrections
 STEPS, BATCH = 200, 16  # of chips
-RATES = {"frozen": 0.0, "lora": 1e-3, "full": 1e-4}  # of the tower; 2e-3 of its head
-RATE, DECAY = 2e-3, 1e-4
+RATES = {"frozen": 0.0, "lora": 1e-3, "full": 1e-4}  # of the tower
+LINEAR, DEEP, DECAY = 2e-2, 2e-3, 1e-4  # of linear heads, which start at next to nothing; UPerNet
 
 
 class LowRank(nn.Module):
@@ -183,10 +183,11 @@ def train(
             network.spread.fill_(max(float(known.std()), 1e-12))
             target = ((target - network.centre) / network.spread).float()
         parts = [
-            {"params": [*network.head.parameters(), *network.skip.parameters()], "lr": RATE},
+            {"params": network.skip.parameters(), "lr": LINEAR},
+            {"params": network.head.parameters(), "lr": DEEP if head == "upernet" else LINEAR},
             {"params": [p for p in network.rs.parameters() if p.requires_grad], "lr": RATES[tower]},
         ]
-        optimiser = torch.optim.AdamW([p for p in parts if p["params"]], weight_decay=DECAY)
+        optimiser = torch.optim.AdamW(parts, weight_decay=DECAY)
         rate = CosineAnnealingLR(optimiser, STEPS)
         for module in (network.head, network.skip):
             module.train()
