@@ -240,8 +240,9 @@ class BenchImageEncoder(_bench("models.interface", "BenchModel", BenchModelLike)
     those of other sensors are left out, unit and offset are judged by their statistics. layout: a
     name of gairlib.bands.LAYOUTS that overrules the names, for data sets whose names and channels
     are out of step. The specs do not tell the level: EuroSAT, for one, is L1C. normalization: the
-    runner's word; run with `--normalization model`, since the model brings its own. Layers for the
-    segmentation probe: "rs.blocks.0" and so on.
+    runner's word; run with `dataset.normalization=model_native` (`--normalization model` in what
+    is not released yet), since the model brings its own. name: of the runner's table. Layers for
+    the segmentation probe: "rs.blocks.0" and so on.
     """
 
     handles_own_normalization = True
@@ -256,6 +257,7 @@ class BenchImageEncoder(_bench("models.interface", "BenchModel", BenchModelLike)
         offset: float | None = None,
         fill: str = "mean",
         normalization: str = "model_native",
+        name: str = "gair",
     ) -> None:
         if str(normalization) not in ("model_native", "identity"):
             raise BadInput(
