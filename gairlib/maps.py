@@ -6,6 +6,8 @@
     add_to(m, "landuse.tif")                              # a map of classes, with a legend
     add_to(m, gairlib.embed.photos(model, dataset))       # rows with pop-ups
 
+    point_map("photos.parquet", like=vector)              # a million points, by lonboard
+
 Layers stand in the map's own layer control under their names. Pictures are warped to EPSG:3857, as
 Leaflet draws them, and lie in the map itself: nothing is served. They do not cross 180 degrees.
 """
@@ -19,6 +21,8 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import rasterio
 from numpy.typing import ArrayLike
 from PIL import Image
@@ -31,6 +35,7 @@ from gairlib.errors import BadInput, extra
 
 SIDE = 2048  # pixels of a picture, at most
 MERCATOR = "EPSG:3857"
+ROWS = 65_536  # of an embedding file, at a time
 RAMP = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))  # low to high
 
 
@@ -67,6 +72,48 @@ def add_to(
         m.add_legend(title=name, legend_dict=legend)
 
 
+def point_map(path: str | Path, like: ArrayLike, *, radius_m: float = 10.0) -> Any:
+    """A lonboard Map of the rows of an embedding file (`gair embed`), each a point in the colour of
+    its cosine with a vector `like` [D] of the shared space; a click shows the cosine. The colours
+    span the 2nd to the 98th percentile; what is most similar is drawn last. radius_m: of a point,
+    which is never less than a pixel wide."""
+    with extra("points"):
+        import lonboard
+    lonlat, cosine = _similar_rows(Path(path), np.asarray(like, np.float32))
+    order = np.argsort(cosine, kind="stable")
+    lonlat, cosine = lonlat[order], cosine[order]
+    low, high = np.percentile(cosine, [2, 98])
+    points = gpd.points_from_xy(*lonlat.T)
+    layer = lonboard.ScatterplotLayer.from_geopandas(
+        gpd.GeoDataFrame({"cosine": cosine}, geometry=points, crs="EPSG:4326"),
+        get_fill_color=_ramp(((cosine - low) / max(high - low, 1e-12)).clip(0, 1)),
+        get_radius=radius_m,
+        radius_min_pixels=1,
+        pickable=True,
+    )
+    return lonboard.Map(layer)
+
+
+def _similar_rows(path: Path, like: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(lon, lat) [n, 2] of the middles of an embedding file's rows, and their cosines [n]."""
+    lonlat, cosine = [], []
+    with reading(path, "no embedding file that can be read; `gair embed` writes them"):
+        file = pq.ParquetFile(path)
+        size = file.schema_arrow.field("embedding").type.list_size
+        if like.shape != (size,) or not like.any():
+            raise BadInput(f"like: {like.shape}, a vector [{size}] that is not all 0 is needed")
+        for part in file.iter_batches(ROWS, columns=["bbox", "embedding"]):
+            ends = [pc.struct_field(part["bbox"], k).to_numpy() for k in ("xmin", "ymin")]
+            other = [pc.struct_field(part["bbox"], k).to_numpy() for k in ("xmax", "ymax")]
+            lonlat.append((np.stack(ends, -1).astype(float) + np.stack(other, -1)) / 2)
+            vectors = part["embedding"].flatten().to_numpy().reshape(-1, size)
+            lengths = np.linalg.norm(vectors, axis=1).clip(1e-12)
+            cosine.append(vectors @ like / lengths / np.linalg.norm(like))
+    if not lonlat:
+        raise BadInput(f"{path}: has no rows to show")
+    return np.concatenate(lonlat), np.concatenate(cosine)
+
+
 def _colours(field: Field) -> tuple[np.ndarray, dict]:
     known = field.values[field.valid]
     if not len(known):
@@ -80,10 +127,15 @@ def _similarity(field: Field, like: ArrayLike) -> tuple[np.ndarray, dict]:
     cosine = field.similarity(like)
     low, high = np.nanmin(cosine), np.nanmax(cosine)
     share = np.nan_to_num((cosine - low) / max(high - low, 1e-12))
+    legend = {f"cosine {v:.2f}": c for v, c in zip(np.linspace(low, high, len(RAMP)), RAMP)}
+    return _clear(_ramp(share), field.valid), legend
+
+
+def _ramp(share: np.ndarray) -> np.ndarray:
+    """Colours uint8 [.., 3] of shares in [0, 1]."""
     steps = np.linspace(0, 1, len(RAMP))
     rgb = np.stack([np.interp(share, steps, channel) for channel in zip(*RAMP)], axis=-1)
-    legend = {f"cosine {v:.2f}": c for v, c in zip(np.linspace(low, high, len(RAMP)), RAMP)}
-    return _clear(rgb.round().astype(np.uint8), field.valid), legend
+    return rgb.round().astype(np.uint8)
 
 
 def _clear(rgb: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -5,13 +5,14 @@ import io
 
 import geopandas as gpd
 import numpy as np
+import pyarrow as pa
 import pytest
 from builders.mapped import Mapped
 from builders.small_models import SMALL
 from PIL import Image
 
 import gairlib
-from gairlib import GAIR
+from gairlib import GAIR, maps
 from gairlib.errors import BadInput
 from gairlib.maps import add_to
 
@@ -110,3 +111,30 @@ def test_what_cannot_be_shown_is_named(land, field, tmp_path):
             add_to(m, what)
     with pytest.raises(BadInput, match=r"\[16\]"):
         add_to(m, field, like=[1.0, 2.0])
+
+
+def test_rows_of_an_embedding_file_have_their_cosines(embedded):
+    model, _, folder = embedded
+    rows = gpd.read_parquet(folder / "photos.parquet")
+    vectors = np.stack(rows["embedding"])
+    like = 3 * vectors[5]
+    lonlat, cosine = maps._similar_rows(folder / "photos.parquet", like)
+    np.testing.assert_allclose(cosine, vectors @ vectors[5], atol=1e-6)
+    np.testing.assert_allclose(lonlat[:, 0], rows.geometry.x, atol=1e-5)
+    np.testing.assert_allclose(lonlat[:, 1], rows.geometry.y, atol=1e-5)
+    with pytest.raises(BadInput, match=r"\[16\]"):
+        maps._similar_rows(folder / "photos.parquet", np.ones(3, np.float32))
+
+
+def test_points_are_drawn_in_the_colours_of_their_cosines(embedded):
+    pytest.importorskip("lonboard")
+    _, _, folder = embedded
+    rows = gpd.read_parquet(folder / "photos.parquet")
+    vectors = np.stack(rows["embedding"])
+    m = maps.point_map(folder / "photos.parquet", vectors[5])
+    (layer,) = m.layers
+    colours = pa.chunked_array(layer.get_fill_color).to_pylist()
+    assert (*colours[-1],) == maps.RAMP[-1] and (*colours[0],) == maps.RAMP[0]
+    cosine = pa.chunked_array(layer.table["cosine"]).to_numpy()
+    assert len(cosine) == len(rows)
+    assert (np.diff(cosine) >= 0).all() and cosine[-1] == pytest.approx(1, abs=1e-6)

@@ -74,8 +74,9 @@ def has_code(path: Path) -> bool:
 # ---------------------------------------------------------------------------- of packages
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-# Declared for a command or for files that they bring, and never imported
+# Declared for a command or for files that they bring, and never imported, or where installed alone
 UNIMPORTED = {
+    "points": {"lonboard"},
     "docs": {"mkdocs-material", "mkdocstrings"},
     "maps": {"xstatic-leaflet"},
     "dev": {"hatchling", "import-linter", "ruff", "uv"},
@@ -85,12 +86,12 @@ UNIMPORTED = {
 # What may be imported where: the core, and these extras with all that they include
 ALLOWED = {
     "gairlib": {"stac", "train"},
-    "gairlib/maps.py": {"maps"},
+    "gairlib/maps.py": {"maps", "points"},
     "gairlib/regress.py": {"regress"},
     "research": {"maps", "pipeline", "sample", "stac"},
     "research/speed": {"bench"},
     "research/reports": {"test"},  # its pictures are taken with playwright
-    "tests": {"test"},
+    "tests": {"test", "points"},
 }
 
 
