@@ -1,12 +1,14 @@
 """Which device a network runs on: the same word everywhere, "auto" unless a caller says otherwise.
 
-"auto" is the GPU where there is one, else the CPU; any other word is PyTorch's own ("cpu", "cuda",
-"cuda:1"). Apple's "mps" has no float64, in which positions are computed, so "auto" never means it.
+"auto" is the GPU where there is one (each of torchrun's processes has its own), else the CPU; any
+other word is PyTorch's own ("cpu", "cuda", "cuda:1"). Apple's "mps" has no float64, in which
+positions are computed, so "auto" never means it.
 A GPU gives the CPU's vectors within TOLERANCE of their length in float32, and within HALF where the
 model is told to encode images in bfloat16 (`model.bf16`, see gairlib.model.GAIR).
 """
 
 import inspect
+import os
 from collections.abc import Callable
 from functools import wraps
 from itertools import chain
@@ -23,7 +25,8 @@ P, R = ParamSpec("P"), TypeVar("R")
 def find(device: str | torch.device = "auto") -> torch.device:
     """The device of a word; BadInput for one that is not here, or no word of PyTorch's."""
     if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        own = f":{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else ""
+        return torch.device(f"cuda{own}" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError):

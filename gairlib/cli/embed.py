@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
     import pyarrow.parquet as pq
 
     from gairlib.data.dataset import Dataset
-    from gairlib.embed import many
+    from gairlib.embed import many, torchrun
 
     dataset, model = Dataset(options.data), common.model(options)
     how = {"features": options.features, "device": options.device}
@@ -36,4 +36,5 @@ def run(options: argparse.Namespace) -> None:
     for kind in options.kind:
         path = Path(options.out) / f"{kind}.parquet"
         write[kind](model, dataset, path, **how, **(size if kind == "chips" else {}))
-        print(f"{path}: {pq.read_metadata(path).num_rows:,} rows")
+        if torchrun.is_first():
+            print(f"{path}: {pq.read_metadata(path).num_rows:,} rows")

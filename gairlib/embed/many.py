@@ -7,7 +7,8 @@ anew what is damaged; others start anew. At the end the parts become one file an
 (`gairlib.embed.geoparquet`); so killed or not, the same bytes come out.
 
 Scenes are tasks that workers share by Dask (`gairlib.pairs.work.Pool`): threads here, or a cluster
-by its address that sees the same files under the same paths.
+by its address that sees the same files under the same paths. Several GPUs share scenes, and parts
+of tables, by torchrun (`gairlib.embed.torchrun`).
 """
 
 import hashlib
@@ -16,7 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from gairlib.data.dataset import Dataset
 from gairlib.data.scene import Scene
 from gairlib.embed import export, geoparquet
 from gairlib.embed.export import ROWS, Maker
+from gairlib.embed.torchrun import Ranks
 from gairlib.errors import BadInput
 from gairlib.model import GAIR, model_hash
 from gairlib.pairs.cut import expand_views
@@ -77,8 +79,14 @@ def write_chips(
         given = model if scheduler in LOCAL else parts.save(model)
         about = (parts.maker, licence, {**how, "device": device})
         tasks = [(given, scene, parts.folder, i, *about) for i, scene in enumerate(scenes)]
+        if parts.ranks.world > 1 and scheduler not in LOCAL:
+            raise BadInput(
+                f"scheduler {scheduler}: torchrun shares the scenes already; leave it out"
+            )
+        tasks = tasks[parts.ranks.rank :: parts.ranks.world]
         run = pool.map(_scene, tasks) if workers > 1 or scheduler not in LOCAL else _each(tasks)
-        bar = tqdm(run, total=len(scenes), desc="scenes", mininterval=1, disable=not progress)
+        silent = not (progress and parts.ranks.first)
+        bar = tqdm(run, total=len(tasks), desc="scenes", mininterval=1, disable=silent)
         rows = sum(bar)
         read_at = export.read_at(model, chip_px, chip_m)
         return parts.finish(rows, export.no_chips(features), **read_at)
@@ -144,14 +152,16 @@ def _from_table(
     state: str,
     progress: bool,
 ) -> Path:
-    bar = tqdm(total=len(street), desc=kind, mininterval=1, disable=not progress)
-    with _Parts(path, kind, model, dataset, state) as parts, bar:
-        for i, start in enumerate(range(0, len(street), ROWS)):
-            part = street.iloc[start : start + ROWS]
+    done = 0
+    with _Parts(path, kind, model, dataset, state) as parts:
+        mine = range(parts.ranks.rank * ROWS, len(street), parts.ranks.world * ROWS)
+        silent = not (progress and parts.ranks.first)
+        for start in tqdm(mine, desc=f"{kind}, {ROWS} each", mininterval=1, disable=silent):
+            part, i = street.iloc[start : start + ROWS], start // ROWS
             if not whole_rows(parts.folder, i):
                 save(parts.folder, i, 0, parts.maker.table(rows(part), path))
-            bar.update(len(part))
-        return parts.finish(len(street), rows(street.iloc[:0]))
+            done += len(part)
+        return parts.finish(done, rows(street.iloc[:0]))
 
 
 def _each(tasks: Iterable[tuple]) -> Iterator[int]:
@@ -222,7 +232,8 @@ def save(folder: Path, group: int, first: int, table: pa.Table) -> None:
 
 
 class _Parts:
-    """The folder of the parts of `path`, owned by one process; the weights and the day they are of.
+    """The folder of the parts of `path`, owned by one process, or by the first of torchrun's; the
+    weights and the day they are of.
 
     state: a digest of what else decides the values.
     """
@@ -252,21 +263,25 @@ class _Parts:
         self._held = ExitStack()
 
     def __enter__(self) -> "_Parts":
-        self._held.enter_context(files.owner(self.path))
-        stamp = self.folder / "settings.json"
+        self.ranks, stamp = Ranks(), self.folder / "settings.json"
+        if self.ranks.first:
+            self._held.enter_context(files.owner(self.path))
+            self._begin(stamp)
+        self.ranks.wait()
+        self.maker = replace(self.maker, day=json.loads(stamp.read_text())["day"])
+        return self
+
+    def _begin(self, stamp: Path) -> None:
+        """Goes on with the parts that are there if their settings are the same, else anew."""
         try:
             found = json.loads(stamp.read_text())
         except (OSError, ValueError):
             found = {}
-        if found.pop("day", None) and found == self.state:
-            day = json.loads(stamp.read_text())["day"]
-            self.maker = Maker(**{**asdict(self.maker), "day": day})
-        else:
+        if not found.pop("day", None) or found != self.state:
             files.remove(self.folder)
             self.folder.mkdir(parents=True)
             with files.atomic_write(stamp) as part:
                 part.write_text(json.dumps({**self.state, "day": self.maker.day}))
-        return self
 
     def __exit__(self, *_) -> None:
         self._held.close()
@@ -277,7 +292,15 @@ class _Parts:
         return str(self.folder / "model"), model.bf16
 
     def finish(self, rows: int, none: gpd.GeoDataFrame, **read_at) -> Path:
-        """Join the parts, of so many rows, and remove them. none: a frame of no rows."""
+        """Join the parts, of so many rows of this process, and remove them, once all processes are
+        here. none: a frame of no rows."""
+        rows = self.ranks.sum(rows)
+        if self.ranks.first:
+            self._join(rows, none, **read_at)
+        self.ranks.wait()
+        return self.path
+
+    def _join(self, rows: int, none: gpd.GeoDataFrame, **read_at) -> None:
         groups = pieces(self.folder)
         there = [file for parts in groups.values() for _, _, file in parts]
         if rows != sum(n for parts in groups.values() for _, n, _ in parts):
@@ -296,4 +319,3 @@ class _Parts:
                 )
                 file.add(whole.take(geoparquet.order(whole)))
         files.remove(self.folder)
-        return self.path

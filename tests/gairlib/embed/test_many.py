@@ -201,3 +201,44 @@ def test_ahead_keeps_order_stays_bounded_and_raises_what_the_reader_raises():
     assert next(found) == 1
     with pytest.raises(BadInput, match="cut short"):
         list(found)
+
+
+def test_processes_of_torchrun_share_the_work_and_give_the_same_bytes(embedded, tmp_path):
+    _, dataset, folder = embedded
+    script = tmp_path / "embed.py"
+    script.write_text(f"""
+import os, sys
+from gairlib import GAIR
+from gairlib.data import Dataset
+from gairlib.embed import export, many
+
+out, save, rank = sys.argv[1], many.save, os.environ.get("RANK", "-")
+many.ROWS = export.ROWS = 8
+
+def noted(parts, group, *rest):
+    with open(f"{{parts.parent}}/{{rank}}.txt", "a") as file:
+        file.write(f"{{parts.name.split('.')[0]}} {{group}}\\n")
+    save(parts, group, *rest)
+
+many.save = noted
+model, dataset = GAIR.from_pretrained({str(folder / "model")!r}), Dataset({str(dataset.folder)!r})
+how = dict(device="cpu", progress=False)
+many.write_photos(model, dataset, out + "/photos.parquet", **how)
+many.write_chips(model, dataset, out + "/chips.parquet", chip_px=32, chip_m=320.0, **how)
+""")
+    by_two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    written = []
+    for name, how in (("one", []), ("two", by_two)):
+        (tmp_path / name).mkdir()
+        command = [sys.executable, *how, str(script), str(tmp_path / name)]
+        subprocess.run(command, check=True, capture_output=True, timeout=240)
+        kinds = ("photos", "chips")
+        written.append([digest(tmp_path / name / f"{kind}.parquet") for kind in kinds])
+        assert not list((tmp_path / name).glob("*.parts"))
+    assert written[0] == written[1]
+    alone, first, second = (
+        set((tmp_path / name).read_text().splitlines())
+        for name in ("one/-.txt", "two/0.txt", "two/1.txt")
+    )
+    assert first | second == alone and not first & second
+    assert {line.split()[0] for line in second} == {"photos", "chips"}
