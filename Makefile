@@ -15,6 +15,7 @@
 # make bench-all        every task, every location encoder, blocks of 2, 10 and 20 degrees [DATA=dir]
 # make scoreboard       scoreboard, report, and the numbers in README, model card and docs/results.md
 # make docs             the site of docs/ and the docstrings, into site/; a broken link is an error
+# make tutorials        run and render the notebooks of docs/tutorials (ten minutes), for make docs
 # make lint             ruff, the format, and the directions in which packages may import
 # make env / lock / sample: the parts
 
@@ -31,7 +32,7 @@ export JUPYTER_PLATFORM_DIRS := 1
 # A variable as one word of the shell, whatever stands in it: a folder may be named `a$b "c"`.
 quoted = '$(subst ','\'',$(value $(1)))'
 
-.PHONY: repro pull docs test fuzz test-faults test-browser chromium pictures lab bench bench-all bench-gpu ablate scoreboard env lock sample lint checkout data clean
+.PHONY: repro pull docs tutorials test fuzz test-faults test-browser chromium pictures lab bench bench-all bench-gpu ablate scoreboard env lock sample lint checkout data clean
 .DEFAULT_GOAL := help
 
 help:
@@ -103,6 +104,12 @@ lint: env
 
 docs: env
 	$(BIN)/mkdocs build --strict
+
+tutorials: data
+	@mkdir -p scratch/tutorials
+	@cd docs/tutorials && for name in *.ipynb; do (cd ../.. \
+	  && $(BIN)/papermill --no-progress-bar -k python3 --cwd . "docs/tutorials/$$name" "scratch/tutorials/$$name" \
+	  && $(BIN)/jupyter nbconvert --to html --output-dir docs/tutorials "scratch/tutorials/$$name") || exit 1; done
 
 bench: data
 	$(BIN)/python -m research.speed $(NAMES)

@@ -3,11 +3,14 @@
 A page with `source: README.md` at its head shows that file of the repository's root; links below
 docs/ and to the root's other pages are turned to the site's. A line `names of gairlib.data` becomes
 a table of that package's public names, a line `modules of gairlib.data` the documentation of each
-of its modules. Sources are read as text, nothing is imported. In docstrings `<name>` is text: as
-HTML it would be a tag; so is `a[b][c]`, which would be a link.
+of its modules, a line `notebooks of tutorials` a list of that folder's notebooks: as they are, with
+their outputs where `make tutorials` has rendered them, and, where the site's `repo_url` is one of
+GitHub, as a button that opens them in Colab. Sources are read as text, nothing is imported. In
+docstrings `<name>` is text: as HTML it would be a tag; so is `a[b][c]`, which would be a link.
 """
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -30,12 +33,13 @@ def on_page_markdown(markdown, page, config, files):
         for name, target in PAGES.items():
             markdown = markdown.replace(f"]({name}", f"]({target}")
         markdown = re.sub(r"\]\(docs/", "](", markdown)
-    kinds = {"names": names, "modules": modules}
-    line = re.compile(r"^(names|modules) of (\S+)$", flags=re.M)
-    return line.sub(lambda found: kinds[found[1]](root, found[2]), markdown)
+    kinds = {"names": names, "modules": modules, "notebooks": notebooks}
+    line = re.compile(r"^(names|modules|notebooks) of (\S+)$", flags=re.M)
+    where = root, config.repo_url or ""
+    return line.sub(lambda found: kinds[found[1]](*where, found[2]), markdown)
 
 
-def names(root: Path, package: str) -> str:
+def names(root: Path, _url: str, package: str) -> str:
     """Public names as `__init__.pyi` imports them, each with its docstring's first line."""
     stub = ast.parse(root.joinpath(*package.split("."), "__init__.pyi").read_text())
     rows = ["| name | what it is |", "|---|---|"]
@@ -51,7 +55,7 @@ def names(root: Path, package: str) -> str:
     return "\n".join(rows)
 
 
-def modules(root: Path, package: str) -> str:
+def modules(root: Path, _url: str, package: str) -> str:
     files = sorted(p for p in root.joinpath(*package.split(".")).glob("[!_]*.py"))
     options = "    options: {heading_level: 3}"
     return "\n\n".join(f"::: {package}.{path.stem}\n{options}" for path in files)
@@ -70,3 +74,20 @@ class PlainDocstrings(griffe.Extension):
     def on_object(self, *, obj, loader, **kwargs):
         if obj.docstring:
             obj.docstring.value = plain(obj.docstring.value)
+
+
+def notebooks(root: Path, url: str, folder: str) -> str:
+    """A line for each notebook of a folder of docs/: its title, and where it is to be had."""
+    lines = []
+    for path in sorted((root / "docs" / folder).glob("*.ipynb")):
+        first = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
+        title = "".join(first).splitlines()[0].removeprefix("# ")
+        places = [f"[notebook]({path.name})"]
+        if path.with_suffix(".html").is_file():
+            places.insert(0, f"[with its pictures]({path.stem}.html)")
+        if found := re.match(r"https://github\.com/([\w.-]+/[\w.-]+?)(\.git)?/?$", url):
+            colab = f"https://colab.research.google.com/github/{found[1]}/blob/main/docs/{folder}"
+            badge = "![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)"
+            places.append(f"[{badge}]({colab}/{path.name})")
+        lines.append(f"- **{title}**: {', '.join(places)}")
+    return "\n".join(lines)

@@ -22,7 +22,7 @@ def loaded(model: GAIR | str | Path) -> GAIR:
 
 def temperature(model: GAIR, given: float | None) -> float:
     """As given, else the one that pretraining fitted for photos and field."""
-    t = float(model.temperatures()["incl"]) if given is None else float(given)
+    t = float(model.temperatures()["incl"].detach() if given is None else given)
     if not 0 < t < float("inf"):
         raise BadInput(f"temperature {given}: a number above 0 is needed")
     return t

@@ -128,7 +128,7 @@ def measure(model: GAIR, dataset: Dataset, pairs: str | Path, **chip) -> dict:
     if empty := [split for split, rows in known.items() if not len(rows)]:
         raise BadInput(f"{pairs}: no photos of split {' and '.join(empty)}")
     fitted = fit_temperature(list(maps(model, dataset, known["val"], **chip)))
-    temperatures = {PRETRAINED: float(model.temperatures()["incl"]), FITTED: fitted}
+    temperatures = {PRETRAINED: float(model.temperatures()["incl"].detach()), FITTED: fitted}
     masses = {name: [] for name in temperatures}
     named = {name: ([], [], []) for name in temperatures}
     chance, sites = [], []
