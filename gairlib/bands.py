@@ -300,8 +300,13 @@ def find(
     if count in BY_COUNT:
         layout = BY_COUNT[count]
         return layout, LAYOUTS[layout][0], None
+    if count == 1:
+        raise BadInput(
+            f"{what}: one band without a name is no scene; the ten bands {' '.join(BANDS)} are "
+            "needed. A map of a scene's land cover goes into landcover/, named as the scene"
+        )
     raise BadInput(
-        f"{what}: {count} band{'s' * (count != 1)} without band names; only 10 and 12 are taken by "
+        f"{what}: {count} bands without band names; only 10 and 12 are taken by "
         f"count. Name the bands in the file, or declare the layout ({', '.join(LAYOUTS)}) in the "
         "column `layout` of scenes.csv or the parameter `layouts`"
     )

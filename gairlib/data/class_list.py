@@ -1,6 +1,7 @@
-"""The folders of pictures by class in a dataset folder: <name>/<class>/*.jpg.
+"""The folders of pictures by class that benchmarks ask for: eurosat_rgb/<class>/*.jpg.
 
-Folders of NAMES are found in any case (Zenodo's archive unpacks to EuroSAT_RGB/); the dataset
+Other folders of pictures are none, however they are sorted (a camera's DCIM/100CANON/). Those of
+NAMES are found in any case (Zenodo's archive unpacks to EuroSAT_RGB/); the dataset
 folder may be one itself, and the class folders may lie in one folder more, as archives of them
 unpack (eurosat_rgb/2750/<class>). Where they lie in several, as the sets of a split do
 (train/<class>, test/<class>), a sentence says what would be right.
@@ -9,7 +10,7 @@ unpack (eurosat_rgb/2750/<class>). Where they lie in several, as the sets of a s
 from collections.abc import Collection
 from pathlib import Path
 
-from gairlib.data import boundary, photo_folders, photos
+from gairlib.data import boundary, photos
 from gairlib.data.scene_assets import band_of
 from gairlib.data.scene_folders import RASTERS
 
@@ -17,16 +18,16 @@ NAMES = ("eurosat_rgb", "eurosat_ms")  # that tasks ask for
 
 
 def read(folder: Path, parts: Collection[str]) -> tuple[dict[str, Path], list[tuple]]:
-    """(folders of class folders by name, those of NAMES in lower case; (kind, item, reason) of
-    those of NAMES whose pictures lie too deep). parts: names of what else a dataset folder
+    """(folders of class folders by name, in lower case; (kind, item, reason) of those whose
+    pictures lie too deep). parts: names of what else a dataset folder
     holds."""
     found: dict[str, Path] = {}
     rejected = []
     for name, top in _tops(folder, parts):
-        home = _home(top) if name in NAMES else top
+        home = _home(top)
         if _by_class(home):
             found[name] = home
-        elif name in NAMES and (deep := next(filter(_by_class, _folders(home)), None)):
+        elif deep := next(filter(_by_class, _folders(home)), None):
             path = next(filter(_has_images, _folders(deep)))
             shown, right = path.relative_to(top.parent).as_posix(), f"{top.name}/{path.name}"
             reason = f"class folders lie one level too deep, as {shown}/; move it to {right}/"
@@ -40,8 +41,7 @@ def _tops(folder: Path, parts: Collection[str]) -> list[tuple[str, Path]]:
     own = folder.resolve().name.lower()
     if own in NAMES and not any(p.name.lower() in (*parts, *NAMES) for p in inside):
         return [(own, folder)]
-    tops = [p for p in inside if p.name.lower() not in parts and not photo_folders.batches(p.name)]
-    return [(p.name.lower() if p.name.lower() in NAMES else p.name, p) for p in tops]
+    return [(p.name.lower(), p) for p in inside if p.name.lower() in NAMES]
 
 
 def _home(folder: Path) -> Path:
@@ -53,7 +53,7 @@ def _home(folder: Path) -> Path:
 
 
 def _by_class(folder: Path) -> bool:
-    return any(_has_images(c) for c in _folders(folder) if not photo_folders.batches(c.name))
+    return any(map(_has_images, _folders(folder)))
 
 
 def _has_images(folder: Path) -> bool:

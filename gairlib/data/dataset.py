@@ -15,8 +15,8 @@
                             (`photo_folders`)
     tables/*.csv            lon, lat, target columns
     landcover/*.tif         class values on a scene's grid, with classes.csv (value, name)
-    <name>/<class>/*.jpg    benchmark of images in class folders: eurosat_rgb, and eurosat_ms/ with
-                            its 13-band .tif (`class_list`)
+    eurosat_rgb/<class>/    benchmark of images in class folders, and eurosat_ms/ with its 13-band
+                            .tif (`class_list`)
     pangaea/<set>/          published benchmarks in their own layouts, also geobench/,
                             placepulse/ and locbench/ (research.tasks.published)
     dataset.json            optional: name, synthetic, ...

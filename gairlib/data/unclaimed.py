@@ -14,7 +14,10 @@ from gairlib.errors import BadInput, Missing
 PHOTOS = ("photo_id", "path", "lon", "lat")  # what a table of photos has
 TABLES = ("street", "scenes", "areas")
 NOWHERE = "in no place that is read"
+OTHERS = {*table_files.UNREAD, *table_files.BESIDE}
 PICTURES = "in no place that is read; name the photos in street.csv, or move them into street/"
+ARCHIVES = (".zip", ".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+PLACE = "tables/ takes those of places (lon, lat, targets)"
 
 
 def find(dataset, parts: Collection[str], lost: Collection[str]) -> list[tuple[str, str]]:
@@ -50,8 +53,8 @@ def find(dataset, parts: Collection[str], lost: Collection[str]) -> list[tuple[s
         if table_files.suffix_of(path):
             if not photos and not _named(path):
                 found.append((path.name, _table(path)))
-        elif kind(path) != "notes" and path.suffix.lower() not in table_files.UNREAD:
-            found.append((path.name, NOWHERE))
+        elif kind(path) != "notes" and path.suffix.lower() not in OTHERS:
+            found.append((path.name, _file(path, photos)))
     return found
 
 
@@ -61,6 +64,16 @@ def _named(path: Path) -> bool:
     return stem.lower() in TABLES or stem in photo_folders.SOURCES
 
 
+def _file(path: Path, photos: bool) -> str:
+    """Why a file is not taken. photos: whether some of the folder's are."""
+    suffix = path.suffix.lower()
+    if suffix in ARCHIVES:
+        return "an archive is not read; unpack it"
+    if suffix in boundary.UNREAD:
+        return str(boundary.unknown_kind(path))
+    return PICTURES if kind(path) == "pictures" and not photos else NOWHERE
+
+
 def _table(path: Path) -> str:
     try:
         names = table_files.columns(path)
@@ -68,7 +81,7 @@ def _table(path: Path) -> str:
         names = []
     lacking = [name for name in PHOTOS if names and name not in names]
     more = f" and has {', '.join(lacking)}, which this one lacks" if lacking else ""
-    return f"a table in no place that is read; one of photos is named street.csv{more}"
+    return f"a table {NOWHERE}; one of photos is named street.csv{more}; {PLACE}"
 
 
 def kind(path: Path) -> str:
@@ -77,4 +90,6 @@ def kind(path: Path) -> str:
         return "pictures"
     if suffix in SUFFIXES:
         return "rasters"
+    if suffix in boundary.UNREAD:
+        return f"{suffix} files"
     return "notes" if suffix in boundary.NOTES else "other files"

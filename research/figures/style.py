@@ -212,6 +212,7 @@ def empty(text: str) -> Figure:
     """A figure that says why there is nothing to see."""
     with context():
         fig = Figure(figsize=(WIDTH, 1.6))
+        fig.set_layout_engine("none")  # there is no grid that could be laid out
         ax = fig.add_axes((0, 0, 1, 1))  # a notebook shows no figure without axes
     ax.set_axis_off()
     ax.text(0.5, 0.5, textwrap.fill(text, 100), ha="center", va="center", color=GREY)

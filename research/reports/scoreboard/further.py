@@ -259,5 +259,5 @@ def space(embed: dict) -> Part:
             "extent."
         )
     if not part.sentences:
-        part.sentences = ["The stage `embed` has not run on this data."]
+        part.sentences = ["No photo and no chip of this run stands in the space."]
     return part

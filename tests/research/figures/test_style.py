@@ -1,6 +1,7 @@
 """The figure style: legible, told apart by everyone, the same file for the same figure."""
 
 import io
+import warnings
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -31,6 +32,13 @@ def test_save_writes_both_formats_and_folders(tmp_path):
 def test_the_same_figure_gives_the_same_files(tmp_path):
     for a, b in zip(style.save(draw(), tmp_path / "a"), style.save(draw(), tmp_path / "b")):
         assert a.read_bytes() == b.read_bytes()
+
+
+def test_an_empty_figure_is_drawn_without_a_warning(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        png, svg = style.save(style.empty("no scene"), tmp_path / "a")
+    assert png.is_file() and svg.is_file()
 
 
 def test_ids_of_an_svg_do_not_hang_on_last_bits():

@@ -413,7 +413,9 @@ def test_nothing_has_run(tiny, tmp_path):
     found = board.build(Dataset(tiny), outputs=tmp_path, metrics=tmp_path, reports=tmp_path)
     found.save(tmp_path / "out", tmp_path / "scoreboard.json")
     assert "nothing to claim" in found.summary()
-    assert "No task of this kind has run" in page.page(found)
+    html = page.page(found)
+    assert "No task of this kind has run" in html and "Nothing was compared" in html
+    assert "No baseline is ahead" not in html
     assert len(pd.read_parquet(tmp_path / "out/results.parquet")) == 0
 
 
