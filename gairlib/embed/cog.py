@@ -7,9 +7,8 @@ power cut or a full disk has damaged; other settings (another model, another win
 the end a virtual raster joins the pieces, GDAL's COG driver copies it (512-pixel tiles, overviews
 by averaging), the copy is examined, takes the place of what stood there, and the pieces go.
 
-GDAL keeps errors of its last writes to itself: on a full disk it leaves half a file and says
-nothing. So it writes pieces into memory and Python writes them to the disk, and of the copy it is
-examined whether any byte is lacking (`Parts._check`).
+GDAL says nothing of a full disk. So it writes pieces into memory and Python writes them to the
+disk, and of the copy it is examined whether any byte is lacking (`gairlib.embed.cog_whole`).
 
 Values are float32 with NaN for "no data"; or float16, which TIFF has as half floats (NBITS=16, GDAL
 gives them as float32): 11 bits in half the space; or int8 with a scale and an offset a band: then
@@ -24,21 +23,21 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
 from affine import Affine
 from rasterio import shutil as raster_shutil
-from rasterio._err import CPLE_BaseError
-from rasterio.errors import RasterioError
+from tqdm.auto import tqdm
 
 from gairlib import files
+from gairlib.embed.cog_whole import check, told
 from gairlib.errors import BadInput
 
 CACHE_BYTES = 256 * 2**20  # of GDAL's own; by default it takes 5% of the machine
@@ -59,6 +58,17 @@ class Grid:
     width: int
     crs: str
     transform: Affine  # (column, row) -> CRS
+
+    def bar(self, name: str, shown: bool) -> tqdm:
+        """A progress bar over the pixels."""
+        return tqdm(
+            total=self.height * self.width,
+            unit="px",
+            unit_scale=True,
+            desc=name,
+            mininterval=1,
+            disable=not shown,
+        )
 
 
 def check_path(path: str | Path) -> Path:
@@ -151,7 +161,7 @@ class Parts:
         """A piece, float32 [bands, h, w] with NaN for no data, whose corner is (column, row)."""
         bands, h, w = values.shape
         stored = self._stored(values)
-        with _told(self.path), rasterio.MemoryFile() as memory:
+        with told(self.path), rasterio.MemoryFile() as memory:
             with memory.open(
                 driver="GTiff",
                 width=w,
@@ -203,11 +213,10 @@ class Parts:
         virtual = self.folder / "all.vrt"
         virtual.write_text(self._virtual(tags, descriptions, palette), encoding="utf-8")
         names = self.path.with_name(self.path.name + ".aux.xml")
-        with (
-            files.atomic_write(self.path, self._check) as part,
-            rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
-        ):
-            with _told(self.path):
+        shape = self.grid.bands, self.grid.height, self.grid.width
+        whole = partial(check, target=self.path, shape=shape)
+        with files.atomic_write(self.path, whole) as part, rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+            with told(self.path):
                 raster_shutil.copy(
                     virtual,
                     part,
@@ -227,38 +236,6 @@ class Parts:
                 part.write_text(_names(palette), encoding="utf-8")
         files.remove(self.folder)
         return self.path
-
-    def _check(self, part: Path) -> None:
-        """Every tile of every overview, and of the bands themselves, is wholly there.
-
-        A write that failed leaves the file short, or a hole in it; and in a COG the length of each
-        tile stands before it, and its last four bytes again after it.
-        """
-        size = part.stat().st_size
-        with part.open("rb") as raw, _reading(part, self.path) as file:
-            grid = self.grid
-            same = (file.count, file.height, file.width) == (grid.bands, grid.height, grid.width)
-            if not same or not size or _first_hole(raw) < size:
-                raise _cut_short(self.path)
-            for start, length in self._tiles(part, file):
-                raw.seek(max(0, start - 4))
-                before = raw.read(4)
-                raw.seek(max(0, start + length - 4))
-                end, again = raw.read(4), raw.read(4)
-                # What ends a tile is a checksum, so zeros are none.
-                if int.from_bytes(before, "little") != length or end != again or not any(end):
-                    raise _cut_short(self.path)
-
-    def _tiles(self, part: Path, file: rasterio.DatasetReader) -> Iterator[tuple[int, int]]:
-        """(first byte, length) of every tile; 0, 0 of one that is not there."""
-        for level in (None, *range(len(file.overviews(1)))):
-            options = {} if level is None else {"overview_level": level}
-            with _reading(part, self.path, **options) as opened:
-                places = [place for place, _ in opened.block_windows(1)]
-            for row, column in places:
-                names = (f"BLOCK_{what}_{column}_{row}" for what in ("OFFSET", "SIZE"))
-                start, length = (file.get_tag_item(n, "TIFF", 1, level) or 0 for n in names)
-                yield int(start), int(length)
 
     def _virtual(
         self, tags: Mapping[str, str], descriptions: Sequence[str], palette: Palette
@@ -318,38 +295,8 @@ def _names(palette: Palette) -> str:
     )
 
 
-@contextmanager
-def _told(target: Path) -> Iterator[None]:
-    """Around what is written of `target`, or read back: all errors become one OSError."""
-    try:
-        yield
-    except (OSError, RasterioError, CPLE_BaseError) as problem:
-        raise _cut_short(target) from problem
-
-
-@contextmanager
-def _reading(part: Path, target: Path, **options) -> Iterator[rasterio.DatasetReader]:
-    """An open GeoTIFF that is to become (a piece of) `target`."""
-    with _told(target), rasterio.open(part, driver="GTiff", **options) as file:
-        yield file
-
-
 def _checksum(data: bytes | memoryview) -> str:
     return f"{zlib.crc32(data):08x}"
-
-
-def _first_hole(file: BinaryIO) -> int:
-    """Where an open file has its first hole; its end where it has none, or none can be known."""
-    if not hasattr(os, "SEEK_HOLE"):
-        return os.fstat(file.fileno()).st_size
-    return os.lseek(file.fileno(), 0, os.SEEK_HOLE)
-
-
-def _cut_short(target: Path) -> OSError:
-    return OSError(
-        f"{target}: could not be written, or not read back, as on a full disk; make room and "
-        "repeat the call, which goes on from its finished pieces"
-    )
 
 
 def _block(bands: int) -> int:

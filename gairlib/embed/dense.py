@@ -16,7 +16,6 @@ import pyproj
 import rasterio
 import torch
 from affine import Affine
-from tqdm.auto import tqdm
 
 from gairlib import __version__, devices, origins, preprocess, scale
 from gairlib.data.scene import Scene, sentinel_notice
@@ -130,15 +129,11 @@ def write(
     origin = (window or (0, 0))[:2]
     columns = origin[0] + (np.arange(grid.width) + 0.5) * cell[0]  # centres, in the scene's pixels
     rows = origin[1] + (np.arange(grid.height) + 0.5) * cell[1]
-    bar = tqdm(
-        total=grid.height * grid.width,
-        unit="px",
-        unit_scale=True,
-        desc=scene.id,
-        mininterval=1,
-        disable=not progress,
-    )
-    with bar, rasterio.Env(GDAL_CACHEMAX=cog.CACHE_BYTES), Reader(scene) as reader:
+    with (
+        grid.bar(scene.id, progress) as bar,
+        rasterio.Env(GDAL_CACHEMAX=cog.CACHE_BYTES),
+        Reader(scene) as reader,
+    ):
         walker = Walker(reader, reading, layout, chip_px, columns, rows)
         with cog.Parts(path, grid, {**settings, "strips": walker.strips}, dtype, ends) as parts:
             for first, end in walker.strips:

@@ -190,6 +190,14 @@ def places(
     )
 
 
+def place_rows(
+    model: GAIR, dataset: Dataset, street: pd.DataFrame, *, features: bool, device: torch.device
+) -> gpd.GeoDataFrame:
+    """The rows of some photos' places, with their licences."""
+    frame = places(model, street, features=features, device=device)
+    return frame.assign(licence=licences_of(dataset, frame))
+
+
 def licence_of(dataset: Dataset) -> str | None:
     """What dataset.json says, or that nothing was photographed."""
     stated = dataset.about.get("licence") or dataset.about.get("license")

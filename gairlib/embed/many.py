@@ -18,14 +18,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from tqdm.auto import tqdm
 
 from gairlib import __version__, devices, files, origins, scale
@@ -104,14 +104,8 @@ def write_photos(
 ) -> Path:
     """The photos of a data set as GeoParquet: the rows of `photos`, in bounded memory but for the
     table itself. A call that was interrupted, repeated with the same arguments, goes on."""
-    street = _street(dataset)
-
-    def rows(part: pd.DataFrame) -> gpd.GeoDataFrame:
-        return export.photo_rows(model, dataset, part, features=features, device=device)
-
-    photos = (dataset.folder / p for p in street["path"].drop_duplicates())
-    state = fingerprint({"features": features}, street, (), photos)
-    return _from_table("photos", model, dataset, street, rows, path, state, progress)
+    how = features, device, progress
+    return _write_rows("photos", export.photo_rows, model, dataset, path, *how)
 
 
 @devices.on_device
@@ -125,33 +119,27 @@ def write_places(
     progress: bool = True,
 ) -> Path:
     """The photos' places as GeoParquet: the rows of `places`, in bounded memory, as above."""
-    street = _street(dataset)
-
-    def rows(part: pd.DataFrame) -> gpd.GeoDataFrame:
-        frame = export.places(model, part, features=features, device=device)
-        return frame.assign(licence=export.licences_of(dataset, frame))
-
-    state = fingerprint({"features": features}, street, ())
-    return _from_table("places", model, dataset, street, rows, path, state, progress)
+    how = features, device, progress
+    return _write_rows("places", export.place_rows, model, dataset, path, *how)
 
 
-def _street(dataset: Dataset) -> pd.DataFrame:
-    """The photos and views along the curve of the file to be."""
-    street = expand_views(dataset.street())
-    along = np.argsort(geoparquet.hilbert(street["lon"], street["lat"]), kind="stable")
-    return street.iloc[along].reset_index(drop=True)
-
-
-def _from_table(
+def _write_rows(
     kind: str,
+    make: Callable[..., gpd.GeoDataFrame],
     model: GAIR,
     dataset: Dataset,
-    street: pd.DataFrame,
-    rows: Callable[[pd.DataFrame], gpd.GeoDataFrame],
     path: str | Path,
-    state: str,
+    features: bool,
+    device: torch.device,
     progress: bool,
 ) -> Path:
+    """A file of the rows that `make` gives for the photos and views, ROWS at a time."""
+    street = expand_views(dataset.street())
+    along = np.argsort(geoparquet.hilbert(street["lon"], street["lat"]), kind="stable")
+    street = street.iloc[along].reset_index(drop=True)  # along the curve of the file to be
+    rows = partial(make, model, dataset, features=features, device=device)
+    pixels = street["path"].drop_duplicates() if kind == "photos" else ()
+    state = fingerprint({"features": features}, street, (), (dataset.folder / p for p in pixels))
     done = 0
     with _Parts(path, kind, model, dataset, state) as parts:
         mine = range(parts.ranks.rank * ROWS, len(street), parts.ranks.world * ROWS)

@@ -18,7 +18,6 @@ import numpy as np
 import rasterio
 import torch
 from affine import Affine
-from tqdm.auto import tqdm
 
 from gairlib import __version__, devices, origins
 from gairlib.data import scenes as scene_files
@@ -79,16 +78,7 @@ def write_map(
             held.enter_context(cog.Parts(target, grid, settings, kind))
             for target, kind in zip((path, beside), kinds)
         ]
-        bar = held.enter_context(
-            tqdm(
-                total=grid.width * grid.height,
-                unit="px",
-                unit_scale=True,
-                desc=scene.id,
-                mininterval=1,
-                disable=not progress,
-            )
-        )
+        bar = held.enter_context(grid.bar(scene.id, progress))
         for strip in features.strips:
             there = [part.rows_done(strip) for part in parts]
             bar.update(min(there) * (strip[1] - strip[0]))

@@ -32,6 +32,7 @@ from gairlib.errors import BadInput, extra
 AHEAD = 8  # tasks handed to Dask for each worker before results are taken: bounds what waits
 LOCAL = ("threads", "synchronous")
 TABLES = (".csv", ".parquet")
+HASHED = 10_000  # rows of a table that are written as text at once
 FORMAT = 2  # of what lies in a work folder: that of another one is made anew
 
 
@@ -117,7 +118,9 @@ def fingerprint(
         digest.update(f"{scene!r} {scene.stamps()}".encode())
     if isinstance(street, pd.DataFrame | tuple):
         for frame in street if isinstance(street, tuple) else [street]:
-            digest.update(frame.to_csv(index=True).encode())
+            for start in range(0, max(len(frame), 1), HASHED):  # a whole table's text is large
+                text = frame.iloc[start : start + HASHED].to_csv(index=True, header=not start)
+                digest.update(text.encode())
     else:
         tables = sorted(p for p in Path(street).rglob("*") if p.suffix in TABLES)  # of a folder
         for table in (Path(street), *tables):

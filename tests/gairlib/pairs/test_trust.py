@@ -17,6 +17,7 @@ from gairlib import files
 from gairlib.errors import BadInput, Missing
 from gairlib.pairs import cut as cutting
 from gairlib.pairs import pairing, store
+from gairlib.pairs import work as works
 from gairlib.pairs.pairing import pair
 from gairlib.pairs.work import fingerprint
 
@@ -208,6 +209,17 @@ def test_a_resume_with_other_files_gives_what_a_fresh_run_gives(tmp_path, monkey
     run(tmp_path / "fresh")
     assert content(tmp_path / "out") == content(tmp_path / "fresh")
     assert (fingerprint({}, table, made) == before) == (what == "photos")
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7])
+def test_a_table_hashed_in_parts_has_the_digest_of_the_whole(monkeypatch, rows):
+    table = pd.DataFrame({"photo_id": [f"p,{i}" for i in range(rows)], "lon": np.arange(rows) / 7})
+    both = table, pd.Series([None] * rows, dtype=object)
+    before = fingerprint({}, both, [])
+    monkeypatch.setattr(works, "HASHED", 3)
+    assert fingerprint({}, both, []) == before
+    if rows:
+        assert fingerprint({}, (table.assign(lon=table["lon"] + 1e-9), both[1]), []) != before
 
 
 def test_band_files_of_a_folder_are_part_of_the_fingerprint(three, tmp_path):
