@@ -95,12 +95,24 @@ def find(folder: Path, name: str, skip: tuple[str, ...] | None = None) -> Found:
 
 
 def _told_apart(scenes: list[Entry]) -> list[Entry]:
-    """The scenes with the names of their folders before ids that would stand more than once."""
-    count = Counter(scene.id for scene in scenes)
-    return [
-        scene if count[scene.id] == 1 else replace(scene, id=f"{scene.path.parent.name}_{scene.id}")
+    """The scenes with suffixes behind ids that stand twice in one folder (a.tif, a.tiff), and the
+    names of their folders before ids that would stand more than once."""
+    beside = Counter((scene.path.parent, scene.id) for scene in scenes)
+    scenes = [
+        replace(scene, id=scene.id + scene.path.suffix)
+        if beside[scene.path.parent, scene.id] > 1
+        else scene
         for scene in scenes
     ]
+    for depth in (0, 1):  # <city>/<year>/scene.tif
+        count = Counter(scene.id for scene in scenes)
+        scenes = [
+            replace(scene, id=f"{scene.path.parents[depth].name}_{scene.id}")
+            if count[scene.id] > 1
+            else scene
+            for scene in scenes
+        ]
+    return scenes
 
 
 def is_product(folder: Path) -> bool:

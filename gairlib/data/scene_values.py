@@ -95,6 +95,8 @@ def check_digital_numbers(sample: np.ndarray, what: str, factor: float | None = 
     another scale than reflectance x 10000. Single odd values do not decide. factor: of a scale that
     is declared (`Scene.factor`), None where nothing is."""
     negative = spectra.negative(sample)
+    if negative is None and not (sample > 0).any():
+        raise BadInput(f"{what}: holds no data; a thumbnail of it shows gaps only")
     sample = np.maximum(sample, 0)
     if factor is not None:
         sample = scaled(sample, factor)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from builders.small_files import write_scene
 from builders.small_products import EARTH_ENGINE, write_export, write_item, write_safe
-from builders.small_scenes import item, on_10_m, write_bands
+from builders.small_scenes import item, on_10_m, write_band, write_bands
 
 from gairlib.bands import BANDS
 from gairlib.data import scenes
@@ -350,3 +350,29 @@ def test_of_majas_two_reflectances_the_flat_one_is_read_and_never_a_mix(tmp_path
     (tmp_path / home / f"{start}_FRE_B5.tif").unlink()
     lacking = Dataset(tmp_path)
     assert lacking.scenes() == [] and any("B05" in row["reason"] for row in lacking.rejected)
+
+
+def test_scenes_that_differ_by_suffix_or_by_city_alone_keep_ids_of_their_own(tmp_path):
+    names = ("a.tif", "a.tiff", "x/2020/b.tif", "y/2020/b.tif")
+    for i, name in enumerate(names):
+        write_scene(tmp_path / "scenes" / name, land(low=40 * i), baseline="03.00")
+    found, pixels = read(tmp_path, 4)
+    assert [s.id for s in found] == ["a.tif", "a.tiff", "x_2020_b", "y_2020_b"]
+    for i, values in enumerate(pixels):
+        np.testing.assert_array_equal(values, land(low=40 * i))
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("gap", [0, -9999, -32768, np.nan])
+def test_a_scene_without_any_data_is_rejected_and_its_neighbour_read(tmp_path, gap, declared):
+    write_scene(tmp_path / "scenes/good.tif", land(), baseline="03.00")
+    empty = np.full((10, 64, 64), gap, np.float32)
+    write_scene(
+        tmp_path / "scenes/empty.tif", empty, nodata=gap if declared else None, baseline="03.00"
+    )
+    for band in BANDS:
+        write_band(tmp_path / f"scenes/bands/{band}.tif", np.zeros((64, 64), np.uint16), 10)
+    dataset = Dataset(tmp_path)
+    assert [s.id for s in dataset.scenes()] == ["good"]
+    assert {r["item"] for r in dataset.rejected} == {"empty", "bands"}
+    assert all("no data" in r["reason"] for r in dataset.rejected)

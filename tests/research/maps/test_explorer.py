@@ -334,7 +334,6 @@ def test_bench_measures_every_kind_of_click():
     [
         ("no photos", ["This scene has no photos."]),
         ("one photo", ["Only one photo here: there is no other to compare it with."]),
-        ("no data", ["This part of the scene has no data at all."]),
         ("many photos", ["200 of this scene's 203 photos are drawn."]),
     ],
 )
@@ -368,9 +367,6 @@ def test_notebook_50_ends_with_a_map_that_says_what_is_missing(
         chip_m=320.0,
         progress=False,
     )
-    if case == "no data":  # there was some when the photos were paired
-        with rasterio.open(folder / "scenes/bern.tif", "r+") as file:
-            file.write(np.zeros((10, 96, 96), np.uint16))
 
     monkeypatch.chdir(tmp_path)
     given = {

@@ -433,7 +433,9 @@ def test_no_data_is_left_clear_and_named(tmp_path, model):
     for picture in (explore.scene_colours(dense)[0], explore.scene_tokens(tokens, dense)):
         assert not picture[:, :24, 3].any() and picture[:, 24:, 3].all()
 
-    empty = write_scene(tmp_path / "b.tif", np.zeros((10, 80, 96)))
+    empty = write_scene(tmp_path / "b.tif")
+    with rasterio.open(empty.path, "r+") as file:  # it had data when it was opened
+        file.write(np.zeros((10, 80, 96), np.uint16))
     dense = field.dense_field(model, empty, chip_px=32, chip_m=320.0)
     assert explore.missing(dense, pd.DataFrame()) == ["This part of the scene has no data at all."]
     photos = photos_at(empty, [20], [30])
