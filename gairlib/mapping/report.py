@@ -44,10 +44,15 @@ class Report:
         return cls(**values | {k: {n: tuple(v) for n, v in values[k].items()} for k in ends})
 
     def better(self, score: str | None = None) -> bool:
-        """Whether the interval of the difference lies on the better side of zero; score: the first
-        unless named."""
+        """Whether the interval of the difference lies on the better side of zero and, where a guess
+        that looks at nothing has a known score, that of the map above it; score: the first unless
+        named."""
         score = score or next(iter(self.difference))
         _, low, high = self.difference[score]
+        # Two maps of noise differ by chance, too
+        guess = {"R2": 0.0, "balanced accuracy": 1 / max(1, len(self.classes))}
+        if not self.scores[score][1] > guess.get(score, -np.inf):
+            return False
         return high < 0 if score == "rmse" else low > 0
 
     def __str__(self) -> str:

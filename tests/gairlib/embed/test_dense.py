@@ -405,7 +405,7 @@ def test_sample_is_the_field_at_places_with_data(tmp_path):
     distance = np.abs(field_values[None] - inside[:, None]).max(-1).min(1)
     assert distance.max() < 1e-5  # each is a cell of the dense field
     values[:] = 0
-    with pytest.raises(BadInput, match="no pixel"):
+    with pytest.raises(BadInput, match="no data"):
         dense.sample(model, write_scene(tmp_path / "c.tif", values), chip_px=32, chip_m=320.0)
 
 
