@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from research.evaluation import verdicts
-from research.evaluation.table import OURS, RANDOM_SHARED, SHARED
+from research.evaluation.table import OURS, RANDOM_SHARED, SHARED, UNKNOWN
 from research.reports.lines import Line
 from research.reports.quoted import Metrics, blind, bound, other, ours, rival, show, table
 from research.reports.scoreboard.further import gap_in_words
@@ -36,6 +36,8 @@ HEADLINES = {  # README's rows, real data first: one of each kind, and where the
     ("retrieval", "localisation_error_m_shifted"): "... at the shifted sites",
     ("retrieval", "recall_at_1_site"): "Is its place found first among those of its site? Recall@1",
     ("retrieval", "recall_at_10_site"): "... among the first ten? Recall@10",
+    ("retrieval", "recall_at_10_all"): "... among the first ten of all held-out photos' places?",
+    ("heading", "heading_error_deg"): "In which direction does it look? Median error",
     ("sv-green_view", "r2"): "Green-view index from the photo, R2",
     ("sv-weather", "accuracy"): "Weather from the photo, accuracy",
     ("rs-landcover", "accuracy"): "Dominant land cover of a chip, accuracy",
@@ -49,6 +51,7 @@ SUBJECTS = {  # what a task encodes -> heading of its table
     "place": "Coordinates",
 }
 SHOWN = 6  # judged numbers of a task in the tables, beside those of the shifted places
+COMPASS = ("localisation_error_m", "recall_at_10_site", "recall_at_10_all")
 READINGS = ("recall_at_1_site", "recall_at_10_site", "localisation_error_m")
 
 
@@ -211,6 +214,24 @@ def readings(metrics: Metrics) -> str:
     return said + "\n\n" + table(heads, rows)
 
 
+def compass(metrics: Metrics) -> str:
+    """What a photo without a compass loses, if the field reads directions."""
+    found = []
+    for key in COMPASS:
+        x = metrics.lines["retrieval", key]
+        if blind := next((a for a in x.own if a.name == UNKNOWN), None):
+            where = x.split.name.split(",")[-1].strip()
+            gap = f"difference {blind.amount}: {verdicts.WORDS[blind.verdict]}"
+            values = f"{show(x, blind.value)} instead of {show(x, x.value, x.low, x.high)}"
+            found.append(f"{x.metric} {where} {values} ({gap})")
+    if not found:
+        return "The field of these weights reads no direction, so a compass makes no difference."
+    return (
+        "The field is read in the direction that a photo's compass says (synthetic). With none "
+        f"known, the same weights reach {'; '.join(found)}."
+    )
+
+
 def interpolation(metrics: Metrics) -> str:
     """Implicit reading against plain interpolation (stress tests)."""
     stress = metrics.files["stress"]
@@ -302,6 +323,7 @@ REGIONS = {
     "counts": counts,
     "tables": tables,
     "readings": readings,
+    "compass": compass,
     "interpolation": interpolation,
     "nili": nili,
     "behind": behind,
