@@ -51,7 +51,8 @@ def test_what_lies_outside_the_parts_is_named_with_what_it_holds(tmp_path):
         (tmp_path / note).write_text("x")
     (tmp_path / "street.csv").write_text("photo_id,path,lon,lat\na,./photos/walk/1.jpg,1,2\n")
     dataset = Dataset(tmp_path)
-    assert inventory.unread(dataset) == ["photos.zip"]  # drive/2 is a class of drive/
+    # drive/2 is no class: benchmarks have their names
+    assert inventory.unread(dataset) == ["drive/ (1 other files, 2 pictures)", "photos.zip"]
     (tmp_path / "street.csv").unlink()
     (tmp_path / "drive/2").rename(tmp_path / "drive/batch_2")
     parts = inventory.count(Dataset(tmp_path)).set_index("part")
