@@ -22,6 +22,11 @@ TOLERANCE, HALF = 1e-4, 2e-2  # |on a GPU - on the CPU| / |on the CPU|, of each 
 P, R = ParamSpec("P"), TypeVar("R")
 
 
+def rank() -> tuple[int, int]:
+    """(which, of how many) this process is of those that torchrun has started; (0, 1) alone."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
 def find(device: str | torch.device = "auto") -> torch.device:
     """The device of a word; BadInput for one that is not here, or no word of PyTorch's."""
     if str(device) == "auto":

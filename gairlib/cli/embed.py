@@ -26,8 +26,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     import pyarrow.parquet as pq
 
+    from gairlib import devices
     from gairlib.data.dataset import Dataset
-    from gairlib.embed import many, torchrun
+    from gairlib.embed import many
 
     dataset, model = Dataset(options.data), common.model(options)
     how = {"features": options.features, "device": options.device}
@@ -36,5 +37,5 @@ def run(options: argparse.Namespace) -> None:
     for kind in options.kind:
         path = Path(options.out) / f"{kind}.parquet"
         write[kind](model, dataset, path, **how, **(size if kind == "chips" else {}))
-        if torchrun.is_first():
+        if devices.rank()[0] == 0:
             print(f"{path}: {pq.read_metadata(path).num_rows:,} rows")

@@ -31,6 +31,8 @@ UNREAD = {
     **dict.fromkeys((".mp4", ".mov", ".avi", ".insv", ".360"), "a film"),
     ".insp": "a camera's raw panorama",
 }
+ARCHIVES = {".zip", ".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar"}
+PACKED = "an archive is not read; unpack it"
 NOTES = {  # files that stand beside data and say something of them
     *(".json", ".geojson", ".xml", ".xmp", ".csv", ".tsv", ".txt", ".md", ".gpx", ".kml", ".html"),
     *(".pdf", ".log", ".yaml", ".yml", ".dvc", ".msk", ".ovr", ".prj", ".tfw", ".jgw", ".pgw"),

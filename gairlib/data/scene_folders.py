@@ -212,8 +212,8 @@ def _no_raster(path: Path) -> str | None:
     suffix = path.suffix.lower()
     if suffix in boundary.NOTES or suffix in photos.IMAGES or suffix in (".aux", ".qml", ".vrt"):
         return None
-    if suffix in (".zip", ".gz", ".tar", ".tgz"):
-        return "an archive is not read; unpack it"
+    if suffix in boundary.ARCHIVES:
+        return boundary.PACKED
     if suffix in (".nc", ".nc4", ".h5", ".hdf", ".grib"):
         return f"{suffix} is not read; export GeoTIFFs (openEO: format GTiff), one a date"
     return f"files of the kind {suffix or 'without a suffix'} are not read; write a GeoTIFF"

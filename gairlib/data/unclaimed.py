@@ -16,7 +16,6 @@ TABLES = ("street", "scenes", "areas")
 NOWHERE = "in no place that is read"
 OTHERS = {*table_files.UNREAD, *table_files.BESIDE}
 PICTURES = "in no place that is read; name the photos in street.csv, or move them into street/"
-ARCHIVES = (".zip", ".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 PLACE = "tables/ takes those of places (lon, lat, targets)"
 
 
@@ -67,8 +66,8 @@ def _named(path: Path) -> bool:
 def _file(path: Path, photos: bool) -> str:
     """Why a file is not taken. photos: whether some of the folder's are."""
     suffix = path.suffix.lower()
-    if suffix in ARCHIVES:
-        return "an archive is not read; unpack it"
+    if suffix in boundary.ARCHIVES:
+        return boundary.PACKED
     if suffix in boundary.UNREAD:
         return str(boundary.unknown_kind(path))
     return PICTURES if kind(path) == "pictures" and not photos else NOWHERE

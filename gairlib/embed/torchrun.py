@@ -6,13 +6,13 @@ They share a file system, and talk by gloo, on the CPU: all that they tell each 
 process that torchrun has not started waits for nobody. Where one of them fails torchrun ends all.
 """
 
-import os
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
-ALONE = {"RANK": 0, "WORLD_SIZE": 1}  # of the environment
+from gairlib import devices
+
 LONGEST = timedelta(days=7)  # that one waits for another
 
 
@@ -20,7 +20,7 @@ class Ranks:
     """rank, of `world` processes; made by all of them at the same point."""
 
     def __init__(self) -> None:
-        self.rank, self.world = (int(os.environ.get(k, n)) for k, n in ALONE.items())
+        self.rank, self.world = devices.rank()
         self._group = None
         if self.world > 1:
             if not dist.is_initialized():
@@ -42,8 +42,3 @@ class Ranks:
     def wait(self) -> None:
         """Until all processes are here."""
         self.sum(0)
-
-
-def is_first() -> bool:
-    """Whether this process speaks for all."""
-    return int(os.environ.get("RANK", 0)) == 0

@@ -17,6 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gairlib import devices
 from gairlib.data.boundary import settings
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
@@ -67,8 +68,7 @@ def _end_with_parent() -> None:
 
 def run(values: dict) -> dict:
     """One rank's share of the training that `values` describe."""
-    ranks, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    rank = int(os.environ.get("RANK", 0))
+    (rank, ranks), local = devices.rank(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     section = values["pretrain"] | {"devices": local, "nodes": ranks // local}
     section.pop("fallback", None)  # this command is for training
     options, engine = prepare.settings(section)

@@ -13,7 +13,6 @@ checkpoint to bit-identical weights (on CPU).
 """
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gairlib import files
+from gairlib import devices, files
 from gairlib.errors import BadInput
 from gairlib.model import GAIR
 from gairlib.train import checkpoint, gradient_cache, inputs
@@ -90,7 +89,7 @@ def pretrain(
     engine = engine or Engine()
     folders = {"out": Path(out), "checkpoints": Path(checkpoints)}
     about = initial_weights, dict(towers or {})
-    first = os.environ.get("RANK", "0") == "0"  # of the ranks, whose checkpoints are the same
+    first = devices.rank()[0] == 0  # of the ranks, whose checkpoints are the same
     with files.owner(folders["checkpoints"]) if first else nullcontext():
         run = _Run(
             model, batches, validation, options, engine, *about, **folders, progress=progress

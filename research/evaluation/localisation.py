@@ -21,7 +21,7 @@ def best_cell(similarity, xy) -> np.ndarray:
     return np.asarray(xy)[np.asarray(similarity).argmax(1)]
 
 
-def _shares(similarity, temperature: float) -> np.ndarray:
+def shares(similarity, temperature: float) -> np.ndarray:
     """softmax(similarity / temperature) over the cells: [n, P]."""
     similarity = np.asarray(similarity, dtype=np.float64)
     share = np.exp((similarity - similarity.max(1, keepdims=True)) / temperature)
@@ -36,7 +36,7 @@ def least_expected_error(similarity, xy, temperature: float) -> np.ndarray:
     """
     xy = np.asarray(xy)
     distance = np.linalg.norm(xy[:, None] - xy[None], axis=2)  # [P, P]
-    return xy[(_shares(similarity, temperature) @ distance).argmin(1)]
+    return xy[(shares(similarity, temperature) @ distance).argmin(1)]
 
 
 def likeliest_disc(similarity, xy, temperature: float, radius: float = 0.5) -> np.ndarray:
@@ -51,7 +51,7 @@ def likeliest_disc(similarity, xy, temperature: float, radius: float = 0.5) -> n
     xy = np.asarray(xy)
     distance = np.linalg.norm(xy[:, None] - xy[None], axis=2)  # [P, P]
     disc = np.maximum(0, 1 - (distance / radius) ** 8)
-    return xy[(_shares(similarity, temperature) @ disc).argmax(1)]
+    return xy[(shares(similarity, temperature) @ disc).argmax(1)]
 
 
 def fit_temperature(similarity, cell) -> float:
@@ -66,7 +66,7 @@ def fit_temperature(similarity, cell) -> float:
 
 def surprise(similarity, cell, temperature: float) -> np.ndarray:
     """-log p of the true cells [n], natural, if the softmax is right; similarity [n, P]."""
-    return -np.log(_shares(similarity, temperature)[np.arange(len(similarity)), cell] + 1e-300)
+    return -np.log(shares(similarity, temperature)[np.arange(len(similarity)), cell] + 1e-300)
 
 
 def cell_of(xy, cells: int) -> np.ndarray:

@@ -7,7 +7,6 @@
 in (lon, lat) outside which the map stays empty.
 """
 
-import argparse
 import sys
 
 import geopandas as gpd
@@ -17,11 +16,12 @@ from shapely import contains_xy
 
 from gairlib import assets
 from gairlib.data.dataset import Dataset
-from gairlib.errors import BadInput, Missing
+from gairlib.errors import BadInput
 from gairlib.regress import LocationRegressor
 from gairlib.weights.location import load_geoclip
 from research.figures import style
 from research.figures.style import Figure
+from research.pipeline import command
 from research.studies.location_regressor import LEVEL, drawn, questions
 
 DPI = 80
@@ -84,38 +84,31 @@ def prediction(
         return style.mark(fig, synthetic)
 
 
+@command.one_sentence
 def main(argv: list[str] | None = None) -> int:
     """The command of the module's header; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m research.figures.predicted",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("research.figures.predicted", __doc__)
     for name in ("folder", "column", "file"):
         parser.add_argument(name)
     parser.add_argument("--rows", type=int, default=5000)
     for name in ("--weights", "--land", "--label"):
         parser.add_argument(name)
     given = parser.parse_args(argv)
-    try:
-        dataset = Dataset(given.folder)
-        tasks = {f"{task.table}-{task.column}": task for task in questions(dataset)}
-        if given.column not in tasks:
-            raise BadInput(f"{given.column}: the columns of numbers are {', '.join(tasks)}")
-        task = tasks[given.column]
-        lonlat, y = drawn(task, dataset, given.rows)
-        encoder = load_geoclip(given.weights or assets.find("geoclip").path)
-        figure = prediction(
-            LocationRegressor(encoder).fit(lonlat, y),
-            lonlat,
-            y,
-            given.label or given.column,
-            land=gpd.read_file(given.land) if given.land else None,
-            synthetic=task.load(dataset).synthetic,
-        )
-    except (BadInput, Missing) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+    dataset = Dataset(given.folder)
+    tasks = {f"{task.table}-{task.column}": task for task in questions(dataset)}
+    if given.column not in tasks:
+        raise BadInput(f"{given.column}: the columns of numbers are {', '.join(tasks)}")
+    task = tasks[given.column]
+    lonlat, y = drawn(task, dataset, given.rows)
+    encoder = load_geoclip(given.weights or assets.find("geoclip").path)
+    figure = prediction(
+        LocationRegressor(encoder).fit(lonlat, y),
+        lonlat,
+        y,
+        given.label or given.column,
+        land=gpd.read_file(given.land) if given.land else None,
+        synthetic=task.load(dataset).synthetic,
+    )
     figure.savefig(given.file, dpi=DPI)
     return 0
 

@@ -14,7 +14,6 @@ metrics/upper_bounds/ and metrics/rivals/, where `make repro` reads it. Finished
 are kept, so an interrupted call goes on. `--only rivals` ends there.
 """
 
-import argparse
 import shutil
 import subprocess
 import sys
@@ -24,10 +23,9 @@ from pathlib import Path
 import yaml
 
 from gairlib.data.dataset import Dataset
-from gairlib.errors import BadInput, Missing
 from gairlib.location.registry import names
 from research.evaluation.table import UPPER_BOUNDS
-from research.pipeline import stages, weights
+from research.pipeline import command, stages, weights
 from research.pipeline.records import duration, read
 from research.tasks import answers, registry, rivals
 from research.tasks.segmentation import upper_bounds
@@ -95,13 +93,10 @@ def stage_seconds(run: Path) -> dict[str, float]:
     return {name: float(s) for name, s in sorted(found.items()) if s is not None}
 
 
+@command.one_sentence
 def main(argv: list[str] | None = None) -> int:
     """The command of the module's header; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m research.pipeline.bench_all",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("research.pipeline.bench_all", __doc__)
     parser.add_argument("--data", help="dataset folder (default: the sample)")
     parser.add_argument("--name", help="name below runs/ (default: the folder's name and -all)")
     parser.add_argument("--only", choices=["rivals"], help="upper bounds and rivals, no stages")
@@ -121,9 +116,6 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         prepare(options.data, options.name)  # stages depend on what was made just now
         stages.repro(run, keep_going=True)
-    except (BadInput, Missing) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
     except subprocess.CalledProcessError as error:
         code = error.returncode  # DVC and the stage have said why; the rest has run
     except KeyboardInterrupt:

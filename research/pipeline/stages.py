@@ -26,7 +26,7 @@ import yaml
 from gairlib.data.boundary import settings
 from gairlib.data.dataset import Dataset
 from gairlib.errors import BadInput, Missing
-from research.pipeline import side_by_side, weights
+from research.pipeline import command, side_by_side, weights
 from research.tasks import registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -228,13 +228,10 @@ def repro(where: Path, *, jobs: int = JOBS, keep_going: bool = False) -> None:
     )
 
 
+@command.one_sentence
 def main(argv: list[str] | None = None) -> int:
     """The command of the module's header; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m research.pipeline",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("research.pipeline", __doc__)
     parser.add_argument("folder", nargs="?", help="dataset folder (default: the sample)")
     parser.add_argument("--name", help="name below runs/ (default: the folder's name)")
     parser.add_argument("--jobs", type=int, default=JOBS, help="stages at a time")
@@ -242,9 +239,6 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with side_by_side.ended_by_signals():
             return _main(options)
-    except (BadInput, Missing) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
     except subprocess.CalledProcessError as error:
         return error.returncode  # DVC and the stage have said why
     except KeyboardInterrupt:

@@ -9,18 +9,16 @@ scoreboard` write the regions; with the metrics that are committed they write wh
 metrics beside today's.
 """
 
-import argparse
-import json
-import math
 import re
-import subprocess
 from functools import partial
 from pathlib import Path
 
 from research.evaluation import verdicts
 from research.evaluation.table import OURS, RANDOM_SHARED, SHARED, UNKNOWN
+from research.pipeline import command
 from research.reports.lines import Line
 from research.reports.quoted import Metrics, blind, bound, other, ours, rival, show, table
+from research.reports.revisions import moved
 from research.reports.scoreboard.further import gap_in_words
 from research.reports.words import number
 from research.studies import block_sizes
@@ -281,41 +279,6 @@ def real_tables(metrics: Metrics) -> str:
     )
 
 
-def moved(metrics: Metrics, revision: str) -> str:
-    """Every judged number of another revision's metrics beside today's."""
-    rows = []
-    for (task, key), x in metrics.lines.items():
-        path = f"{revision}:metrics/benchmark/{task}.json"
-        git = ["git", "-C", str(ROOT), "show", path]
-        old = json.loads(subprocess.run(git, capture_output=True, text=True).stdout or "{}")
-        if key in old:
-            ends = (old.get(f"{key}{end}", math.nan) for end in ("", "_low", "_high"))
-            gain = [old.get(k) for k in ("gain_low", "gain_high")] if x.headline else [None, None]
-            verdict = verdicts.WORDS[verdicts.of(*gain, x.lower)] if x.headline else ""
-            now = verdicts.WORDS[x.random.verdict]
-            rows.append(
-                (
-                    f"`{task}` {x.metric}, {x.split.name}",
-                    x.data,
-                    show(x, *ends),
-                    show(x, x.value, x.low, x.high),
-                    show(x, old[f"{key}_random_init"]),
-                    show(x, x.random.value),
-                    f"{verdict} to {now}" if x.headline else now,
-                )
-            )
-    heads = (
-        "`task` and measure",
-        "data",
-        f"old ({revision})",
-        "new",
-        "untrained, old",
-        "untrained, new",
-        "against untrained",
-    )
-    return table(heads, rows)
-
-
 REGIONS = {
     "headlines": headlines,
     "places": places,
@@ -337,11 +300,7 @@ def written(page: str, metrics: Metrics, regions: dict = REGIONS) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m research.reports.pages",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("research.reports.pages", __doc__)
     parser.add_argument("--moved", nargs=2, metavar=("REVISION", "PAGE"))
     given = parser.parse_args(argv)
     metrics = Metrics.read(ROOT / "metrics")

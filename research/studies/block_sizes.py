@@ -12,7 +12,6 @@ Beside the encoders stand the rivals that know no feature: the nearest rows, inv
 the bare coordinates; and, untrained, the two designs that others' encoders are made of.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -25,12 +24,13 @@ import torch
 from gairlib import geo
 from gairlib.data.dataset import Dataset
 from gairlib.embed import encode
-from gairlib.errors import BadInput, Missing
+from gairlib.errors import BadInput
 from gairlib.location.base import LocationEncoder
 from gairlib.location.registry import create
 from research.evaluation import features, neighbours, stats
 from research.evaluation.splits import block_count
 from research.evaluation.table import OURS, RANDOM, SHARED
+from research.pipeline import command
 from research.tasks import registry, trained
 from research.tasks.data import FOLDS, Scheme, TaskData, random_folds
 from research.tasks.encoders import Encoder, linear, near
@@ -204,13 +204,10 @@ def load(path: str | Path) -> pd.DataFrame:
     return rows.astype({name: float for name in ("value", "low", "high")})
 
 
+@command.one_sentence
 def main(argv: list[str] | None = None) -> int:
     """The command of the module's header; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m research.studies.block_sizes",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("research.studies.block_sizes", __doc__)
     parser.add_argument("folder", help="dataset folder with tables/")
     parser.add_argument("--checkpoint", default="outputs/pretrain/model")
     parser.add_argument("--weights", nargs="*", default=[], metavar="PROJECT=FILE")
@@ -220,20 +217,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--page", help="Markdown page whose measured part is written anew")
     parser.add_argument("--rows", help="take the rows from this file of --out, measure nothing")
     given = parser.parse_args(argv)
-    try:
-        weights = dict(pair.partition("=")[::2] for pair in given.weights)
-        options = Options(given.checkpoint, bootstrap=given.bootstrap, weights=weights)
-        if given.rows:
-            rows = load(given.rows)
-        else:
-            rows = measure(Dataset(given.folder), options, designs=trained.names(given.train))
-        if given.out:
-            save(rows, given.out)
-        if given.page:
-            write_page(given.page, markdown(rows))
-    except (BadInput, Missing) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+    weights = dict(pair.partition("=")[::2] for pair in given.weights)
+    options = Options(given.checkpoint, bootstrap=given.bootstrap, weights=weights)
+    if given.rows:
+        rows = load(given.rows)
+    else:
+        rows = measure(Dataset(given.folder), options, designs=trained.names(given.train))
+    if given.out:
+        save(rows, given.out)
+    if given.page:
+        write_page(given.page, markdown(rows))
     print(markdown(rows))
     return 0
 

@@ -13,7 +13,6 @@ probability, how many hold the photo? Both at the temperature that pretraining f
 drawn by `research.figures.reliability`.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
@@ -29,12 +28,12 @@ from gairlib.data.dataset import Dataset
 from gairlib.embed import encode, likely
 from gairlib.embed.field import dense_field
 from gairlib.embed.finding import RADIUS
-from gairlib.errors import BadInput, Missing
+from gairlib.errors import BadInput
 from gairlib.files import atomic_write
 from gairlib.model import GAIR, model_hash
 from gairlib.pairs import store
-from research.evaluation import stats
-from research.evaluation.localisation import TEMPERATURES
+from research.evaluation import localisation, stats
+from research.pipeline import command
 from research.studies.block_sizes import write_page
 from research.tasks.query import one_a_photo
 from research.tasks.result import TEST
@@ -50,16 +49,15 @@ class Map:
     def __init__(self, cosine: np.ndarray, field, off_m: np.ndarray, row) -> None:
         self.cosine, self.field, self.off_m, self.row = cosine, field, off_m, row
         self.near = off_m <= RADIUS
+        self._cells = np.nan_to_num(cosine, nan=-np.inf).reshape(1, -1)
 
     def shares(self, temperature: float) -> np.ndarray:
         """The probability of each cell [h, w], 0 without data."""
-        weight = np.exp((np.nan_to_num(self.cosine, nan=-np.inf).astype(float) - 1) / temperature)
-        return weight / weight.sum()
+        return localisation.shares(self._cells, temperature).reshape(self.cosine.shape)
 
     def surprise(self, temperature: float) -> float:
         """-log p of the cell where the photo was taken."""
-        cell = np.unravel_index(self.off_m.argmin(), self.off_m.shape)
-        return -np.log(max(self.shares(temperature)[cell], 1e-300))
+        return float(localisation.surprise(self._cells, self.off_m.argmin(), temperature)[0])
 
     def mass(self, temperature: float) -> float:
         return self.shares(temperature)[self.near].sum()
@@ -95,9 +93,8 @@ def maps(model: GAIR, dataset: Dataset, rows: pd.DataFrame, **chip) -> Iterator[
 
 def fit_temperature(found: list[Map]) -> float:
     """The one of TEMPERATURES under which the true cells are most likely."""
-    return float(
-        min(TEMPERATURES, key=lambda t: np.mean([one.surprise(t) for one in found], dtype=float))
-    )
+    loss = [np.mean([one.surprise(t) for one in found]) for t in localisation.TEMPERATURES]
+    return float(localisation.TEMPERATURES[int(np.argmin(loss))])
 
 
 def _interval(values: np.ndarray, sites) -> list[float]:
@@ -123,7 +120,7 @@ def reliability(stated: np.ndarray, held: np.ndarray, sites: np.ndarray) -> list
 
 def measure(model: GAIR, dataset: Dataset, pairs: str | Path, **chip) -> dict:
     """What main writes; see the module's header. chip: chip_px and chip_m of the training."""
-    known = {s: one_a_photo(store.load(pairs, store.LEARNING).manifest, s) for s in ("val",)}
+    known = {"val": one_a_photo(store.load(pairs, store.LEARNING).manifest, "val")}
     known[TEST] = one_a_photo(store.load(pairs).manifest, TEST)
     if empty := [split for split, rows in known.items() if not len(rows)]:
         raise BadInput(f"{pairs}: no photos of split {' and '.join(empty)}")
@@ -183,13 +180,10 @@ def markdown(found: dict) -> str:
     return "\n".join([*lines, f"| a guess | | {said(found['chance'])} | |"])
 
 
+@command.one_sentence
 def main(argv: list[str] | None = None) -> int:
     """The command of the module's header; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m research.studies.find_calibration",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("research.studies.find_calibration", __doc__)
     parser.add_argument("folder", help="dataset folder that the pairs are of")
     parser.add_argument("--pairs", default="outputs/pair")
     parser.add_argument("--checkpoint", default="outputs/pretrain/model")
@@ -198,18 +192,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", help="JSON file")
     parser.add_argument("--page", help="Markdown page whose measured part is written anew")
     given = parser.parse_args(argv)
-    try:
-        model = GAIR.from_pretrained(given.checkpoint)
-        chip = {"chip_px": given.chip_px, "chip_m": given.chip_m}
-        found = measure(model, Dataset(given.folder), given.pairs, **chip)
-        if given.out:
-            with atomic_write(Path(given.out)) as part:
-                part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        if given.page:
-            write_page(given.page, markdown(found))
-    except (BadInput, Missing) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+    model = GAIR.from_pretrained(given.checkpoint)
+    chip = {"chip_px": given.chip_px, "chip_m": given.chip_m}
+    found = measure(model, Dataset(given.folder), given.pairs, **chip)
+    if given.out:
+        with atomic_write(Path(given.out)) as part:
+            part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if given.page:
+        write_page(given.page, markdown(found))
     print(markdown(found))
     return 0
 

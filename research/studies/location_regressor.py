@@ -12,7 +12,6 @@ file; without it the asset is taken, which `python -m gairlib.assets geoclip` fe
 `python -m research.figures.predicted` draws one column's prediction.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -25,11 +24,12 @@ from torch import nn
 
 from gairlib import assets
 from gairlib.data.dataset import Dataset
-from gairlib.errors import BadInput, Missing
+from gairlib.errors import BadInput
 from gairlib.geo import blocks
 from gairlib.regress import LocationRegressor
 from gairlib.weights.location import load_geoclip
 from research.evaluation import neighbours, probes, stats
+from research.pipeline import command
 from research.studies.block_sizes import vectors, write_page
 from research.tasks import registry
 from research.tasks.data import Scheme, random_folds
@@ -133,13 +133,10 @@ def markdown(rows: pd.DataFrame) -> str:
     return "\n".join(said).rstrip()
 
 
+@command.one_sentence
 def main(argv: list[str] | None = None) -> int:
     """The command of the module's header; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m research.studies.location_regressor",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("research.studies.location_regressor", __doc__)
     parser.add_argument("folder", help="dataset folder with tables/")
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--weights", help="GeoCLIP's location_encoder_weights.pth")
@@ -147,23 +144,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", help="JSON file for the rows")
     parser.add_argument("--page", help="Markdown page whose measured part is written anew")
     given = parser.parse_args(argv)
-    try:
-        encoder = load_geoclip(given.weights or assets.find("geoclip").path)
-        parts = []
-        for part in measure(Dataset(given.folder), encoder, given.rows, given.bootstrap):
-            parts.append(part)
-            print(markdown(part), flush=True)
-            records = json.loads(pd.concat(parts).round(5).to_json(orient="records"))
-            if given.out:
-                Path(given.out).parent.mkdir(parents=True, exist_ok=True)
-                Path(given.out).write_text(
-                    "[" + ",\n ".join(json.dumps(r) for r in records) + "]\n", encoding="utf-8"
-                )
-        if given.page:
-            write_page(given.page, markdown(pd.concat(parts)))
-    except (BadInput, Missing) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+    encoder = load_geoclip(given.weights or assets.find("geoclip").path)
+    parts = []
+    for part in measure(Dataset(given.folder), encoder, given.rows, given.bootstrap):
+        parts.append(part)
+        print(markdown(part), flush=True)
+        records = json.loads(pd.concat(parts).round(5).to_json(orient="records"))
+        if given.out:
+            Path(given.out).parent.mkdir(parents=True, exist_ok=True)
+            Path(given.out).write_text(
+                "[" + ",\n ".join(json.dumps(r) for r in records) + "]\n", encoding="utf-8"
+            )
+    if given.page:
+        write_page(given.page, markdown(pd.concat(parts)))
     return 0
 
 

@@ -21,7 +21,6 @@ et al., CVPR 2016), every stage with the same weight: a street's look is as much
 `chosen` takes, for each target, the features of the least error inside the training rows.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -36,11 +35,11 @@ from torch import Tensor, nn
 
 from gairlib import assets, devices, preprocess
 from gairlib.data import photos, table_files
-from gairlib.errors import BadInput, Missing
 from gairlib.geo import blocks, haversine
 from gairlib.model import GAIR
 from gairlib.weights.timm_models import load_timm
 from research.evaluation import features, probes, splits, stats
+from research.pipeline import command
 
 ATTRIBUTES = ("safe", "lively", "beautiful", "wealthy")
 PENALTIES = np.logspace(-3, 3, 13)  # on kernels whose diagonal is about the number of blocks
@@ -251,13 +250,10 @@ def markdown(rows: list[dict]) -> str:
     )
 
 
+@command.one_sentence
 def main(argv: list[str] | None = None) -> int:
     """The command of the module's header; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m research.studies.street_photos",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("research.studies.street_photos", __doc__)
     parser.add_argument("--specs", type=Path, help="folder with scores.csv")
     parser.add_argument("--street", type=Path, help="folder with street.csv")
     parser.add_argument("--model", help="folder of a GAIR model")
@@ -265,21 +261,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, help="tf_efficientnet_lite0.pth; else the asset")
     parser.add_argument("--out", type=Path, help="JSON file for the rows")
     given, made = parser.parse_args(argv), {}
-    try:
-        weights = given.weights or assets.find("efficientnet-lite0").path
-        for name, folder, table, needed, measure in (
-            ("specs", given.specs, "scores.csv", ("path", "city", *ATTRIBUTES), specs),
-            ("places", given.street, "street.csv", ("path", "lon", "lat"), places),
-        ):
-            if folder is None:
-                continue
-            frame, reasons = table_files.read(folder / table, needed)
-            frame = frame[reasons.isna()].reset_index(drop=True)
-            made[name] = measure(encoders(folder, frame, given.sizes, weights, given.model), frame)
-            print(markdown(made[name]), end="\n\n", flush=True)
-    except (BadInput, Missing) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+    weights = given.weights or assets.find("efficientnet-lite0").path
+    for name, folder, table, needed, measure in (
+        ("specs", given.specs, "scores.csv", ("path", "city", *ATTRIBUTES), specs),
+        ("places", given.street, "street.csv", ("path", "lon", "lat"), places),
+    ):
+        if folder is None:
+            continue
+        frame, reasons = table_files.read(folder / table, needed)
+        frame = frame[reasons.isna()].reset_index(drop=True)
+        made[name] = measure(encoders(folder, frame, given.sizes, weights, given.model), frame)
+        print(markdown(made[name]), end="\n\n", flush=True)
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")

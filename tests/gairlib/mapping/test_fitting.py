@@ -24,16 +24,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::gairlib.scale.OtherScale")
 
 
 @pytest.fixture(scope="module")
-def model():
-    return GAIR(SMALL).eval()
-
-
-@pytest.fixture(scope="module")
-def land(tmp_path_factory):
-    return Mapped(tmp_path_factory.mktemp("land"))
-
-
-@pytest.fixture(scope="module")
 def fitted(model, land):
     return gairlib.fit(model, land.scene, land.plots, column="use", **CHIPS)
 

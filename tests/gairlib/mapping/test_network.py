@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from builders.mapped import KINDS, Mapped
-from builders.small_models import SMALL
+from builders.mapped import KINDS
 
 import gairlib
-from gairlib import GAIR
 from gairlib.errors import BadInput
 from gairlib.mapping import fitting, network
 from gairlib.mapping.features import Chips
@@ -18,16 +16,6 @@ from gairlib.model import model_hash
 
 CHIPS = dict(chip_px=32, chip_m=320.0)
 pytestmark = pytest.mark.filterwarnings("ignore::gairlib.scale.OtherScale")
-
-
-@pytest.fixture(scope="module")
-def model():
-    return GAIR(SMALL).eval()
-
-
-@pytest.fixture(scope="module")
-def land(tmp_path_factory):
-    return Mapped(tmp_path_factory.mktemp("land"))
 
 
 @pytest.fixture

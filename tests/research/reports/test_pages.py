@@ -8,7 +8,7 @@ from builders.benchmark_results import SITES, put
 
 from gairlib.data.dataset import Dataset
 from research.evaluation.table import END_TO_END, OURS, RANDOM
-from research.reports import pages
+from research.reports import pages, revisions
 from research.reports.gather import gather
 from research.reports.lines import lines
 from research.tasks.result import Result
@@ -102,6 +102,6 @@ def test_what_moved_is_told_by_task_and_key(metrics, monkeypatch):
     old = {"r2": 0.4, "r2_low": 0.3, "r2_high": 0.5, "r2_random_init": 0.45}
     old |= {"gain_low": -0.1, "gain_high": 0.05}
     found = type("Done", (), {"stdout": json.dumps(old)})
-    monkeypatch.setattr(pages.subprocess, "run", lambda *a, **k: found)
-    (row,) = pages.moved(metrics, "abc").splitlines()[2:]
+    monkeypatch.setattr(revisions.subprocess, "run", lambda *a, **k: found)
+    (row,) = revisions.moved(metrics, "abc").splitlines()[2:]
     assert row.endswith("| 0.4 [0.3, 0.5] | 0.6 [0.5, 0.7] | 0.45 | 0.2 | undecided to better |")
